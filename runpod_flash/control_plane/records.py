@@ -1,0 +1,39 @@
+"""What the server knows: frozen records that the store keeps and the loops replace as a whole."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker_runtime.wire.jobs import JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRecord:
+    """An endpoint as agreed. `body` is the published `/v2/serverless` object as it was asked for, defaults filled in."""
+
+    id: str
+    project: str  # scope of the name; "" where names are global
+    name: str
+    body: Mapping[str, Any]
+    config_hash: str
+    generation: int  # grows with each change that needs new workers
+    created_at: float  # seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A job. Times are seconds since the epoch; `input` is the JSON that came in, `output` the JSON that goes out."""
+
+    id: str
+    endpoint: str
+    input: Mapping[str, Any] = field(repr=False)
+    created_at: float
+    status: JobStatus = JobStatus.IN_QUEUE
+    attempts: int = 0  # starts so far; the number of the running attempt
+    retries: int = 0  # starts after the first that a lost worker or an allowed retry caused
+    started_at: float | None = None
+    finished_at: float | None = None
+    output: Any = field(default=None, repr=False)
+    error: str | None = None
+    worker: str | None = None
+    idempotency_key: str | None = None

@@ -1,0 +1,145 @@
+"""Every public error.
+
+FlashError
+├─ ConfigError (ValueError)           you wrote a wrong option
+│  └─ UnknownOption (TypeError)       a keyword that does not exist; the nearest one is offered
+├─ CallError (TypeError)              the arguments do not fit the signature; nothing was sent
+├─ ShippingError                      code or data cannot travel
+│  ├─ NotPicklable                    names the argument, the global or the result
+│  └─ PayloadTooLarge
+├─ BackendError                       the platform failed
+│  ├─ BackendUnavailable              it cannot be reached or started
+│  ├─ AuthError                       it refuses the key
+│  ├─ EndpointNotFound · JobNotFound
+│  └─ WireMismatch                    the two sides are of different versions
+├─ JobError                           the job ended, not well; has job_id, attempts, logs
+│  ├─ RemoteError                     your function raised; the original exception is raised where it can be loaded
+│  ├─ InstallError                    the dependencies could not be installed
+│  ├─ WorkerLost                      the worker died, or could not start
+│  ├─ JobCancelled
+│  ├─ JobTimedOut (TimeoutError)      execution_timeout_ms ran out
+│  └─ JobExpired                      its ttl ended before it finished
+└─ WaitTimedOut (TimeoutError)        you stopped waiting; the job lives on
+
+Three questions, three branches: did I write it wrong, did the platform fail, did my function fail?
+"""
+
+from collections.abc import Sequence
+
+
+class FlashError(Exception):
+    """Root of all errors of this package."""
+
+
+class ConfigError(FlashError, ValueError):
+    """An option is wrong. The message names it, what was given and what is allowed."""
+
+
+class UnknownOption(ConfigError, TypeError):
+    """A keyword that no endpoint has. The message offers the nearest one."""
+
+
+class CallError(FlashError, TypeError):
+    """The arguments do not fit the signature of the function. Nothing was sent."""
+
+
+class ShippingError(FlashError):
+    """Code or data cannot travel to the worker or back."""
+
+
+class NotPicklable(ShippingError, TypeError):
+    """An argument, a captured global or a result cannot be pickled. The message names it."""
+
+
+class PayloadTooLarge(ShippingError):
+    """Code or data is larger than the platform takes. The message names the size and the limit."""
+
+
+class BackendError(FlashError):
+    """The platform failed or refused a request."""
+
+
+class BackendUnavailable(BackendError):
+    """The platform cannot be reached or started."""
+
+
+class AuthError(BackendError):
+    """The platform refuses the key."""
+
+
+class EndpointNotFound(BackendError):
+    """The platform has no such endpoint."""
+
+
+class JobNotFound(BackendError):
+    """The platform has no such job (any more)."""
+
+
+class WireMismatch(BackendError):
+    """Client and platform speak different protocol versions."""
+
+
+class JobError(FlashError):
+    """The job ended, not well.
+
+    Attributes:
+        job_id: the job's id.
+        attempts: how many times it was started.
+        logs: the last lines that it wrote.
+    """
+
+    def __init__(self, message: str, *, job_id: str = "", attempts: int = 0, logs: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.attempts = attempts
+        self.logs = tuple(logs)
+
+
+class RemoteError(JobError):
+    """The function raised on the worker.
+
+    Raised itself where the original exception cannot be loaded here or is no `Exception` that may pass a caller
+    (SystemExit, KeyboardInterrupt, StopIteration …); otherwise it is the `__cause__` of the original exception.
+
+    Attributes:
+        type_name: qualified name of the original exception.
+        remote_traceback: the traceback on the worker, as text.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        type_name: str = "",
+        remote_traceback: str = "",
+        job_id: str = "",
+        attempts: int = 0,
+        logs: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message, job_id=job_id, attempts=attempts, logs=logs)
+        self.type_name = type_name
+        self.remote_traceback = remote_traceback
+
+
+class InstallError(JobError):
+    """The dependencies could not be installed. The message ends with the installer's own words."""
+
+
+class WorkerLost(JobError):
+    """The worker died (killed, out of memory, crashed interpreter), fell silent, or could not start."""
+
+
+class JobCancelled(JobError):
+    """The job was cancelled."""
+
+
+class JobTimedOut(JobError, TimeoutError):
+    """The job ran longer than `execution_timeout_ms`."""
+
+
+class JobExpired(JobError):
+    """The job's ttl ended before it finished."""
+
+
+class WaitTimedOut(FlashError, TimeoutError):
+    """The caller stopped waiting. The job lives on."""

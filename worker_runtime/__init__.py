@@ -1,0 +1,1 @@
+"""The worker: runs shipped functions. Standard library and cloudpickle only."""

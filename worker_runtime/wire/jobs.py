@@ -1,0 +1,192 @@
+"""One call and its outcome, as they travel.
+
+A call is the `input` of a job in Runpod's job API: `{"flash": {...}}` around `Call`. The outcome is the job's `output`:
+`{"flash": {"value": ...}}` or `{"flash": {"error": ...}}`. Payloads stay unopened in the control plane.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from worker_runtime.wire import PROTOCOL
+from worker_runtime.wire.errors import VersionMismatch, WireError
+from worker_runtime.wire.fields import optional, require
+
+INLINE_LIMIT = 256 * 1024
+"""Payloads up to this many bytes travel inside the JSON; larger ones as values named by their sha256."""
+
+
+class JobStatus(StrEnum):
+    """The states of a job, as Runpod's job API names them."""
+
+    IN_QUEUE = "IN_QUEUE"
+    IN_PROGRESS = "IN_PROGRESS"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    TIMED_OUT = "TIMED_OUT"
+
+    @property
+    def final(self) -> bool:
+        """Whether a job in this state will not change any more (but for a retry that somebody asks for)."""
+        return self not in (JobStatus.IN_QUEUE, JobStatus.IN_PROGRESS)
+
+
+class ErrorKind(StrEnum):
+    """Whose failure it was. Closed list; the SDK maps each to one exception class."""
+
+    USER = "user"  # the function raised (sys.exit included)
+    UNPICKLABLE_RESULT = "unpicklable_result"
+    LOAD = "load"  # the shipped code or the arguments could not be loaded on the worker
+    INSTALL = "install"  # the environment could not be built
+    WORKER_LOST = "worker_lost"  # killed, out of memory, silent, or it never started
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    EXPIRED = "expired"
+    INFEASIBLE = "infeasible"  # no worker can ever satisfy the endpoint on this platform
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Encoded bytes: either inline or a value by sha256 that the platform holds (`PUT /flash/v1/values/{sha256}`)."""
+
+    inline: bytes | None = None
+    sha256: str | None = None
+    size: int = 0
+
+    @classmethod
+    def of(cls, data: bytes) -> "Payload":
+        """Describe bytes: inline up to `INLINE_LIMIT`, by hash above."""
+        if len(data) <= INLINE_LIMIT:
+            return cls(inline=data, size=len(data))
+        return cls(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+
+    def to_json(self) -> dict[str, Any]:
+        if self.inline is not None:
+            return {"inline": base64.b64encode(self.inline).decode()}
+        return {"value": self.sha256, "size": self.size}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Payload":
+        """Read what `to_json` wrote. Raises WireError."""
+        if "inline" in data:
+            try:
+                raw = base64.b64decode(require(data, "inline", str), validate=True)
+            except ValueError as error:
+                raise WireError("field 'inline' is no base64 text") from error
+            return cls(inline=raw, size=len(raw))
+        sha256 = require(data, "value", str)
+        if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+            raise WireError(f"field 'value' is {sha256!r:.80}; it must be a sha256 in lower-case hexadecimal digits")
+        return cls(sha256=sha256, size=require(data, "size", int))
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """The object of a remote class that a method call belongs to: its id and how to construct it where it does not exist."""
+
+    id: str
+    constructor: Payload  # an encoded (args, kwargs)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"id": self.id, "constructor": self.constructor.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Instance":
+        return cls(id=require(data, "id", str), constructor=Payload.from_json(require(data, "constructor", dict)))
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What shall run: an artifact (by id), its method and instance if it is a class, and the encoded (args, kwargs)."""
+
+    artifact: str
+    arguments: Payload
+    method: str | None = None
+    instance: Instance | None = None
+    retries: int | None = None  # None: a lost worker once, the function's exceptions never; n: both up to n times
+
+    def to_input(self) -> dict[str, Any]:
+        """The `input` of the job."""
+        body: dict[str, Any] = {"protocol": PROTOCOL, "artifact": self.artifact, "arguments": self.arguments.to_json()}
+        if self.method is not None:
+            body["method"] = self.method
+        if self.instance is not None:
+            body["instance"] = self.instance.to_json()
+        if self.retries is not None:
+            body["retries"] = self.retries
+        return {"flash": body}
+
+    @classmethod
+    def from_input(cls, data: Mapping[str, Any]) -> "Call":
+        """Read the `input` of a job. Raises WireError, VersionMismatch."""
+        body = require(data, "flash", dict)
+        protocol = require(body, "protocol", int)
+        if protocol != PROTOCOL:
+            raise VersionMismatch(f"the call has protocol {protocol}, this side speaks {PROTOCOL}; use one version on both sides")
+        instance = optional(body, "instance", dict)
+        return cls(
+            artifact=require(body, "artifact", str),
+            arguments=Payload.from_json(require(body, "arguments", dict)),
+            method=optional(body, "method", str),
+            instance=Instance.from_json(instance) if instance is not None else None,
+            retries=optional(body, "retries", int),
+        )
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The sha256 of each value that must be at the platform before the call can run."""
+        payloads = [self.arguments, *([self.instance.constructor] if self.instance else [])]
+        return tuple(payload.sha256 for payload in payloads if payload.sha256 is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """A failure as data. `exception` is the encoded exception object where it could be pickled."""
+
+    kind: ErrorKind
+    type: str  # qualified name, e.g. "ValueError" or "__main__.Oops"
+    message: str
+    traceback: str = ""
+    exception: bytes | None = field(default=None, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        data: dict[str, Any] = {"kind": self.kind, "type": self.type, "message": self.message, "traceback": self.traceback}
+        if self.exception is not None:
+            data["exception"] = base64.b64encode(self.exception).decode()
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "ErrorInfo":
+        """Read what `to_json` wrote. Raises WireError."""
+        kind, exception = require(data, "kind", str), optional(data, "exception", str)
+        if kind not in list(ErrorKind):
+            raise WireError(f"field 'kind' is {kind!r}; it must be one of {', '.join(ErrorKind)}")
+        return cls(
+            kind=ErrorKind(kind),
+            type=require(data, "type", str),
+            message=require(data, "message", str),
+            traceback=require(data, "traceback", str, default=""),
+            exception=base64.b64decode(exception) if exception is not None else None,
+        )
+
+
+def value_output(payload: Payload) -> dict[str, Any]:
+    """The `output` of a job that gave a value."""
+    return {"flash": {"value": payload.to_json()}}
+
+
+def error_output(error: ErrorInfo) -> dict[str, Any]:
+    """The `output` of a job that failed."""
+    return {"flash": {"error": error.to_json()}}
+
+
+def read_output(output: Any) -> Payload | ErrorInfo:
+    """Read the `output` of a finished job. Raises WireError where a function of ours did not write it."""
+    body = require(output if isinstance(output, dict) else {}, "flash", dict)
+    if "error" in body:
+        return ErrorInfo.from_json(require(body, "error", dict))
+    return Payload.from_json(require(body, "value", dict))

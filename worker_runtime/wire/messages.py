@@ -1,0 +1,27 @@
+"""The conversation on the worker link: the header of every frame, by type.
+
+The worker opens the stream and says hello; the control plane answers welcome, then sends the artifact; the worker starts
+its child and says ready. Every frame is a JSON header with a `type` and, for some, a body of bytes.
+
+control plane → worker
+    welcome                        the worker is known
+    artifact  id                   body: the artifact (`paths.pack`); unpacked before the child starts
+    run       job attempt call values     body: the values one after the other; `values` is [[sha256, size], …];
+                                   `call` is `Call.to_input()`; `timeout_ms` 0: none
+    cancel    job attempt          stop that call
+    drop      instance             close and forget an instance
+    drain                          finish what runs, then end
+worker → control plane
+    hello     protocol worker token pid
+    ready     python               the child is up; `python` is its full version
+    beat
+    started   job attempt          user code begins
+    log       job stream lines     `stream` stdout or stderr; `job` null where the call cannot be told
+    done      job attempt error    body: the encoded result; `error` is null or `ErrorInfo.to_json()`
+    gone      reason stderr jobs   the child ended by itself; `jobs` ran in it; the worker ends too
+The link between the worker's parent and its child speaks the same run, cancel, drop, artifact, ready, started and done;
+there `artifact` carries the header of the manifest (`manifest`) and the body is the encoded code.
+"""
+
+WELCOME, ARTIFACT, RUN, CANCEL, DROP, DRAIN = "welcome", "artifact", "run", "cancel", "drop", "drain"
+HELLO, READY, BEAT, STARTED, LOG, DONE, GONE = "hello", "ready", "beat", "started", "log", "done", "gone"

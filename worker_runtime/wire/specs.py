@@ -1,0 +1,155 @@
+"""Frozen descriptions that cross a process border: the artifact's manifest and the launch of a worker."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from worker_runtime.wire import PROTOCOL
+from worker_runtime.wire.errors import VersionMismatch, WireError
+from worker_runtime.wire.fields import optional, require, string_map, strings
+
+
+@dataclass(frozen=True, slots=True)
+class PackageIndex:
+    """Where packages come from: pip's own settings in pip's own words, translated for uv by `worker_runtime.install`."""
+
+    index_url: str | None = field(default=None, repr=False)
+    extra_index_urls: tuple[str, ...] = field(default=(), repr=False)
+    find_links: tuple[str, ...] = ()
+    no_index: bool = False
+    trusted_hosts: tuple[str, ...] = ()
+    cert: str | None = None
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "PackageIndex":
+        return cls(
+            index_url=optional(data, "index_url", str),
+            extra_index_urls=strings(data, "extra_index_urls"),
+            find_links=strings(data, "find_links"),
+            no_index=require(data, "no_index", bool, default=False),
+            trusted_hosts=strings(data, "trusted_hosts"),
+            cert=optional(data, "cert", str),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentRequest:
+    """What an environment must offer: dependencies for one Python, on top of the caller's own packages where there are any.
+
+    `caller` is the path of the caller's interpreter when caller and platform share the machine, else None.
+    `python` is "major.minor".
+    """
+
+    python: str
+    dependencies: tuple[str, ...] = ()
+    system_dependencies: tuple[str, ...] = ()
+    caller: str | None = None
+    index: PackageIndex = PackageIndex()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "EnvironmentRequest":
+        return cls(
+            python=require(data, "python", str),
+            dependencies=strings(data, "dependencies"),
+            system_dependencies=strings(data, "system_dependencies"),
+            caller=optional(data, "caller", str),
+            index=PackageIndex.from_json(require(data, "index", dict, default={})),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactManifest:
+    """The identity of shipped code. Two programs that ship the same code have the same manifest, whatever their pickles say.
+
+    `entry` is "module:qualname" for what is imported by name from `files`, None for what is pickled (`code.payload`).
+    `code` is a hash of the function or class and the globals it refers to. `files` maps relative POSIX paths to sha256.
+    """
+
+    kind: str  # "function" or "class"
+    name: str
+    code: str
+    environment: EnvironmentRequest
+    entry: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    max_concurrency: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        return {"protocol": PROTOCOL, **asdict(self), "files": dict(self.files)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "ArtifactManifest":
+        """Read what `to_json` wrote. Raises WireError, VersionMismatch."""
+        protocol = require(data, "protocol", int)
+        if protocol != PROTOCOL:
+            raise VersionMismatch(f"the artifact has protocol {protocol}, this side speaks {PROTOCOL}; use one version on both sides")
+        kind = require(data, "kind", str)
+        if kind not in ("function", "class"):
+            raise WireError(f"field 'kind' is {kind!r}; it must be 'function' or 'class'")
+        concurrency = require(data, "max_concurrency", int, default=1)
+        if concurrency < 1:
+            raise WireError(f"field 'max_concurrency' is {concurrency}; it must be 1 or more")
+        return cls(
+            kind=kind,
+            name=require(data, "name", str),
+            code=require(data, "code", str),
+            environment=EnvironmentRequest.from_json(require(data, "environment", dict)),
+            entry=optional(data, "entry", str),
+            files=string_map(data, "files"),
+            max_concurrency=concurrency,
+        )
+
+    @property
+    def id(self) -> str:
+        """The artifact's id: sha256 of the manifest's canonical JSON."""
+        return canonical_hash(self.to_json())
+
+    @property
+    def files_id(self) -> str:
+        """Hash of the local modules alone: workers that imported other files cannot serve this artifact."""
+        return canonical_hash(dict(self.files))
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLaunch:
+    """All that a worker process needs to start; it arrives as one line of JSON on the worker's standard input."""
+
+    worker: str
+    token: str = field(repr=False)
+    address: str  # "unix:/path" or "tcp:host:port" of the control plane's worker link
+    endpoint: str  # the endpoint's id, for RUNPOD_ENDPOINT_ID
+    name: str  # the endpoint's name, for FLASH_RESOURCE_NAME
+    folder: str  # the worker's own folder: working directory and unpacked code; removed when it ends
+    python: str  # the interpreter of the environment
+    bundle: str  # folder that holds this runtime; goes to the end of sys.path
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)  # the complete environment of the user's code
+    overlay: str | None = None  # folder of packages laid in front of the interpreter's own
+    cpus: tuple[int, ...] = ()  # affinity; empty: all
+    max_concurrency: int = 1
+    beat_s: float = 3.0
+    cancel_grace_s: float = 3.0
+    hidden: tuple[str, ...] = ()  # folders the user's code must not see
+
+    def to_json(self) -> dict[str, Any]:
+        return {"protocol": PROTOCOL, **asdict(self), "env": dict(self.env)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "WorkerLaunch":
+        """Read what `to_json` wrote. Raises WireError."""
+        texts = {name: require(data, name, str) for name in ("worker", "token", "address", "endpoint", "name", "folder", "python", "bundle")}
+        return cls(
+            **texts,
+            env=string_map(data, "env"),
+            overlay=optional(data, "overlay", str),
+            cpus=tuple(require(data, "cpus", list, default=[])),
+            max_concurrency=require(data, "max_concurrency", int, default=1),
+            beat_s=float(data.get("beat_s", 3.0)),
+            cancel_grace_s=float(data.get("cancel_grace_s", 3.0)),
+            hidden=strings(data, "hidden"),
+        )
+
+
+def canonical_hash(data: Any) -> str:
+    """sha256 of the canonical JSON (sorted keys, no spaces) of plain data."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
