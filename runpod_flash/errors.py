@@ -11,6 +11,7 @@ FlashError
 │  ├─ BackendUnavailable              it cannot be reached or started
 │  ├─ AuthError                       it refuses the key
 │  ├─ EndpointNotFound · JobNotFound
+│  ├─ ContentNotFound                 it no longer holds an artifact or value that a call names
 │  └─ WireMismatch                    the two sides are of different versions
 ├─ JobError                           the job ended, not well; has job_id, attempts, logs
 │  ├─ RemoteError                     your function raised; the original exception is raised where it can be loaded
@@ -73,6 +74,10 @@ class EndpointNotFound(BackendError):
 
 class JobNotFound(BackendError):
     """The platform has no such job (any more)."""
+
+
+class ContentNotFound(BackendError):
+    """The platform does not hold an artifact or value that a call names; the client uploads it again."""
 
 
 class WireMismatch(BackendError):

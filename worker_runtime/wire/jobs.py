@@ -47,6 +47,7 @@ class ErrorKind(StrEnum):
     TIMED_OUT = "timed_out"
     EXPIRED = "expired"
     INFEASIBLE = "infeasible"  # no worker can ever satisfy the endpoint on this platform
+    PLATFORM = "platform"  # the platform itself failed: disk full, a value lost
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,13 @@ each; the pickle follows. The version is compared before anything is unpickled: 
 can kill the interpreter.
 """
 
+import dis
+import functools
 import io
 import sys
+import types
+import typing
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -22,11 +27,25 @@ TypeKey = Callable[[type], str | None]
 """Gives a class that travels by value a key that is the same in every process, or None to leave it to cloudpickle."""
 
 
-def encode(value: Any, type_key: TypeKey | None = None) -> bytes:
-    """Pickle a value. Raises what the pickling of a part of it raises (TypeError, PicklingError, RecursionError …)."""
+def encode(
+    value: Any,
+    type_key: TypeKey | None = None,
+    *,
+    defines: bool = False,
+    modules: set[str] | None = None,
+) -> bytes:
+    """Pickle a value. Raises what the pickling of a part of it raises (TypeError, PicklingError, RecursionError …).
+
+    Args:
+        value: what to pickle.
+        type_key: keys of the classes that travel by value.
+        defines: whether these are definitions (the code of an artifact): the receiver then gives a class that it knows
+            already under its key the methods of this payload. Otherwise it leaves such a class as it is.
+        modules: receives the name of every module whose functions and classes the payload refers to by name.
+    """
     buffer = io.BytesIO()
     buffer.write(_PREFIX)
-    _Pickler(buffer, type_key).dump(value)
+    _Pickler(buffer, type_key, defines, modules).dump(value)
     return buffer.getvalue()
 
 
@@ -53,32 +72,164 @@ def check(payload: bytes) -> None:
         raise VersionMismatch(f"the payload was written by Python {python[0]}.{python[1]}, this is Python {here}; pickles are only safe between equal versions")
 
 
-def travels_by_value(kind: type) -> bool:
-    """Whether a class is pickled whole (as those of `__main__` are) instead of by its name."""
-    return cloudpickle.cloudpickle._should_pickle_by_reference(kind) is False
+def travels_by_value(code: type | types.FunctionType) -> bool:
+    """Whether a class or function is pickled whole (as those of `__main__` are) instead of by its name."""
+    return cloudpickle.cloudpickle._should_pickle_by_reference(code) is False
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc,name-defined]
-    """cloudpickle, but a class that travels by value keeps one identity over several runs of a program.
+def reduced(value: Any) -> Any:
+    """Take a value apart as pickling does, one level deep: the name of a global, or (callable, arguments, state, …).
 
-    cloudpickle makes the receiver reuse a class it has seen under the same tracker id; that id is random in each process,
-    so a warm worker would meet the arguments of a second run as instances of another class than its function knows.
+    Not for functions, classes, code and the built-in containers, which pickling does not reduce.
     """
-
-    def __init__(self, buffer: io.BytesIO, type_key: TypeKey | None) -> None:
-        super().__init__(buffer, protocol=5)
-        self._type_key = type_key
-
-    def reducer_override(self, obj: Any) -> Any:
-        if self._type_key is not None and isinstance(obj, type) and travels_by_value(obj):
-            _track(obj, self._type_key(obj))
-        return super().reducer_override(obj)
+    own = _reduce_by_definition(value)
+    if own is not NotImplemented:
+        return own
+    reducer = cloudpickle.Pickler.dispatch_table.get(type(value))
+    return reducer(value) if reducer is not None else value.__reduce_ex__(5)
 
 
-def _track(kind: type, key: str | None) -> None:
+def track(kind: type, key: str | None) -> None:
+    """Remember a class under its key, so that its instances decode as instances of this very class.
+
+    A class whose key changed is sent under the new key and recognised under the old ones too. None changes nothing.
+    """
     engine = cloudpickle.cloudpickle
-    if key is None or engine._DYNAMIC_CLASS_TRACKER_BY_CLASS.get(kind) is not None:
+    if key is None or engine._DYNAMIC_CLASS_TRACKER_BY_CLASS.get(kind) == key:
         return
     with engine._DYNAMIC_CLASS_TRACKER_LOCK:
         engine._DYNAMIC_CLASS_TRACKER_BY_CLASS[kind] = key
         engine._DYNAMIC_CLASS_TRACKER_BY_ID[key] = kind
+    _complete.add(kind)
+
+
+@functools.lru_cache(maxsize=4096)
+def global_names(code: types.CodeType) -> tuple[str, ...]:
+    """The global names that code and the code nested in it refer to, sorted.
+
+    Those of class bodies may turn out to be names of the class.
+    """
+    names = {step.argval for step in dis.get_instructions(code) if step.opname in _GLOBAL_STEPS}
+    names.update(name for nested in code.co_consts if isinstance(nested, types.CodeType) for name in global_names(nested))
+    return tuple(sorted(names))
+
+
+_GLOBAL_STEPS = frozenset(
+    {"LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
+)
+
+_complete: "weakref.WeakSet[type]" = weakref.WeakSet()
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc,name-defined]
+    """cloudpickle, with what it lacks for functions that travel between runs of a program.
+
+    A class that travels by value keeps one identity over several runs: cloudpickle makes the receiver reuse a class it
+    has seen under the same tracker id, but that id is random in each process, so a warm worker would meet the arguments
+    of a second run as instances of another class than its function knows. Globals read by class bodies travel, and so
+    do helpers that cloudpickle would look up in the receiver's `__main__` (`_reduce_by_definition`).
+    """
+
+    def __init__(self, buffer: io.BytesIO, type_key: TypeKey | None, defines: bool, modules: set[str] | None) -> None:
+        super().__init__(buffer, protocol=5)
+        self._type_key = type_key
+        self._defines = defines
+        self._modules = modules
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, type):
+            return self._reduce_class(obj)
+        own = _reduce_by_definition(obj)
+        if own is not NotImplemented:
+            return own
+        if self._modules is not None:
+            self._modules.add(obj.__name__ if isinstance(obj, types.ModuleType) else obj.__module__ or "builtins")
+        return super().reducer_override(obj)
+
+    def _reduce_class(self, kind: type) -> Any:
+        if not travels_by_value(kind):
+            if self._modules is not None:
+                self._modules.add(kind.__module__)
+            return super().reducer_override(kind)
+        if self._type_key is not None:
+            track(kind, self._type_key(kind))
+        parts = super().reducer_override(kind)
+        if not self._defines and isinstance(parts, tuple) and len(parts) == 6:
+            return (*parts[:5], _complete_class)
+        return parts
+
+    def _dynamic_function_reduce(self, func: types.FunctionType) -> Any:
+        parts = super()._dynamic_function_reduce(func)
+        shipped = parts[2][1]["__globals__"]
+        for name in global_names(func.__code__):
+            if name in func.__globals__ and name != "__builtins__":
+                shipped.setdefault(name, func.__globals__[name])
+        return parts
+
+
+def _complete_class(kind: type, state: Any) -> type:
+    if kind not in _complete:
+        cloudpickle.cloudpickle._class_setstate(kind, state)
+        _complete.add(kind)
+    return kind
+
+
+def _reduce_by_definition(obj: Any) -> Any:
+    """Reduce what would be looked up by its name in a `__main__` that the receiver does not have."""
+    kind = type(obj)
+    if kind is weakref.WeakKeyDictionary:
+        return weakref.WeakKeyDictionary, (dict(obj),)
+    maker = _DEFINITIONS.get(kind)
+    if maker is None or _importable(obj):
+        return NotImplemented
+    return maker(obj)
+
+
+def _importable(obj: Any) -> bool:
+    module = sys.modules.get(obj.__module__) if obj.__module__ != "__main__" else None
+    found: Any = module
+    for part in getattr(obj, "__qualname__", obj.__name__).split("."):
+        found = getattr(found, part, None)
+    return module is not None and found is obj
+
+
+def _reduce_cached(obj: Any) -> Any:
+    return _make_cached, (obj.__wrapped__, obj.cache_parameters(), vars(obj))
+
+
+def _make_cached(function: Any, parameters: dict[str, Any], attributes: dict[str, Any]) -> Any:
+    cached = functools.lru_cache(**parameters)(function)
+    vars(cached).update(attributes)
+    return cached
+
+
+def _reduce_new_type(obj: Any) -> Any:
+    return _make_new_type, (obj.__name__, obj.__supertype__, obj.__module__)
+
+
+def _make_new_type(name: str, supertype: Any, module: str) -> Any:
+    made = typing.NewType(name, supertype)
+    made.__module__ = module
+    return made
+
+
+def _reduce_parameters(obj: Any) -> Any:
+    return type(obj), (obj.__name__,)
+
+
+def _reduce_alias(obj: Any) -> Any:
+    return _make_alias, (type(obj), obj.__name__, obj.__value__, obj.__type_params__)
+
+
+def _make_alias(kind: Any, name: str, value: Any, parameters: tuple[Any, ...]) -> Any:
+    return kind(name, value, type_params=parameters)
+
+
+_DEFINITIONS: dict[type, Callable[[Any], Any]] = {
+    functools._lru_cache_wrapper: _reduce_cached,
+    typing.NewType: _reduce_new_type,
+    typing.ParamSpec: _reduce_parameters,
+    typing.TypeVarTuple: _reduce_parameters,
+}
+if sys.version_info >= (3, 12):
+    _DEFINITIONS[typing.TypeAliasType] = _reduce_alias

@@ -1,0 +1,64 @@
+# The daily commands. All of them work on a fresh clone: Python 3.11 or newer, pip and make are enough.
+# `make demo PYTHON=python3.12` takes another interpreter, VENV=folder another virtual environment.
+
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --quiet --disable-pip-version-check
+PYTEST := $(PY) -m pytest
+
+.PHONY: help demo test test-full test-all check fix bench wheel clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.stamp  ## the example of the README: palettes of two photographs, computed on two workers
+	$(PY) examples/01_colour_palettes.py
+
+test: $(VENV)/.stamp-dev  ## all tests but the slow ones, real control plane and workers included
+	$(PYTEST) -m "not slow"
+
+test-full: $(VENV)/.stamp-dev  ## the slow tests: wheels, big installs, long waits
+	$(PYTEST) -m slow
+
+test-all: $(VENV)/.stamp-dev  ## `make test` on every supported Python that this machine has
+	@set -e; found=; \
+	for version in 3.11 3.12 3.13; do \
+	  python=$$($(PY) -m tests.support.pythons $$version) || { echo "Python $$version: not installed"; continue; }; \
+	  echo "Python $$version: $$python"; found=1; \
+	  $(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$version; \
+	done; test -n "$$found"
+
+check: $(VENV)/.stamp-dev  ## style, types, floors, import weight
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+	$(PYTEST) -q tests/architecture/test_import_weight.py
+
+fix: $(VENV)/.stamp-dev  ## what ruff can mend by itself
+	$(PY) -m ruff check --fix
+	$(PY) -m ruff format
+
+bench: $(VENV)/.stamp-dev  ## figures; see benchmarks/README.md for what they do not prove
+	$(PY) benchmarks/bench_import.py
+	$(PY) benchmarks/bench_call.py
+
+wheel: $(VENV)/.stamp-dev  ## build the wheel, install it into a fresh environment, make a call from outside the repository
+	rm -rf dist
+	$(PIP) wheel --no-deps --wheel-dir dist .
+	$(PY) -m tests.support.wheels dist
+
+clean:  ## remove what the other commands made here
+	rm -rf $(VENV) .venv-3.* dist examples/output .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/.stamp: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else \
+	  "Python 3.11, 3.12 or 3.13 is needed and this is " + sys.version.split()[0] + "; say: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.stamp-dev: $(VENV)/.stamp
+	$(PIP) install --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""The `flash` command: looks after what runs here."""

@@ -1,0 +1,45 @@
+"""`flash status`: the endpoints of this machine, with their workers and jobs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flash_cli import console, plane
+from runpod_flash.backends import daemon
+
+
+def status(*, as_json: bool) -> None:
+    """Show every control plane of this user with its endpoints; say so where none runs.
+
+    Raises:
+        BackendError: a control plane runs and does not answer properly.
+    """
+    state = plane.state_folder()
+    found = [(record, plane.overview(folder, record)) for folder, record in daemon.all_running(state)]
+    if as_json:
+        planes = [{"pid": record.pid, "version": record.version, "port": record.port, **said} for record, said in found]
+        console.data({"running": bool(found), "home": str(state.home), "planes": planes})
+        return
+    if not found:
+        console.say(f"no control plane runs; the first call starts one (state: {state.home})")
+    for record, said in found:
+        drains = ", draining" if said.get("draining") else ""
+        up = console.since(said["started"])
+        console.say(f"control plane {record.version}, process {record.pid}, up {up}, {said['jobs']} open jobs{drains}")
+        _show(said["endpoints"])
+
+
+def _show(endpoints: list[Mapping[str, Any]]) -> None:
+    if not endpoints:
+        console.say("no endpoints")
+        return
+    rows = [
+        (endpoint["name"], endpoint["id"], _counts(endpoint["workers"]), _counts(endpoint["jobs"]), endpoint["project"])
+        for endpoint in endpoints
+    ]
+    console.table(("ENDPOINT", "ID", "WORKERS", "JOBS", "PROJECT"), rows)
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    """The counters that are not 0, in plain words: `inQueue` is shown as "in queue"."""
+    shown = [f"{count} {console.words(name)}" for name, count in counts.items() if count]
+    return ", ".join(shown) or "-"

@@ -1,0 +1,55 @@
+"""The only file that prints: results to stdout, everything else to stderr."""
+
+import json
+import re
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+
+def say(text: str) -> None:
+    """Write a result for people."""
+    print(text, flush=True)
+
+
+def data(value: Any) -> None:
+    """Write a result for programs: one JSON document."""
+    print(json.dumps(value, indent=2, sort_keys=True), flush=True)
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write rows below their headers, in columns as wide as their widest cell."""
+    cells = [[str(cell) for cell in row] for row in (headers, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
+    for row in cells:
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def failure(error: BaseException, *, trace: bool) -> None:
+    """Write an error to stderr: its message, or with `trace` the whole traceback."""
+    if trace:
+        traceback.print_exception(error)
+    else:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """A time span in its two largest units: 45 s, 3 min 20 s, 2 h 5 min, 4 d 3 h."""
+    left, parts = int(seconds), []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2]) or "0 s"
+
+
+def since(start: float) -> str:
+    """The time span from `start`, in seconds since the epoch, to now."""
+    return duration(max(0.0, time.time() - start))
+
+
+def words(name: str) -> str:
+    """A name of the API in plain words: `inQueue` is "in queue"."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()

@@ -1,0 +1,93 @@
+"""The face of the `flash` command: its options and its help. What commands do is in `commands/`, loaded when called."""
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from flash_cli import console
+from runpod_flash import lazy
+from runpod_flash.errors import FlashError
+from runpod_flash.release import VERSION
+
+
+@dataclass(slots=True)
+class Options:
+    """What was said before the command's name."""
+
+    debug: bool = False
+
+
+def _group(help_text: str) -> typer.Typer:
+    """A group of commands. Help is plain text: with rich it takes four times as long."""
+    names = {"help_option_names": ["-h", "--help"]}
+    return typer.Typer(
+        help=help_text,
+        add_completion=False,
+        context_settings=names,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+
+
+app = _group("Look after what runs on this machine: control plane, endpoints, workers.")
+server = _group("Start, stop and look at the control plane.")
+app.add_typer(server, name="server")
+
+Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.say(f"flash {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    context.ensure_object(Options).debug = debug
+
+
+@app.command()
+def status(json: Json = False) -> None:
+    """Show endpoints with their workers and jobs."""
+    lazy.load("flash_cli.commands.status").status(as_json=json)
+
+
+@server.command("start")
+def server_start(
+    port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Loopback port; without it a free one.")] = None,
+) -> None:
+    """Start the control plane, if it does not run.
+
+    Calls start it by themselves; this is for a fixed port.
+    """
+    lazy.load("flash_cli.commands.server").start(port)
+
+
+@server.command("stop")
+def server_stop() -> None:
+    """Stop the control plane and all its workers."""
+    lazy.load("flash_cli.commands.server").stop()
+
+
+@server.command("status")
+def server_status(json: Json = False) -> None:
+    """Show the control plane. Exit status 0 if it runs, 3 if it does not."""
+    lazy.load("flash_cli.commands.server").status(as_json=json)
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrongly used, 3 `server status` found none."""
+    said = Options()
+    try:
+        typer.main.get_command(app)(prog_name="flash", obj=said)
+    except FlashError as error:
+        console.failure(error, trace=said.debug)
+        sys.exit(1)

@@ -1,0 +1,80 @@
+"""What the SDK asks of a platform: a few verbs, the same for every backend.
+
+A backend belongs to the event loop that opened it and closes itself when that loop's tasks are cancelled (the end of
+`asyncio.run`). All verbs are coroutines and raise only errors of `runpod_flash.errors`; foreign exceptions are translated
+inside the backend.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+Json: TypeAlias = Mapping[str, Any]
+"""A JSON object as it came from, or goes to, the platform."""
+
+
+class Backend(Protocol):
+    """The way to one platform.
+
+    Attributes:
+        shares_machine: whether workers run on this machine, so that the caller's own interpreter can serve them.
+        default_queue_delay: the `queueDelay` in seconds for endpoints whose user named no scaler; 0 scales at once.
+    """
+
+    @property
+    def shares_machine(self) -> bool: ...
+
+    @property
+    def default_queue_delay(self) -> float: ...
+
+    async def find(self, name: str) -> Json | None:
+        """The endpoint of this name in the project, as the platform describes it (`id`, the fields of the body), or None."""
+
+    async def create(self, body: Json) -> Json:
+        """Create an endpoint (`spec.to_body`) and return the platform's description of it."""
+        ...
+
+    async def update(self, endpoint_id: str, body: Json) -> Json:
+        """Change an endpoint in place and return the new description. Raises EndpointNotFound."""
+        ...
+
+    async def has_artifact(self, artifact_id: str) -> bool:
+        """Whether the platform holds this artifact."""
+        ...
+
+    async def put_artifact(self, artifact_id: str, data: bytes) -> None:
+        """Store an artifact. Raises PayloadTooLarge, WireMismatch."""
+
+    async def put_value(self, sha256: str, data: bytes) -> None:
+        """Store a payload by its hash; nothing is sent when the platform has it. Raises PayloadTooLarge."""
+
+    async def get_value(self, sha256: str) -> bytes:
+        """Fetch a payload by its hash. Raises ContentNotFound."""
+        ...
+
+    async def submit(self, endpoint_id: str, call_input: Json, key: str) -> str:
+        """Put a job into the endpoint's queue and return its id. The same `key` never makes a second job.
+
+        Raises EndpointNotFound, ContentNotFound (an artifact or value of the call is missing: upload and submit again).
+        """
+        ...
+
+    async def outcome(self, endpoint_id: str, job_id: str) -> Json:
+        """Wait until the job is final and return it. Raises JobNotFound."""
+        ...
+
+    async def status(self, endpoint_id: str, job_id: str) -> Json:
+        """The job as it is now. Raises JobNotFound."""
+        ...
+
+    async def cancel(self, endpoint_id: str, job_id: str) -> None:
+        """Cancel a job that has not finished; a finished one stays as it is. Raises JobNotFound."""
+
+    async def logs(self, endpoint_id: str, job_id: str) -> Sequence[str]:
+        """The lines that the job wrote to stdout and stderr and that the platform still has, oldest first."""
+        ...
+
+    async def drop_instance(self, instance_id: str) -> None:
+        """Close and forget an instance of a remote class; one that is unknown is no error."""
+
+    async def aclose(self) -> None:
+        """Close the connection. May be called twice."""

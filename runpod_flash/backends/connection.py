@@ -1,0 +1,324 @@
+"""One connection to a platform: an HTTP client and, where the platform has `/flash/v1/`, an event stream opened first.
+
+    ready ──starts──▶ _live: locate ▶ capabilities ▶ GET events ▶ up ▶ read … ▶ lost: `on_lost`
+      ▲                                                                             │
+      └────────── whoever still wants something makes a request, which starts the next
+
+A lost connection is made again by the next request, for `RECONNECT_S` seconds; where nobody wants anything, nothing is
+started. Here, and nowhere else, exceptions of httpx become ours.
+"""
+
+import asyncio
+import hashlib
+import io
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+
+from runpod_flash.backends.base import Json
+from runpod_flash.backends.events import Lines
+from runpod_flash.backends.problems import Refusal
+from runpod_flash.errors import BackendError, BackendUnavailable, ConfigError, FlashError, WireMismatch
+from runpod_flash.release import VERSION
+from worker_runtime.wire import PROTOCOL
+
+T = TypeVar("T")
+
+RECONNECT_S = 30.0
+"""How long a platform that was there may be away before calls fail."""
+
+_TIMEOUT = httpx.Timeout(connect=10.0, read=60.0, write=60.0, pool=None)
+_STREAM_SILENCE_S = 45.0  # the platform sends a beat every 15 s
+_REQUESTS_AT_ONCE = 4  # more only fight for the one event loop
+_TRANSFERS_AT_ONCE = 2
+_CHUNK = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a platform is. `platform` is what messages call it, `key_hint` what to do when it refuses the key."""
+
+    url: str
+    key: str | None = field(repr=False)
+    platform: str
+    key_hint: str
+    socket: str | None = None
+
+
+Locate = Callable[[], Awaitable[Address]]
+"""Finds (or starts) the platform. Called for each new connection."""
+
+
+class Connection:
+    """Makes requests, hands events to `on_event`. Belongs to the event loop it is used on, and ends with it.
+
+    Attributes:
+        client_id: what the platform calls this client's event stream.
+        number: how many times a connection came up; another number means that events may have been missed.
+        streams: whether the platform has an event stream and the rest of `/flash/v1/`.
+    """
+
+    def __init__(
+        self,
+        locate: Locate,
+        on_event: Callable[[Mapping[str, Any]], None],
+        on_lost: Callable[[], None],
+        *,
+        patience_s: float = 0.0,
+    ) -> None:
+        """`patience_s`: how long the very first connection is tried."""
+        self.client_id = uuid.uuid4().hex
+        self.number = 0
+        self.streams = True
+        self._locate, self._on_event, self._on_lost, self._patience_s = locate, on_event, on_lost, patience_s
+        self._client: httpx.AsyncClient | None = None
+        self._address: Address | None = None
+        self._up: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+        self._requests = asyncio.Semaphore(_REQUESTS_AT_ONCE)
+        self._transfers = asyncio.Semaphore(_TRANSFERS_AT_ONCE)
+
+    @property
+    def platform(self) -> str:
+        """What messages call the platform."""
+        return self._address.platform if self._address is not None else "the platform"
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the stream is open now (where there is none: whether the platform has answered)."""
+        return self._up is not None and self._up.done()
+
+    async def ready(self) -> None:
+        """Wait until there is a connection; make one where there is none.
+
+        Raises:
+            BackendUnavailable, AuthError, WireMismatch, ConfigError: there cannot be one; the message says why.
+        """
+        while self._up is None:  # there was none, or the last one is just ending
+            if self._closed:
+                raise BackendUnavailable("this connection was closed with its event loop; call on the running one")
+            if self._task is not None and not self._task.done():
+                await asyncio.wait([self._task])
+            else:
+                self._up = asyncio.get_running_loop().create_future()
+                self._task = asyncio.create_task(self._live(self._up), name="flash-connection")
+        await asyncio.shield(self._up)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Json | None = None,
+        headers: Mapping[str, str] | None = None,
+        missing: type[FlashError] = BackendError,
+        repeat: bool = True,
+    ) -> bytes:
+        """Make a request; returns the body of a good answer.
+
+        `missing` is the error that a 404 means. On a broken connection the request is made again, when `repeat` says
+        that a second one does no harm or the first was never sent.
+
+        Raises:
+            BackendUnavailable: no answer. What a bad answer means is in `Refusal.error`.
+        """
+
+        async def once(client: httpx.AsyncClient) -> bytes:
+            response = await client.request(method, path, json=json, headers=headers)
+            if response.is_success:
+                return response.content
+            raise self._refusal(response, missing)
+
+        return await self._repeat(once, self._requests, repeat=repeat)
+
+    async def fetch(self, path: str, missing: type[FlashError]) -> tuple[bytes, str]:
+        """Get something large: its bytes and their sha256. Raises as `send` does."""
+
+        async def once(client: httpx.AsyncClient) -> tuple[bytes, str]:
+            buffer, digest = io.BytesIO(), hashlib.sha256()
+            async with client.stream("GET", path) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise self._refusal(response, missing)
+                async for chunk in response.aiter_bytes(_CHUNK):
+                    buffer.write(chunk)
+                    digest.update(chunk)
+            return buffer.getvalue(), digest.hexdigest()
+
+        return await self._repeat(once, self._transfers)
+
+    async def store(self, path: str, data: bytes, missing: type[FlashError]) -> None:
+        """Put something large, piece by piece. Raises as `send` does."""
+        headers = {"Content-Length": str(len(data)), "Content-Type": "application/octet-stream"}
+
+        async def once(client: httpx.AsyncClient) -> None:
+            response = await client.put(path, content=_pieces(data), headers=headers)
+            if not response.is_success:
+                raise self._refusal(response, missing)
+
+        await self._repeat(once, self._transfers)
+
+    async def close(self) -> None:
+        """End the connection for good. May be called twice."""
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _repeat(
+        self, once: Callable[[httpx.AsyncClient], Awaitable[T]], gate: asyncio.Semaphore, *, repeat: bool = True
+    ) -> T:
+        end, pause = time.monotonic() + RECONNECT_S, 0.02
+        while True:
+            await self.ready()
+            try:
+                async with gate:
+                    if self._client is None:  # lost while this waited for its turn
+                        continue
+                    return await once(self._client)
+            except httpx.TransportError as error:
+                never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+                silent = isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout)
+                if silent or not (repeat or never_sent) or time.monotonic() > end:
+                    raise self._unavailable(error) from error
+            except httpx.HTTPError as error:
+                raise BackendError(f"{self.platform} sent an answer that cannot be read: {error}") from error
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 1.0)
+
+    async def _live(self, up: asyncio.Future[None]) -> None:
+        """From the first attempt to the loss. Closes the client, also when the event loop ends."""
+        try:
+            await self._attempts(up)
+        except FlashError as error:
+            _fail(up, error)
+        except asyncio.CancelledError:
+            self._closed = True
+            _fail(up, BackendUnavailable("the connection was closed"))
+            raise
+        except Exception as error:  # noqa: BLE001 a border: whoever waits must hear of it
+            _fail(up, BackendError(f"the connection to {self.platform} failed: {type(error).__name__}: {error}"))
+        finally:
+            self._up = None
+            client, self._client = self._client, None
+            self._on_lost()
+            if client is not None:
+                await client.aclose()
+
+    async def _attempts(self, up: asyncio.Future[None]) -> None:
+        end = time.monotonic() + (RECONNECT_S if self.number else self._patience_s)
+        pause = 0.05
+        while True:
+            try:
+                return await self._serve(up)
+            except httpx.InvalidURL as error:
+                raise ConfigError(f"{self.platform} is no URL ({error}); it must be like http://host:port") from error
+            except httpx.HTTPError as error:
+                if up.done():
+                    return None
+                if time.monotonic() + pause > end:
+                    raise self._unavailable(error) from error
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 1.0)
+
+    async def _serve(self, up: asyncio.Future[None]) -> None:
+        """Connect, say that it is up, read events until the stream ends."""
+        self._address = address = await self._locate()
+        if self._client is not None:  # of the attempt before
+            await self._client.aclose()
+        self._client = client = _new_client(address)
+        self.streams = await self._has_our_interface(client)
+        if not self.streams:
+            self._came_up(up)
+            await asyncio.Event().wait()  # holds the client until the event loop ends
+        lines, timeout = Lines(), httpx.Timeout(_TIMEOUT, read=_STREAM_SILENCE_S)
+        params = {"client": self.client_id}
+        async with client.stream("GET", "/flash/v1/events", params=params, timeout=timeout) as response:
+            if not response.is_success:
+                await response.aread()
+                raise self._refusal(response, BackendError)
+            async for chunk in response.aiter_bytes():
+                for event in lines.feed(chunk):
+                    self._take(event, up)
+        if not up.done():
+            raise BackendUnavailable(f"{self.platform} closed the event stream before it said anything; try again")
+
+    async def _has_our_interface(self, client: httpx.AsyncClient) -> bool:
+        response = await client.get("/flash/v1/capabilities")
+        if response.status_code == 404:
+            return False
+        if not response.is_success:
+            raise self._refusal(response, BackendError)
+        try:
+            found = response.json()
+            protocol, version = found["protocol"], found.get("version")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BackendError(f"{self.platform} is no platform of this framework; is the URL right?") from error
+        if protocol != PROTOCOL:
+            raise self._mismatch(protocol, f" (runpod-flash {version})")
+        return True
+
+    def _take(self, event: Mapping[str, Any], up: asyncio.Future[None]) -> None:
+        if event.get("event") == "hello":
+            if event.get("protocol") != PROTOCOL:
+                raise self._mismatch(event.get("protocol"), "")
+            self._came_up(up)
+        else:
+            self._on_event(event)
+
+    def _came_up(self, up: asyncio.Future[None]) -> None:
+        if not up.done():
+            self.number += 1
+            up.set_result(None)
+
+    def _mismatch(self, protocol: object, version: str) -> WireMismatch:
+        ours_is_older = isinstance(protocol, int) and protocol > PROTOCOL
+        old = "runpod-flash in this program" if ours_is_older else "runpod-flash on the platform"
+        return WireMismatch(
+            f"{self.platform} speaks protocol {protocol}{version}, this program protocol {PROTOCOL} "
+            f"(runpod-flash {VERSION}); upgrade {old}"
+        )
+
+    def _refusal(self, response: httpx.Response, missing: type[FlashError]) -> FlashError:
+        request = f"{response.request.method} {response.request.url.path}"
+        hint = self._address.key_hint if self._address is not None else ""
+        return Refusal(response.status_code, response.content, request, self.platform, hint, missing).error()
+
+    def _unavailable(self, error: httpx.HTTPError) -> BackendUnavailable:
+        slow = isinstance(error, httpx.TimeoutException)
+        why = "it does not answer in time" if slow else (str(error) or type(error).__name__)
+        return BackendUnavailable(f"{self.platform} cannot be reached: {why}; is it running, is the address right?")
+
+
+def _new_client(address: Address) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=3.0)
+    authorization = {"Authorization": f"Bearer {address.key}"} if address.key else {}
+    secure, host = address.url.startswith("https://"), urlsplit(address.url).hostname
+    # Without TLS no certificates are loaded (50 ms). A proxy of the environment is not for sockets and loopback.
+    return httpx.AsyncClient(
+        base_url=address.url,
+        transport=httpx.AsyncHTTPTransport(uds=address.socket, verify=False, limits=limits) if address.socket else None,
+        verify=secure,
+        limits=limits,
+        headers={"User-Agent": f"runpod-flash/{VERSION}", **authorization},
+        timeout=_TIMEOUT,
+        trust_env=address.socket is None and host not in ("localhost", "127.0.0.1", "::1"),
+    )
+
+
+async def _pieces(data: bytes) -> AsyncIterator[bytes]:
+    view = memoryview(data)
+    for start in range(0, len(view), _CHUNK):
+        yield bytes(view[start : start + _CHUNK])
+
+
+def _fail(up: asyncio.Future[None], error: FlashError) -> None:
+    if not up.done():
+        up.set_exception(error)
+        up.exception()  # marks it as seen, also where nobody waits

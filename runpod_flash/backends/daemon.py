@@ -1,0 +1,256 @@
+"""Finds the embedded control plane of a state folder, or starts it; also stops it.
+
+Who wants to start one takes `start_lock` (an flock, so it does not survive its holder), looks again, starts
+`python -m runpod_flash.control_plane` detached from the caller, and waits until it answers or has ended. What it writes
+goes to `plane.log`; a cause that it knows stands there as a last line `error: …`.
+"""
+
+import asyncio
+import fcntl
+import os
+import signal
+import site
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from runpod_flash import release
+from runpod_flash.errors import BackendUnavailable
+from runpod_flash.state_folder import PlaneRecord, StateFolder, process_started
+
+START_DEADLINE_S = 60.0
+STOP_DEADLINE_S = 20.0
+
+_SILENT_S = 30.0  # a living control plane that does not answer is given this long to end, or to begin
+_PAUSE_S = 0.02
+_LOG_LIMIT = 5_000_000  # bytes after which the log begins anew; one old one is kept
+
+_NAMES = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "REQUESTS_CA_BUNDLE",
+)
+_PREFIXES = ("LC_", "XDG_", "SSL_", "CUDA", "NVIDIA_", "UV_", "FLASH_")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
+_NOT_PASSED = ("FLASH_API_KEY", "FLASH_TARGET")  # of the client, for other platforms
+
+# Run by a Python of its own: so the control plane is nobody's child, outlives this program and leaves it no zombie.
+_STARTER = (
+    "import os, sys\n"
+    "pid = os.fork()\n"
+    "if pid:\n"
+    "    print(pid, flush=True)\n"
+    "    os._exit(0)\n"
+    "os.dup2(2, 1)\n"
+    "os.execv(sys.argv[1], sys.argv[1:])\n"
+)
+
+
+def default_command() -> list[str]:
+    """What starts the control plane. Raises BackendUnavailable where this program has no interpreter for it."""
+    if not sys.executable:
+        raise BackendUnavailable(
+            "this program does not know its Python interpreter (sys.executable is empty); run it with python"
+        )
+    return [sys.executable, "-P", "-m", "runpod_flash.control_plane"]
+
+
+def running(state: StateFolder) -> PlaneRecord | None:
+    """The record of this content's control plane if its process lives."""
+    record = state.read_record()
+    return record if record is not None and record.alive else None
+
+
+def all_running(state: StateFolder) -> list[tuple[StateFolder, PlaneRecord]]:
+    """Each living control plane of the home folder: this content's first, then those of other versions, which drain."""
+    found = [(folder, running(folder)) for folder in (state, *state.others())]
+    return [(folder, record) for folder, record in found if record is not None]
+
+
+def reach(record: PlaneRecord) -> str | None:
+    """How a control plane can be reached now: "unix:PATH", "tcp:HOST:PORT" or None."""
+    ways = [(socket.AF_UNIX, record.socket, f"unix:{record.socket}")]
+    if not os.path.exists(record.socket):  # a cleaner of temporary folders has been here; the port still answers
+        ways.append((socket.AF_INET, ("127.0.0.1", record.port), f"tcp:127.0.0.1:{record.port}"))  # type: ignore[arg-type]
+    for family, address, way in ways:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.settimeout(1.0)
+            try:
+                probe.connect(address)
+            except OSError:
+                continue
+            return way
+    return None
+
+
+async def ensure(
+    state: StateFolder,
+    environ: Mapping[str, str],
+    *,
+    command: Sequence[str] | None = None,
+    deadline_s: float = START_DEADLINE_S,
+) -> PlaneRecord:
+    """The control plane of a state folder, started if need be; it answers when this returns.
+
+    `environ` is the caller's environment, of which the control plane gets an allow-list. `command` replaces the program
+    (for tests).
+
+    Raises:
+        BackendUnavailable: it cannot be started, or does not answer; the message has the cause.
+    """
+    record = running(state)
+    if record is not None and reach(record):
+        return record
+    state.prepare()
+    end = time.monotonic() + deadline_s
+    async with _starting(state, end):
+        record = await _settled(state, end)
+        return record or await _start(state, environ, command, end)
+
+
+def stop(state: StateFolder, deadline_s: float = STOP_DEADLINE_S) -> bool:
+    """Ask the control plane to end (SIGTERM), wait, and kill it after `deadline_s` seconds. False where none runs.
+
+    Raises:
+        BackendUnavailable: it belongs to another user.
+    """
+    record = running(state)
+    if record is None:
+        return False
+    for number, patience_s in ((signal.SIGTERM, deadline_s), (signal.SIGKILL, 10.0)):
+        try:
+            os.kill(record.pid, number)
+        except ProcessLookupError:
+            break
+        except PermissionError as error:
+            raise BackendUnavailable(f"the control plane (process {record.pid}) belongs to another user") from error
+        end = time.monotonic() + patience_s
+        while record.alive and time.monotonic() < end:
+            time.sleep(_PAUSE_S)
+        if not record.alive:
+            break
+    if state.read_record() == record:  # killed, so it could not withdraw it
+        state.remove_record()
+    return True
+
+
+def plane_environment(environ: Mapping[str, str], home: Path, import_folders: Sequence[Path] = ()) -> dict[str, str]:
+    """The environment of a started control plane: an allow-list, FLASH_HOME, and PYTHONPATH for `import_folders`."""
+    env = {
+        name: value
+        for name, value in environ.items()
+        if (name in _NAMES or name.startswith(_PREFIXES) or name.lower() in _PROXIES) and name not in _NOT_PASSED
+    }
+    env["FLASH_HOME"] = str(home)
+    if import_folders:
+        env["PYTHONPATH"] = os.pathsep.join(map(str, import_folders))
+    return env
+
+
+@asynccontextmanager
+async def _starting(state: StateFolder, end: float) -> AsyncIterator[None]:
+    """Hold the start lock."""
+    with state.start_lock.open("ab") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                pass
+            if time.monotonic() > end:
+                raise BackendUnavailable(
+                    f"another program has long been starting the control plane and holds {state.start_lock}; "
+                    f"end that program or look into {state.log}"
+                )
+            await asyncio.sleep(_PAUSE_S)
+        yield
+
+
+async def _settled(state: StateFolder, end: float) -> PlaneRecord | None:
+    """The control plane that the record names, when it answers; None once there is none."""
+    end = min(end, time.monotonic() + _SILENT_S)
+    while True:
+        record = running(state)
+        if record is None or reach(record):
+            return record
+        if time.monotonic() > end:
+            raise BackendUnavailable(
+                f"the control plane (process {record.pid}) runs but does not answer; stop it with `flash server stop` "
+                f"and try again (its log: {state.log})"
+            )
+        await asyncio.sleep(_PAUSE_S)
+
+
+async def _start(
+    state: StateFolder, environ: Mapping[str, str], command: Sequence[str] | None, end: float
+) -> PlaneRecord:
+    if command is None:
+        command = default_command()
+        if release.hash_now() != state.content:
+            raise BackendUnavailable(
+                "the files of runpod_flash have changed since this program imported them; start it again"
+            )
+    pid, log_start = _spawn(state, environ, command)
+    while True:
+        record = running(state)
+        if record is not None and reach(record):
+            return record
+        if process_started(pid) is None:
+            raise BackendUnavailable(f"the control plane could not start: {_cause(state, log_start)}")
+        if time.monotonic() > end:
+            os.kill(pid, signal.SIGKILL)
+            raise BackendUnavailable(f"the control plane did not answer in time: {_cause(state, log_start)}")
+        await asyncio.sleep(_PAUSE_S)
+
+
+def _spawn(state: StateFolder, environ: Mapping[str, str], command: Sequence[str]) -> tuple[int, int]:
+    """Start the program; returns its process number and where its part of the log begins."""
+    env = plane_environment(environ, state.home, _folders_to_name())
+    try:
+        if state.log.exists() and state.log.stat().st_size > _LOG_LIMIT:
+            state.log.replace(state.log.with_suffix(".log.1"))
+        descriptor = os.open(state.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        with open(descriptor, "ab") as log:
+            log_start = log.seek(0, os.SEEK_END)
+            starter = subprocess.run(
+                [sys.executable, "-I", "-S", "-c", _STARTER, *command],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, cwd=state.home, env=env,
+                start_new_session=True, check=True,
+            )  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as error:
+        raise BackendUnavailable(f"the control plane could not be started: {error}") from error
+    return int(starter.stdout), log_start
+
+
+def _cause(state: StateFolder, log_start: int) -> str:
+    """Why it ended, from what it wrote: the last line `error: …`, else the last lines."""
+    try:
+        with state.log.open("rb") as log:
+            log.seek(log_start)
+            lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        lines = []
+    for line in reversed(lines):
+        if line.startswith("error: "):
+            return line.removeprefix("error: ")
+    said = "\n".join(["its last words:", *lines[-8:]]) if lines else "it said nothing"
+    return f"{said}\n(the whole log: {state.log})"
+
+
+def _folders_to_name() -> list[Path]:
+    """The folders of our packages that a fresh interpreter does not find by itself."""
+    known = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")}
+    known.add(Path(site.getusersitepackages()).resolve())
+    return [folder for folder in release.package_folders() if folder.resolve() not in known]

@@ -1,0 +1,212 @@
+"""Any platform that speaks Runpod's job and management API over HTTP: ours at a URL or on a unix socket.
+
+Where the platform has `/flash/v1/`, the ends of jobs are announced on the event stream and output and stages come with
+them; where it has not, jobs are asked for with growing pauses.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from runpod_flash.backends.base import Json
+from runpod_flash.backends.connection import Address, Connection, Locate
+from runpod_flash.backends.events import FinalJobs
+from runpod_flash.errors import BackendError, ContentNotFound, EndpointNotFound, JobNotFound
+from runpod_flash.output import Output, of_program
+from runpod_flash.settings import Settings
+from worker_runtime.wire.jobs import JobStatus
+
+_FINAL = {status.value for status in JobStatus if status.final}
+_ASK_AGAIN_S = 30.0  # a job whose end should have been announced is looked at this often all the same
+_POLL_S = (0.05, 2.0)  # first and longest pause between looks at a job whose end nobody announces
+
+
+async def connect(settings: Settings, project: Path) -> "HttpBackend":
+    """Open the platform at the URL `settings.target`. There names are the platform's own, whatever the project.
+
+    Raises:
+        BackendUnavailable, AuthError, WireMismatch, ConfigError: it cannot be reached, refuses, differs, is no URL.
+    """
+    said = "FLASH_API_KEY is not set" if settings.api_key is None else "it was sent the one in FLASH_API_KEY"
+    hint = f"{said}; set FLASH_API_KEY to the key that the platform's owner has"
+    address = Address(settings.target, settings.api_key, settings.target, hint)
+
+    async def locate() -> Address:
+        return address
+
+    backend = HttpBackend(locate, of_program(settings.logs), shares_machine=False, default_queue_delay=4.0)
+    await backend.open()
+    return backend
+
+
+class HttpBackend:
+    """See `Backend`. Belongs to the event loop that opens it."""
+
+    def __init__(
+        self,
+        locate: Locate,
+        output: Output,
+        *,
+        shares_machine: bool,
+        default_queue_delay: float,
+        project: Path | None = None,
+        patience_s: float = 0.0,
+    ) -> None:
+        """`project` scopes names, None: they are global. `patience_s`: how long the first connection is tried."""
+        self._output = output
+        self._shares_machine = shares_machine
+        self._default_queue_delay = default_queue_delay
+        # A header holds no more than ASCII, a path may hold all: percent signs stand for the rest.
+        self._scope = {"X-Flash-Project": quote(str(project), safe="/ !#$&'()*+,:;=?@[]~")} if project else {}
+        self._final_jobs = FinalJobs()
+        self._names: dict[str, str] = {}  # of endpoints, by id
+        self._connection = Connection(locate, self._take, self._final_jobs.lose, patience_s=patience_s)
+
+    @property
+    def shares_machine(self) -> bool:
+        return self._shares_machine
+
+    @property
+    def default_queue_delay(self) -> float:
+        return self._default_queue_delay
+
+    async def open(self) -> None:
+        """Connect. Raises BackendUnavailable, AuthError, WireMismatch, ConfigError."""
+        await self._connection.ready()
+
+    async def find(self, name: str) -> Json | None:
+        listing = await self._json("GET", "/v2/serverless", headers=self._scope)
+        found = next((endpoint for endpoint in listing.get("endpoints", []) if endpoint.get("name") == name), None)
+        return None if found is None else self._named(found)
+
+    async def create(self, body: Json) -> Json:
+        with self._output.waiting(str(body.get("name"))):
+            return self._named(await self._json("POST", "/v2/serverless", json=body, headers=self._scope, repeat=False))
+
+    async def update(self, endpoint_id: str, body: Json) -> Json:
+        path = f"/v2/serverless/{_part(endpoint_id)}"
+        with self._output.waiting(str(body.get("name"))):
+            changed = self._json("PATCH", path, json=body, headers=self._scope, missing=EndpointNotFound)
+            return self._named(await changed)
+
+    async def has_artifact(self, artifact_id: str) -> bool:
+        return await self._has(f"/flash/v1/artifacts/{_part(artifact_id)}")
+
+    async def put_artifact(self, artifact_id: str, data: bytes) -> None:
+        await self._connection.store(f"/flash/v1/artifacts/{_part(artifact_id)}", data, ContentNotFound)
+
+    async def put_value(self, sha256: str, data: bytes) -> None:
+        path = f"/flash/v1/values/{_part(sha256)}"
+        if not await self._has(path):
+            await self._connection.store(path, data, ContentNotFound)
+
+    async def get_value(self, sha256: str) -> bytes:
+        value, found = await self._connection.fetch(f"/flash/v1/values/{_part(sha256)}", ContentNotFound)
+        if found != sha256:
+            raise BackendError(f"the value {sha256} arrived damaged: its sha256 is {found}; fetch it again")
+        return value
+
+    async def submit(self, endpoint_id: str, call_input: Json, key: str) -> str:
+        connection = self._connection
+        await connection.ready()
+        number = connection.number
+        client = {"X-Flash-Client": connection.client_id} if connection.streams else {}
+        job = await self._json(
+            "POST",
+            f"/v2/{_part(endpoint_id)}/run",
+            json={"input": call_input},
+            headers={"Idempotency-Key": key, **client},
+            missing=EndpointNotFound,
+        )
+        job_id = str(job.get("id"))
+        if connection.streams and connection.is_up and connection.number == number:
+            self._final_jobs.cover(job_id)
+        return job_id
+
+    async def outcome(self, endpoint_id: str, job_id: str) -> Json:
+        name = self._names.get(endpoint_id, endpoint_id)
+        with self._output.waiting(name):
+            self._output.submitted(name)
+            return await self._final(endpoint_id, job_id)
+
+    async def status(self, endpoint_id: str, job_id: str) -> Json:
+        return await self._json("GET", f"/v2/{_part(endpoint_id)}/status/{_part(job_id)}", missing=JobNotFound)
+
+    async def cancel(self, endpoint_id: str, job_id: str) -> None:
+        await self._json("POST", f"/v2/{_part(endpoint_id)}/cancel/{_part(job_id)}", missing=JobNotFound)
+
+    async def logs(self, endpoint_id: str, job_id: str) -> Sequence[str]:
+        await self._connection.ready()
+        if not self._connection.streams:
+            return []
+        listing = await self._json("GET", f"/flash/v1/jobs/{_part(job_id)}/logs", missing=JobNotFound)
+        return [str(line.get("line", "")) for line in listing.get("lines", [])]
+
+    async def drop_instance(self, instance_id: str) -> None:
+        try:
+            await self._connection.send("DELETE", f"/flash/v1/instances/{_part(instance_id)}", missing=ContentNotFound)
+        except ContentNotFound:
+            return
+
+    async def aclose(self) -> None:
+        await self._connection.close()
+
+    async def _final(self, endpoint_id: str, job_id: str) -> Json:
+        """Wait for the end of a job as it is announced, or look at the job again and again."""
+        pause, longest = _POLL_S
+        while True:
+            if self._final_jobs.covers(job_id):
+                announced = await self._final_jobs.wait(job_id, _ASK_AGAIN_S)
+                if announced is not None:
+                    return announced
+            job = await self.status(endpoint_id, job_id)
+            if job.get("status") in _FINAL:
+                return job
+            if not self._final_jobs.covers(job_id):
+                announced = await self._final_jobs.wait(job_id, pause)
+                if announced is not None:
+                    return announced
+                pause = min(pause * 1.5, longest)
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        """An event of the stream; those of a kind that this version does not know are left alone."""
+        kind = event.get("event")
+        if kind == "job":
+            self._final_jobs.arrive(event["job"])
+        elif kind == "stage":
+            self._output.stage(event)
+        elif kind == "log":
+            self._output.log(event)
+        elif kind == "notice":
+            self._output.notice(event)
+
+    def _named(self, endpoint: Json) -> Json:
+        self._names[str(endpoint.get("id"))] = str(endpoint.get("name"))
+        return endpoint
+
+    async def _has(self, path: str) -> bool:
+        try:
+            await self._connection.send("HEAD", path, missing=ContentNotFound)
+        except ContentNotFound:
+            return False
+        return True
+
+    async def _json(self, method: str, path: str, **options: Any) -> Json:
+        body = await self._connection.send(method, path, **options)
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            platform = self._connection.platform
+            raise BackendError(
+                f"{platform} answered {method} {path} with {body[:80]!r}, no JSON object; is the URL right?"
+            )
+        return answer
+
+
+def _part(text: str) -> str:
+    """A text as one part of a path."""
+    return quote(text, safe="")

@@ -1,0 +1,1 @@
+"""The platform, a program of its own: `python -m runpod_flash.control_plane`. Nothing imports it."""

@@ -1,0 +1,35 @@
+"""`python -m runpod_flash.control_plane`: the program. Its failures to start are one line on stderr and exit code 1."""
+
+import asyncio
+import logging
+import sys
+
+from runpod_flash import release
+from runpod_flash.control_plane import settings
+from runpod_flash.control_plane.server import ControlPlane, sole_owner
+from runpod_flash.errors import FlashError
+from runpod_flash.state_folder import StateFolder
+
+
+async def _live(chosen: settings.PlaneSettings, state: StateFolder) -> None:
+    await ControlPlane(chosen, state).run()
+
+
+def main() -> int:
+    """Run a control plane until it is asked to stop."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    try:
+        chosen = settings.load()
+        state = StateFolder(chosen.home, release.content_hash(), chosen.runtime_home)
+        state.prepare()
+        with sole_owner(state):
+            asyncio.run(_live(chosen, state))
+    except (FlashError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

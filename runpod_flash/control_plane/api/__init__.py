@@ -1,0 +1,1 @@
+"""The HTTP faces of the control plane. They translate requests; rules live behind the `Platform`."""

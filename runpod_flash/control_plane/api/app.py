@@ -1,0 +1,43 @@
+"""The application: all faces, behind the key, with problems for errors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from runpod_flash.control_plane.api.flash_v1 import FlashApi
+from runpod_flash.control_plane.api.jobs import JobsApi
+from runpod_flash.control_plane.api.management_v2 import ManagementApi
+from runpod_flash.control_plane.blobs import Blobs
+from runpod_flash.control_plane.catalog import Catalog
+from runpod_flash.control_plane.events import EventHub
+from runpod_flash.control_plane.keys import AuthMiddleware
+from runpod_flash.control_plane.platform import Platform
+from runpod_flash.control_plane.problems import LastResort, handlers
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the faces are faces of. `capabilities` is the answer to `GET /flash/v1/capabilities`."""
+
+    platform: Platform
+    catalog: Catalog
+    blobs: Blobs
+    hub: EventHub
+    key: str = field(repr=False)
+    capabilities: Mapping[str, Any]
+
+
+def build_app(services: Services) -> Starlette:
+    """The ASGI application. It starts and stops nothing: whoever serves it closes the hub before the server stops."""
+    return Starlette(
+        routes=[
+            *ManagementApi(services.catalog, services.platform).routes(),
+            *JobsApi(services.platform).routes(),
+            *FlashApi(services.platform, services.blobs, services.hub, services.capabilities).routes(),
+        ],
+        middleware=[Middleware(LastResort), Middleware(AuthMiddleware, key=services.key)],
+        exception_handlers=handlers(),
+    )

@@ -1,0 +1,80 @@
+"""What Runpod's API has no place for: capabilities, artifacts, values, event streams, logs, instances, status."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from runpod_flash.control_plane.blobs import Blobs
+from runpod_flash.control_plane.events import EventHub
+from runpod_flash.control_plane.platform import Platform
+from runpod_flash.control_plane.problems import Problem
+from runpod_flash.errors import ContentNotFound
+
+CLIENT_ID_LIMIT = 255
+
+
+class FlashApi:
+    """The routes below `/flash/v1`."""
+
+    def __init__(self, platform: Platform, blobs: Blobs, hub: EventHub, capabilities: Mapping[str, Any]) -> None:
+        self._platform = platform
+        self._blobs = blobs
+        self._hub = hub
+        self._capabilities = dict(capabilities)
+
+    def routes(self) -> list[BaseRoute]:
+        """All routes of this face."""
+        return [
+            Route("/flash/v1/capabilities", self._get_capabilities, methods=["GET"]),
+            Route("/flash/v1/events", self._get_events, methods=["GET"]),
+            Route("/flash/v1/artifacts/{id}", self._artifact, methods=["HEAD", "PUT"]),
+            Route("/flash/v1/values/{id}", self._value, methods=["HEAD", "GET", "PUT"]),
+            Route("/flash/v1/jobs/{job}/logs", self._get_logs, methods=["GET"]),
+            Route("/flash/v1/instances/{id}", self._drop_instance, methods=["DELETE"]),
+            Route("/flash/v1/status", self._get_status, methods=["GET"]),
+        ]
+
+    async def _get_capabilities(self, request: Request) -> Response:
+        return JSONResponse(self._capabilities)
+
+    async def _get_events(self, request: Request) -> Response:
+        client = request.query_params.get("client", "")
+        if not 1 <= len(client) <= CLIENT_ID_LIMIT:
+            raise Problem(400, f"query parameter 'client' must be an id of 1 to {CLIENT_ID_LIMIT} characters")
+        return StreamingResponse(self._hub.stream(client), media_type="application/x-ndjson")
+
+    async def _artifact(self, request: Request) -> Response:
+        artifact_id = request.path_params["id"]
+        if request.method == "PUT":
+            size = await self._blobs.put_artifact(artifact_id, request.stream())
+            return JSONResponse({"id": artifact_id, "size": size}, status_code=201)
+        if not self._blobs.has_artifact(artifact_id):
+            raise _absent("artifact", artifact_id)
+        return Response(headers={"Content-Length": str(self._blobs.artifact_path(artifact_id).stat().st_size)})
+
+    async def _value(self, request: Request) -> Response:
+        sha256 = request.path_params["id"]
+        if request.method == "PUT":
+            size = await self._blobs.put(sha256, request.stream())
+            return JSONResponse({"sha256": sha256, "size": size}, status_code=201)
+        if not self._blobs.has(sha256):
+            raise _absent("value", sha256)
+        return FileResponse(self._blobs.path(sha256), media_type="application/octet-stream")
+
+    async def _get_logs(self, request: Request) -> Response:
+        lines = self._platform.logs(request.path_params["job"])
+        return JSONResponse({"lines": [{"stream": line["stream"], "line": line["line"]} for line in lines]})
+
+    async def _drop_instance(self, request: Request) -> Response:
+        await self._platform.drop_instance(request.path_params["id"])
+        return Response(status_code=204)
+
+    async def _get_status(self, request: Request) -> Response:
+        return JSONResponse(dict(self._platform.overview()))
+
+
+def _absent(kind: str, name: str) -> Problem:
+    return Problem(404, f"there is no {kind} {name}", code=ContentNotFound.__name__)

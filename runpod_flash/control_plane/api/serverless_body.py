@@ -1,0 +1,238 @@
+"""The body of `/v2/serverless`: what is allowed in it, what holds where something is left out, and how PATCH works."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from runpod_flash.control_plane.problems import Problem
+from runpod_flash.hardware import POOLS, RAM_GB_PER_VCPU, types_in
+
+_IDLE_TIMEOUT_S = 10
+_NOT_YET: Final = ("args", "disk", "mounts", "ports", "registry", "templateId")
+_MERGED: Final = ("gpu", "scaling", "workers")  # PATCH changes single keys of these
+_FAMILIES: Final = ("gpu", "cpu")
+
+Text = Annotated[str, Field(min_length=1, max_length=191)]
+CudaVersion = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Gpu(_Part):
+    """GPUs of a worker: `count` of one type, from the pools in order of preference."""
+
+    pools: Annotated[list[str], Field(min_length=1)]
+    count: Annotated[int, Field(ge=1)] = 1
+    excludedTypes: list[str] = []
+    allowedCudaVersions: list[CudaVersion] = []
+    minCudaVersion: CudaVersion | Literal[""] = ""
+
+    @field_validator("pools")
+    @classmethod
+    def _known(cls, pools: list[str]) -> list[str]:
+        known = [group.value for group in POOLS]
+        if unknown := [pool for pool in pools if pool not in known]:
+            raise ValueError(f"there is no GPU pool {unknown[0]!r}; there are {', '.join(sorted(known))}")
+        return pools
+
+    @field_validator("excludedTypes")
+    @classmethod
+    def _unique(cls, types: list[str]) -> list[str]:
+        return _without_repetition(types)
+
+
+class Cpu(_Part):
+    """A size of CPU worker."""
+
+    id: str
+    vcpuCount: Annotated[int, Field(ge=1)]
+
+    @field_validator("id")
+    @classmethod
+    def _known(cls, flavor: str) -> str:
+        if flavor not in RAM_GB_PER_VCPU:
+            raise ValueError(f"there is no CPU flavor {flavor!r}; there are {', '.join(RAM_GB_PER_VCPU)}")
+        return flavor
+
+    @field_validator("vcpuCount")
+    @classmethod
+    def _power_of_two(cls, count: int) -> int:
+        if count & (count - 1):
+            raise ValueError(f"{count} is no power of two")
+        return count
+
+
+class Workers(_Part):
+    """How many workers, and after how many idle seconds one stops. REQUEST_COUNT has no idle timeout."""
+
+    min: Annotated[int, Field(ge=0)] = 0
+    max: Annotated[int, Field(ge=0)] = 3
+    idleTimeout: Annotated[int, Field(ge=1, le=3600)] | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min is {self.min} and max is {self.max}; min must not be above max")
+        return self
+
+
+class QueueDelay(_Part):
+    """Another worker when a job has waited so many seconds; 0, an extension, scales to the need at once."""
+
+    type: Literal["QUEUE_DELAY"]
+    queueDelay: Annotated[float, Field(ge=0)]
+
+    @field_validator("queueDelay")
+    @classmethod
+    def _not_tiny(cls, seconds: float) -> float:
+        if 0 < seconds < 0.5:
+            raise ValueError(f"{seconds} is too short; it must be 0.5 seconds or more, or 0")
+        return seconds
+
+
+class RequestCount(_Part):
+    """A worker for every so many queued and running jobs."""
+
+    type: Literal["REQUEST_COUNT"]
+    requestCount: Annotated[int, Field(ge=1)]
+
+
+class Serverless(_Part):
+    """An endpoint as it is asked for."""
+
+    name: Text
+    type: Literal["QUEUE"]
+    image: Annotated[str, Field(min_length=1)]
+    gpu: Gpu | None = None
+    cpu: Annotated[list[Cpu], Field(min_length=1)] | None = None
+    workers: Workers = Workers()
+    scaling: Annotated[QueueDelay | RequestCount, Field(discriminator="type")]
+    env: dict[str, str] = {}
+    dataCenterIds: list[str] = []
+    networkVolumes: list[str] = []
+    timeout: Annotated[int, Field(ge=0)] = 0
+    flashboot: Literal["OFF", "FLASHBOOT", "PRIORITY_FLASHBOOT"] = "OFF"
+
+    @field_validator("type", mode="before")
+    @classmethod
+    def _queue_only(cls, value: Any) -> Any:
+        if value == "LOAD_BALANCER":
+            raise ValueError("load-balanced endpoints are not there yet; this control plane takes QUEUE only")
+        return value
+
+    @field_validator("cpu")
+    @classmethod
+    def _unique(cls, cpu: list[Cpu] | None) -> list[Cpu] | None:
+        return cpu if cpu is None else _without_repetition(cpu)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.gpu is None) == (self.cpu is None):
+            raise ValueError("exactly one of 'gpu' and 'cpu' is needed")
+        if isinstance(self.scaling, RequestCount) and self.workers.idleTimeout is not None:
+            raise ValueError("'workers.idleTimeout' is not allowed with scaling by REQUEST_COUNT")
+        return self
+
+
+def created(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a new endpoint, checked, defaults filled in.
+
+    Raises:
+        Problem: 422 with every fault in `errors`, or 400 where hardware options contradict each other.
+    """
+    return _checked(body)
+
+
+def patched(current: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """`current` with what `patch` names changed. null gives a field its default; `cpu`, `env`, lists change whole.
+
+    Raises:
+        Problem: as `created`, and 400 where the patch changes the type or the compute family.
+    """
+    if "type" in patch and patch["type"] != current["type"]:
+        raise Problem(400, f"an endpoint keeps its type; this one has {current['type']}")
+    for mine, other in (_FAMILIES, reversed(_FAMILIES)):
+        if mine in current and patch.get(other) is not None:
+            raise Problem(
+                400, f"an endpoint keeps its compute family; this one has '{mine}', so '{other}' cannot be set"
+            )
+    gpu = patch.get("gpu")
+    if isinstance(gpu, dict) and "excludedTypes" in gpu and "pools" not in gpu:
+        raise Problem(400, "'gpu.excludedTypes' can only be changed together with 'gpu.pools'")
+    merged = _merged(current, patch)
+    if merged.get("scaling", {}).get("type") == "REQUEST_COUNT" and "idleTimeout" not in (patch.get("workers") or {}):
+        merged["workers"] = {key: value for key, value in merged["workers"].items() if key != "idleTimeout"}
+    return _checked(merged)
+
+
+def _merged(current: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(current)
+    for key, value in patch.items():
+        old = current.get(key)
+        if key in _MERGED and isinstance(value, dict) and isinstance(old, dict) and _same_type(old, value):
+            value = _merged(old, value)
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _same_type(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return bool(old.get("type") == new.get("type", old.get("type")))
+
+
+def _checked(body: Mapping[str, Any]) -> dict[str, Any]:
+    missing = [
+        f"$: '{key}' is not supported by this control plane yet" for key in _NOT_YET if body.get(key) is not None
+    ]
+    known = {key: value for key, value in body.items() if key not in _NOT_YET}
+    try:
+        model = Serverless.model_validate(known)
+    except ValidationError as error:
+        missing += [_said(fault) for fault in error.errors(include_url=False)]
+    if missing:
+        raise Problem(422, "; ".join(missing), code="ConfigError", errors=missing)
+    _check_gpu(model.gpu)
+    checked = model.model_dump(mode="json", exclude_none=True)
+    if isinstance(model.scaling, QueueDelay):
+        checked["workers"].setdefault("idleTimeout", _IDLE_TIMEOUT_S)
+    return checked
+
+
+def _check_gpu(gpu: Gpu | None) -> None:
+    if gpu is None:
+        return
+    if gpu.allowedCudaVersions and gpu.minCudaVersion:
+        raise Problem(400, "'gpu.allowedCudaVersions' and 'gpu.minCudaVersion' exclude each other", code="ConfigError")
+    selected = [kind.value for kind in types_in(gpu.pools)]
+    for kind in gpu.excludedTypes:
+        if kind not in selected:
+            raise Problem(400, f"'gpu.excludedTypes' has {kind!r}, which is in none of the pools", code="ConfigError")
+
+
+def _said(fault: ErrorDetails) -> str:
+    """A fault as the published API words it: the path, then what is wrong."""
+    *parents, last = fault["loc"] or ("",)
+    if fault["type"] == "extra_forbidden":
+        return f"{_path(parents)}: additional properties '{last}' not allowed"
+    if fault["type"] == "missing":
+        return f"{_path(parents)}: missing properties '{last}'"
+    return f"{_path(fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}"
+
+
+def _path(location: Sequence[int | str]) -> str:
+    """`$.gpu.pools[0]`; the names of union members, which pydantic adds, are left out."""
+    steps = [step for step in location if isinstance(step, int) or re.fullmatch(r"[a-z][A-Za-z]*", step)]
+    return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+
+
+def _without_repetition(items: list[Any]) -> list[Any]:
+    if any(items.count(item) > 1 for item in items):
+        raise ValueError("an item is named twice")
+    return items

@@ -1,0 +1,47 @@
+"""Artifacts at hand: manifests by id, and the bytes of those used last."""
+
+from collections import OrderedDict
+from typing import Protocol
+
+from runpod_flash.errors import ContentNotFound
+from worker_runtime.wire import paths
+from worker_runtime.wire.specs import ArtifactManifest
+
+_KEPT = 64
+
+
+class ArtifactSource(Protocol):
+    """Where artifacts are stored."""
+
+    def read_artifact(self, artifact_id: str) -> bytes:
+        """The artifact's bytes. Raises FileNotFoundError."""
+
+
+class Artifacts:
+    """Reads artifacts once and keeps the last ones in memory."""
+
+    def __init__(self, source: ArtifactSource) -> None:
+        self._source = source
+        self._kept: OrderedDict[str, tuple[ArtifactManifest, bytes]] = OrderedDict()
+
+    def manifest(self, artifact_id: str) -> ArtifactManifest:
+        """The artifact's manifest. Raises ContentNotFound."""
+        return self._load(artifact_id)[0]
+
+    def data(self, artifact_id: str) -> bytes:
+        """The artifact's bytes. Raises ContentNotFound."""
+        return self._load(artifact_id)[1]
+
+    def _load(self, artifact_id: str) -> tuple[ArtifactManifest, bytes]:
+        found = self._kept.get(artifact_id)
+        if found is None:
+            try:
+                data = self._source.read_artifact(artifact_id)
+            except FileNotFoundError:
+                raise ContentNotFound(f"there is no artifact {artifact_id}; upload it and submit again") from None
+            found = (paths.read_manifest(data), data)
+            self._kept[artifact_id] = found
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(artifact_id)
+        return found

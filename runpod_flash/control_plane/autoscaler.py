@@ -1,0 +1,144 @@
+"""The loop around `scaling`: looks at an endpoint when its load changes or a timer of it runs out."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from runpod_flash.control_plane import scaling
+from runpod_flash.control_plane.catalog import Catalog
+from runpod_flash.control_plane.fleet import Fleet, Pool, Worker, WorkerState
+from runpod_flash.control_plane.records import EndpointRecord
+from runpod_flash.control_plane.supervisor import Supervisor
+from runpod_flash.errors import EndpointNotFound
+
+IDLE_STRANGERS = 4
+"""Idle workers that an endpoint may keep beyond `workers` for other code versions and environments of the same name."""
+
+
+class Autoscaler:
+    """Event driven: nothing runs while nothing changes."""
+
+    def __init__(self, catalog: Catalog, fleet: Fleet, supervisor: Supervisor) -> None:
+        self._catalog = catalog
+        self._fleet = fleet
+        self._supervisor = supervisor
+        self._due: dict[str, asyncio.Handle] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._closed = False
+
+    def load_changed(self, endpoint: str) -> None:
+        """Look at the endpoint in the next turn of the loop."""
+        if endpoint not in self._due and not self._closed:
+            self._due[endpoint] = asyncio.get_running_loop().call_soon(self._look, endpoint)
+
+    def capacity_changed(self) -> None:
+        """A place has become free: look at every endpoint that waits for one."""
+        for endpoint in {pool.key.endpoint for pool in self._fleet.pools.values()}:
+            self.load_changed(endpoint)
+
+    def endpoint_changed(self, endpoint: EndpointRecord, rolled: bool) -> None:
+        """The endpoint was updated. `rolled`: its workers are of an old generation and are replaced."""
+        for pool in self._fleet.of(endpoint.id):
+            pool.name = endpoint.name
+            if rolled:
+                for worker in list(pool.workers.values()):
+                    self._supervisor.retire(worker)
+        self.load_changed(endpoint.id)
+
+    def endpoint_deleted(self, endpoint: str) -> None:
+        """The endpoint is gone: its workers end."""
+        for pool in self._fleet.of(endpoint):
+            for worker in list(pool.workers.values()):
+                self._supervisor.stop(worker)
+
+    def close(self) -> None:
+        """Start and stop no workers any more."""
+        self._closed = True
+        for handle in [*self._due.values(), *self._timers.values()]:
+            handle.cancel()
+
+    def _look(self, endpoint_id: str) -> None:
+        self._due.pop(endpoint_id, None)
+        try:
+            endpoint = self._catalog.get(endpoint_id)
+        except EndpointNotFound:
+            return
+        limits = _limits(endpoint.body)
+        pools = self._fleet.of(endpoint_id)
+        for position, pool in enumerate(pools):
+            minimum = limits.minimum if position == 0 else 0
+            self._grow(endpoint, pool, pools, scaling.Limits(minimum, limits.maximum, limits.scaler, pool.key.concurrency))
+        self._shrink(endpoint, pools, limits.minimum)
+        for pool in pools:
+            self._fleet.discard(pool)
+        self._look_again(endpoint, pools, limits)
+
+    def _grow(self, endpoint: EndpointRecord, pool: Pool, pools: list[Pool], limits: scaling.Limits) -> None:
+        live = list(pool.live(endpoint.generation))
+        room = limits.maximum - sum(other.busy for other in pools if other is not pool)
+        missing = min(scaling.decide(_load(pool, live), limits), max(room, 0)) - len(live)
+        if missing <= 0:
+            return
+        if pool.environment is None:
+            self._supervisor.prepare(pool)
+            return
+        for _ in range(missing):
+            if not self._supervisor.start(pool, endpoint):
+                if pool.blocked:
+                    self._supervisor.evict_idle_gpu_worker(pool)
+                break
+
+    def _shrink(self, endpoint: EndpointRecord, pools: list[Pool], minimum: int) -> None:
+        now, timeout = time.monotonic(), _idle_timeout(endpoint.body)
+        for position, pool in enumerate(pools):
+            live = list(pool.live(endpoint.generation))
+            idle = sorted((worker for worker in live if worker.idle), key=lambda worker: worker.idle_since)
+            keep = minimum if position == 0 else 0
+            over = max(0, len(live) - int(endpoint.body["workers"]["max"]))
+            count = scaling.surplus([now - worker.idle_since for worker in idle], workers=len(live), minimum=keep, idle_timeout=timeout)
+            for worker in idle[: max(count, over)]:
+                self._supervisor.stop(worker)
+        strangers = [worker for pool in pools[1:] for worker in pool.workers.values() if worker.idle]
+        strangers.sort(key=lambda worker: worker.idle_since)
+        for worker in strangers[: max(0, len(strangers) - IDLE_STRANGERS)]:
+            self._supervisor.stop(worker)
+
+    def _look_again(self, endpoint: EndpointRecord, pools: list[Pool], limits: scaling.Limits) -> None:
+        """Set the timer for the next moment at which something is due without a change of load."""
+        now, timeout = time.monotonic(), _idle_timeout(endpoint.body)
+        times = [worker.idle_since + timeout for pool in pools for worker in pool.workers.values() if worker.idle]
+        if isinstance(limits.scaler, scaling.QueueDelay) and limits.scaler.seconds > 0:
+            times += [max(pool.queue[0].queued_at, now - limits.scaler.seconds / 2) + limits.scaler.seconds for pool in pools if pool.queue]
+        old = self._timers.pop(endpoint.id, None)
+        if old is not None:
+            old.cancel()
+        future = [moment for moment in times if moment > now]
+        if future:
+            loop = asyncio.get_running_loop()
+            self._timers[endpoint.id] = loop.call_later(min(future) - now + 0.01, self.load_changed, endpoint.id)
+
+
+def _load(pool: Pool, live: list[Worker]) -> scaling.Load:
+    waited = time.monotonic() - pool.queue[0].queued_at if pool.queue else 0.0
+    return scaling.Load(
+        queued=len(pool.queue),
+        running=sum(len(worker.running) for worker in live),
+        workers=len(live),
+        starting=sum(worker.state is WorkerState.STARTING for worker in live),
+        oldest_wait=waited,
+    )
+
+
+def _limits(body: Mapping[str, Any]) -> scaling.Limits:
+    workers, wish = body["workers"], body["scaling"]
+    scaler: scaling.QueueDelay | scaling.RequestCount
+    if wish["type"] == "REQUEST_COUNT":
+        scaler = scaling.RequestCount(int(wish["requestCount"]))
+    else:
+        scaler = scaling.QueueDelay(float(wish["queueDelay"]))
+    return scaling.Limits(int(workers["min"]), int(workers["max"]), scaler)
+
+
+def _idle_timeout(body: Mapping[str, Any]) -> float:
+    return float(body["workers"].get("idleTimeout") or 10)

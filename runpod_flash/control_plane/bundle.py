@@ -1,0 +1,33 @@
+"""The folder from which workers import: a copy of this package and its light dependencies, one per package content."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from runpod_flash import release
+
+
+def ensure(folder: Path) -> Path:
+    """Fill `folder` unless that was done before; a half-made copy never stays. Raises OSError."""
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    try:
+        for relative, source in release.bundle_files().items():
+            target = building / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        building.chmod(0o755)
+        _rename(building, folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return folder
+
+
+def _rename(building: Path, folder: Path) -> None:
+    try:
+        building.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was faster
+            raise

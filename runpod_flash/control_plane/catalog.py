@@ -1,0 +1,141 @@
+"""The endpoints: in memory for those who ask, in the store for the next start."""
+
+import asyncio
+import secrets
+import string
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from runpod_flash.confighash import config_hash
+from runpod_flash.control_plane.records import EndpointRecord
+from runpod_flash.control_plane.store import Store
+from runpod_flash.errors import BackendError, EndpointNotFound
+
+ROLLING_FIELDS: Final = (
+    "image",
+    "env",
+    "gpu",
+    "cpu",
+    "dataCenterIds",
+    "networkVolumes",
+    "flashboot",
+)
+"""The fields of a body whose change needs new workers; all others change in place."""
+
+RESERVED: Final = frozenset(
+    {
+        "serverless", "templates", "network-volumes", "registries", "pods", "clusters", "catalog", "billing", "account",
+        "openapi.json", "flash",
+    }
+)  # fmt: skip
+"""What follows `/v2/` and is no endpoint."""
+
+_ID_LENGTH = 14
+
+
+class NameTaken(BackendError):
+    """The project has an endpoint of this name already. The message has its id."""
+
+
+class Catalog:
+    """All endpoints. Changes are made one after the other and are told after their commit.
+
+    Attributes:
+        on_change: called with each new or changed endpoint, and whether it needs new workers.
+        on_delete: called with the id of each endpoint that is gone.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._endpoints = {record.id: record for record in store.endpoints()}
+        self._changing = asyncio.Lock()
+        self.on_change: Callable[[EndpointRecord, bool], None] = lambda record, rolled: None
+        self.on_delete: Callable[[str], None] = lambda endpoint_id: None
+
+    def get(self, endpoint_id: str) -> EndpointRecord:
+        """The endpoint. Raises EndpointNotFound."""
+        try:
+            return self._endpoints[endpoint_id]
+        except KeyError:
+            raise EndpointNotFound(f"there is no endpoint {endpoint_id!r:.80}; it may have been deleted") from None
+
+    def list(self, project: str | None = None) -> "list[EndpointRecord]":
+        """The endpoints of a project, of all projects without one; the oldest first."""
+        return [record for record in self._endpoints.values() if project is None or record.project == project]
+
+    def find(self, project: str, name: str) -> EndpointRecord | None:
+        """The endpoint of this name."""
+        return next((record for record in self.list(project) if record.name == name), None)
+
+    async def create(self, project: str, body: Mapping[str, Any]) -> EndpointRecord:
+        """Make an endpoint from a checked body.
+
+        Raises:
+            NameTaken, StoreError: as named; nothing was made.
+        """
+        async with self._changing:
+            self._check_name(project, body["name"])
+            record = EndpointRecord(
+                id=self._new_id(),
+                project=project,
+                name=body["name"],
+                body=body,
+                config_hash=config_hash(body),
+                generation=1,
+                created_at=time.time(),
+            )
+            await self._store.save_endpoint(record)
+            self._endpoints[record.id] = record
+        self.on_change(record, False)
+        return record
+
+    async def update(
+        self, endpoint_id: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    ) -> EndpointRecord:
+        """Replace an endpoint's body by what `change` makes of it. What `change` raises leaves everything as it was.
+
+        Raises:
+            EndpointNotFound, NameTaken, StoreError: as named; nothing was changed.
+        """
+        async with self._changing:
+            old = self.get(endpoint_id)
+            body = change(old.body)
+            if body == old.body:
+                return old
+            if body["name"] != old.name:
+                self._check_name(old.project, body["name"])
+            rolled = any(body.get(field) != old.body.get(field) for field in ROLLING_FIELDS)
+            record = replace(
+                old,
+                name=body["name"],
+                body=body,
+                config_hash=config_hash(body),
+                generation=old.generation + rolled,
+            )
+            await self._store.save_endpoint(record)
+            self._endpoints[record.id] = record
+        self.on_change(record, rolled)
+        return record
+
+    async def delete(self, endpoint_id: str) -> None:
+        """Forget an endpoint and its finished jobs. Raises EndpointNotFound, StoreError."""
+        async with self._changing:
+            self.get(endpoint_id)
+            await self._store.delete_endpoint(endpoint_id)
+            del self._endpoints[endpoint_id]
+        self.on_delete(endpoint_id)
+
+    def _check_name(self, project: str, name: str) -> None:
+        if (taken := self.find(project, name)) is not None:
+            raise NameTaken(
+                f"there is an endpoint {name!r} already, with id {taken.id}; change that one or take another name"
+            )
+
+    def _new_id(self) -> str:
+        letters = string.ascii_lowercase + string.digits
+        while True:
+            found = "".join(secrets.choice(letters) for _ in range(_ID_LENGTH))
+            if found not in self._endpoints and found not in RESERVED:
+                return found

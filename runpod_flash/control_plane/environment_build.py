@@ -1,0 +1,142 @@
+"""How one request becomes an environment: the caller's packages, an overlay in front of them, or a separate environment.
+
+    nothing to add to the caller's packages        ->  the caller's interpreter as it is
+    one resolution with the caller's versions held ->  an overlay with what is missing
+    that has no solution, or there is no caller    ->  a virtual environment with everything
+
+The caller's environment is read and never written to.
+"""
+
+import asyncio
+import dataclasses
+import shutil
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from runpod_flash.control_plane.environment_files import Environment, EnvironmentFiles
+from runpod_flash.control_plane.interpreters import Interpreter, Interpreters
+from worker_runtime.install import NoSolution, Uv
+from worker_runtime.wire.specs import EnvironmentRequest, canonical_hash
+
+_SHOWN = 12  # of the caller's packages in a notice
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """Builds environments. The lock of the request is held by whoever calls."""
+
+    files: EnvironmentFiles
+    uv: Uv
+    interpreters: Interpreters
+
+    async def build(
+        self, request: EnvironmentRequest, caller: Interpreter | None, say: Callable[[str], None]
+    ) -> Environment:
+        """The environment for `request`; `say` hears "3 packages" before they are installed. Raises InstallFailed, OSError."""
+        with self.files.work() as work:
+            task = _Task(self, request, work, say)
+            if caller is None:
+                return await task.separate(await self._find(request.python, work), ())
+            if not request.dependencies:
+                return task.callers_own(caller)
+            try:
+                missing = await task.missing(caller)
+            except NoSolution:
+                environment = await task.separate(caller.path, (caller.digest,))
+                return dataclasses.replace(environment, notices=(_notice(request, caller),))
+            return await task.overlay(caller, missing) if missing else task.callers_own(caller)
+
+    async def _find(self, version: str, work: Path) -> str:
+        own = f"{sys.version_info.major}.{sys.version_info.minor}"
+        return sys.executable if version == own else await self.uv.find(version, work)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One build: what is asked for, and a private folder for it."""
+
+    builder: Builder
+    request: EnvironmentRequest
+    work: Path
+    say: Callable[[str], None]
+
+    async def missing(self, caller: Interpreter) -> tuple[str, ...]:
+        """What is to be added to the caller's packages: one resolution of all, with their versions held."""
+        seen = self.work / "caller"
+        await asyncio.to_thread(caller.write_metadata, seen)
+        return await self.builder.uv.plan(
+            caller.path,
+            self.request.dependencies,
+            self.request.index,
+            work=self.work,
+            installed=seen,
+            constraints=caller.pins(),
+        )
+
+    def callers_own(self, caller: Interpreter) -> Environment:
+        key = canonical_hash({"kind": "caller", "interpreter": caller.digest})
+        return Environment(key, caller.path, path_entries=caller.bin_folders())
+
+    async def overlay(self, caller: Interpreter, packages: tuple[str, ...]) -> Environment:
+        key = canonical_hash({"kind": "overlay", "interpreter": caller.digest, "packages": packages})
+
+        async def fill(folder: Path) -> Environment:
+            overlay = folder / "overlay"
+            uv = self.builder.uv
+            await uv.install(caller.path, packages, self.request.index, work=self.work, target=overlay)
+            entries = (str(overlay / "bin"), *caller.bin_folders())
+            return Environment(key, caller.path, str(overlay), path_entries=entries, packages=len(packages))
+
+        return await self._once(key, packages, fill)
+
+    async def separate(self, python: str, origin: tuple[str, ...]) -> Environment:
+        """A virtual environment of its own with everything. `origin` names the caller's packages in its key."""
+        uv, request = self.builder.uv, self.request
+        packages: tuple[str, ...] = ()
+        if request.dependencies:
+            empty = self.work / "empty"
+            empty.mkdir()
+            packages = await uv.plan(python, request.dependencies, request.index, work=self.work, installed=empty)
+        interpreter = await self.builder.interpreters.inspect(python)
+        names = [*origin, interpreter.path, interpreter.version]
+        key = canonical_hash({"kind": "separate", "interpreter": names, "packages": packages})
+
+        async def fill(folder: Path) -> Environment:
+            venv = folder / "venv"
+            own = str(venv / "bin" / "python")
+            await uv.create(python, venv)
+            if packages:
+                await uv.install(own, packages, request.index, work=self.work)
+            return Environment(key, own, path_entries=(str(venv / "bin"),), packages=len(packages))
+
+        return await self._once(key, packages, fill)
+
+    async def _once(
+        self, key: str, packages: tuple[str, ...], fill: Callable[[Path], Awaitable[Environment]]
+    ) -> Environment:
+        """The environment with this key: what another request has built already, or what `fill` builds in a new folder."""
+        files = self.builder.files
+        async with files.lock(key):
+            if (environment := files.built(key)) is not None:
+                return environment
+            self.say(f"{len(packages)} package{'' if len(packages) == 1 else 's'}")
+            await asyncio.to_thread(files.clear, key)
+            folder = files.new(key)
+            try:
+                environment = await fill(folder)
+                files.complete(folder, environment, packages)
+            except BaseException:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                raise
+            return environment
+
+
+def _notice(request: EnvironmentRequest, caller: Interpreter) -> str:
+    """Says why there is a separate environment and what that means."""
+    return (
+        f"the dependencies {', '.join(request.dependencies)} have no solution together with the packages that are installed"
+        f" for {caller.path}; a separate environment was built for them. Your own packages are not in it: what the function"
+        " imports must be among its dependencies"
+    )

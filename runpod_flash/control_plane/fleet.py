@@ -1,0 +1,181 @@
+"""What the loops share in memory: jobs, workers and the pools that hold both."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from runpod_flash.control_plane.environments import Environment
+from runpod_flash.control_plane.inventory import Grant
+from runpod_flash.control_plane.launchers.base import WorkerProcess
+from runpod_flash.control_plane.records import JobRecord
+from worker_runtime.wire.jobs import Call
+from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
+
+LOG_LINES = 400
+"""Lines of output that are kept with each job."""
+
+
+class WorkerState(StrEnum):
+    """The life of a worker. Only READY ones get jobs; DRAINING ones end when nothing runs in them."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    GONE = "gone"
+
+
+class Link(Protocol):
+    """The stream to a worker."""
+
+    def send(self, header: dict[str, Any], body: bytes = b"") -> None:
+        """Send one frame; nothing happens where the stream is closed."""
+
+    def close(self) -> None:
+        """Close the stream; the worker ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolKey:
+    """Which workers can serve a job: those of its endpoint with its environment, local modules and concurrency."""
+
+    endpoint: str
+    environment: str
+    files: str
+    concurrency: int
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """An unfinished job and who waits for it. `queued_at` is monotonic seconds."""
+
+    record: JobRecord
+    call: Call
+    pool: "Pool"
+    client: str | None
+    timeout_ms: int
+    queued_at: float
+    done: asyncio.Future[JobRecord]
+    logs: deque[dict[str, str]] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
+    sent: bool = False  # the running attempt has reached its worker
+
+    @property
+    def instance(self) -> str | None:
+        """The id of the object whose method this calls."""
+        return self.call.instance.id if self.call.instance else None
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """A started worker. `generation` is the endpoint's when it was started; times are monotonic seconds."""
+
+    id: str
+    token: str
+    pool: "Pool"
+    generation: int
+    folder: Path
+    grant: Grant
+    started_at: float
+    state: WorkerState = WorkerState.STARTING
+    process: WorkerProcess | None = None
+    link: Link | None = None
+    running: dict[str, Job] = field(default_factory=dict)
+    queue: deque[Job] = field(default_factory=deque)  # jobs of the instances that live here
+    artifacts: set[str] = field(default_factory=set)
+    instances: set[str] = field(default_factory=set)
+    idle_since: float = 0.0
+    last_beat: float = 0.0
+    python: str = ""
+
+    @property
+    def free_slots(self) -> int:
+        """How many more jobs it can run now."""
+        return self.pool.key.concurrency - len(self.running) if self.state is WorkerState.READY else 0
+
+    @property
+    def idle(self) -> bool:
+        """Ready, and nothing runs or waits in it."""
+        return self.state is WorkerState.READY and not self.running and not self.queue
+
+
+@dataclass(slots=True, eq=False)
+class Pool:
+    """Jobs and workers that fit each other."""
+
+    key: PoolKey
+    name: str  # the endpoint's
+    request: EnvironmentRequest
+    manifest: ArtifactManifest  # of the job that made the pool; its files are those of all others
+    artifact: str
+    queue: deque[Job] = field(default_factory=deque)
+    workers: dict[str, Worker] = field(default_factory=dict)
+    environment: Environment | None = None
+    building: "asyncio.Task[None] | None" = None
+    building_since: float = 0.0  # seconds since the epoch
+    building_detail: str = ""
+    blocked: str = ""  # why no worker can be started at the moment
+    failed_starts: int = 0
+    used_at: float = 0.0  # monotonic
+    clients: dict[str, int] = field(default_factory=dict)  # unfinished jobs by client
+    told: dict[str, tuple[str, str]] = field(default_factory=dict)  # the stage that each client has heard last
+
+    def live(self, generation: int) -> Iterator[Worker]:
+        """The workers that can take new jobs now or soon."""
+        for worker in self.workers.values():
+            if worker.generation == generation and worker.state in (WorkerState.STARTING, WorkerState.READY):
+                yield worker
+
+    @property
+    def busy(self) -> int:
+        """How many workers run or hold jobs, or are on their way to do so."""
+        return sum(1 for worker in self.workers.values() if not worker.idle and worker.state is not WorkerState.GONE)
+
+    def join(self, client: str | None) -> None:
+        """One more unfinished job of this client."""
+        if client is not None:
+            self.clients[client] = self.clients.get(client, 0) + 1
+
+    def leave(self, client: str | None) -> None:
+        """One job of this client is final."""
+        if client is None:
+            return
+        left = self.clients.get(client, 0) - 1
+        if left > 0:
+            self.clients[client] = left
+        else:
+            self.clients.pop(client, None)
+            self.told.pop(client, None)
+
+
+class Fleet:
+    """All pools, by key and by endpoint."""
+
+    def __init__(self) -> None:
+        self.pools: dict[PoolKey, Pool] = {}
+
+    def of(self, endpoint: str) -> list[Pool]:
+        """The endpoint's pools, the most recently used first."""
+        return sorted((pool for pool in self.pools.values() if pool.key.endpoint == endpoint), key=lambda pool: -pool.used_at)
+
+    def workers(self) -> Iterator[Worker]:
+        """Every worker that has not gone."""
+        for pool in self.pools.values():
+            yield from pool.workers.values()
+
+    def content(self) -> set[str]:
+        """The ids of artifacts and values that unfinished jobs and live workers need."""
+        needed = set[str]()
+        for pool in self.pools.values():
+            needed.add(pool.artifact)
+            jobs = [*pool.queue, *(job for worker in pool.workers.values() for job in (*worker.queue, *worker.running.values()))]
+            for job in jobs:
+                needed.update((job.call.artifact, *job.call.values))
+        return needed
+
+    def discard(self, pool: Pool) -> None:
+        """Forget a pool that holds neither jobs nor workers."""
+        if not pool.queue and not pool.workers and pool.building is None:
+            self.pools.pop(pool.key, None)

@@ -1,0 +1,63 @@
+"""The key that every request must carry: made once, kept in a file of this user alone, compared in constant time."""
+
+import hmac
+import secrets
+from pathlib import Path
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from runpod_flash.control_plane.problems import problem_response
+from runpod_flash.control_plane.store import StoreError, disk_error
+from runpod_flash.state_folder import write_private
+
+
+def ensure_key(path: Path) -> str:
+    """The key in the file, made where there is none.
+
+    Raises:
+        StoreError: the file cannot be read or written, is empty, or other users can read it.
+        StoreFull: the disk is full.
+    """
+    try:
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(path, secrets.token_urlsafe(32).encode())
+        shared = path.stat().st_mode & 0o077
+        key = path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError as error:
+        raise disk_error(error, f"key file {path}") from error
+    if shared:
+        raise StoreError(
+            f"key file {path} can be read by other users, so its key is no secret; remove it and a new one is made"
+        )
+    if not key or not key.isascii():
+        raise StoreError(f"key file {path} holds no key; remove it and a new one is made")
+    return key
+
+
+class AuthMiddleware:
+    """Lets requests through that carry the key (`Authorization: Bearer KEY` or just `KEY`); 401 for others."""
+
+    def __init__(self, app: ASGIApp, key: str) -> None:
+        self._app = app
+        self._key = key.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        given = _given_key(scope)
+        if given is not None and hmac.compare_digest(given, self._key):
+            await self._app(scope, receive, send)
+            return
+        detail = "no token provided" if given is None else "invalid api key"
+        await problem_response(401, detail, code="AuthError")(scope, receive, send)
+
+
+def _given_key(scope: Scope) -> bytes | None:
+    """The key of the request, None where it has no usable header."""
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            scheme, _, rest = bytes(value).strip().partition(b" ")
+            return (rest.strip() if scheme.lower() == b"bearer" else scheme + rest) or None
+    return None

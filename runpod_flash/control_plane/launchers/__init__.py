@@ -1,0 +1,1 @@
+"""What starts workers: `base` is the protocol, `process` starts them on this machine."""

@@ -1,0 +1,98 @@
+"""The states of a job and the rules that move it: one table and pure functions around it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from enum import StrEnum
+from typing import Any, Final
+
+from runpod_flash.control_plane.records import JobRecord
+from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, JobStatus, error_output
+
+
+class JobEvent(StrEnum):
+    """What can happen to a job."""
+
+    STARTED = "started"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    REQUEUED = "requeued"
+
+
+TRANSITIONS: Final[Mapping[tuple[JobStatus, JobEvent], JobStatus]] = {
+    (JobStatus.IN_QUEUE, JobEvent.STARTED): JobStatus.IN_PROGRESS,
+    (JobStatus.IN_QUEUE, JobEvent.FAILED): JobStatus.FAILED,
+    (JobStatus.IN_QUEUE, JobEvent.TIMED_OUT): JobStatus.TIMED_OUT,
+    (JobStatus.IN_QUEUE, JobEvent.CANCELLED): JobStatus.CANCELLED,
+    (JobStatus.IN_PROGRESS, JobEvent.SUCCEEDED): JobStatus.COMPLETED,
+    (JobStatus.IN_PROGRESS, JobEvent.FAILED): JobStatus.FAILED,
+    (JobStatus.IN_PROGRESS, JobEvent.TIMED_OUT): JobStatus.TIMED_OUT,
+    (JobStatus.IN_PROGRESS, JobEvent.CANCELLED): JobStatus.CANCELLED,
+    (JobStatus.IN_PROGRESS, JobEvent.REQUEUED): JobStatus.IN_QUEUE,
+}
+"""Every allowed move. A final state has none."""
+
+_EVENT_OF_ERROR: Final[Mapping[ErrorKind, JobEvent]] = {
+    ErrorKind.CANCELLED: JobEvent.CANCELLED,
+    ErrorKind.TIMED_OUT: JobEvent.TIMED_OUT,
+    ErrorKind.EXPIRED: JobEvent.TIMED_OUT,
+}
+
+
+class IllegalTransition(RuntimeError):
+    """A move that the table does not have: a fault of the control plane itself."""
+
+
+def next_status(status: JobStatus, event: JobEvent) -> JobStatus:
+    """The state after `event`. Raises IllegalTransition."""
+    try:
+        return TRANSITIONS[status, event]
+    except KeyError:
+        raise IllegalTransition(f"a job that is {status} cannot be {event}") from None
+
+
+def start(job: JobRecord, worker: str, now: float) -> JobRecord:
+    """The job as the next attempt on `worker`."""
+    status = next_status(job.status, JobEvent.STARTED)
+    return replace(job, status=status, worker=worker, attempts=job.attempts + 1, started_at=now)
+
+
+def requeue(job: JobRecord, *, counts: bool) -> JobRecord:
+    """The job back in the queue. `counts`: the attempt uses up the allowance (the control plane's own death does not)."""
+    status = next_status(job.status, JobEvent.REQUEUED)
+    return replace(job, status=status, worker=None, started_at=None, retries=job.retries + (1 if counts else 0))
+
+
+def succeed(job: JobRecord, output: Any, now: float) -> JobRecord:
+    """The job with its result."""
+    return replace(job, status=next_status(job.status, JobEvent.SUCCEEDED), output=output, finished_at=now)
+
+
+def fail(job: JobRecord, kind: ErrorKind, output: Any, error: str, now: float) -> JobRecord:
+    """The job with its failure, in the final state that fits the kind."""
+    event = _EVENT_OF_ERROR.get(kind, JobEvent.FAILED)
+    return replace(job, status=next_status(job.status, event), output=output, error=error, finished_at=now)
+
+
+def refuse(job: JobRecord, error: ErrorInfo, now: float) -> JobRecord:
+    """A job that fails before it was ever queued."""
+    return fail(job, error.kind, error_output(error), error.message, now)
+
+
+def recover(job: JobRecord) -> JobRecord:
+    """The job after a restart of the control plane: an attempt that died with it is not held against the job."""
+    return requeue(job, counts=False) if job.status is JobStatus.IN_PROGRESS else job
+
+
+def may_retry(kind: ErrorKind, allowance: int | None, used: int) -> bool:
+    """Whether a failed attempt is followed by another.
+
+    `allowance` is the endpoint's `retries`: None means a lost worker once and the function's exceptions never, n means
+    both up to n times. Nothing else is ever retried: it would fail the same way.
+    """
+    if kind is ErrorKind.WORKER_LOST:
+        return used < (1 if allowance is None else allowance)
+    if kind is ErrorKind.USER:
+        return used < (allowance or 0)
+    return False

@@ -1,0 +1,228 @@
+"""The platform as the HTTP faces see it: endpoints' jobs, workers and overviews, over dispatcher, store and fleet."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from runpod_flash.control_plane import lifecycle
+from runpod_flash.control_plane.announcer import Announcer
+from runpod_flash.control_plane.catalog import Catalog
+from runpod_flash.control_plane.dispatcher import Dispatcher
+from runpod_flash.control_plane.environments import Environments, InstallFailed
+from runpod_flash.control_plane.fleet import Fleet, Job, Worker, WorkerState
+from runpod_flash.control_plane.platform import WorkerView
+from runpod_flash.control_plane.records import EndpointRecord, JobRecord
+from runpod_flash.control_plane.store import Store
+from runpod_flash.errors import BackendUnavailable, ContentNotFound, EndpointNotFound, JobNotFound
+from worker_runtime.wire.errors import WireError
+from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus
+
+
+class PlatformCore:
+    """Implements what `api` needs of the platform."""
+
+    def __init__(
+        self, store: Store, catalog: Catalog, fleet: Fleet, dispatcher: Dispatcher, environments: Environments, announcer: Announcer
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._fleet = fleet
+        self._dispatcher = dispatcher
+        self._environments = environments
+        self._announcer = announcer
+        self._by_key: dict[tuple[str, str], asyncio.Future[JobRecord]] = {}  # submits under way
+        self._started = time.time()
+        self.draining = False
+
+    async def submit(
+        self, endpoint_id: str, call_input: Mapping[str, Any], *, job_id: str, client: str | None, key: str | None, timeout_ms: int | None
+    ) -> JobRecord:
+        """Accept a job; it is on disk when this returns. The same idempotency key gives the same job.
+
+        Raises:
+            EndpointNotFound, ContentNotFound: unknown endpoint, artifact or value; nothing was accepted.
+            WireError, VersionMismatch: `call_input` is no call of this protocol.
+            BackendUnavailable: the control plane is stopping.
+        """
+        if self.draining:
+            raise BackendUnavailable("the control plane is stopping; submit again in a moment")
+        endpoint = self._catalog.get(endpoint_id)
+        if key is None:
+            return await self._accept(endpoint, call_input, job_id, client, key, timeout_ms)
+        pending = self._by_key.get((endpoint_id, key))
+        if pending is None:
+            pending = asyncio.ensure_future(self._accept_once(endpoint, call_input, job_id, client, key, timeout_ms))
+            self._by_key[endpoint_id, key] = pending
+            pending.add_done_callback(lambda _: self._by_key.pop((endpoint_id, key), None))
+        return await asyncio.shield(pending)
+
+    async def _accept_once(
+        self, endpoint: EndpointRecord, call_input: Mapping[str, Any], job_id: str, client: str | None, key: str, timeout_ms: int | None
+    ) -> JobRecord:
+        known = self._store.job_by_key(endpoint.id, key)
+        if known is not None:
+            return self.job(endpoint.id, known)
+        return await self._accept(endpoint, call_input, job_id, client, key, timeout_ms)
+
+    async def _accept(
+        self,
+        endpoint: EndpointRecord,
+        call_input: Mapping[str, Any],
+        job_id: str,
+        client: str | None,
+        key: str | None,
+        timeout_ms: int | None,
+    ) -> JobRecord:
+        call = Call.from_input(call_input)
+        self._dispatcher.check_content(call)
+        limit = int(endpoint.body.get("timeout") or 0) if timeout_ms is None else timeout_ms
+        record = JobRecord(job_id, endpoint.id, call_input, time.time(), idempotency_key=key)
+        await self._queue(record, call, client, limit)
+        return record
+
+    async def replay(self) -> int:
+        """Queue what an earlier run of the control plane left unfinished, and return how many jobs that were."""
+        records = self._store.unfinished_jobs()
+        for record in records:
+            with contextlib.suppress(EndpointNotFound):
+                await self._requeue(lifecycle.recover(record))
+        return len(records)
+
+    async def _requeue(self, record: JobRecord) -> None:
+        endpoint = self._catalog.get(record.endpoint)
+        try:
+            call = Call.from_input(record.input)
+            self._dispatcher.check_content(call)
+            await self._queue(record, call, None, int(endpoint.body.get("timeout") or 0))
+        except (WireError, ContentNotFound) as error:
+            lost = ErrorInfo(ErrorKind.PLATFORM, type(error).__name__, f"the job cannot go on after a restart: {error}")
+            await self._store.save_job(lifecycle.refuse(record, lost, time.time()))
+
+    async def _queue(self, record: JobRecord, call: Call, client: str | None, timeout_ms: int) -> None:
+        endpoint = self._catalog.get(record.endpoint)
+        manifest = self._dispatcher.manifest(call.artifact)
+        try:
+            environment_key = await self._environments.key(manifest.environment)
+        except InstallFailed as error:
+            failed = lifecycle.refuse(record, ErrorInfo(ErrorKind.INSTALL, "InstallError", str(error)), time.time())
+            await self._store.save_job(failed)
+            self._announcer.refused(failed, client)
+            return
+        await self._store.save_job(record)
+        pool = self._dispatcher.pool_for(endpoint, call.artifact, environment_key)
+        if pool.environment is None:
+            pool.environment = self._environments.ready(environment_key)
+        self._dispatcher.accept(record, call, pool, client, timeout_ms)
+
+    def job(self, endpoint_id: str, job_id: str) -> JobRecord:
+        """The job as it stands. Raises EndpointNotFound, JobNotFound."""
+        self._catalog.get(endpoint_id)
+        job = self._dispatcher.unfinished(job_id)
+        record = job.record if job is not None else self._store.job(job_id)
+        if record is None or record.endpoint != endpoint_id:
+            raise JobNotFound(f"endpoint {endpoint_id} has no job {job_id}; results are kept for a limited time")
+        return record
+
+    async def wait(self, job_id: str, timeout_s: float) -> JobRecord:
+        """Wait until the job is final, at most `timeout_s` seconds, and return it as it then stands. Raises JobNotFound."""
+        job = self._dispatcher.unfinished(job_id)
+        if job is not None:
+            with contextlib.suppress(TimeoutError):
+                return await asyncio.wait_for(asyncio.shield(job.done), timeout_s)
+            return job.record
+        record = self._store.job(job_id)
+        if record is None:
+            raise JobNotFound(f"there is no job {job_id}")
+        return record
+
+    async def cancel(self, endpoint_id: str, job_id: str) -> JobRecord:
+        """Cancel a job; one that is final stays as it is. Raises EndpointNotFound, JobNotFound."""
+        self.job(endpoint_id, job_id)
+        job = self._dispatcher.unfinished(job_id)
+        if job is not None and not job.record.status.final:
+            self._dispatcher.cancel(job)
+            return await asyncio.shield(job.done)
+        return self.job(endpoint_id, job_id)
+
+    async def drop_instance(self, instance: str) -> None:
+        """Close an object of a remote class."""
+        self._dispatcher.drop_instance(instance)
+
+    async def delete_endpoint_jobs(self, endpoint_id: str) -> None:
+        """Cancel every unfinished job of an endpoint."""
+        for job in self._dispatcher.jobs_of(endpoint_id):
+            self._dispatcher.cancel(job)
+
+    def logs(self, job_id: str) -> list[dict[str, str]]:
+        """The lines that the job wrote, oldest first, as far as they are kept."""
+        job = self._dispatcher.unfinished(job_id)
+        return list(job.logs) if job is not None else self._announcer.logs(job_id)
+
+    def health(self, endpoint_id: str) -> dict[str, dict[str, int]]:
+        """Counts of jobs and workers, with every key that the published API has."""
+        self._catalog.get(endpoint_id)
+        jobs, workers = self._dispatcher.jobs_of(endpoint_id), self._workers(endpoint_id)
+        counts = self._store.counts(endpoint_id)
+        idle = sum(worker.idle for worker in workers)
+        return {
+            "jobs": {
+                "completed": counts.completed,
+                "failed": counts.failed,
+                "inProgress": _count(jobs, JobStatus.IN_PROGRESS),
+                "inQueue": _count(jobs, JobStatus.IN_QUEUE),
+                "retried": counts.retried,
+            },
+            "workers": {
+                "idle": idle,
+                "initializing": sum(worker.state is WorkerState.STARTING for worker in workers),
+                "ready": idle,
+                "running": sum(bool(worker.running) for worker in workers),
+                "throttled": sum(bool(pool.blocked) for pool in self._fleet.of(endpoint_id)),
+                "unhealthy": 0,
+            },
+        }
+
+    def workers(self, endpoint_id: str) -> list[WorkerView]:
+        """The endpoint's workers."""
+        endpoint = self._catalog.get(endpoint_id)
+        return [_worker_view(worker, endpoint.generation) for worker in self._workers(endpoint_id)]
+
+    def overview(self) -> dict[str, Any]:
+        """Everything at a glance, for `flash status`."""
+        endpoints = [
+            {
+                "id": record.id,
+                "name": record.name,
+                "project": record.project,
+                **self.health(record.id),
+                "workerIds": [worker.id for worker in self._workers(record.id)],
+            }
+            for record in self._catalog.list()
+        ]
+        return {"started": self._started, "draining": self.draining, "jobs": self._dispatcher.active, "endpoints": endpoints}
+
+    @property
+    def idle(self) -> bool:
+        """Whether no job is unfinished."""
+        return self._dispatcher.active == 0
+
+    def _workers(self, endpoint_id: str) -> list[Worker]:
+        return [worker for pool in self._fleet.of(endpoint_id) for worker in pool.workers.values()]
+
+
+def _count(jobs: list[Job], status: JobStatus) -> int:
+    return sum(job.record.status is status for job in jobs)
+
+
+def _worker_view(worker: Worker, generation: int) -> WorkerView:
+    return WorkerView(
+        id=worker.id,
+        status="INITIALIZING" if worker.state is WorkerState.STARTING else "RUNNING" if worker.running else "IDLE",
+        started_at=time.time() - (time.monotonic() - worker.started_at),
+        gpu_count=len(worker.grant.gpus),
+        gpu_type=worker.grant.gpus[0].type if worker.grant.gpus else None,
+        generation=worker.generation,
+        stale=worker.generation != generation,
+    )

@@ -1,0 +1,62 @@
+-- The control plane's database. Each section leads from the version before it to its own; published sections never change.
+
+-- version 1
+CREATE TABLE endpoints (
+    id          TEXT PRIMARY KEY,
+    project     TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    body        TEXT NOT NULL,     -- JSON
+    config_hash TEXT NOT NULL,
+    generation  INTEGER NOT NULL,
+    created_at  REAL NOT NULL      -- seconds since the epoch, as all times here
+) WITHOUT ROWID;
+
+CREATE TABLE jobs (
+    seq             INTEGER PRIMARY KEY,   -- order of arrival
+    id              TEXT NOT NULL UNIQUE,
+    endpoint        TEXT NOT NULL,
+    status          TEXT NOT NULL,
+    retries         INTEGER NOT NULL,
+    finished_at     REAL,                  -- NULL as long as the status is not final
+    idempotency_key TEXT,
+    facts           TEXT NOT NULL,         -- JSON: the record's other small fields
+    output          TEXT                   -- JSON
+);
+CREATE INDEX jobs_by_endpoint ON jobs (endpoint);
+CREATE INDEX jobs_by_end ON jobs (finished_at);
+CREATE INDEX jobs_by_key ON jobs (endpoint, idempotency_key) WHERE idempotency_key IS NOT NULL;
+
+-- Apart from jobs: an input can be large, is written once, and a change of the job's row would write it again.
+CREATE TABLE job_inputs (
+    job   TEXT PRIMARY KEY,
+    input TEXT NOT NULL            -- JSON
+);
+
+-- Counters since the endpoint was made: they outlive the jobs. None for an endpoint that is gone.
+CREATE TABLE counters (
+    endpoint  TEXT PRIMARY KEY,
+    completed INTEGER NOT NULL DEFAULT 0,
+    failed    INTEGER NOT NULL DEFAULT 0,
+    retried   INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+
+CREATE TRIGGER job_arrived AFTER INSERT ON jobs BEGIN
+    INSERT OR IGNORE INTO counters (endpoint) SELECT id FROM endpoints WHERE id = new.endpoint;
+    UPDATE counters SET
+        completed = completed + (new.status = 'COMPLETED'),
+        failed = failed + (new.status IN ('FAILED', 'TIMED_OUT')),
+        retried = retried + new.retries
+    WHERE endpoint = new.endpoint AND (new.finished_at IS NOT NULL OR new.retries > 0);
+END;
+
+CREATE TRIGGER job_changed AFTER UPDATE ON jobs WHEN new.status <> old.status OR new.retries <> old.retries BEGIN
+    UPDATE counters SET
+        completed = completed + (new.status = 'COMPLETED' AND old.status <> 'COMPLETED'),
+        failed = failed + (new.status IN ('FAILED', 'TIMED_OUT') AND old.status NOT IN ('FAILED', 'TIMED_OUT')),
+        retried = retried + max(0, new.retries - old.retries)
+    WHERE endpoint = new.endpoint;
+END;
+
+CREATE TRIGGER job_removed AFTER DELETE ON jobs BEGIN
+    DELETE FROM job_inputs WHERE job = old.id;
+END;

@@ -1,0 +1,239 @@
+"""The composition root: puts the control plane together, starts it, drains it and stops it."""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import uv
+import uvicorn
+from starlette.applications import Starlette
+
+from runpod_flash import release
+from runpod_flash.control_plane import bundle, inventory
+from runpod_flash.control_plane.announcer import Announcer
+from runpod_flash.control_plane.api.app import Services, build_app
+from runpod_flash.control_plane.artifacts import Artifacts
+from runpod_flash.control_plane.autoscaler import Autoscaler
+from runpod_flash.control_plane.blobs import Blobs
+from runpod_flash.control_plane.catalog import Catalog
+from runpod_flash.control_plane.dispatcher import Dispatcher
+from runpod_flash.control_plane.environments import Environments
+from runpod_flash.control_plane.events import EventHub
+from runpod_flash.control_plane.fleet import Fleet
+from runpod_flash.control_plane.keys import load_key
+from runpod_flash.control_plane.launchers.process import ProcessLauncher
+from runpod_flash.control_plane.links import LinkServer
+from runpod_flash.control_plane.platform_core import PlatformCore
+from runpod_flash.control_plane.settings import PlaneSettings
+from runpod_flash.control_plane.store import Store
+from runpod_flash.control_plane.supervisor import Site, Supervisor
+from runpod_flash.control_plane.views import job_object
+from runpod_flash.errors import BackendUnavailable
+from runpod_flash.state_folder import PlaneRecord, StateFolder, process_started
+from worker_runtime.wire import PROTOCOL
+
+logger = logging.getLogger(__name__)
+
+_COLLECT_S = 600.0
+
+
+class ControlPlane:
+    """One running control plane. `run` is its whole life: start, serve, drain, stop."""
+
+    def __init__(self, settings: PlaneSettings, state: StateFolder) -> None:
+        self._settings = settings
+        self._state = state
+        self._stop = asyncio.Event()
+        self._gpus = inventory.detect() if settings.fake_gpus is None else inventory.fake(settings.fake_gpus)
+        self._store = Store.open(state.database)
+        self._blobs = Blobs(state.blobs)
+        self._hub = EventHub()
+        self._catalog = Catalog(self._store)
+        self._fleet = Fleet()
+        self._announcer = Announcer(self._hub, job_object)
+        self._environments = Environments(
+            state.environments,
+            uv=uv.find_uv_bin(),
+            allow_apt=settings.allow_apt,
+            failure_memory_s=settings.install_failure_s,
+            base_env=settings.base_env,
+        )
+        self._dispatcher = Dispatcher(self._store, self._blobs, Artifacts(self._blobs), self._fleet, self._announcer)
+        self._supervisor = Supervisor(
+            self._site(),
+            self._fleet,
+            self._dispatcher,
+            self._environments,
+            inventory.Inventory(self._gpus),
+            ProcessLauncher(),
+            self._announcer,
+        )
+        self._autoscaler = Autoscaler(self._catalog, self._fleet, self._supervisor)
+        self._links = LinkServer(self._supervisor)
+        self._platform = PlatformCore(
+            self._store, self._catalog, self._fleet, self._dispatcher, self._environments, self._announcer
+        )
+        self._dispatcher.on_load = self._autoscaler.load_changed
+        self._supervisor.on_capacity = self._autoscaler.capacity_changed
+        self._catalog.on_change = self._autoscaler.endpoint_changed
+        self._catalog.on_delete = lambda record: self._autoscaler.endpoint_deleted(record.id)
+
+    def _site(self) -> Site:
+        settings, state = self._settings, self._state
+        return Site(
+            link_address=f"unix:{state.worker_socket}",
+            bundle=bundle.ensure(state.bundle),
+            work=state.work,
+            hidden=tuple(str(path) for path in (state.home / "planes", state.blobs, state.runtime)),
+            base_env=settings.base_env,
+            lease_s=settings.lease_s,
+            cancel_grace_s=settings.cancel_grace_s,
+            cpus=sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1),
+        )
+
+    async def run(self) -> None:
+        """Serve until asked to stop (SIGTERM, SIGINT) or idle for too long."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        with _sockets(self._settings.port, self._state.socket) as (tcp, unix):
+            port = int(tcp.getsockname()[1])
+            await self._links.start(str(self._state.worker_socket))
+            replayed = await self._platform.replay()
+            server = _Server(uvicorn.Config(self._app(port), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=600))
+            serving = asyncio.create_task(server.serve(sockets=[tcp, unix]))
+            while not server.started and not serving.done():
+                await asyncio.sleep(0.005)  # uvicorn has no event for it
+            self._state.write_record(self._record(port))
+            logger.info("serving on port %d, %d jobs replayed", port, replayed)
+            timers = [asyncio.create_task(work) for work in (self._watch_leases(), self._watch_idleness(), self._collect())]
+            await asyncio.wait([serving, asyncio.ensure_future(self._stop.wait())], return_when=asyncio.FIRST_COMPLETED)
+            await self._wind_down(server, serving, timers)
+
+    async def _wind_down(self, server: "_Server", serving: "asyncio.Task[None]", timers: list["asyncio.Task[None]"]) -> None:
+        """Accept nothing new, let what runs finish, end the workers, then the streams and the store."""
+        self._platform.draining = True
+        self._state.remove_record()
+        self._autoscaler.close()
+        for timer in timers:
+            timer.cancel()
+        await self._dispatcher.drained(self._settings.drain_s)
+        self._dispatcher.stop()
+        await self._supervisor.close()
+        await self._links.close()
+        await self._dispatcher.settle()
+        self._hub.close()
+        server.should_exit = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(serving, 5)
+        self._store.close()
+
+    def _app(self, port: int) -> Starlette:
+        capabilities = {
+            "protocol": PROTOCOL,
+            "version": release.VERSION,
+            "content": self._state.content,
+            "pid": os.getpid(),
+            "port": port,
+            "gpus": [{"type": gpu.type, "memory_gb": gpu.memory_gb} for gpu in self._gpus],
+        }
+        return build_app(
+            Services(
+                platform=self._platform,
+                catalog=self._catalog,
+                blobs=self._blobs,
+                hub=self._hub,
+                key=load_key(self._state.key_path),
+                capabilities=capabilities,
+            )
+        )
+
+    def _record(self, port: int) -> PlaneRecord:
+        return PlaneRecord(
+            pid=os.getpid(),
+            started=process_started(os.getpid()) or time.time(),
+            version=release.VERSION,
+            content=self._state.content,
+            protocol=PROTOCOL,
+            port=port,
+            socket=str(self._state.socket),
+            worker_socket=str(self._state.worker_socket),
+        )
+
+    async def _watch_leases(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.lease_s / 4)
+            self._supervisor.check_leases()
+
+    async def _watch_idleness(self) -> None:
+        """Leave when nobody has been here for a while, even where an endpoint keeps a minimum of workers."""
+        limit = self._settings.idle_exit_s
+        idle_since = time.monotonic()
+        while limit > 0:
+            await asyncio.sleep(min(limit / 4, 5.0))
+            if not self._platform.idle or self._hub.clients:
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since > limit:
+                self._stop.set()
+
+    async def _collect(self) -> None:
+        while True:
+            now, keep = time.time(), self._settings.keep_results_s
+            await self._store.collect(now, keep)
+            await asyncio.to_thread(self._blobs.collect, now - 2 * keep, self._fleet.content())
+            await asyncio.sleep(_COLLECT_S)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: the control plane's life has one owner."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.contextmanager
+def sole_owner(state: StateFolder) -> Iterator[None]:
+    """Hold the lock that says: this process alone runs the control plane of this folder. Raises BackendUnavailable."""
+    file: IO[str]
+    with open(state.plane_lock, "a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BackendUnavailable(f"another control plane already runs on {state.plane}; use it or set FLASH_HOME") from None
+        try:
+            yield
+        finally:
+            state.remove_record()
+
+
+@contextlib.contextmanager
+def _sockets(port: int, path: Path) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A loopback TCP socket and a unix socket for this user alone, both removed at the end. Raises BackendUnavailable."""
+    with socket.socket() as tcp, socket.socket(socket.AF_UNIX) as unix:
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tcp.bind(("127.0.0.1", port))
+        except OSError as error:
+            words = f"port {port} of 127.0.0.1 cannot be used: {error.strerror}; choose another with FLASH_PORT, or 0 for any free one"
+            raise BackendUnavailable(words) from error
+        path.unlink(missing_ok=True)
+        path.with_name("workers.sock").unlink(missing_ok=True)
+        old = os.umask(0o177)
+        try:
+            unix.bind(str(path))
+        finally:
+            os.umask(old)
+        try:
+            yield tcp, unix
+        finally:
+            path.unlink(missing_ok=True)
+            path.with_name("workers.sock").unlink(missing_ok=True)

@@ -1,0 +1,84 @@
+"""The control plane's settings: read once from the environment, handed down as one frozen object."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from runpod_flash.errors import ConfigError
+
+T = TypeVar("T")
+
+_PASSED_ON = (
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HF_HOME", "HF_TOKEN",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneSettings:
+    """What the operator can choose.
+
+    Attributes:
+        home: folder of all state (`FLASH_HOME`).
+        port: loopback TCP port, 0 for a free one (`FLASH_PORT`).
+        idle_exit_s: seconds without clients and jobs after which the control plane leaves; 0: never (`FLASH_IDLE_EXIT_S`).
+        lease_s: seconds without a beat after which a worker counts as dead (`FLASH_LEASE_S`).
+        cancel_grace_s: seconds a cancelled call has to end before its worker is killed (`FLASH_CANCEL_GRACE_S`).
+        drain_s: seconds that running jobs have at a stop (`FLASH_DRAIN_S`).
+        install_failure_s: seconds a failed environment build is remembered (`FLASH_INSTALL_FAILURE_S`).
+        keep_results_s: seconds a finished job is kept (`FLASH_KEEP_RESULTS_S`).
+        allow_apt: whether apt packages may be installed (`FLASH_ALLOW_APT=1`).
+        fake_gpus: a stand-in inventory for tests, "NVIDIA L4:24,NVIDIA L4:24" (`FLASH_FAKE_GPUS`); None: the real one.
+        runtime_home: where sockets may live (`XDG_RUNTIME_DIR`).
+        base_env: the variables that workers and installers start from.
+    """
+
+    home: Path
+    port: int
+    idle_exit_s: float
+    lease_s: float
+    cancel_grace_s: float
+    drain_s: float
+    install_failure_s: float
+    keep_results_s: float
+    allow_apt: bool
+    fake_gpus: str | None
+    runtime_home: Path | None
+    base_env: Mapping[str, str]
+
+
+def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
+    """Read the settings. Raises ConfigError naming the variable that cannot be read."""
+    env = os.environ if environ is None else environ
+    if not env.get("FLASH_HOME"):
+        raise ConfigError("FLASH_HOME is not set; the control plane needs a folder for its state")
+    return PlaneSettings(
+        home=Path(env["FLASH_HOME"]),
+        port=_number(env, "FLASH_PORT", int, 0),
+        idle_exit_s=_number(env, "FLASH_IDLE_EXIT_S", float, 900.0),
+        lease_s=_number(env, "FLASH_LEASE_S", float, 10.0),
+        cancel_grace_s=_number(env, "FLASH_CANCEL_GRACE_S", float, 3.0),
+        drain_s=_number(env, "FLASH_DRAIN_S", float, 10.0),
+        install_failure_s=_number(env, "FLASH_INSTALL_FAILURE_S", float, 120.0),
+        keep_results_s=_number(env, "FLASH_KEEP_RESULTS_S", float, 24 * 3600.0),
+        allow_apt=env.get("FLASH_ALLOW_APT", "") == "1",
+        fake_gpus=env.get("FLASH_FAKE_GPUS"),
+        runtime_home=Path(env["XDG_RUNTIME_DIR"]) if env.get("XDG_RUNTIME_DIR") else None,
+        base_env={name: value for name, value in env.items() if name in _PASSED_ON or name.startswith(("LC_", "UV_", "XDG_"))},
+    )
+
+
+def _number(env: Mapping[str, str], name: str, kind: Callable[[str], T], default: T) -> T:
+    text = env.get(name)
+    if not text:
+        return default
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or value < 0:  # type: ignore[operator]
+        raise ConfigError(f"{name} is {text!r}; it must be a number of 0 or more")
+    return value

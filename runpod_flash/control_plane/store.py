@@ -1,0 +1,313 @@
+"""All SQL: endpoints and jobs in one SQLite file, written in groups.
+
+The dispatcher decides in memory; this file is what a restarted control plane knows. One connection, used by the thread
+of the event loop alone. What arrives within one turn of the loop is committed together:
+
+    save_job(a) ─┐
+    save_job(b) ─┼─ the loop has run all that was ready ─ BEGIN … COMMIT ─ all three awaitables resolve
+    save_job(c) ─┘
+
+(A timer instead would cost every lone job its window.) Acknowledged writes survive SIGKILL of any process.
+"""
+
+import asyncio
+import contextlib
+import errno
+import json
+import logging
+import os
+import re
+import sqlite3
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from runpod_flash.control_plane.records import EndpointRecord, JobRecord
+from runpod_flash.errors import BackendError
+from worker_runtime.wire.jobs import JobStatus
+
+logger = logging.getLogger(__name__)
+
+Statement = tuple[str, Sequence[Any]]
+
+BUSY_TIMEOUT_S = 2.0
+_COLLECTED_AT_ONCE = 1000
+_FULL: Final = "cannot be written: the disk is full; free some space, or set FLASH_HOME to a folder on another disk"
+
+_JOB_COLUMNS: Final = ("id", "endpoint", "status", "retries", "finished_at", "idempotency_key")
+_JOB_FACTS: Final = tuple(
+    field.name for field in fields(JobRecord) if field.name not in (*_JOB_COLUMNS, "input", "output")
+)
+_SELECT_JOB = (
+    f"SELECT {', '.join(f'jobs.{name}' for name in _JOB_COLUMNS)}, facts, output, input "
+    "FROM jobs JOIN job_inputs ON job_inputs.job = jobs.id "
+)
+_SAVE_JOB = (
+    f"INSERT INTO jobs ({', '.join(_JOB_COLUMNS)}, facts, output) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (id) DO UPDATE SET status = excluded.status, retries = excluded.retries, "
+    "finished_at = excluded.finished_at, facts = excluded.facts, output = excluded.output"
+)
+_SAVE_INPUT = "INSERT INTO job_inputs (job, input) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET input = excluded.input"
+
+
+class StoreError(BackendError):
+    """The database or the blobs cannot be read or written. The message says which file, why and what to do."""
+
+
+class StoreFull(StoreError):
+    """The disk that holds the state is full. Works again as soon as there is space."""
+
+
+class Store:
+    """Endpoints and jobs on disk.
+
+    Every write returns an awaitable that resolves after the commit and raises StoreError or StoreFull where nothing of
+    its group was written. Nobody has to await it: a failure is logged too. Reads see all writes made before them.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        """Use `Store.open`."""
+        self._path = path
+        self._connection = connection
+        self._pending: list[tuple[Sequence[Statement], asyncio.Future[Any]]] = []
+        self._with_input: set[str] = set()  # unfinished jobs whose input is on disk or in the pending group
+
+    @classmethod
+    def open(cls, path: Path) -> "Store":
+        """Open the database, make it where there is none, bring an older one up to date.
+
+        The file belongs to this process until `close`: no other can open it.
+
+        Raises:
+            StoreError: it is damaged, of a newer version, held by another process, or its folder cannot be written.
+            StoreFull: the disk is full.
+        """
+        existed = path.exists()
+        connection: sqlite3.Connection | None = None
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # inputs are nobody else's business
+            connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            connection.execute(
+                "PRAGMA locking_mode = EXCLUSIVE"
+            )  # before WAL: no shared memory, so any file system will do
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            _migrate(connection, path)
+        except (sqlite3.Error, OSError, StoreError) as error:
+            if connection is not None:
+                connection.close()
+            refused = _translated(error, path)
+            if isinstance(refused, StoreFull) and not existed:
+                _remove(path)
+            raise refused from error
+        return cls(path, connection)
+
+    def close(self) -> None:
+        """Write what is pending and close the file. Writes after this are refused."""
+        self._flush()
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+
+    # ---- endpoints
+
+    def endpoints(self) -> list[EndpointRecord]:
+        """All endpoints, the oldest first."""
+        names = [field.name for field in fields(EndpointRecord)]
+        rows = self._read(f"SELECT {', '.join(names)} FROM endpoints ORDER BY created_at, id")
+        return [EndpointRecord(**{**dict(zip(names, row, strict=True)), "body": json.loads(row[3])}) for row in rows]
+
+    def save_endpoint(self, record: EndpointRecord) -> Awaitable[None]:
+        """Write an endpoint, new or changed."""
+        values = [record.id, record.project, record.name, json.dumps(dict(record.body)), record.config_hash]
+        sql = "INSERT OR REPLACE INTO endpoints VALUES (?, ?, ?, ?, ?, ?, ?)"
+        return self._write((sql, [*map(_text, values), record.generation, record.created_at]))
+
+    def delete_endpoint(self, endpoint_id: str) -> Awaitable[None]:
+        """Forget an endpoint with its jobs and counters."""
+        return self._write(
+            ("DELETE FROM endpoints WHERE id = ?", [endpoint_id]),
+            ("DELETE FROM jobs WHERE endpoint = ?", [endpoint_id]),
+            ("DELETE FROM counters WHERE endpoint = ?", [endpoint_id]),
+        )
+
+    def counts(self, endpoint_id: str) -> dict[str, int]:
+        """How a stored endpoint's jobs ended since it was made: `completed`, `failed` (timed out ones too), `retried`."""
+        rows = self._read("SELECT completed, failed, retried FROM counters WHERE endpoint = ?", endpoint_id)
+        return dict(zip(("completed", "failed", "retried"), rows[0] if rows else (0, 0, 0), strict=True))
+
+    # ---- jobs
+
+    def save_job(self, record: JobRecord) -> Awaitable[None]:
+        """Write a job, new or changed. Its input and key are those of the first time."""
+        finished_at = (record.finished_at or record.created_at) if record.status.final else None
+        facts = json.dumps({name: getattr(record, name) for name in _JOB_FACTS})
+        output = None if record.output is None else json.dumps(record.output)
+        key = None if record.idempotency_key is None else _text(record.idempotency_key)
+        columns = [record.id, record.endpoint, str(record.status), record.retries, finished_at, key, facts, output]
+        statements: list[Statement] = [(_SAVE_JOB, columns)]
+        if record.id not in self._with_input:
+            statements.append((_SAVE_INPUT, [record.id, json.dumps(dict(record.input))]))
+        if record.status.final:
+            self._with_input.discard(record.id)
+        else:
+            self._with_input.add(record.id)
+        return self._write(*statements)
+
+    def job(self, job_id: str) -> JobRecord | None:
+        """The job, None where it is unknown or collected."""
+        return next(self._jobs("WHERE jobs.id = ?", job_id), None)
+
+    def job_by_key(self, endpoint_id: str, key: str) -> str | None:
+        """The id of the endpoint's job that was submitted with this idempotency key."""
+        sql = "SELECT id FROM jobs WHERE endpoint = ? AND idempotency_key = ? ORDER BY seq DESC LIMIT 1"
+        rows = self._read(sql, endpoint_id, _text(key))
+        return rows[0][0] if rows else None
+
+    def unfinished_jobs(self) -> list[JobRecord]:
+        """The jobs that are not final, in the order in which they came."""
+        jobs = list(self._jobs("WHERE finished_at IS NULL ORDER BY seq"))
+        self._with_input.update(job.id for job in jobs)
+        return jobs
+
+    def recent_jobs(self, endpoint_id: str, limit: int) -> list[JobRecord]:
+        """The endpoint's last jobs, the newest first."""
+        return list(self._jobs("WHERE endpoint = ? ORDER BY seq DESC LIMIT ?", endpoint_id, limit))
+
+    async def collect(self, now: float, keep_s: float) -> int:
+        """Delete the jobs that ended more than `keep_s` seconds before `now`; returns how many. Raises StoreError."""
+        ended = "SELECT seq FROM jobs WHERE finished_at < ? LIMIT ?"
+        sql = f"DELETE FROM jobs WHERE seq IN ({ended})"
+        total = removed = await self._write((sql, [now - keep_s, _COLLECTED_AT_ONCE]))
+        while removed == _COLLECTED_AT_ONCE:  # in parts, between which others have their turn
+            removed = await self._write((sql, [now - keep_s, _COLLECTED_AT_ONCE]))
+            total += removed
+        return total
+
+    # ---- in and out
+
+    def _jobs(self, condition: str, *values: Any) -> Iterator[JobRecord]:
+        for *columns, facts, output, job_input in self._read(_SELECT_JOB + condition, *values):
+            known = {name: value for name, value in json.loads(facts).items() if name in _JOB_FACTS}
+            known.update(zip(_JOB_COLUMNS, columns, strict=True))
+            known["status"] = JobStatus(known["status"])
+            known["output"] = None if output is None else json.loads(output)
+            yield JobRecord(**{**known, "input": json.loads(job_input)})
+
+    def _read(self, sql: str, *values: Any) -> list[Any]:
+        self._flush()
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise _translated(error, self._path) from error
+
+    def _write(self, *statements: Statement) -> "asyncio.Future[Any]":
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        future.add_done_callback(_retrieve)  # so that asyncio does not complain of a failure that nobody awaits
+        self._pending.append((statements, future))
+        if len(self._pending) == 1:
+            loop.call_soon(loop.call_soon, self._flush)  # after all that is ready now has run
+        return future
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        batch, self._pending = self._pending, []
+        results: list[int] = []
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for statements, _ in batch:
+                results.append([self._connection.execute(sql, values).rowcount for sql, values in statements][-1])
+            self._connection.execute("COMMIT")
+        except (sqlite3.Error, ValueError, OverflowError) as error:
+            self._roll_back()
+            self._with_input.clear()
+            refused = _translated(error, self._path)
+            logger.error("%d writes were refused: %s", len(batch), refused)
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(refused)
+            return
+        for (_, future), result in zip(batch, results, strict=True):
+            if not future.done():  # the one who waited may have been cancelled
+                future.set_result(result)
+
+    def _roll_back(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection.in_transaction:  # SQLite rolls back some failures by itself
+                self._connection.execute("ROLLBACK")
+
+
+def disk_error(error: OSError, what: str) -> StoreError:
+    """An OSError at a file of ours, as StoreFull or StoreError. `what` begins the message."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(f"{what} {_FULL}")
+    reason = error.strerror or str(error)
+    return StoreError(f"{what} cannot be used: {reason}; make it writable, or set FLASH_HOME to another folder")
+
+
+def _retrieve(future: "asyncio.Future[Any]") -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+def _text(text: str) -> str:
+    """Without lone surrogates, which SQLite cannot store: one such text would refuse its whole group."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.execute("COMMIT")
+    steps = _schema()
+    if version > max(steps):
+        raise StoreError(
+            f"database {path} has version {version} and this release knows {max(steps)}: a newer release wrote it; "
+            "install that release, or set FLASH_HOME to another folder"
+        )
+    for step in sorted(step for step in steps if step > version):
+        connection.executescript(f"BEGIN IMMEDIATE; {steps[step]}; PRAGMA user_version = {step}; COMMIT;")
+
+
+def _schema() -> Mapping[int, str]:
+    """The sections of schema.sql by version."""
+    text = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+    _, *parts = re.split(r"^-- version (\d+)$", text, flags=re.MULTILINE)
+    return {int(version): script for version, script in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def _remove(path: Path) -> None:
+    """Take away a database that could not be made, so that nothing half-made stays."""
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-journal"):
+        with contextlib.suppress(OSError):
+            path.with_name(name).unlink(missing_ok=True)
+
+
+def _translated(error: Exception, path: Path) -> StoreError:
+    if isinstance(error, StoreError):
+        return error
+    if isinstance(error, OSError):
+        return disk_error(error, f"database {path}")
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFull(f"database {path} {_FULL}")
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreError(
+            f"database {path} is held by another process; stop that process (`flash server stop`) and try again"
+        )
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return StoreError(
+            f"database {path} is damaged ({error}); move it and its -wal file away and try again: an empty one "
+            "is made, the next calls provision their endpoints anew, results of earlier jobs are lost"
+        )
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return StoreError(
+            f"database {path} cannot be written ({error}); make it and its folder writable, or set FLASH_HOME"
+        )
+    return StoreError(
+        f"database {path} failed: {error}; if that stays so, move the file away or set FLASH_HOME to another folder"
+    )

@@ -1,0 +1,319 @@
+"""Keeps workers: builds their environment, starts them, watches their leases, ends them."""
+
+import asyncio
+import logging
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runpod_flash import hardware
+from runpod_flash.control_plane.announcer import Announcer
+from runpod_flash.control_plane.dispatcher import Dispatcher
+from runpod_flash.control_plane.environments import Environment, Environments, InstallFailed
+from runpod_flash.control_plane.fleet import Fleet, Link, Pool, Worker, WorkerState
+from runpod_flash.control_plane.inventory import Grant, Infeasible, Inventory
+from runpod_flash.control_plane.launchers.base import Launcher
+from runpod_flash.control_plane.records import EndpointRecord
+from worker_runtime.wire import messages
+from worker_runtime.wire.errors import WireError
+from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
+from worker_runtime.wire.specs import WorkerLaunch
+
+logger = logging.getLogger(__name__)
+
+START_ATTEMPTS = 3
+"""Starts in a row that may fail before the jobs that wait for them fail."""
+_START_TIMEOUT_S = 60.0
+_STOP_GRACE_S = 5.0
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where workers of this control plane live and what they start from."""
+
+    link_address: str
+    bundle: Path
+    work: Path
+    hidden: tuple[str, ...]
+    base_env: Mapping[str, str]
+    lease_s: float
+    cancel_grace_s: float
+    cpus: Sequence[int]
+
+
+class Supervisor:
+    """Starts and ends workers. It decides nothing about their number.
+
+    `on_capacity()` is called when a worker has ended and its place, its GPUs included, is free.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        fleet: Fleet,
+        dispatcher: Dispatcher,
+        environments: Environments,
+        inventory: Inventory,
+        launcher: Launcher,
+        announcer: Announcer,
+    ) -> None:
+        self._site = site
+        self._fleet = fleet
+        self._dispatcher = dispatcher
+        self._environments = environments
+        self._inventory = inventory
+        self._launcher = launcher
+        self._announcer = announcer
+        self._by_id: dict[str, Worker] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._next_cpu = 0
+        self.on_capacity: Callable[[], None] = lambda: None
+
+    # ---- environments
+
+    def prepare(self, pool: Pool) -> None:
+        """Build the pool's environment, unless that is under way; then the load is looked at again."""
+        if pool.building is None:
+            pool.building_since, pool.building_detail = time.time(), ""
+            pool.building = self._spawn(self._build(pool))
+            self._announcer.refresh(pool)
+
+    async def _build(self, pool: Pool) -> None:
+        def detail(text: str) -> None:
+            pool.building_detail = text
+            self._announcer.refresh(pool)
+
+        try:
+            pool.environment = await self._environments.get(pool.request, on_stage=detail)
+        except InstallFailed as error:
+            pool.building = None
+            self._dispatcher.fail_pool(pool, ErrorInfo(ErrorKind.INSTALL, "InstallError", str(error)))
+            return
+        finally:
+            pool.building = None
+        self._announcer.refresh(pool)
+        self._dispatcher.on_load(pool.key.endpoint)
+
+    # ---- starting
+
+    def start(self, pool: Pool, endpoint: EndpointRecord) -> bool:
+        """Start one worker for a pool whose environment is ready. False: there is no room at the moment, `pool.blocked` says why."""
+        assert pool.environment is not None
+        try:
+            grant = self._grant(endpoint)
+        except Infeasible as error:
+            self._dispatcher.fail_pool(pool, ErrorInfo(ErrorKind.INFEASIBLE, "Infeasible", str(error)))
+            return False
+        if grant is None:
+            pool.blocked = "every suitable GPU is in use"
+            self._announcer.refresh(pool)
+            return False
+        pool.blocked = ""
+        self._say(pool, endpoint, grant)
+        identity = f"w-{secrets.token_hex(6)}"
+        now = time.monotonic()
+        folder = self._site.work / identity
+        worker = Worker(identity, secrets.token_hex(16), pool, endpoint.generation, folder, grant, now, last_beat=now, idle_since=now)
+        pool.workers[identity] = self._by_id[identity] = worker
+        self._spawn(self._run(worker, pool.environment, endpoint))
+        self._announcer.refresh(pool)
+        return True
+
+    def _grant(self, endpoint: EndpointRecord) -> Grant | None:
+        gpu = endpoint.body.get("gpu")
+        if not gpu:
+            return Grant()
+        types = [kind.value for kind in hardware.types_in(gpu.get("pools") or (), gpu.get("excludedTypes") or ())]
+        return self._inventory.acquire(types, int(gpu.get("count") or 1))
+
+    def _say(self, pool: Pool, endpoint: EndpointRecord, grant: Grant) -> None:
+        if grant.notice:
+            self._announcer.notice(pool, f"gpu {endpoint.id}", f"{endpoint.name}: {grant.notice}")
+        assert pool.environment is not None
+        for line in pool.environment.notices:
+            self._announcer.notice(pool, f"environment {pool.key.environment}", f"{endpoint.name}: {line}")
+
+    async def _run(self, worker: Worker, environment: Environment, endpoint: EndpointRecord) -> None:
+        """The life of one worker, from its start until its folder is gone."""
+        reason = "it could not be started"
+        try:
+            worker.process = await self._launcher.start(self._launch(worker, environment, endpoint))
+            code = await self._until_ended(worker)
+            reason = f"its process ended with {code}"
+        except (OSError, TimeoutError) as error:
+            reason = f"it could not be started: {error}"
+        finally:
+            if worker.process is not None:
+                worker.process.kill()
+                await worker.process.wait()
+            self._forget(worker, reason)
+            await asyncio.to_thread(shutil.rmtree, worker.folder, True)
+
+    async def _until_ended(self, worker: Worker) -> int:
+        assert worker.process is not None
+        ended = asyncio.ensure_future(worker.process.wait())
+        try:
+            await asyncio.wait([ended], timeout=_START_TIMEOUT_S)
+            if not ended.done() and worker.state is WorkerState.STARTING:
+                raise TimeoutError(f"it was not ready after {_START_TIMEOUT_S:.0f} s")
+            return await ended
+        finally:
+            ended.cancel()
+
+    def _launch(self, worker: Worker, environment: Environment, endpoint: EndpointRecord) -> WorkerLaunch:
+        cpus = self._cpus(endpoint)
+        return WorkerLaunch(
+            worker=worker.id,
+            token=worker.token,
+            address=self._site.link_address,
+            endpoint=endpoint.id,
+            name=endpoint.name,
+            folder=str(worker.folder),
+            python=environment.python,
+            bundle=str(self._site.bundle),
+            env=self._env(worker, environment, endpoint, len(cpus)),
+            overlay=environment.overlay,
+            cpus=cpus,
+            max_concurrency=worker.pool.key.concurrency,
+            beat_s=self._site.lease_s / 3,
+            cancel_grace_s=self._site.cancel_grace_s,
+            hidden=self._site.hidden,
+        )
+
+    def _env(self, worker: Worker, environment: Environment, endpoint: EndpointRecord, cpus: int) -> dict[str, str]:
+        env = dict(self._site.base_env)
+        env["PATH"] = ":".join([*environment.path_entries, env.get("PATH", "/usr/local/bin:/usr/bin:/bin")])
+        env["CUDA_VISIBLE_DEVICES"] = worker.grant.visible_devices
+        if cpus:
+            env.update(dict.fromkeys(_THREAD_VARIABLES, str(cpus)))
+        env.update(endpoint.body.get("env") or {})
+        return {**env, "RUNPOD_ENDPOINT_ID": endpoint.id, "RUNPOD_POD_ID": worker.id, "FLASH_RESOURCE_NAME": endpoint.name}
+
+    def _cpus(self, endpoint: EndpointRecord) -> tuple[int, ...]:
+        """The cores of a `cpu=` endpoint: as many as its size has, in turn around the machine; empty: all."""
+        wished = max((int(entry.get("vcpuCount") or 0) for entry in endpoint.body.get("cpu") or []), default=0)
+        there = list(self._site.cpus)
+        if not wished or wished >= len(there):
+            return ()
+        first, self._next_cpu = self._next_cpu, (self._next_cpu + wished) % len(there)
+        return tuple(sorted(there[(first + step) % len(there)] for step in range(wished)))
+
+    # ---- what workers say (links.WorkerEvents)
+
+    def expected(self, worker_id: str) -> Worker | None:
+        worker = self._by_id.get(worker_id)
+        return worker if worker is not None and worker.link is None else None
+
+    def connected(self, worker: Worker, link: Link) -> None:
+        worker.link, worker.last_beat = link, time.monotonic()
+        link.send({"type": messages.WELCOME})
+        link.send({"type": messages.ARTIFACT, "id": worker.pool.artifact}, self._dispatcher.artifact_data(worker.pool.artifact))
+        worker.artifacts.add(worker.pool.artifact)
+
+    def ready(self, worker: Worker, python: str) -> None:
+        worker.python, worker.last_beat = python, time.monotonic()
+        if worker.state is WorkerState.STARTING:
+            self._dispatcher.worker_ready(worker)
+
+    def beat(self, worker: Worker) -> None:
+        worker.last_beat = time.monotonic()
+
+    def log(self, worker: Worker, job: str | None, stream: str, lines: list[str]) -> None:
+        self._announcer.log(worker, job, stream, lines)
+
+    def finished(self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, body: bytes) -> None:
+        info = None
+        try:
+            info = ErrorInfo.from_json(error) if error is not None else None
+        except WireError as fault:
+            info = ErrorInfo(ErrorKind.PLATFORM, "WireError", f"the worker reported an error that cannot be read: {fault}")
+        self._dispatcher.finished(worker, job, attempt, info, body)
+        if worker.state is WorkerState.DRAINING and not worker.running and not worker.queue:
+            self.stop(worker)
+
+    def gone(self, worker: Worker, reason: str, stderr: list[str]) -> None:
+        never_ready = worker.state is WorkerState.STARTING
+        if worker.process is not None:
+            worker.process.terminate()
+        self._lost(worker, reason, stderr, never_ready)
+
+    # ---- ending
+
+    def stop(self, worker: Worker) -> None:
+        """End a worker: it closes its instances, then its process and all it started end."""
+        worker.state = WorkerState.DRAINING
+        if worker.link is not None:
+            worker.link.send({"type": messages.DRAIN})
+        asyncio.get_running_loop().call_later(_STOP_GRACE_S, self._terminate, worker)
+
+    def retire(self, worker: Worker) -> None:
+        """Give a worker no more jobs; it ends when nothing runs in it. What waits for its instances is queued again."""
+        if worker.state is WorkerState.READY and worker.running:
+            worker.state = WorkerState.DRAINING
+            worker.pool.queue.extendleft(reversed(worker.queue))
+            worker.queue.clear()
+        elif worker.state in (WorkerState.READY, WorkerState.STARTING):
+            self.stop(worker)
+
+    def evict_idle_gpu_worker(self, other_than: Pool) -> bool:
+        """End the GPU worker that has been idle for the longest time. False: there is none."""
+        idle = [worker for worker in self._fleet.workers() if worker.idle and worker.grant.gpus and worker.pool is not other_than]
+        if not idle:
+            return False
+        self.stop(min(idle, key=lambda worker: worker.idle_since))
+        return True
+
+    def check_leases(self) -> None:
+        """Count workers that have been silent for a lease as lost."""
+        for worker in list(self._fleet.workers()):
+            if worker.link is not None and time.monotonic() - worker.last_beat > self._site.lease_s:
+                if worker.process is not None:
+                    worker.process.kill()
+                self._lost(worker, f"it was silent for {self._site.lease_s:.0f} s", [], never_ready=False)
+
+    async def close(self) -> None:
+        """End all workers and wait for their end."""
+        for worker in list(self._by_id.values()):
+            self._terminate(worker)
+        for task in list(self._tasks):
+            if not self._by_id:
+                task.cancel()
+        _, pending = await asyncio.wait(self._tasks, timeout=_STOP_GRACE_S) if self._tasks else (set(), set())
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+
+    def _terminate(self, worker: Worker) -> None:
+        if worker.process is not None:
+            worker.process.terminate()
+
+    def _lost(self, worker: Worker, reason: str, stderr: list[str], never_ready: bool) -> None:
+        if worker.state is WorkerState.GONE:
+            return
+        pool = worker.pool
+        self._dispatcher.worker_lost(worker, reason, stderr)
+        if never_ready:
+            pool.failed_starts += 1
+            if pool.failed_starts >= START_ATTEMPTS:
+                pool.failed_starts = 0
+                words = "\n".join([f"no worker could start, {START_ATTEMPTS} times in a row; the last time {reason}", *stderr[-20:]])
+                self._dispatcher.fail_pool(pool, ErrorInfo(ErrorKind.WORKER_LOST, "WorkerLost", words))
+
+    def _forget(self, worker: Worker, reason: str) -> None:
+        self._by_id.pop(worker.id, None)
+        self._inventory.release(worker.grant)
+        self._lost(worker, reason, [], never_ready=worker.state is WorkerState.STARTING)
+        if worker.link is not None:
+            worker.link.close()
+        self.on_capacity()
+
+    def _spawn(self, work: Any) -> "asyncio.Task[None]":
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

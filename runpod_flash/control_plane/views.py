@@ -1,0 +1,76 @@
+"""How records look from outside, as Runpod publishes it. Pure functions."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from runpod_flash.control_plane.records import EndpointRecord, JobRecord
+from runpod_flash.hardware import RAM_GB_PER_VCPU
+
+_JOB_COUNTERS = ("completed", "failed", "inProgress", "inQueue", "retried")
+_WORKER_COUNTERS = ("idle", "initializing", "ready", "running", "throttled", "unhealthy")
+_SUMMARY = ("running", "idle", "initializing", "throttled", "unhealthy")
+
+
+def job_object(record: JobRecord, now: float) -> dict[str, Any]:
+    """The job object. Times are in milliseconds; `delayTime` of a job that has not started yet is its wait so far."""
+    job: dict[str, Any] = {
+        "delayTime": _milliseconds(record.created_at, record.started_at or record.finished_at or now)
+    }
+    if record.error is not None:
+        job["error"] = record.error
+    if record.finished_at is not None and record.started_at is not None:
+        job["executionTime"] = _milliseconds(record.started_at, record.finished_at)
+    job["id"] = record.id
+    if record.output is not None:
+        job["output"] = record.output
+    if record.retries > 0:
+        job["retries"] = record.retries
+    job["status"] = str(record.status)
+    if record.worker is not None:
+        job["workerId"] = record.worker
+    return job
+
+
+def health_object(health: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    """The health object with all keys."""
+    jobs, workers = health.get("jobs", {}), health.get("workers", {})
+    return {
+        "jobs": {name: jobs.get(name, 0) for name in _JOB_COUNTERS},
+        "workers": {name: workers.get(name, 0) for name in _WORKER_COUNTERS},
+    }
+
+
+def endpoint_object(record: EndpointRecord, base_url: str) -> dict[str, Any]:
+    """The endpoint object of `/v2/serverless`. `base_url` is where the client reaches this server."""
+    url = f"{base_url.rstrip('/')}/v2/{record.id}"
+    shown: dict[str, Any] = {"id": record.id, **record.body, "createdAt": _iso(record.created_at)}
+    if "cpu" in shown:
+        shown["cpu"] = [{**cpu, "memory": cpu["vcpuCount"] * RAM_GB_PER_VCPU[cpu["id"]]} for cpu in shown["cpu"]]
+    shown["requestUrls"] = {
+        "run": f"{url}/run",
+        "runSync": f"{url}/runsync",
+        "status": f"{url}/status/{{job_id}}",
+        "cancel": f"{url}/cancel/{{job_id}}",
+        "health": f"{url}/health",
+    }
+    return shown
+
+
+def workers_object(record: EndpointRecord, workers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The workers of an endpoint and how many are in which state."""
+    found = Counter(worker["status"].lower() for worker in workers)
+    return {
+        "workers": [dict(worker) for worker in workers],
+        "summary": {**{name: found[name] for name in _SUMMARY}, "total": len(workers)},
+        "endpointVersion": record.generation,
+    }
+
+
+def _milliseconds(start: float, end: float) -> int:
+    return max(0, round((end - start) * 1000))
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

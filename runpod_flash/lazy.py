@@ -1,0 +1,15 @@
+"""The one place that loads modules late, by name, so that `from runpod_flash import Endpoint` stays light.
+
+Declaring endpoints needs little; calling them needs an event loop, pickling and a backend. What is loaded late:
+`runpod_flash.session` (by `remote` and `job`, at the first call), the chosen backend (by `backends.connect`), `dotenv` (by
+`settings`, where a .env file exists), `platformdirs` (by `settings`, where FLASH_HOME is not set) and
+`packaging.requirements` (by `options`, at the first call of an endpoint with dependencies).
+"""
+
+import importlib
+from typing import Any
+
+
+def load(name: str) -> Any:
+    """Import a module by its full name and return it."""
+    return importlib.import_module(name)

@@ -1,0 +1,338 @@
+"""What the user wrote, checked: the keywords of `Endpoint` become an `EndpointSpec`. Every message about a bad option is here.
+
+A message names the option, says what was given, what is allowed and, where there is one, the nearest right value.
+"""
+
+import difflib
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
+from typing import Any, NoReturn, TypeAlias, TypeVar
+
+from runpod_flash import lazy
+from runpod_flash.errors import ConfigError, UnknownOption
+from runpod_flash.hardware import (
+    CPU_DATACENTERS,
+    CpuInstanceType,
+    CudaVersion,
+    DataCenter,
+    GpuGroup,
+    GpuType,
+    ServerlessScalerType,
+)
+from runpod_flash.spec import EndpointSpec
+
+E = TypeVar("E", bound=Enum)
+
+GpuOption: TypeAlias = GpuGroup | GpuType | str | Sequence[GpuGroup | GpuType | str]
+CpuOption: TypeAlias = CpuInstanceType | str | Sequence[CpuInstanceType | str]
+DataCenterOption: TypeAlias = DataCenter | str | Sequence[DataCenter | str]
+
+NAME_LIMIT = 191
+PYTHONS = ("3.11", "3.12", "3.13")
+
+_HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
+_LATER = ("id", "image", "volume", "template")
+_MIN_QUEUE_DELAY_S = 0.5
+_MAX_IDLE_S = 3600
+_LONG = 80  # characters of a given value that a message shows
+
+_IDENTIFIER = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+_EXTRAS = rf"\[\s*(?:{_IDENTIFIER}\s*(?:,\s*{_IDENTIFIER}\s*)*)?\]"
+_CLAUSE = r"(?:===|==|~=|!=|<=|>=|<|>)\s*[^\s,;()]+"
+_CLAUSES = rf"(?:{_CLAUSE}\s*(?:,\s*{_CLAUSE}\s*)*,?)"
+_REQUIREMENT = re.compile(
+    rf"\s*{_IDENTIFIER}\s*(?:{_EXTRAS}\s*)?(?:@\s*\S+(?:\s+;.+)?|(?:\(\s*{_CLAUSES}?\s*\)|{_CLAUSES})?\s*(?:;.+)?)\s*", re.DOTALL
+)
+_APT_PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+.-]*(?::[a-z0-9-]+)?(?:=[A-Za-z0-9.+:~-]+)?")
+
+
+def check(given: Mapping[str, Any]) -> EndpointSpec:
+    """Check the keywords that a user gave and return what they mean; a missing keyword has its default.
+
+    Raises:
+        UnknownOption: a keyword that no endpoint has.
+        ConfigError: a value that is not allowed, or two options that exclude each other.
+    """
+    for option in given:
+        _known(option, given[option])
+    fields: dict[str, Any] = {"name": "", "gpu": (), "cpu": (), "python_version": _HERE}
+    for option, read in _READERS.items():
+        if option in given:
+            fields.update(read(given[option]))
+    _hardware(fields, given)
+    _scaler(fields)
+    return EndpointSpec(**fields)
+
+
+def check_requirements(spec: EndpointSpec) -> None:
+    """Check every dependency against the whole of PEP 508; raises ConfigError. (`check` does it in a light way.)"""
+    if not spec.dependencies:
+        return
+    requirements = lazy.load("packaging.requirements")
+    for text in spec.dependencies:
+        try:
+            requirements.Requirement(text)
+        except requirements.InvalidRequirement as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"dependencies= of endpoint {spec.name!r} holds {text!r}, which is no valid requirement: {reason}") from None
+
+
+def nearest(given: str, allowed: Iterable[str]) -> str | None:
+    """The allowed word that is most like `given`, None where none is."""
+    words = {_plain(word): word for word in allowed}
+    wanted = _plain(given)
+    inside = [word for word in words if wanted and wanted in word] if len(wanted) > 2 else []
+    close = difflib.get_close_matches(wanted, inside or words, n=1, cutoff=0.0 if inside else 0.55)
+    return words[close[0]] if close else None
+
+
+def _plain(word: str) -> str:
+    return re.sub(r"[\s_-]+", "", word).lower()
+
+
+def _known(option: str, value: Any) -> None:
+    if option in _READERS or (option in _LATER and value is None):
+        return
+    if option in _LATER:
+        raise ConfigError(f"{option}= is not there yet in this version; leave it out, or decorate a function or class without it")
+    near = nearest(option, _READERS)
+    hint = f"did you mean {near}=?" if near else f"there are {', '.join(_READERS)}"
+    raise UnknownOption(f"Endpoint has no option {option}=; {hint}")
+
+
+def _refuse(option: str, given: Any, allowed: str, near: str | None = None) -> NoReturn:
+    shown = repr(given)
+    shown = shown if len(shown) <= _LONG else shown[: _LONG - 1] + "…"
+    hint = f"; did you mean {near}?" if near else ""
+    raise ConfigError(f"{option}= is {shown}; it must be {allowed}{hint}")
+
+
+def _name(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    allowed = f"text of 1 to {NAME_LIMIT} characters without '/' and control characters"
+    if not isinstance(value, str) or not value.strip() or len(value) > NAME_LIMIT or "/" in value or not value.isprintable():
+        _refuse("name", value, allowed)
+    return {"name": value}
+
+
+def _gpu(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    items = list(value) if isinstance(value, list | tuple) else [value]
+    if not items:
+        _refuse("gpu", value, "a GpuGroup, a GpuType, the name of one, or a list of them that is not empty")
+    return {"gpu": tuple(_one_gpu(item) for item in items)}
+
+
+def _one_gpu(item: Any) -> GpuGroup | GpuType:
+    if isinstance(item, GpuGroup | GpuType):
+        return item
+    names: dict[str, GpuGroup | GpuType] = {}
+    for kind in (*GpuType, *GpuGroup):  # "any" and "ANY" are the group
+        names |= {kind.name: kind, kind.value: kind}
+    if isinstance(item, str) and item in names:
+        return names[item]
+    near = nearest(item, [*GpuType._value2member_map_, *GpuGroup._value2member_map_]) if isinstance(item, str) else None
+    _refuse("gpu", item, "a GpuGroup, a GpuType or the name of one, such as 'NVIDIA L4' or 'AMPERE_24'", repr(near) if near else None)
+
+
+def _cpu(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    items = list(value) if isinstance(value, list | tuple) else [value]
+    if not items:
+        _refuse("cpu", value, "a CpuInstanceType, the name of one, or a list of them that is not empty")
+    return {"cpu": tuple(_member("cpu", item, CpuInstanceType) for item in items)}
+
+
+def _member(option: str, item: Any, kind: type[E]) -> E:
+    """The member of an enum that `item` is, or is the name or value of."""
+    if isinstance(item, kind):
+        return item
+    for member in kind:
+        if isinstance(item, str) and item in (member.name, member.value):
+            return member
+    near = nearest(str(item), [str(member.value) for member in kind]) if isinstance(item, str | float) else None
+    values = ", ".join(str(member.value) for member in kind)
+    _refuse(option, item, f"a {kind.__name__} or one of {values}", repr(near) if near else None)
+
+
+def _workers(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    low, high = (0, value) if not isinstance(value, list | tuple) else value if len(value) == 2 else (None, None)
+    if not (_is_int(low) and _is_int(high)) or low < 0 or high < 0:
+        _refuse("workers", value, "a number of 0 or more (the most workers), or (least, most)")
+    if low > high:
+        _refuse("workers", value, "(least, most) with least not above most", repr((high, low)))
+    return {"workers_min": low, "workers_max": high}
+
+
+def _number(option: str, low: int, high: int | None = None, unit: str = "") -> Callable[[Any], dict[str, Any]]:
+    allowed = f"a whole number {f'from {low} to {high}' if high is not None else f'of {low} or more'}{unit}"
+
+    def read(value: Any) -> dict[str, Any]:
+        if not _is_int(value) or value < low or (high is not None and value > high):
+            _refuse(option, value, allowed)
+        return {option: value}
+
+    return read
+
+
+def _flag(option: str) -> Callable[[Any], dict[str, Any]]:
+    def read(value: Any) -> dict[str, Any]:
+        if not isinstance(value, bool):
+            _refuse(option, value, "True or False")
+        return {option: value}
+
+    return read
+
+
+def _texts(option: str, value: Any, what: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        _refuse(option, value, f"a list of {what}", repr([value]))
+    if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(item, str) for item in value):
+        _refuse(option, value, f"a list of {what}")
+    return tuple(sorted(value) if isinstance(value, set | frozenset) else value)
+
+
+def _dependencies(value: Any) -> dict[str, Any]:
+    found = _texts("dependencies", value, "requirements, such as 'numpy' or 'torch>=2'")
+    for item in found:
+        if not _REQUIREMENT.fullmatch(item):
+            _refuse("dependencies", item, "requirements such as 'numpy', 'torch>=2' or 'name @ https://…'", _requirement_hint(item))
+    return {"dependencies": found}
+
+
+def _requirement_hint(item: str) -> str | None:
+    if re.fullmatch(rf"\s*{_IDENTIFIER}\s*=\s*[^\s=]+\s*", item):
+        return repr(re.sub(r"\s*=\s*", "==", item.strip()))
+    if re.match(r"\s*(git\+|https?:)", item):
+        return repr(f"name @ {item.strip()}")
+    return None
+
+
+def _system_dependencies(value: Any) -> dict[str, Any]:
+    found = _texts("system_dependencies", value, "names of apt packages, such as 'ffmpeg'")
+    for item in found:
+        if not _APT_PACKAGE.fullmatch(item):
+            _refuse("system_dependencies", item, "names of apt packages, such as 'ffmpeg' or 'libgl1=1.6.0-1'")
+    return {"system_dependencies": found}
+
+
+def _datacenter(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    items = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
+    return {"datacenter": tuple(dict.fromkeys(_one_datacenter(item) for item in items))}
+
+
+def _one_datacenter(item: Any) -> DataCenter:
+    try:
+        return DataCenter.from_string(item) if isinstance(item, str) else _member("datacenter", item, DataCenter)
+    except ConfigError:
+        raise
+    except ValueError:
+        return _member("datacenter", item, DataCenter)
+
+
+def _env(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        _refuse("env", value, "a dict of names and values, both text")
+    for name, text in value.items():
+        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+            _refuse("env", name, "a dict whose names are text that is not empty and has no '='")
+        if not isinstance(text, str) or "\0" in text:
+            raise ConfigError(f"env= gives {name!r} a value of type {type(text).__name__}; values are text, so write {name!r}: str(…)")
+    return {"env": dict(value)}
+
+
+def _scaler_type(value: Any) -> dict[str, Any]:
+    return {} if value is None else {"scaler_type": _member("scaler_type", value, ServerlessScalerType)}
+
+
+def _scaler_value(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not (_is_int(value) or isinstance(value, float)) or not 0 <= value < float("inf"):
+        _refuse("scaler_value", value, "a number: seconds (QUEUE_DELAY) or jobs per worker (REQUEST_COUNT)")
+    return {"scaler_value": value}
+
+
+def _min_cuda_version(value: Any) -> dict[str, Any]:
+    return {"min_cuda_version": None if value is None else _member("min_cuda_version", value, CudaVersion)}
+
+
+def _python_version(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if value not in PYTHONS:
+        near = str(value) if str(value) in PYTHONS else None
+        _refuse("python_version", value, f"one of {', '.join(map(repr, PYTHONS))}", repr(near) if near else None)
+    if value != _HERE:
+        raise ConfigError(
+            f"python_version= is {value!r}, but this program runs on Python {_HERE}: functions travel as pickles, which are safe "
+            f"only between equal versions; run the program with Python {value}, or leave python_version= out"
+        )
+    return {"python_version": value}
+
+
+def _retries(value: Any) -> dict[str, Any]:
+    return {} if value is None else _number("retries", 0)(value)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _hardware(fields: dict[str, Any], given: Mapping[str, Any]) -> None:
+    if fields["gpu"] and fields["cpu"]:
+        raise ConfigError("gpu= and cpu= exclude each other; an endpoint has either GPU or CPU workers, so leave one out")
+    if not fields["cpu"]:
+        fields["gpu"] = fields["gpu"] or (GpuGroup.ANY,)
+        return
+    for center in fields.get("datacenter", ()):
+        if center not in CPU_DATACENTERS:
+            allowed = ", ".join(sorted(CPU_DATACENTERS))
+            _refuse("datacenter", given["datacenter"], f"{allowed} for a cpu= endpoint; no other data center has CPU workers")
+
+
+def _scaler(fields: dict[str, Any]) -> None:
+    value, kind = fields.get("scaler_value"), fields.get("scaler_type")
+    if value is None:
+        return
+    if kind is ServerlessScalerType.REQUEST_COUNT:
+        if value < 1 or value != int(value):
+            _refuse("scaler_value", value, "a whole number of 1 or more with REQUEST_COUNT (jobs per worker)")
+    elif 0 < value < _MIN_QUEUE_DELAY_S:
+        _refuse("scaler_value", value, f"0 or at least {_MIN_QUEUE_DELAY_S} with QUEUE_DELAY (seconds)")
+
+
+_READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "name": _name,
+    "gpu": _gpu,
+    "cpu": _cpu,
+    "workers": _workers,
+    "idle_timeout": _number("idle_timeout", 1, _MAX_IDLE_S, " (seconds)"),
+    "dependencies": _dependencies,
+    "system_dependencies": _system_dependencies,
+    "accelerate_downloads": _flag("accelerate_downloads"),
+    "datacenter": _datacenter,
+    "env": _env,
+    "gpu_count": _number("gpu_count", 1),
+    "execution_timeout_ms": _number("execution_timeout_ms", 0, None, " (milliseconds; 0: no limit)"),
+    "flashboot": _flag("flashboot"),
+    "scaler_type": _scaler_type,
+    "scaler_value": _scaler_value,
+    "min_cuda_version": _min_cuda_version,
+    "max_concurrency": _number("max_concurrency", 1),
+    "python_version": _python_version,
+    "retries": _retries,
+}

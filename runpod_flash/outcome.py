@@ -1,0 +1,189 @@
+"""What a finished job means to its caller: a value, or the fitting exception with the facts of the job."""
+
+import re
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runpod_flash import lazy
+from runpod_flash.errors import (
+    InstallError,
+    JobCancelled,
+    JobError,
+    JobExpired,
+    JobTimedOut,
+    NotPicklable,
+    RemoteError,
+    ShippingError,
+    WireMismatch,
+    WorkerLost,
+)
+from worker_runtime.wire import payload
+from worker_runtime.wire.errors import VersionMismatch, WireError
+from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, JobStatus, Payload, read_output
+
+Fetch = Callable[[str], Awaitable[bytes]]
+"""Gets a value from the platform by its sha256."""
+
+_BY_KIND: dict[ErrorKind, type[JobError]] = {
+    ErrorKind.INSTALL: InstallError,
+    ErrorKind.WORKER_LOST: WorkerLost,
+    ErrorKind.CANCELLED: JobCancelled,
+    ErrorKind.TIMED_OUT: JobTimedOut,
+    ErrorKind.EXPIRED: JobExpired,
+    ErrorKind.INFEASIBLE: JobError,
+    ErrorKind.PLATFORM: JobError,
+}
+_BY_STATUS: dict[JobStatus, tuple[type[JobError], str]] = {
+    JobStatus.CANCELLED: (JobCancelled, "was cancelled"),
+    JobStatus.TIMED_OUT: (JobTimedOut, "ran longer than execution_timeout_ms allows"),
+    JobStatus.FAILED: (JobError, "failed"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What errors say about their job."""
+
+    job_id: str
+    name: str
+    attempts: int = 0
+    worker: str = ""
+    logs: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, job: Mapping[str, Any], name: str, logs: Sequence[str] = ()) -> "Facts":
+        """Read them from a job object of the API."""
+        worker = str(job.get("workerId") or "")
+        return cls(str(job.get("id", "")), name, int(job.get("retries") or 0) + bool(worker), worker, logs)
+
+    def __str__(self) -> str:
+        where = f" on worker {self.worker}" if self.worker else ""
+        return f"job {self.job_id} of endpoint '{self.name}'{f', attempt {self.attempts}' if self.attempts else ''}{where}"
+
+    def error(self, kind: type[JobError], message: str, **more: Any) -> JobError:
+        """An error of a class with these facts."""
+        return kind(message, job_id=self.job_id, attempts=self.attempts, logs=self.logs, **more)
+
+
+def is_final(job: Mapping[str, Any]) -> bool:
+    """Whether the job will not change any more. A status that is not known is not final."""
+    status = job.get("status")
+    return status in list(JobStatus) and JobStatus(str(status)).final
+
+
+def succeeded(job: Mapping[str, Any]) -> bool:
+    """Whether the job gave a value."""
+    return job.get("status") == JobStatus.COMPLETED
+
+
+async def value_of(job: Mapping[str, Any], name: str, fetch: Fetch) -> Any:
+    """The value that a completed job gave. An output that no function of ours wrote is returned as it is.
+
+    Raises:
+        WireMismatch: the worker speaks another protocol or Python version.
+        ShippingError: the value cannot be loaded here; the stored result stays.
+    """
+    facts = Facts.of(job, name)
+    output = job.get("output")
+    if not isinstance(output, Mapping) or "flash" not in output:
+        return output
+    try:
+        found = read_output(output)
+        if isinstance(found, ErrorInfo):
+            raise exception_of(found, facts)
+        return decode(await payload_bytes(found, fetch), facts)
+    except VersionMismatch as error:
+        raise WireMismatch(f"the result of {facts} cannot be read: {error}") from error
+    except WireError as error:
+        raise WireMismatch(f"the result of {facts} does not follow the protocol: {error}") from error
+
+
+async def payload_bytes(found: Payload, fetch: Fetch) -> bytes:
+    """The bytes of a payload, fetched where they are not inline."""
+    return found.inline if found.inline is not None else await fetch(str(found.sha256))
+
+
+def decode(data: bytes, facts: Facts) -> Any:
+    """Unpickle a result; raises VersionMismatch, WireError, ShippingError."""
+    try:
+        return payload.decode(data)
+    except WireError:
+        raise
+    except Exception as error:  # noqa: BLE001 - unpickling runs code of any package
+        raise ShippingError(
+            f"the result of {facts} cannot be loaded here: {type(error).__name__}: {error}. {_advice(error)} "
+            "The stored result stays and can be fetched again"
+        ) from error
+
+
+def failure_of(job: Mapping[str, Any], name: str, logs: Sequence[str] = ()) -> BaseException:
+    """The exception to raise for a job that ended without a value."""
+    facts = Facts.of(job, name, logs)
+    output = job.get("output")
+    if isinstance(output, Mapping) and "flash" in output:
+        try:
+            found = read_output(output)
+        except WireError as error:
+            return WireMismatch(f"the failure of {facts} does not follow the protocol: {error}")
+        if isinstance(found, ErrorInfo):
+            return exception_of(found, facts)
+    kind, what = _BY_STATUS.get(JobStatus(str(job.get("status"))), (JobError, "ended without a value"))
+    said = f": {job['error']}" if job.get("error") else ""
+    return facts.error(kind, f"{facts} {what}{said}")
+
+
+def exception_of(info: ErrorInfo, facts: Facts) -> BaseException:
+    """The exception for a failure: the function's own where it can be loaded and may pass a caller, else a typed one."""
+    if info.kind in _BY_KIND:
+        return _noted(facts.error(_BY_KIND[info.kind], f"{info.message} ({facts})"), info)
+    if info.kind is ErrorKind.UNPICKLABLE_RESULT:
+        error = NotPicklable(f"the result of {facts} cannot be pickled: {info.message}")
+        error.__cause__ = facts.error(JobError, str(facts))
+        return _noted(error, info)
+    told = {"type_name": info.type, "remote_traceback": info.traceback}
+    original = _original(info)
+    if original is not None:
+        original.__cause__ = facts.error(RemoteError, f"raised by {facts}", **told)
+        return _noted(original, info)
+    what = "could not load its code or arguments: " if info.kind is ErrorKind.LOAD else ""
+    message = f"{info.type}: {info.message}" if info.message else info.type
+    return _noted(facts.error(RemoteError, f"{what}{message} ({facts})", **told), info)
+
+
+def _original(info: ErrorInfo) -> Exception | None:
+    """The function's own exception; none that would end the caller's loop or iteration instead of telling of a failure."""
+    if info.kind is not ErrorKind.USER or info.exception is None:
+        return None
+    try:
+        found = payload.decode(info.exception)
+    except Exception:  # noqa: BLE001 - unpickling runs code of any package; the failure is then told as text
+        return None
+    if not isinstance(found, Exception) or isinstance(found, StopIteration | StopAsyncIteration):
+        return None
+    return found
+
+
+def _noted(error: Any, info: ErrorInfo) -> Any:
+    if info.traceback:
+        error.add_note(f"Remote traceback:\n{info.traceback.rstrip()}")
+    return error
+
+
+def _advice(error: Exception) -> str:
+    """Which package is missing or of another version here, and what to do."""
+    module = error.name if isinstance(error, ImportError) else None
+    if module is None:
+        match = re.search(r"module '([\w.]+)", str(error))
+        module = match.group(1) if match else None
+    here = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
+    if module is None:
+        return f"The worker's packages may be of other versions than those here ({here}); install the same, or return plain data."
+    package = module.partition(".")[0]
+    metadata = lazy.load("importlib.metadata")
+    names = metadata.packages_distributions().get(package, [])
+    if names:
+        versions = ", ".join(f"{name} {metadata.version(name)}" for name in dict.fromkeys(names))
+        return f"Here is {versions} ({here}), the worker may have another version; install the same, or return plain data."
+    return f"Package '{package}' is not installed here ({here}); install the worker's version of it, or return plain data."

@@ -1,0 +1,58 @@
+"""Which release this is: its version, a hash of its files, and the files that a worker needs to import."""
+
+import functools
+import hashlib
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+VERSION = "2.0.0"
+"""Version of the package. The one place where it is written; the build reads it from this line."""
+
+_HASHED_PACKAGES = ("runpod_flash", "worker_runtime")
+_HASHED_SUFFIXES = (".py", ".sql")
+_BUNDLED_PACKAGES = (*_HASHED_PACKAGES, "cloudpickle", "packaging", "platformdirs")
+_BUNDLED_SUFFIXES = (".py", ".typed")
+_NOT_BUNDLED = "runpod_flash/control_plane/"  # the platform's own program; no worker imports it
+
+
+@functools.cache
+def content_hash() -> str:
+    """sha256 over the relative path and the bytes of the package's Python and SQL files, read once per process."""
+    return hash_now()
+
+
+def hash_now() -> str:
+    """What `content_hash` gives, read from the files as they are now (in development they change)."""
+    digest = hashlib.sha256()
+    for relative, path in sorted(_files(_HASHED_PACKAGES, _HASHED_SUFFIXES)):
+        content = path.read_bytes()
+        digest.update(f"{relative}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def bundle_files() -> dict[str, Path]:
+    """What goes into a bundle: relative POSIX path to file, of each package that a worker imports from us."""
+    files = sorted(_files(_BUNDLED_PACKAGES, _BUNDLED_SUFFIXES))
+    return {relative: path for relative, path in files if not relative.startswith(_NOT_BUNDLED)}
+
+
+def package_folders() -> tuple[Path, ...]:
+    """The folders that must be on `sys.path` for our packages to be imported."""
+    return tuple(dict.fromkeys(_folder(package).parent for package in _HASHED_PACKAGES))
+
+
+def _files(packages: tuple[str, ...], suffixes: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+    for package in packages:
+        folder = _folder(package)
+        for path in folder.rglob("*"):
+            if path.suffix in suffixes and path.is_file():
+                yield f"{package}/{path.relative_to(folder).as_posix()}", path
+
+
+def _folder(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"package '{package}' is not installed as a folder of files", name=package)
+    return Path(next(iter(spec.submodule_search_locations)))

@@ -1,0 +1,373 @@
+"""What the decorator gives back: a function, a class and its objects and methods, each with the same call forms.
+
+    await f(x)       on the caller's own event loop          f.spawn(x)   at once: a job to ask later
+    f.remote(x)      blocking, from anywhere                 f.local(x)   here, without any platform
+"""
+
+import difflib
+import functools
+import inspect
+import sys
+import types
+import weakref
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+
+from runpod_flash import lazy, settings
+from runpod_flash.calls import RemoteObject, Request, Ticket
+from runpod_flash.errors import CallError
+from runpod_flash.spec import EndpointSpec
+
+if TYPE_CHECKING:
+    from runpod_flash.job import EndpointJob
+    from runpod_flash.session import Session
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class CallForms(Generic[P, R]):
+    """The ways to call something remote."""
+
+    __name__: str
+
+    def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
+        """Check the arguments and say what shall run. Raises CallError."""
+        raise NotImplementedError
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Run it on a worker; await the result. Cancelling the awaiting task cancels the job.
+
+        Raises:
+            CallError: the arguments do not fit the signature (at once, before anything is sent).
+        """
+        coroutine = _run(self._request(args, kwargs))
+        coroutine.__name__ = coroutine.__qualname__ = self.__name__
+        return coroutine
+
+    def remote(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run it on a worker and block until the result is there; works where an event loop runs, too (a notebook)."""
+        return cast(R, _session().call_blocking(self._request(args, kwargs)))
+
+    @property
+    def spawn(self) -> "Spawn[P, R]":
+        """`spawn(x)` submits the call and returns an `EndpointJob` at once; `await spawn.aio(x)` does so in async code."""
+        return Spawn(self)
+
+
+class Spawn(Generic[P, R]):
+    """Submits a call without waiting for its result. The job is durable: it outlives this program."""
+
+    def __init__(self, forms: CallForms[P, R]) -> None:
+        self._forms = forms
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> "EndpointJob[R]":
+        """Submit the call, blocking until the platform has it."""
+        session = _session()
+        return _job(session.submit_blocking(self._forms._request(args, kwargs)), session)
+
+    def aio(self, *args: P.args, **kwargs: P.kwargs) -> "Coroutine[Any, Any, EndpointJob[R]]":
+        """Submit the call from async code."""
+        return self._submit(self._forms._request(args, kwargs))
+
+    async def _submit(self, request: Request) -> "EndpointJob[R]":
+        session = _session()
+        return _job(await session.submit(request), session)
+
+
+class RemoteFunction(CallForms[P, R]):
+    """A function whose calls run on the workers of its endpoint.
+
+    Attributes:
+        spec: the endpoint, as agreed.
+        __flash_target__: the original function; `__wrapped__` is the same.
+        __remote_config__: what tools read: the spec and the dependencies.
+    """
+
+    def __init__(self, target: Callable[..., Any], spec: EndpointSpec) -> None:
+        functools.update_wrapper(self, target)
+        self.spec = spec
+        self.__flash_target__ = target
+        self.__remote_config__ = remote_config(spec)
+        _mark_as_coroutine_function(self)
+
+    def local(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the original function here, as if it had no decorator."""
+        return cast(R, self.__flash_target__(*args, **kwargs))
+
+    def job(self, job_id: str) -> "EndpointJob[R]":
+        """The handle of a job that was submitted earlier, maybe by another program."""
+        return _job(Ticket(job_id, "", self.spec.name), _session())
+
+    def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
+        check_arguments(self.__name__, self._signature, args, kwargs)
+        return Request(self.__flash_target__, self.spec, args, kwargs)
+
+    @functools.cached_property
+    def _signature(self) -> inspect.Signature:
+        return inspect.signature(self.__flash_target__)
+
+    def __repr__(self) -> str:
+        return f"<remote function {self.__qualname__} on endpoint {self.spec.name!r}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemoteFunction) and _same(self, other)
+
+    def __hash__(self) -> int:
+        return hash((self.__module__, self.__qualname__))
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return _by_name(self) or (_rebuild_function, (self.__flash_target__, self.spec))
+
+
+class AsyncRemoteFunction(RemoteFunction[P, R]):
+    """A `RemoteFunction` made of an `async def`; `local` gives its coroutine."""
+
+    def local(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:  # type: ignore[override]
+        """Run the original function here: returns its coroutine, to be awaited."""
+        return cast("Coroutine[Any, Any, R]", self.__flash_target__(*args, **kwargs))
+
+
+class RemoteClass(Generic[T]):
+    """A class whose objects live on the workers of its endpoint. Calling it makes a `RemoteInstance`; nothing is sent yet.
+
+    Constants, static methods and class methods can be reached through it and run here.
+    """
+
+    def __init__(self, target: type[T], spec: EndpointSpec) -> None:
+        functools.update_wrapper(self, target, updated=())
+        self.spec = spec
+        self.__flash_target__ = target
+        self.__remote_config__ = remote_config(spec)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> "RemoteInstance[T]":
+        """Make an object. Raises CallError where the arguments do not fit `__init__`."""
+        check_arguments(self.__name__, self._signature, args, kwargs)
+        return RemoteInstance(self, RemoteObject(args, kwargs))
+
+    def local(self, *args: Any, **kwargs: Any) -> T:
+        """Make a real object of the original class, here."""
+        return self.__flash_target__(*args, **kwargs)
+
+    @functools.cached_property
+    def _signature(self) -> inspect.Signature | None:
+        try:
+            return inspect.signature(self.__flash_target__)
+        except ValueError:  # a class written in C that does not tell
+            return None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"remote class {self.__name__} does not show '{name}'; names with a leading underscore stay on the worker")
+        found = inspect.getattr_static(self.__flash_target__, name, None)
+        if found is None and not hasattr(self.__flash_target__, name):
+            raise AttributeError(_unknown(self, name))
+        if inspect.isfunction(found) or isinstance(found, property):
+            raise AttributeError(f"'{name}' belongs to objects of {self.__name__}; make one first: {self.__name__}(…).{name}")
+        return getattr(self.__flash_target__, name)
+
+    def __repr__(self) -> str:
+        return f"<remote class {self.__qualname__} on endpoint {self.spec.name!r}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemoteClass) and _same(self, other)
+
+    def __hash__(self) -> int:
+        return hash((self.__module__, self.__qualname__))
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return _by_name(self) or (_rebuild_class, (self.__flash_target__, self.spec))
+
+
+class RemoteInstance(Generic[T]):
+    """An object that lives on one worker: `await obj.method(x)`, `obj.method.remote(x)`, `obj.method.spawn(x)`.
+
+    It is made by its first call and dropped, so that its `close()` or `__exit__` runs there, when this handle is closed,
+    forgotten, or the program ends. A lost object is made again from its constructor's arguments.
+    """
+
+    def __init__(self, kind: RemoteClass[T], handle: RemoteObject) -> None:
+        self._kind = kind
+        self._handle = handle
+        self._drop = weakref.finalize(self, _forget, handle)
+        self._drop.atexit = False  # the session does it, for all objects at once
+        for name in ("close", "aclose"):
+            if inspect.isfunction(inspect.getattr_static(kind.__flash_target__, name, None)):
+                self.__dict__[name] = self.__getattr__(name)  # the class's own method comes first
+
+    def __getattr__(self, name: str) -> Any:
+        kind = self.__dict__["_kind"] if "_kind" in self.__dict__ else None
+        if kind is None or name.startswith("_"):
+            raise AttributeError(f"'{name}' of a remote object stays on the worker; names with a leading underscore cannot be reached")
+        target = kind.__flash_target__
+        found = inspect.getattr_static(target, name, None)
+        if found is None and not hasattr(target, name):
+            raise AttributeError(_unknown(kind, name))
+        if isinstance(found, staticmethod | classmethod) or (callable(found) and not inspect.isclass(found)):
+            return RemoteMethod(self, name)
+        if isinstance(found, property | functools.cached_property):
+            raise AttributeError(f"'{name}' is a property, whose value is on the worker; give {kind.__name__} a method that returns it")
+        return getattr(target, name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+        """Call the object's own `__call__` on the worker. Raises CallError where the class has none."""
+        if inspect.getattr_static(self._kind.__flash_target__, "__call__", None) is None:
+            raise CallError(f"objects of {self._kind.__name__} cannot be called: the class has no __call__ method")
+        return RemoteMethod(self, "__call__")(*args, **kwargs)
+
+    def close(self) -> None:
+        """Drop the object: its `close()` or `__exit__` runs on the worker. Does not wait for that, and may be called again."""
+        self._drop()
+
+    async def aclose(self) -> None:
+        """Drop the object and wait until the platform knows."""
+        if self._drop.detach() and self._handle.session is not None and not self._handle.borrowed:
+            await self._handle.session.drop(self._handle.id)
+
+    def __enter__(self) -> "RemoteInstance[T]":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._drop()
+
+    async def __aenter__(self) -> "RemoteInstance[T]":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await RemoteInstance.aclose(self)
+
+    def __repr__(self) -> str:
+        return f"<remote object {self._handle.id[:8]} of {self._kind.__qualname__}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_instance, (self._kind, self._handle.args, self._handle.kwargs, self._handle.id)
+
+
+class RemoteMethod(CallForms[..., Any]):
+    """A method of a remote object, with the same call forms as a `RemoteFunction`."""
+
+    def __init__(self, instance: RemoteInstance[Any], name: str) -> None:
+        self._instance = instance
+        self.__name__ = name
+        function = getattr(instance._kind.__flash_target__, name)
+        functools.update_wrapper(self, function, updated=())
+        _mark_as_coroutine_function(self)
+
+    def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
+        kind, name = self._instance._kind, self.__name__
+        if is_generator(getattr(kind.__flash_target__, name)):
+            raise CallError(f"{kind.__name__}.{name} is a generator; streams are not there yet in this version, so return a list")
+        check_arguments(f"{kind.__name__}.{name}", self._signature, args, kwargs)
+        return Request(kind.__flash_target__, kind.spec, args, kwargs, method=name, instance=self._instance._handle)
+
+    @property
+    def _signature(self) -> inspect.Signature:
+        target = self._instance._kind.__flash_target__
+        signature = inspect.signature(getattr(target, self.__name__))
+        if isinstance(inspect.getattr_static(target, self.__name__), staticmethod | classmethod):
+            return signature
+        return signature.replace(parameters=list(signature.parameters.values())[1:])  # without self
+
+    def __repr__(self) -> str:
+        return f"<remote method {self.__name__} of {self._instance!r}>"
+
+
+def check_arguments(
+    name: str, signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> None:
+    """Raise CallError where the arguments do not fit the signature. They are sent as given, defaults not filled in."""
+    if signature is None:
+        return
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise CallError(f"{name}{signature} was called wrongly: {error}; nothing was sent") from None
+
+
+def is_generator(function: Any) -> bool:
+    """Whether calling it gives a generator, which cannot travel."""
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
+def remote_config(spec: EndpointSpec) -> dict[str, Any]:
+    """What `__remote_config__` of a decorated object holds."""
+    config: dict[str, Any] = {
+        "resource_config": spec,
+        "method": None,
+        "path": None,
+        "dependencies": list(spec.dependencies) or None,
+        "system_dependencies": list(spec.system_dependencies) or None,
+    }
+    return {**config, "max_concurrency": spec.max_concurrency} if spec.max_concurrency > 1 else config
+
+
+def make_remote(target: Any, spec: EndpointSpec) -> Any:
+    """The remote function or class for `target`; on a worker of this endpoint, `target` itself."""
+    if settings.served_here(spec.name):
+        return target
+    if inspect.isclass(target):
+        return RemoteClass(target, spec)
+    return AsyncRemoteFunction(target, spec) if inspect.iscoroutinefunction(target) else RemoteFunction(target, spec)
+
+
+_rebuild_function = _rebuild_class = make_remote  # what pickles of remote functions and classes call
+
+
+def _rebuild_instance(kind: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], instance_id: str) -> Any:
+    if not isinstance(kind, RemoteClass):
+        return kind(*args, **kwargs)  # on the endpoint's own worker: an object of the original class
+    return RemoteInstance(kind, RemoteObject(args, kwargs, instance_id, borrowed=True))
+
+
+async def _run(request: Request) -> Any:
+    return await _session().call(request)
+
+
+def _session() -> "Session":
+    return cast("Session", lazy.load("runpod_flash.session").current())
+
+
+def _job(ticket: Ticket, session: "Session") -> "EndpointJob[Any]":
+    return cast("EndpointJob[Any]", lazy.load("runpod_flash.job").EndpointJob(ticket, session))
+
+
+def _forget(handle: RemoteObject) -> None:
+    if handle.session is not None and not handle.borrowed:
+        handle.session.drop_later(handle.id)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one.spec != other.spec or (one.__module__, one.__qualname__) != (other.__module__, other.__qualname__):
+        return False
+    mine, theirs = one.__flash_target__, other.__flash_target__
+    return mine is theirs or getattr(mine, "__code__", mine) == getattr(theirs, "__code__", theirs)
+
+
+def _by_name(remote: Any) -> str | None:
+    """The name under which a pickle can refer to this very object, None where it must travel by value."""
+    found: Any = sys.modules.get(remote.__module__)
+    if remote.__module__ == "__main__" or found is None:
+        return None
+    for part in remote.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return remote.__qualname__ if found is remote else None
+
+
+def _unknown(kind: RemoteClass[Any], name: str) -> str:
+    names = [known for known in dir(kind.__flash_target__) if not known.startswith("_")]
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names) or 'none'}"
+    return f"remote class {kind.__name__} has no method '{name}'; {hint}"
+
+
+async def _coroutine_function() -> None:
+    """Lends its code object to what shall count as a coroutine function."""
+
+
+def _mark_as_coroutine_function(forms: Any) -> None:
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(forms)
+        return
+    stub = cast(types.FunctionType, _coroutine_function)  # Python 3.11 goes by the code object's flag
+    forms.__code__, forms.__defaults__, forms.__kwdefaults__ = stub.__code__, None, None

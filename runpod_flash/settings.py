@@ -1,0 +1,123 @@
+"""Every setting of the SDK: environment variables and the nearest .env file, read once into a frozen object.
+
+The process environment wins over .env, of which only FLASH_ and RUNPOD_ names count. Nothing is read at import.
+"""
+
+import os
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runpod_flash import lazy
+from runpod_flash.errors import ConfigError
+
+TARGETS = ("local", "inline")
+LOG_STYLES = ("auto", "marked", "plain", "off")
+
+_PREFIXES = ("FLASH_", "RUNPOD_")
+_PROJECT_MARKS = ("pyproject.toml", "setup.py", "setup.cfg", ".git", "requirements.txt")
+
+serving: ContextVar[str | None] = ContextVar("serving", default=None)
+"""Name of the endpoint whose code runs here now, where a worker lives inside this process (the inline target)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """What the user chose. Compared by identity: each is one reading of the environment.
+
+    Attributes:
+        target: "local", "inline", or the URL of a control plane (`FLASH_TARGET`).
+        target_chosen: whether the user named the target, instead of getting the default.
+        api_key: key for a control plane at a URL (`FLASH_API_KEY`).
+        runpod_api_key: key for Runpod's cloud (`RUNPOD_API_KEY`).
+        home: folder of the embedded control plane's state (`FLASH_HOME`, else the user's data folder).
+        runtime_home: folder for sockets, where the system has one (`XDG_RUNTIME_DIR`).
+        logs: how output of workers is shown: auto, marked, plain or off (`FLASH_LOGS`).
+        environ: all variables, .env included; for what reads settings of other tools (pip's).
+    """
+
+    target: str = "local"
+    target_chosen: bool = False
+    api_key: str | None = field(default=None, repr=False)
+    runpod_api_key: str | None = field(default=None, repr=False)
+    home: Path = field(default_factory=lambda: _default_home())
+    runtime_home: Path | None = None
+    logs: str = "auto"
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def load(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
+    """Read the settings from `environ` (default: the process) and the nearest .env at or above `folder` (default: here).
+
+    Raises:
+        ConfigError: a variable has a value that it cannot have; the message names it.
+    """
+    process = dict(os.environ) if environ is None else dict(environ)
+    env = {**_dotenv(Path.cwd() if folder is None else folder), **process}
+    return Settings(
+        target=_target(env.get("FLASH_TARGET", "")),
+        target_chosen=bool(env.get("FLASH_TARGET")),
+        api_key=env.get("FLASH_API_KEY") or None,
+        runpod_api_key=env.get("RUNPOD_API_KEY") or None,
+        home=Path(env["FLASH_HOME"]).expanduser().absolute() if env.get("FLASH_HOME") else _default_home(),
+        runtime_home=Path(env["XDG_RUNTIME_DIR"]) if env.get("XDG_RUNTIME_DIR") else None,
+        logs=_choice(env, "FLASH_LOGS", LOG_STYLES),
+        environ=env,
+    )
+
+
+def served_here(name: str) -> bool:
+    """Whether this process is a worker of the endpoint `name`, so that its function is the original one here."""
+    if serving.get() == name:
+        return True
+    return bool(os.environ.get("RUNPOD_ENDPOINT_ID")) and os.environ.get("FLASH_RESOURCE_NAME") == name
+
+
+def find_project(script: str | None, cwd: Path, installed: tuple[Path, ...]) -> Path:
+    """The project that a program belongs to: names of endpoints are unique within it.
+
+    The nearest folder at or above the script's that has a project file, else the script's own folder. Where there is no
+    script (REPL, notebook, `python -c`) or it lies in one of the `installed` folders (a console script, `python -m tool`), the
+    current directory takes the script's place.
+    """
+    start = cwd.resolve()
+    if script:
+        place = Path(script).resolve().parent
+        if not any(place.is_relative_to(folder.resolve()) for folder in installed) and place.is_dir():
+            start = place
+    for folder in (start, *start.parents):
+        if any((folder / mark).exists() for mark in _PROJECT_MARKS):
+            return folder
+    return start
+
+
+def _target(text: str) -> str:
+    if not text:
+        return TARGETS[0]
+    if text in TARGETS or text.startswith(("http://", "https://")):
+        return text.rstrip("/")
+    raise ConfigError(f"FLASH_TARGET is {text!r}; it must be {', '.join(TARGETS)} or the URL of a control plane (http://host:port)")
+
+
+def _choice(env: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
+    value = env.get(name) or allowed[0]
+    if value not in allowed:
+        raise ConfigError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
+    return value
+
+
+def _dotenv(folder: Path) -> dict[str, str]:
+    for place in (folder, *folder.absolute().parents):
+        path = place / ".env"
+        try:
+            if path.is_file():
+                values = lazy.load("dotenv").dotenv_values(path, interpolate=False)
+                return {key: value for key, value in values.items() if value is not None and key.startswith(_PREFIXES)}
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} cannot be read ({error}); make it readable UTF-8 text or remove it") from error
+    return {}
+
+
+def _default_home() -> Path:
+    return Path(lazy.load("platformdirs").user_data_path("runpod-flash"))

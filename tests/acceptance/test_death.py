@@ -1,0 +1,175 @@
+"""What dies takes everything it started with it; what was accepted goes on."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.place import ROOT, Place
+from tests.support.processes import no_process_left, processes_of
+from tests.support.waiting import wait_until
+
+GRANDCHILD = """
+import subprocess, sys, time
+from runpod_flash import Endpoint
+@Endpoint(name="parent", cpu="cpu3c-1-2")
+def f(seconds):
+    subprocess.Popen(["setsid", "sleep", "4242.5"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(seconds)
+    return "started"
+print(f.remote(0), flush=True)
+"""
+
+
+def control_plane(place: Place) -> psutil.Process:
+    """The control plane of this place."""
+    (record,) = place.home.glob("planes/*/record.json")
+    return psutil.Process(json.loads(record.read_text())["pid"])
+
+
+def sleepers() -> list[psutil.Process]:
+    """The grandchildren that the script left."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        if process.info["cmdline"] == ["sleep", "4242.5"] and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
+
+
+def test_nothing_is_left_after_the_control_plane_is_killed(place: Place) -> None:
+    place.run_script(GRANDCHILD).good()
+    assert len(sleepers()) == 1
+    control_plane(place).kill()
+    wait_until(lambda: not sleepers(), 15, "the grandchild is gone")
+    no_process_left(place.home)
+
+
+def test_nothing_is_left_after_a_worker_is_killed(place: Place) -> None:
+    place.run_script(GRANDCHILD).good()
+    for worker in control_plane(place).children():
+        worker.kill()
+    wait_until(lambda: not sleepers(), 15, "the grandchild is gone")
+
+
+def test_a_call_that_holds_the_gil_for_three_leases_ends_once(place: Place) -> None:
+    path = place.project / "starts"
+    script = f"""
+from runpod_flash import Endpoint
+@Endpoint(name="gil", cpu="cpu3c-1-2")
+def f():
+    import time
+    open({str(path)!r}, "a").write("x")
+    number, started = 7 ** 900_000, time.monotonic()
+    while time.monotonic() - started < 3.5:
+        number * number
+    return "once"
+print(f.remote())
+"""
+    done = place.run_script(script, env={"FLASH_LEASE_S": "1"}).good()
+    assert done.stdout.strip() == "once"
+    assert path.read_text() == "x"
+
+
+def test_a_call_survives_the_death_of_the_control_plane(place: Place) -> None:
+    path = place.project / "running"
+    script = f"""
+from runpod_flash import Endpoint
+@Endpoint(name="survives", cpu="cpu3c-1-2")
+def f():
+    import time
+    open({str(path)!r}, "a").write("x")
+    time.sleep(2)
+    return "survived"
+print(f.remote())
+"""
+    place.write("script.py", script)
+    process = place.start([str(place.project / "script.py")])
+    wait_until(path.exists, 30, "the call runs")
+    control_plane(place).kill()
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout.strip()) == (0, "survived"), stderr
+    assert path.read_text() == "xx"
+
+
+def test_ctrl_c_cancels_the_call(place: Place) -> None:
+    path = place.project / "running"
+    script = f"""
+import asyncio
+from runpod_flash import Endpoint
+@Endpoint(name="interrupted", cpu="cpu3c-1-2")
+def f():
+    import time
+    open({str(path)!r}, "a").write("x")
+    time.sleep(60)
+FORM
+"""
+    for form in ("f.remote()", "asyncio.run(f())"):
+        place.write("script.py", script.replace("FORM", form))
+        process = place.start([str(place.project / "script.py")])
+        wait_until(path.exists, 30, "the call runs")
+        path.unlink()
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=20)
+        assert process.returncode != 0
+        assert "KeyboardInterrupt" in stderr
+
+        def running() -> int:
+            status = json.loads(place.flash("status", "--json").good().stdout)
+            return sum(entry["jobs"]["inProgress"] + entry["jobs"]["inQueue"] for entry in status["endpoints"])
+
+        wait_until(lambda: running() == 0, 20, "the job is cancelled")
+
+
+def test_it_leaves_by_itself_when_nobody_is_here_even_with_a_minimum_of_workers(place: Place) -> None:
+    script = """
+from runpod_flash import Endpoint
+@Endpoint(name="minimum", cpu="cpu3c-1-2", workers=(1, 2))
+def f(): return 1
+print(f.remote())
+"""
+    place.run_script(script, env={"FLASH_IDLE_EXIT_S": "1"}).good()
+    assert processes_of(place.home)
+    no_process_left(place.home, 30)
+
+
+def test_user_code_cannot_read_state_or_keys(place: Place) -> None:
+    script = """
+import os
+from runpod_flash import Endpoint
+@Endpoint(name="curious", cpu="cpu3c-1-2")
+def f(home):
+    found = []
+    for folder, _, names in os.walk(os.path.join(home, "planes")):
+        found += names
+    return found
+print(f.remote(os.environ["FLASH_HOME"]))
+"""
+    assert place.run_script(script).good().stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root to become another user")
+def test_the_whole_way_as_another_user(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = Path("/tmp") / f"flash-nobody-{os.getpid()}"
+    folder.mkdir(mode=0o755)
+    os.chown(folder, 65534, 65534)
+    place = Place(folder / "home", folder)
+    script = folder / "script.py"
+    script.write_text(GRANDCHILD + "import os\nprint(os.getuid())\n")
+    env = {**place.env(), "HOME": str(folder), "TMPDIR": str(folder), "XDG_RUNTIME_DIR": str(folder / "run")}
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, str(script)]
+    try:
+        done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=90, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split() == ["started", "65534"]
+        control_plane(place).kill()
+        wait_until(lambda: not sleepers(), 15, "the grandchild is gone")
+        no_process_left(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    assert ROOT.exists()

@@ -1,0 +1,40 @@
+"""Fixtures for all tests. No test ever sees the user's own state folder or keys."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.place import Place
+from tests.support.processes import end_processes
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """FLASH_HOME of code that runs inside the test process; FLASH_ and RUNPOD_ variables of the user are taken away."""
+    home = tmp_path_factory.mktemp("flash-home")
+    before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith(("FLASH_", "RUNPOD_"))]:
+        del os.environ[name]
+    os.environ["FLASH_HOME"] = str(home)
+    yield
+    end_processes(home)
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """A state folder and a project folder for one test. Its control plane is stopped after it; nothing may be left."""
+    place = Place.below(tmp_path)
+    yield place
+    place.close()
+
+
+@pytest.fixture(scope="session")
+def shared_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """One state folder, so one control plane, for all tests that do not mind each other's endpoints."""
+    place = Place.below(tmp_path_factory.mktemp("shared"))
+    yield place
+    place.close()

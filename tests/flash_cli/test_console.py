@@ -1,0 +1,48 @@
+"""What is printed, and where."""
+
+import json
+import time
+
+import pytest
+
+from flash_cli import console
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (59.9, "59 s"), (60, "1 min"), (200, "3 min 20 s"), (7_500, "2 h 5 min"), (86_401, "1 d 1 s")],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert console.duration(seconds) == text
+
+
+def test_since_is_never_negative() -> None:
+    assert console.since(time.time() + 1_000) == "0 s"
+
+
+@pytest.mark.parametrize(("name", "text"), [("inQueue", "in queue"), ("idle", "idle"), ("inProgress", "in progress")])
+def test_words(name: str, text: str) -> None:
+    assert console.words(name) == text
+
+
+def test_table_aligns_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table(("A", "LONGER"), [("longest cell", 1), ("b", "c")])
+    assert capsys.readouterr().out.splitlines() == ["A             LONGER", "longest cell  1", "b             c"]
+
+
+def test_data_is_one_json_document(capsys: pytest.CaptureFixture[str]) -> None:
+    console.data({"b": [1], "a": None})
+    assert json.loads(capsys.readouterr().out) == {"a": None, "b": [1]}
+
+
+def test_failure_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    console.failure(ValueError("why"), trace=False)
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "error: why\n")
+
+
+def test_failure_with_trace_shows_the_cause(capsys: pytest.CaptureFixture[str]) -> None:
+    error = ValueError("why")
+    error.__cause__ = KeyError("deeper")
+    console.failure(error, trace=True)
+    assert "KeyError: 'deeper'" in capsys.readouterr().err

@@ -1,0 +1,74 @@
+"""The table of job states and the rules around it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runpod_flash.control_plane import lifecycle
+from runpod_flash.control_plane.lifecycle import IllegalTransition, JobEvent
+from runpod_flash.control_plane.records import JobRecord
+from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, JobStatus, read_output
+
+
+def queued() -> JobRecord:
+    return JobRecord("j", "e", {}, 1.0)
+
+
+@given(st.lists(st.sampled_from(list(JobEvent)), max_size=12))
+def test_no_sequence_of_events_leaves_a_final_state(events: list[JobEvent]) -> None:
+    status = JobStatus.IN_QUEUE
+    for event in events:
+        try:
+            after = lifecycle.next_status(status, event)
+        except IllegalTransition:
+            continue
+        assert not status.final
+        status = after
+
+
+@pytest.mark.parametrize("status", [status for status in JobStatus if status.final])
+@pytest.mark.parametrize("event", list(JobEvent))
+def test_a_final_state_has_no_way_out(status: JobStatus, event: JobEvent) -> None:
+    with pytest.raises(IllegalTransition, match=status):
+        lifecycle.next_status(status, event)
+
+
+def test_each_start_is_an_attempt_and_only_counted_ones_use_the_allowance() -> None:
+    job = lifecycle.start(queued(), "w-1", 2.0)
+    assert (job.status, job.attempts, job.worker, job.started_at) == (JobStatus.IN_PROGRESS, 1, "w-1", 2.0)
+    again = lifecycle.start(lifecycle.recover(job), "w-2", 3.0)
+    assert (again.attempts, again.retries) == (2, 0)
+    counted = lifecycle.requeue(again, counts=True)
+    assert (counted.attempts, counted.retries, counted.worker) == (2, 1, None)
+
+
+def test_a_queued_job_recovers_as_it_is() -> None:
+    assert lifecycle.recover(queued()) == queued()
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (ErrorKind.USER, JobStatus.FAILED),
+        (ErrorKind.INSTALL, JobStatus.FAILED),
+        (ErrorKind.CANCELLED, JobStatus.CANCELLED),
+        (ErrorKind.TIMED_OUT, JobStatus.TIMED_OUT),
+    ],
+)
+def test_the_kind_of_failure_decides_the_final_state(kind: ErrorKind, status: JobStatus) -> None:
+    job = lifecycle.refuse(queued(), ErrorInfo(kind, "T", "words"), 5.0)
+    assert (job.status, job.error, job.finished_at) == (status, "words", 5.0)
+    error = read_output(job.output)
+    assert isinstance(error, ErrorInfo)
+    assert error.kind is kind
+
+
+@given(st.sampled_from(list(ErrorKind)), st.none() | st.integers(0, 5), st.integers(0, 10))
+def test_retries_follow_the_promise(kind: ErrorKind, allowance: int | None, used: int) -> None:
+    allowed = lifecycle.may_retry(kind, allowance, used)
+    if kind is ErrorKind.WORKER_LOST:
+        assert allowed == (used < (1 if allowance is None else allowance))
+    elif kind is ErrorKind.USER:
+        assert allowed == (allowance is not None and used < allowance)
+    else:
+        assert not allowed

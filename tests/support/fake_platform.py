@@ -1,0 +1,191 @@
+"""A small scripted platform over real HTTP, for tests of the client: it runs no code, tests say how jobs end."""
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from tests.support.waiting import wait_until
+
+KEY = "fake-key"
+FORGET = "forget"
+
+
+class FakePlatform:
+    """State and knobs of the platform. It lives through `serving`, so that a test can take it away and bring it back."""
+
+    def __init__(self) -> None:
+        self.protocol = 1
+        self.modern = True  # has /flash/v1/
+        self.ends_at_once = True  # jobs complete when they arrive
+        self.announces = True
+        self.refuse: Callable[[Request], Response | None] = lambda request: None
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.by_key: dict[str, str] = {}
+        self.clients: dict[str, str] = {}  # job -> client
+        self.endpoints: dict[str, dict[str, Any]] = {}
+        self.contents: dict[str, bytes] = {}
+        self.requests: Counter[str] = Counter()
+        self.headers: list[dict[str, str]] = []
+        self.streams: dict[str, asyncio.Queue[dict[str, Any] | None]] = {}
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.after_run: Callable[[str], None] = lambda job: None
+
+    def emit(self, event: dict[str, Any]) -> None:
+        """Send an event to every stream, from any thread."""
+        assert self.loop is not None
+        for queue in list(self.streams.values()):
+            self.loop.call_soon_threadsafe(queue.put_nowait, event)
+
+    def break_streams(self) -> None:
+        """End every event stream."""
+        assert self.loop is not None
+        for queue in list(self.streams.values()):
+            self.loop.call_soon_threadsafe(queue.put_nowait, None)
+
+    def finish(self, job_id: str, output: Any = "value", status: str = "COMPLETED") -> None:
+        """A job ends; its client is told."""
+        self.jobs[job_id] = {"id": job_id, "status": status, "output": output}
+        if self.announces:
+            self.emit({"event": "job", "job": self.jobs[job_id]})
+
+    def app(self) -> Starlette:
+        routes = [
+            Route("/flash/v1/capabilities", self._guarded(self._capabilities)),
+            Route("/flash/v1/events", self._guarded(self._events)),
+            Route("/flash/v1/jobs/{job}/logs", self._guarded(self._logs)),
+            Route("/flash/v1/instances/{id}", self._guarded(self._drop), methods=["DELETE"]),
+            Route("/flash/v1/{kind}/{id}", self._guarded(self._content), methods=["HEAD", "GET", "PUT"]),
+            Route("/v2/serverless", self._guarded(self._endpoints), methods=["GET", "POST"]),
+            Route("/v2/serverless/{id}", self._guarded(self._endpoint), methods=["PATCH"]),
+            Route("/v2/{endpoint}/run", self._guarded(self._run), methods=["POST"]),
+            Route("/v2/{endpoint}/status/{job}", self._guarded(self._status)),
+            Route("/v2/{endpoint}/cancel/{job}", self._guarded(self._cancel), methods=["POST"]),
+        ]
+        return Starlette(routes=routes)
+
+    def _guarded(self, answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        async def handle(request: Request) -> Response:
+            self.requests[f"{request.method} {request.url.path.split('/')[-1]}"] += 1
+            self.headers.append(dict(request.headers))
+            if request.headers.get("authorization") != f"Bearer {KEY}":
+                return problem(401, "the key is wrong", "AuthError")
+            if not self.modern and request.url.path.startswith("/flash/"):
+                return problem(404, "no such route")
+            return self.refuse(request) or await answer(request)
+
+        return handle
+
+    async def _capabilities(self, request: Request) -> Response:
+        return JSONResponse({"protocol": self.protocol, "version": "9.9.9", "content": "c", "pid": 1, "gpus": []})
+
+    async def _events(self, request: Request) -> Response:
+        client = request.query_params["client"]
+        queue = self.streams[client] = asyncio.Queue()
+
+        async def lines() -> AsyncIterator[bytes]:
+            event: dict[str, Any] | None = {"event": "hello", "client": client, "protocol": self.protocol}
+            try:
+                while event is not None:
+                    yield json.dumps(event, ensure_ascii=False).encode() + b"\n"
+                    event = await queue.get()
+            finally:
+                if self.streams.get(client) is queue:
+                    del self.streams[client]
+
+        return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+    async def _run(self, request: Request) -> Response:
+        body, key = await request.json(), request.headers["idempotency-key"]
+        job_id = self.by_key.setdefault(key, f"job-{len(self.by_key)}")
+        if job_id not in self.jobs:
+            self.jobs[job_id] = {"id": job_id, "status": "IN_QUEUE", "input": body["input"]}
+            self.clients[job_id] = request.headers.get("x-flash-client", "")
+            if self.ends_at_once:
+                self.finish(job_id, output=body["input"])
+        self.after_run(job_id)
+        return JSONResponse({"id": job_id, "status": "IN_QUEUE"})
+
+    async def _status(self, request: Request) -> Response:
+        job = self.jobs.get(request.path_params["job"])
+        return JSONResponse(job) if job else problem(404, "no such job", "JobNotFound")
+
+    async def _cancel(self, request: Request) -> Response:
+        if request.path_params["job"] not in self.jobs:
+            return problem(404, "no such job")
+        self.finish(request.path_params["job"], None, "CANCELLED")
+        return JSONResponse({"id": request.path_params["job"], "status": "CANCELLED"})
+
+    async def _logs(self, request: Request) -> Response:
+        return JSONResponse({"lines": [{"stream": "stdout", "line": "one"}, {"stream": "stderr", "line": "two"}]})
+
+    async def _drop(self, request: Request) -> Response:
+        return Response(status_code=204) if request.path_params["id"] == "known" else problem(404, "unknown")
+
+    async def _content(self, request: Request) -> Response:
+        name = request.path_params["id"]
+        if request.method == "PUT":
+            self.contents[name] = await request.body()
+            return Response(status_code=201)
+        if name not in self.contents:
+            return problem(404, "not here")
+        return Response(self.contents[name], media_type="application/octet-stream")
+
+    async def _endpoints(self, request: Request) -> Response:
+        if request.method == "GET":
+            return JSONResponse({"endpoints": list(self.endpoints.values())})
+        endpoint = {"id": f"ep{len(self.endpoints)}", **await request.json()}
+        self.endpoints[endpoint["id"]] = endpoint
+        return JSONResponse(endpoint, 201)
+
+    async def _endpoint(self, request: Request) -> Response:
+        endpoint = self.endpoints.get(request.path_params["id"])
+        if endpoint is None:
+            return problem(404, "no such endpoint")
+        endpoint.update(await request.json())
+        return JSONResponse(endpoint)
+
+
+def problem(status: int, detail: str, code: str | None = None, **more: Any) -> Response:
+    """A problem document."""
+    body = {"status": status, "title": "Problem", "detail": detail, **({"code": code} if code else {}), **more}
+    return Response(json.dumps(body), status, media_type="application/problem+json")
+
+
+@contextlib.contextmanager
+def serving(platform: FakePlatform, socket: Path | None = None, port: int = 0) -> Iterator[str]:
+    """Serve the platform in a thread, on a unix socket or a loopback port; gives its base URL. All ends with the block."""
+    config = uvicorn.Config(
+        platform.app(),
+        uds=str(socket) if socket else None,
+        port=port,
+        log_level="critical",
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+
+    async def run() -> None:
+        platform.loop = asyncio.get_running_loop()
+        await server.serve()
+
+    thread = threading.Thread(target=asyncio.run, args=[run()], daemon=True)
+    thread.start()
+    wait_until(lambda: server.started or not thread.is_alive(), 10, "the fake platform listens")
+    try:
+        yield "http://fake" if socket else f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        platform.break_streams()
+        server.should_exit = True
+        thread.join(10)

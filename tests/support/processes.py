@@ -1,0 +1,66 @@
+"""Find and end the processes that belong to a state folder: the control plane, its workers and what they started."""
+
+from pathlib import Path
+
+import psutil
+
+from tests.support.waiting import wait_until
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    """The live processes, and all below them, with `folder` in their command line, working directory or environment."""
+    text, found = str(folder), {}
+    for process in psutil.process_iter():
+        if process.pid != psutil.Process().pid and text in _description(process):
+            found[process.pid] = process
+            found.update({child.pid: child for child in _children(process)})
+    return [process for process in found.values() if _lives(process)]
+
+
+def no_process_left(folder: Path, deadline_s: float = 20.0) -> None:
+    """Fail with the command lines of what still lives after `deadline_s` seconds."""
+    try:
+        wait_until(lambda: not processes_of(folder), deadline_s)
+    except AssertionError:
+        left = [f"{process.pid}: {_description(process)[:200]}" for process in processes_of(folder)]
+        if left:
+            raise AssertionError("these processes are left over:\n" + "\n".join(left)) from None
+
+
+def end_processes(folder: Path) -> None:
+    """Kill what `processes_of` finds, until nothing is found."""
+
+    def none_left() -> bool:
+        found = processes_of(folder)
+        for process in found:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        return not found
+
+    wait_until(none_left, 20.0, f"ending the processes of {folder}")
+
+
+def _description(process: psutil.Process) -> str:
+    parts: list[str] = []
+    for read in (lambda: " ".join(process.cmdline()), process.cwd, lambda: "\0".join(process.environ().values())):
+        try:
+            parts.append(read())
+        except (psutil.Error, OSError):  # it ended, or belongs to somebody else
+            continue
+    return "\0".join(parts)
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,56 @@
+"""The worker as a program: reads its launch from standard input, forks what must be forked, runs the loop."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+
+from worker_runtime import isolation, keeper
+from worker_runtime.keeper import StartError
+from worker_runtime.loop import Worker, complain
+from worker_runtime.wire.errors import WireError
+from worker_runtime.wire.specs import WorkerLaunch
+
+_BAD_LAUNCH = 2
+
+
+def main() -> None:
+    """Run one worker to its end; started by `worker_runtime.launch_command`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the control plane's to handle
+    try:
+        launch = WorkerLaunch.from_json(json.loads(sys.stdin.buffer.readline() or b"null") or {})
+        held = keeper.start(launch, isolate="--no-namespaces" not in sys.argv)
+    except (ValueError, WireError, StartError) as error:
+        complain(f"cannot start: {error}")
+        sys.exit(_BAD_LAUNCH)
+    if held.why_plain is not None and launch.hidden:
+        complain(f"no namespaces here ({held.why_plain}); user code can see {', '.join(launch.hidden)}")
+    isolation.forbid_inspection()
+    try:
+        code = asyncio.run(_live(launch, held))
+    finally:
+        held.destroy()
+        _remove(launch.folder)
+    sys.exit(code)
+
+
+async def _live(launch: WorkerLaunch, held: keeper.Keeper) -> int:
+    return await Worker(launch, held).run()
+
+
+def _remove(folder: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if os.path.isdir(folder):
+        for path, _, _ in os.walk(folder):  # user code may have taken away its own right to write
+            with contextlib.suppress(OSError):
+                os.chmod(path, 0o700)
+        shutil.rmtree(folder, ignore_errors=True)
+    if os.path.isdir(folder):
+        complain(f"{folder} cannot be removed")
+
+
+if __name__ == "__main__":
+    main()

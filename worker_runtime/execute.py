@@ -1,0 +1,207 @@
+"""One call: bytes in, outcome out. Whatever user code does becomes an `Outcome`; nothing here reads or writes streams.
+
+    artifacts = Artifacts(); artifacts.add(id, manifest, code)
+    execution = Execution(call, values, artifacts, instances)
+    outcome = await run(execution, pool)          # or load(), then run() / run_async() by hand, as the worker does
+"""
+
+import asyncio
+import functools
+import importlib
+import inspect
+import operator
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from worker_runtime.failures import Failed, describe, load_failure, unpicklable
+from worker_runtime.instances import Instances, TooManyInstances
+from worker_runtime.wire import payload
+from worker_runtime.wire.jobs import Call, ErrorInfo, Payload
+from worker_runtime.wire.specs import ArtifactManifest
+
+KEPT = 16
+"""How many loaded artifacts are kept: functions with their globals, so a model cached in a global lives on."""
+
+TARGET = "__flash_target__"
+"""Attribute of the SDK's decorated objects: the function or class that was decorated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The encoded result, or the error."""
+
+    value: bytes = b""
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Artifact:
+    manifest: ArtifactManifest
+    code: bytes
+
+
+class Artifacts:
+    """Shipped functions and classes by artifact id. May be used from several threads."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self._kept = kept
+        self._shipped: dict[str, _Artifact] = {}
+        self._loaded: OrderedDict[str, Any] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def add(self, artifact: str, manifest: ArtifactManifest, code: bytes | None) -> None:
+        """Make an artifact known; it is loaded by its first call. Its local modules must be importable by then."""
+        self._shipped[artifact] = _Artifact(manifest, code or b"")
+
+    def name(self, artifact: str) -> str:
+        """The user's name for the function or class."""
+        shipped = self._shipped.get(artifact)
+        return shipped.manifest.name if shipped is not None else "the function"
+
+    def load(self, artifact: str) -> Any:
+        """The function or class itself. Raises Failed."""
+        with self._lock:
+            if artifact not in self._loaded:
+                self._loaded[artifact] = self._load(artifact)
+                while len(self._loaded) > self._kept:
+                    self._loaded.popitem(last=False)
+            self._loaded.move_to_end(artifact)
+            return self._loaded[artifact]
+
+    def _load(self, artifact: str) -> Any:
+        shipped = self._shipped.get(artifact)
+        if shipped is None:
+            raise Failed(load_failure("the code", LookupError(f"artifact {artifact} was not sent to this worker")))
+        try:
+            if shipped.manifest.entry is None:
+                target = payload.decode(shipped.code)
+            else:
+                module, _, path = shipped.manifest.entry.partition(":")
+                target = operator.attrgetter(path)(importlib.import_module(module))
+            return getattr(target, TARGET, target)
+        except BaseException as error:
+            # A module may call sys.exit while it is imported, too.
+            raise Failed(load_failure(f"the code of '{shipped.manifest.name}'", error)) from None
+
+
+class Execution:
+    """One call on its way. First `load`, then `run` or, where `load` said so, `run_async`."""
+
+    def __init__(self, call: Call, values: Mapping[str, bytes], artifacts: Artifacts, instances: Instances) -> None:
+        self._call, self._values, self._artifacts, self._instances = call, values, artifacts, instances
+        self._name = artifacts.name(call.artifact) + (f".{call.method}" if call.method else "")
+        self._target: Any = None
+
+    def load(self) -> bool:
+        """Load the code; whether what shall be called is asynchronous. Raises Failed."""
+        self._target = self._artifacts.load(self._call.artifact)
+        method = self._call.method
+        return is_async(getattr(self._target, method, None) if method is not None else self._target)
+
+    def run(self) -> Outcome | Coroutine[Any, Any, Outcome]:
+        """Call it in this thread. A plain function that gives a coroutine: the rest, to be awaited."""
+        try:
+            value = self._bind(self._own())(*self._arguments()[0], **self._arguments()[1])
+        except Failed as failed:
+            return Outcome(error=failed.info)
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
+            return Outcome(error=describe(error))
+        if inspect.iscoroutine(value):
+            return self._awaited(value)
+        return self._encode(value)
+
+    async def run_async(self) -> Outcome:
+        """Call it on the running loop."""
+        try:
+            function = self._bind(await self._own_async())
+            args, kwargs = self._arguments()
+            value = await function(*args, **kwargs)
+        except Failed as failed:
+            return Outcome(error=failed.info)
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
+            return Outcome(error=describe(error))
+        return self._encode(value)
+
+    async def _awaited(self, rest: Coroutine[Any, Any, Any]) -> Outcome:
+        try:
+            value = await rest
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
+            return Outcome(error=describe(error))
+        return self._encode(value)
+
+    def _own(self) -> Any:
+        """The object that is called or has the method: the function, the class or an instance."""
+        instance = self._call.instance
+        if instance is None:
+            return self._target
+        try:
+            return self._instances.get(instance.id, self._construct)
+        except TooManyInstances as error:
+            raise Failed(load_failure(f"an instance of '{self._target.__name__}'", error)) from None
+
+    async def _own_async(self) -> Any:
+        instance = self._call.instance
+        if instance is None:
+            return self._target
+        try:
+            return await self._instances.get_async(instance.id, self._construct)
+        except TooManyInstances as error:
+            raise Failed(load_failure(f"an instance of '{self._target.__name__}'", error)) from None
+
+    def _construct(self) -> Any:
+        assert self._call.instance is not None
+        what = f"the constructor arguments of '{self._target.__name__}'"
+        args, kwargs = self._decode(self._call.instance.constructor, what)
+        return self._target(*args, **kwargs)
+
+    def _bind(self, own: Any) -> Callable[..., Any]:
+        function: Callable[..., Any] = own if self._call.method is None else getattr(own, self._call.method)
+        return function
+
+    def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return self._decode(self._call.arguments, f"the arguments of '{self._name}'")
+
+    def _decode(self, data: Payload, what: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        try:
+            encoded = data.inline if data.inline is not None else self._values[data.sha256 or ""]
+        except KeyError:
+            error = LookupError(f"value {data.sha256} was not sent with the call")
+            raise Failed(load_failure(what, error)) from None
+        try:
+            args, kwargs = payload.decode(encoded)
+        except Exception as error:  # noqa: BLE001 - classes of the user's are rebuilt here, with their own code
+            raise Failed(load_failure(what, error)) from None
+        return args, kwargs
+
+    def _encode(self, value: Any) -> Outcome:
+        try:
+            return Outcome(payload.encode(value))
+        except Exception as error:  # noqa: BLE001 - pickling runs the user's own __reduce__
+            return Outcome(error=unpicklable(self._name, value, error))
+
+
+async def run(execution: Execution, pool: Executor | None = None) -> Outcome:
+    """Run a whole call on the running loop; plain functions in a thread of `pool` (None: the loop's own)."""
+    try:
+        asynchronous = execution.load()
+    except Failed as failed:
+        return Outcome(error=failed.info)
+    if asynchronous:
+        return await execution.run_async()
+    outcome = await asyncio.get_running_loop().run_in_executor(pool, execution.run)
+    return await outcome if inspect.iscoroutine(outcome) else outcome  # type: ignore[return-value]
+
+
+def is_async(function: Any) -> bool:
+    """Whether calling it gives a coroutine, as far as can be told without calling it."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if inspect.iscoroutinefunction(function):
+        return True
+    if isinstance(function, type):
+        return False
+    return inspect.iscoroutinefunction(getattr(type(function), "__call__", None))

@@ -1,0 +1,100 @@
+"""Exceptions as data: what user code raised, described without the frames of this package."""
+
+import inspect
+import traceback
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from worker_runtime.wire import payload
+from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
+
+MESSAGE_LIMIT = 64 * 1024
+"""Characters of a message or traceback that travel."""
+
+EXCEPTION_LIMIT = 1024 * 1024
+"""Bytes of an encoded exception that travel; of a larger one only the text does."""
+
+_OURS = str(Path(__file__).parent)
+
+
+class Failed(Exception):
+    """A call ended without a value, for a reason that is already described."""
+
+    def __init__(self, info: ErrorInfo) -> None:
+        super().__init__(info.message)
+        self.info = info
+
+
+def describe(error: BaseException, kind: ErrorKind = ErrorKind.USER) -> ErrorInfo:
+    """What user code raised. The exception itself travels only where it survives pickling and unpickling."""
+    return ErrorInfo(kind, type_name(type(error)), _text(error), _traceback(error), _encoded(error))
+
+
+def load_failure(what: str, error: BaseException) -> ErrorInfo:
+    """`what` could not be loaded on the worker."""
+    name = type_name(type(error))
+    message = f"{what} could not be loaded on the worker: {name}: {_text(error)}"
+    return ErrorInfo(ErrorKind.LOAD, name, message, _traceback(error))
+
+
+def unpicklable(function: str, value: Any, error: BaseException) -> ErrorInfo:
+    """The result of `function` cannot travel."""
+    kind = type_name(type(value))
+    if inspect.isgenerator(value) or inspect.isasyncgen(value) or inspect.iscoroutine(value):
+        word = {"generator": "a generator", "async_generator": "an asynchronous generator"}.get(kind, "a coroutine")
+        message = f"the result of '{function}' is {word}, which cannot leave the worker; return a list of its values"
+    else:
+        message = (
+            f"the result of '{function}', of type {kind}, cannot be pickled: {type_name(type(error))}: {_text(error)}; "
+            "return plain data instead"
+        )
+    return ErrorInfo(ErrorKind.UNPICKLABLE_RESULT, type_name(type(error)), message, _traceback(error))
+
+
+def type_name(kind: type) -> str:
+    """The qualified name: "ValueError", "__main__.Oops"."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception as broken:  # noqa: BLE001 - a user's __str__ may raise anything
+        text = f"(its message cannot be read: {type(broken).__name__})"
+    return _shortened(text)
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        lines = traceback.TracebackException(type(error), error, _theirs(error.__traceback__)).format()
+        return _shortened("".join(lines))
+    except Exception as broken:  # noqa: BLE001 - formatting calls the user's own __str__, __cause__ and notes
+        return f"(the traceback cannot be formatted: {type(broken).__name__})\n{type_name(type(error))}\n"
+
+
+def _theirs(entry: TracebackType | None) -> TracebackType | None:
+    """The traceback from the first frame on that is neither ours nor of the import machinery."""
+    while entry is not None:
+        file = entry.tb_frame.f_code.co_filename
+        importing = file.startswith("<frozen importlib") or file.endswith("/importlib/__init__.py")
+        if not importing and not file.startswith(_OURS):
+            break
+        entry = entry.tb_next
+    return entry
+
+
+def _encoded(error: BaseException) -> bytes | None:
+    try:
+        encoded = payload.encode(error)
+        rebuilt = payload.decode(encoded)
+    except Exception:  # noqa: BLE001 - the user's own __reduce__ and __init__ run here; the text travels anyway
+        return None
+    return encoded if type(rebuilt) is type(error) and len(encoded) <= EXCEPTION_LIMIT else None
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= MESSAGE_LIMIT:
+        return text
+    half = MESSAGE_LIMIT // 2
+    return f"{text[:half]}\n[… {len(text) - 2 * half} characters left out …]\n{text[-half:]}"

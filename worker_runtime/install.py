@@ -1,0 +1,268 @@
+"""Install Python packages with uv: translate pip's settings, ask for a plan, install it, say in its own words what failed.
+
+    plan      one resolution, nothing is installed: which packages would have to be added
+    install   exactly the planned packages into a folder or an interpreter
+    create    a virtual environment; `find`: an interpreter of this machine
+
+apt packages: `worker_runtime.apt`.
+"""
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from worker_runtime.commands import CommandResult, run_command
+from worker_runtime.wire.specs import PackageIndex
+
+OUTAGE_S = 15.0
+"""Seconds for which an index that did not answer is not asked again with the same request."""
+
+_OWN_VARIABLES = (
+    "UV_CACHE_DIR", "UV_HTTP_TIMEOUT", "UV_HTTP_RETRIES", "UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_PYTHON_INSTALL_DIR",
+)  # fmt: skip
+_STRANGERS = ("UV_", "PIP_", "PYTHON", "VIRTUAL_ENV", "CONDA_")  # would point uv at another interpreter or index
+_SETTINGS = {
+    "UV_NO_CONFIG": "1",
+    "UV_NO_PROGRESS": "1",
+    "UV_PYTHON_DOWNLOADS": "never",
+    "UV_INDEX_STRATEGY": "unsafe-best-match",  # as pip: the best version of all indexes
+    "UV_LINK_MODE": "copy",  # "clone" falls back to hard links, through which user code could write into uv's cache
+    "NO_COLOR": "1",
+}
+_REQUIREMENT = re.compile(r"[A-Za-z0-9][^\r\n\0]*(?<!\\)")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_ADDED = re.compile(
+    r"^ [+~] (?P<name>[^\s=]+)(?:==(?P<version>\S+))?(?: @ (?P<url>\S+)| \(from (?P<origin>.+)\))?$", re.M
+)
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
+_MASK = "****@"
+_NO_SOLUTION = "No solution found"
+_UNREACHABLE = re.compile(
+    r"Failed to fetch|Request failed|error sending request|dns error|client error \(Connect\)|operation timed out"
+    r"|Could not connect|Git operation failed|HTTP status server error"
+)
+_REFUSED = re.compile(r"HTTP status client error")
+_FULL = re.compile(r"No space left on device|os error 28|Disk quota exceeded", re.I)
+_UNBUILDABLE = re.compile(r"Failed to (?:build|download and build|prepare)|Build backend|build backend")
+
+
+class InstallFailed(Exception):
+    """Packages could not be installed; the message ends with the installer's own words. Credentials in it are masked.
+
+    Attributes:
+        holds_s: seconds for which the same request may be answered with this failure; 0 where the user is asked to do
+            something outside and then to call again.
+    """
+
+    def __init__(self, message: str, *, holds_s: float = math.inf) -> None:
+        super().__init__(mask(message))
+        self.holds_s = holds_s
+
+
+class NoSolution(InstallFailed):
+    """No set of versions satisfies all requirements, or a package does not exist."""
+
+
+def mask(text: str) -> str:
+    """Replace the user and password of every URL in `text`."""
+    return _CREDENTIALS.sub(_MASK, text)
+
+
+def check_requirements(requirements: Sequence[str]) -> None:
+    """Raise InstallFailed for a text that a requirements file would read as an option or as several lines."""
+    for text in requirements:
+        if not _REQUIREMENT.fullmatch(text.strip()):
+            raise InstallFailed(f"{text!r} is no requirement; write a package's name and versions, as in 'numpy>=2'")
+
+
+class Uv:
+    """Runs uv.
+
+    `base_env` is the environment to start from (PATH, HOME, proxies); `cache` the folder of uv's cache where that
+    environment has none that can be written.
+    """
+
+    def __init__(self, binary: str, base_env: Mapping[str, str], cache: Path) -> None:
+        self._binary = binary
+        self._env = uv_environment(base_env, cache)
+
+    async def plan(
+        self,
+        python: str,
+        requirements: Sequence[str],
+        index: PackageIndex,
+        *,
+        work: Path,
+        installed: Path,
+        constraints: Sequence[str] = (),
+    ) -> tuple[str, ...]:
+        """Resolve `requirements` for the interpreter `python` and return what is to be added, as exact requirements.
+
+        `installed` is a folder with the metadata of what is there already; nothing is written to it that matters.
+        `work` is a private folder for files that uv reads. Raises NoSolution, InstallFailed.
+        """
+        command = ["pip", "install", "--dry-run", "--python", python, "--target", str(installed)]
+        command += ["-r", _write(work / "dependencies", requirements)]
+        if constraints:
+            command += ["-c", _write(work / "constraints", constraints)]
+        result = await self._run(command, index, work)
+        if result.status != 0:
+            raise failure(result.stderr, requirements, work)
+        return _added(result.stderr, requirements)
+
+    async def install(
+        self, python: str, packages: Sequence[str], index: PackageIndex, *, work: Path, target: Path | None = None
+    ) -> None:
+        """Install exactly `packages` (what `plan` returned) into `target`, or into the interpreter itself.
+
+        Raises InstallFailed.
+        """
+        command = ["pip", "install", "--no-deps", "--python", python, "-r", _write(work / "packages", packages)]
+        if target is not None:
+            command += ["--target", str(target)]
+        result = await self._run(command, index, work)
+        if result.status != 0:
+            raise failure(result.stderr, packages, work)
+
+    async def create(self, python: str, folder: Path) -> None:
+        """Make a virtual environment of the interpreter's version in `folder`. Raises InstallFailed."""
+        result = await self._run(["venv", "--python", python, str(folder)], PackageIndex(), folder.parent)
+        if result.status != 0:
+            raise InstallFailed(
+                f"no virtual environment could be made from {python}; uv says:\n{_words(result.stderr)}"
+            )
+
+    async def find(self, version: str, cwd: Path) -> str:
+        """Path of an interpreter of this machine with the version "major.minor". Raises InstallFailed naming those that exist."""
+        result = await self._run(["python", "find", "--system", version], PackageIndex(), cwd)
+        if result.status == 0:
+            return result.stdout.strip()
+        listed = await self._run(["python", "list", "--only-installed"], PackageIndex(), cwd)
+        rows = [line.split() for line in listed.stdout.splitlines()]
+        found = ", ".join(dict.fromkeys(f"{row[1]} ({row[0]})" for row in rows if len(row) > 1)) or "none"
+        raise InstallFailed(
+            f"there is no Python {version} on this machine; found: {found}. Install Python {version} there, or call from"
+            " one of these versions",
+            holds_s=0,
+        )
+
+    async def _run(self, command: Sequence[str], index: PackageIndex, cwd: Path) -> CommandResult:
+        options = ["--no-index"] if index.no_index and command[0] == "pip" else []  # uv has no variable for this one
+        try:
+            return await run_command(
+                [self._binary, *command, *options], env=self._env | index_environment(index), cwd=cwd
+            )
+        except FileNotFoundError as error:
+            if error.filename != self._binary:
+                raise
+            raise InstallFailed(f"uv is missing at {self._binary}; reinstall runpod-flash") from None
+
+
+def uv_environment(base_env: Mapping[str, str], cache: Path) -> dict[str, str]:
+    """The environment for uv: `base_env` without what would point it elsewhere, and this module's settings."""
+    env = {name: value for name, value in base_env.items() if name in _OWN_VARIABLES or not name.startswith(_STRANGERS)}
+    if "UV_CACHE_DIR" not in env and not _writable(_default_cache(env)):
+        env["UV_CACHE_DIR"] = str(cache)
+    return env | _SETTINGS
+
+
+def index_environment(index: PackageIndex) -> dict[str, str]:
+    """pip's settings as variables for uv. Variables, because other users of the machine can read command lines."""
+    env: dict[str, str] = {}
+    if index.index_url and not index.no_index:
+        env["UV_DEFAULT_INDEX"] = _url(index.index_url)
+    if index.extra_index_urls and not index.no_index:
+        env["UV_INDEX"] = " ".join(map(_url, index.extra_index_urls))
+    # pip passes over folders that do not exist, uv fails.
+    if links := [_url(link) for link in index.find_links if not _missing(link)]:
+        env["UV_FIND_LINKS"] = ",".join(links)
+    if index.trusted_hosts:
+        env["UV_INSECURE_HOST"] = " ".join(index.trusted_hosts)
+    if index.cert:
+        env["SSL_CERT_DIR" if os.path.isdir(index.cert) else "SSL_CERT_FILE"] = index.cert
+    return env
+
+
+def failure(output: str, requirements: Sequence[str], work: Path | None = None) -> InstallFailed:
+    """Say what uv's `output` means: no solution, no network, a full disk, a build that failed; its own words at the end."""
+    words = _words(output if work is None else output.replace(f"{work}{os.sep}", ""))
+    names = ", ".join(requirements[:8]) + (f" and {len(requirements) - 8} more" if len(requirements) > 8 else "")
+    if _NO_SOLUTION in words:
+        return NoSolution(f"no versions satisfy {names}; change a version or a name. uv says:\n{words}")
+    if _FULL.search(words):
+        return InstallFailed(f"the disk is full: {names} could not be installed. uv says:\n{words}", holds_s=0)
+    if _UNREACHABLE.search(words):
+        holds_s = math.inf if _REFUSED.search(words) else OUTAGE_S
+        return InstallFailed(
+            f"{names} could not be fetched: the package index did not answer as it should. Check the network, the proxy and"
+            f" pip's configuration (index-url, cert), then call again. uv says:\n{words}",
+            holds_s=holds_s,
+        )
+    if _UNBUILDABLE.search(words):
+        return InstallFailed(
+            f"{names} could not be built: there is no wheel for this Python and the source does not build here. uv says:\n"
+            f"{words}"
+        )
+    return InstallFailed(f"{names} could not be installed. uv says:\n{words}")
+
+
+def _words(output: str) -> str:
+    """uv's output from its error on, without warnings and progress before it."""
+    lines = output.splitlines()
+    start = next((i for i, line in enumerate(lines) if line.startswith(("error:", "  ×", "  x ", "× "))), 0)
+    return "\n".join(lines[start:]).strip()
+
+
+def _added(output: str, requirements: Sequence[str]) -> tuple[str, ...]:
+    """The lines " + name==version" of a dry run as requirements.
+
+    uv masks credentials in the URLs that it prints; what the user asked for by URL is then taken as they wrote it.
+    """
+    written = {_normal(match[0]): text for text in requirements if "@" in text and (match := _NAME.match(text.strip()))}
+    added = []
+    for match in _ADDED.finditer(output):
+        name, version, url = match["name"], match["version"], match["url"] or match["origin"]
+        if url is None:
+            added.append(f"{name}=={version}")
+        elif _MASK in url and _normal(name) in written:
+            added.append(written[_normal(name)])
+        else:
+            added.append(f"{name} @ {url}")
+    return tuple(sorted(added))
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _write(path: Path, lines: Sequence[str]) -> str:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+    return str(path)
+
+
+def _url(place: str) -> str:
+    """A local path as a file URL (which has no commas and spaces), everything else as it is."""
+    return Path(place).as_uri() if place.startswith("/") else place
+
+
+def _missing(place: str) -> bool:
+    if place.startswith("file:"):
+        place = unquote(urlsplit(place).path)
+    return place.startswith("/") and not os.path.exists(place)
+
+
+def _default_cache(env: Mapping[str, str]) -> Path | None:
+    if env.get("XDG_CACHE_HOME"):
+        return Path(env["XDG_CACHE_HOME"])
+    return Path(env["HOME"]) / ".cache" if env.get("HOME") else None
+
+
+def _writable(folder: Path | None) -> bool:
+    """Whether `folder`, or what it would be made in, can be written."""
+    while folder is not None and not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder is not None and os.access(folder, os.W_OK | os.X_OK)

@@ -1,0 +1,140 @@
+"""The system calls that keep what a worker starts in one place: namespaces, mounts, orphans, killing.
+
+Where the kernel allows it, user code lives in a PID namespace: when the namespace's first process ends, the kernel kills
+all others, those that called setsid included. Elsewhere orphans are adopted (subreaper) and found in /proc.
+PR_SET_PDEATHSIG is not used: it fires when the spawning thread ends, and grandchildren do not inherit it.
+"""
+
+import contextlib
+import ctypes
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+_CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID = 0x00020000, 0x10000000, 0x20000000
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 1, 2, 4, 8, 0x4000, 1 << 18
+_PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
+
+_PROC = Path("/proc")
+
+
+def enter_namespaces() -> None:
+    """Give this process's next child a PID namespace of its own, and this process its own mounts. Linux only.
+
+    root does so directly; others get a user namespace too, in which they are who they were.
+
+    Raises:
+        OSError: the kernel does not allow it.
+    """
+    if os.geteuid() == 0:
+        _unshare(_CLONE_NEWPID | _CLONE_NEWNS)
+        return
+    user, group = os.geteuid(), os.getegid()
+    _unshare(_CLONE_NEWUSER | _CLONE_NEWPID | _CLONE_NEWNS)
+    own = _PROC / "self"
+    (own / "setgroups").write_text("deny")
+    (own / "uid_map").write_text(f"{user} {user} 1")
+    (own / "gid_map").write_text(f"{group} {group} 1")
+
+
+def furnish(hidden: Iterable[str]) -> None:
+    """As first process of the namespaces: mount a /proc that shows them, and cover `hidden` folders with empty ones.
+
+    Nothing of this is seen outside. Folders that do not exist are skipped.
+
+    Raises:
+        OSError: the kernel does not allow it.
+    """
+    _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
+    _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    for folder in hidden:
+        if os.path.isdir(folder):
+            flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+            _mount("tmpfs", os.path.realpath(folder), "tmpfs", flags, "size=4k,mode=555")
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent ends. Does nothing where the system has no such call."""
+    if sys.platform == "linux":
+        _check(_libc().prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
+
+
+def forbid_inspection() -> None:
+    """Keep other processes of the same user out of this one's memory: it knows the worker's token."""
+    if sys.platform == "linux":
+        _check(_libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
+
+
+def kill_namespace() -> None:
+    """As first process of a PID namespace: kill and reap all others in it."""
+    if os.getpid() != 1:
+        raise RuntimeError("only the first process of a PID namespace may kill all others")
+    while True:
+        with contextlib.suppress(ProcessLookupError):  # nobody else
+            os.kill(-1, signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def kill_descendants(within_s: float = math.inf) -> None:
+    """Kill and reap the descendants of this process until none is left. Needs `adopt_orphans` and /proc."""
+    end = time.monotonic() + within_s
+    while (found := _descendants(os.getpid())) and time.monotonic() < end:
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        while _reap_one():
+            pass
+        time.sleep(0.002)  # until the killed ones have become ours
+
+
+def _reap_one() -> bool:
+    try:
+        return os.waitpid(-1, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return False
+
+
+def _descendants(ancestor: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for pid, parent in _parents():
+        children.setdefault(parent, []).append(pid)
+    found, waiting = list[int](), [ancestor]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    for folder in _PROC.iterdir() if _PROC.is_dir() else ():
+        if folder.name.isdecimal():
+            with contextlib.suppress(OSError, ValueError):  # it has just ended
+                stat = (folder / "stat").read_text(errors="replace")
+                yield int(folder.name), int(stat.rpartition(")")[2].split()[1])
+
+
+def _unshare(flags: int) -> None:
+    _check(_libc().unshare(flags), "unshare")
+
+
+def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    texts = [os.fsencode(text) if text is not None else None for text in (source, target, kind, data)]
+    _check(_libc().mount(*texts[:3], ctypes.c_ulong(flags), texts[3]), f"mount {target}")
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")

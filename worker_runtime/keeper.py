@@ -1,0 +1,204 @@
+"""The worker's hold on what it starts: forks the init process and ends it, with everything below it.
+
+    worker ── control socket ── init ── child (user code) ── whatever user code starts
+
+Forking happens before the worker has an event loop. Where namespaces are allowed, a helper enters them, forks the init
+process into them and leaves, so that the worker itself stays outside and init becomes its child.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from worker_runtime import init, isolation
+from worker_runtime.init import ChildPlan
+from worker_runtime.wire.specs import WorkerLaunch
+
+_SETTLE_S = 10.0
+
+_CHILD_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from worker_runtime.child import main; main()"
+
+
+class StartError(RuntimeError):
+    """The worker cannot keep what it would start. The message says why."""
+
+
+@dataclass(slots=True)
+class Keeper:
+    """A running init process and the worker's ends of all that leads into the child."""
+
+    pid: int
+    control: socket.socket
+    link: socket.socket
+    stdout: int
+    stderr: int
+    why_plain: str | None  # why there are no namespaces; None: there are
+
+    def start_child(self) -> None:
+        """Let init start the child. Raises OSError where init has gone."""
+        self.control.sendall(init.START)
+
+    def release(self) -> None:
+        """Tell init to end; everything below it dies."""
+        with contextlib.suppress(OSError):
+            self.control.shutdown(socket.SHUT_RDWR)
+
+    def ended(self) -> bool:
+        """Whether init, and so everything below it, has ended."""
+        try:
+            return os.waitpid(self.pid, os.WNOHANG)[0] != 0
+        except ChildProcessError:
+            return True
+
+    def destroy(self) -> None:
+        """End everything and wait for it; for use outside of an event loop. May be called again."""
+        self.release()
+        deadline = time.monotonic() + _SETTLE_S
+        while not self.ended() and time.monotonic() < deadline:
+            time.sleep(0.002)
+        if sys.platform == "linux":
+            isolation.kill_descendants(_SETTLE_S)  # what an init that user code killed has left
+
+
+def start(launch: WorkerLaunch, *, isolate: bool) -> Keeper:
+    """Fork the init process of a worker.
+
+    Raises:
+        StartError: a hidden folder holds what the child needs, or not even a plain init process comes up.
+    """
+    isolation.adopt_orphans()
+    hidden = _checked_hidden(launch)
+    ends = _Ends.open()
+    plan = _plan(launch, ends)
+    failure = "they were not asked for"
+    if isolate and sys.platform == "linux":
+        control, failure = _attempt(lambda mine: _namespaced(mine, plan, hidden))
+        if control is not None:
+            return ends.keep(*control, None)
+    control, why = _attempt(lambda mine: _plain(mine, plan))
+    if control is None:
+        raise StartError(f"the process that holds the worker's child does not start: {why}")
+    return ends.keep(*control, failure)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """Both ends of the child's link, standard output and standard error: (the worker's, the child's)."""
+
+    link: tuple[socket.socket, socket.socket]
+    stdout: tuple[int, int]
+    stderr: tuple[int, int]
+
+    @classmethod
+    def open(cls) -> "_Ends":
+        return cls(socket.socketpair(), os.pipe(), os.pipe())
+
+    def keep(self, pid: int, control: socket.socket, why_plain: str | None) -> Keeper:
+        self.link[1].close()
+        os.close(self.stdout[1])
+        os.close(self.stderr[1])
+        return Keeper(pid, control, self.link[0], self.stdout[0], self.stderr[0], why_plain)
+
+
+def _plan(launch: WorkerLaunch, ends: _Ends) -> ChildPlan:
+    setup = {
+        "link": ends.link[1].fileno(),
+        "code": os.path.join(launch.folder, "code"),
+        "overlay": launch.overlay,
+        "max_concurrency": launch.max_concurrency,
+        "name": launch.name,
+    }
+    return ChildPlan(
+        argv=(launch.python, "-I", "-u", "-X", "utf8", "-c", _CHILD_BOOT, launch.bundle, json.dumps(setup)),
+        env=launch.env,
+        folder=os.path.join(launch.folder, "run"),
+        cpus=launch.cpus,
+        stdout=ends.stdout[1],
+        stderr=ends.stderr[1],
+        link=ends.link[1].fileno(),
+    )
+
+
+def _checked_hidden(launch: WorkerLaunch) -> tuple[str, ...]:
+    needed = [os.path.realpath(path) for path in (launch.folder, launch.bundle, launch.overlay, launch.python) if path]
+    for folder in launch.hidden:
+        covered = os.path.join(os.path.realpath(folder), "")
+        for path in needed:
+            if os.path.join(path, "").startswith(covered):
+                raise StartError(f"folder {folder} shall be hidden from user code, but {path} in it is needed there")
+    return launch.hidden
+
+
+def _attempt(become: Callable[[socket.socket], None]) -> tuple[tuple[int, socket.socket] | None, str]:
+    """Fork a process that becomes init or brings it up; give init's pid and control socket, or why there is none."""
+    ours, theirs = socket.socketpair()
+    forked = os.fork()
+    if not forked:
+        ours.close()
+        _become(become, theirs)
+    theirs.close()
+    heard, failure = _hear(ours)
+    pid = heard or forked
+    if failure is None:
+        if pid != forked:
+            os.waitpid(forked, 0)
+        ours.setblocking(False)
+        return (pid, ours), ""
+    ours.close()
+    for process in {pid, forked}:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(process, 0)
+    return None, failure
+
+
+def _hear(control: socket.socket) -> tuple[int | None, str | None]:
+    """Read what is said before and when init is up: (its pid, why it is not)."""
+    pid: int | None = None
+    while line := _line(control):
+        message = json.loads(line)
+        if "pid" in message:
+            pid = message["pid"]
+        else:
+            return pid, message.get("failed")
+    return pid, "it ended at once"
+
+
+def _line(control: socket.socket) -> bytes:
+    data = b""
+    while not data.endswith(b"\n") and (byte := control.recv(1)):
+        data += byte
+    return data
+
+
+def _become(run: Callable[[socket.socket], None], control: socket.socket) -> NoReturn:
+    """In a forked process: run and end, whatever happens; the worker's own code must never go on here."""
+    try:
+        run(control)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            init.say(control, failed=str(error))
+    finally:
+        os._exit(0)
+
+
+def _plain(control: socket.socket, plan: ChildPlan) -> None:
+    init.say(control, pid=os.getpid())
+    init.run(control, plan, (), namespaced=False)
+
+
+def _namespaced(control: socket.socket, plan: ChildPlan, hidden: tuple[str, ...]) -> None:
+    isolation.enter_namespaces()
+    said, say = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(say)
+        os.read(said, 1)  # the worker hears the pid first; this ends when the helper does
+        os.close(said)
+        init.run(control, plan, hidden, namespaced=True)
+    init.say(control, pid=pid)
