@@ -17,7 +17,7 @@ OUTPUT = Path(__file__).parent / "output"
 COLOURS = (2, 4, 8, 16)
 SAMPLE = 4_000  # pixels that k-means looks at; all pixels are then given their nearest colour
 PACKAGES = ["scikit-learn", "pillow"]  # installed by the worker
-BAR = 48  # terminal cells of a palette
+BAR = 36  # terminal cells of a palette
 
 
 @Endpoint(name="photographs", cpu="cpu3c-2-4", dependencies=PACKAGES)
@@ -67,7 +67,7 @@ def show(palette: list[tuple[str, float]]) -> str:
         cells = round((before + share) * BAR) - round(before * BAR)
         bar += f"\033[48;2;{red};{green};{blue}m{' ' * cells}"
         before += share
-    return f"{bar}\033[0m  {' '.join(colour for colour, _ in palette[:4])}{' …' if len(palette) > 4 else ''}"
+    return f"{bar}\033[0m  {' '.join(colour for colour, _ in palette[:3])}{' …' if len(palette) > 3 else ''}"
 
 
 async def main() -> None:

@@ -58,7 +58,7 @@ class Running(Generic[T]):
 
 
 class Bridge:
-    """Runs coroutines for code that has no event loop. One thread, started by the first `start`; a forked child gets its own."""
+    """Runs coroutines for code that has no event loop, on one thread; a forked child gets its own."""
 
     def __init__(self) -> None:
         self._renew()
@@ -80,7 +80,9 @@ class Bridge:
         """
         if self._thread is threading.current_thread():
             coroutine.close()
-            raise CallError("a blocking call inside an async function on the same thread would wait for itself; use await")
+            raise CallError(
+                "a blocking call inside an async function on the same thread would wait for itself; use await"
+            )
         running = Running(self._running_loop(), coroutine)
         self._loop.call_soon_threadsafe(running.begin)
         return running

@@ -18,7 +18,7 @@ Import = tuple[str, int]
 
 @functools.lru_cache(maxsize=4096)
 def code_hash(code: CodeType) -> bytes:
-    """Hash what the code does. File names and line numbers are left out, so comments and moved scripts change nothing."""
+    """Hash what the code does. File names and line numbers are left out: comments change nothing."""
     parts = [
         code.co_code,
         code.co_exceptiontable,

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class RemoteObject:
     """The object of a remote class, as the caller knows it: an id, and how to construct it on a worker.
 
-    `constructor` is the encoded (args, kwargs); it and `session` are filled in by the first call, so that an object without a
-    session was never used. `borrowed` objects came in a pickle; whoever made them drops them.
+    `constructor` is the encoded (args, kwargs); it and `session` are filled in by the first call, so that an object
+    without a session was never used. `borrowed` objects came in a pickle; whoever made them drops them.
     """
 
     args: tuple[Any, ...]

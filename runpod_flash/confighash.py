@@ -1,4 +1,4 @@
-"""The hash of what an endpoint is, without `env`: the same for the body that a client sends and for what a server returns.
+"""The hash of an endpoint, without `env`: the same for the body that a client sends and for what a server returns.
 
 Two bodies with one hash need no change of the endpoint. Fields that the server adds are passed over, a missing field
 counts as its default, and the order of what is a set does not matter (that of `pools` does: the best comes first).

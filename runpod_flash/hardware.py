@@ -105,7 +105,7 @@ class CpuInstanceType(StrEnum):
 
 
 class DataCenter(StrEnum):
-    """Runpod's data centers. Four are no longer offered (`offered` is false) but keep their names, which older programs use."""
+    """Runpod's data centers. Four are no longer offered but keep their names, which older programs use."""
 
     US_CA_2 = "US-CA-2"
     US_IL_1 = "US-IL-1"
@@ -135,12 +135,14 @@ class DataCenter(StrEnum):
 
     @classmethod
     def from_string(cls, text: str) -> "DataCenter":
-        """The data center that `text` names; spaces around it, case and `_` for `-` do not matter. Raises ValueError."""
+        """The data center that `text` names; case and `_` for `-` do not matter. Raises ValueError."""
         name = text.strip().upper().replace("_", "-")
         for center in cls:
             if center.value == name:
                 return center
-        raise ValueError(f"there is no data center {text!r}; there are {', '.join(center.value for center in cls.all())}")
+        raise ValueError(
+            f"there is no data center {text!r}; there are {', '.join(center.value for center in cls.all())}"
+        )
 
 
 class CudaVersion(Enum):

@@ -1,9 +1,10 @@
 """The one place that loads modules late, by name, so that `from runpod_flash import Endpoint` stays light.
 
 Declaring endpoints needs little; calling them needs an event loop, pickling and a backend. What is loaded late:
-`runpod_flash.session` (by `remote` and `job`, at the first call), the chosen backend (by `backends.connect`), `dotenv` (by
-`settings`, where a .env file exists), `platformdirs` (by `settings`, where FLASH_HOME is not set) and
-`packaging.requirements` (by `options`, at the first call of an endpoint with dependencies).
+each public name (by `runpod_flash`, when it is asked for), `session` and `job` (by `remote`, at the first call), the
+chosen backend (by `backends.connect`), `dotenv` (by `settings`, where there is a .env file), `platformdirs` (by
+`settings`, where FLASH_HOME is not set), `packaging.requirements` (by `options`, at the first call of an endpoint with
+dependencies) and `importlib.metadata` (by `outcome`, for a message).
 """
 
 import importlib

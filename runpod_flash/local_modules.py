@@ -121,6 +121,8 @@ class LocalModules:
         return found is not None and found.local
 
     def _imports_of(self, file: str) -> tuple[Import, ...]:
+        if not file.endswith(".py"):
+            return ()
         stamp = _stamp(file)
         known = self._imports.get(file)
         if known is None or known[0] != stamp:
@@ -275,7 +277,7 @@ def _stamp(path: str) -> _Stamp:
 
 
 def _package_files(folder: str, stamps: dict[str, _Stamp]) -> Iterator[tuple[str, str]]:
-    """Yield (relative path, file) of what travels with a package; notes the state of the folders that it looked into."""
+    """Yield (relative path, file) of what travels with a package; notes the state of the folders."""
     scanned = data = 0
     for place, folders, files in os.walk(folder):
         stamps[place] = _stamp(place)
@@ -317,9 +319,9 @@ def _check_size(sizes: Mapping[str, int]) -> None:
     if total > FILES_LIMIT:
         largest = max(sorted(sizes), key=lambda path: sizes[path])
         raise PayloadTooLarge(
-            f"the local modules of this function hold {total / MiB:.1f} MiB, at most {FILES_LIMIT // MiB} MiB can travel; "
-            f"the largest is '{largest}' with {sizes[largest] / MiB:.1f} MiB. Move large files out of the package, "
-            "or install it as a dependency."
+            f"the local modules of this function hold {total / MiB:.1f} MiB, at most {FILES_LIMIT // MiB} MiB can "
+            f"travel; the largest is '{largest}' with {sizes[largest] / MiB:.1f} MiB. Move large files out of the "
+            "package, or install it as a dependency."
         )
 
 

@@ -1,4 +1,4 @@
-"""What the user wrote, checked: the keywords of `Endpoint` become an `EndpointSpec`. Every message about a bad option is here.
+"""The keywords of `Endpoint`, checked, become an `EndpointSpec`. Every message about a bad option is here.
 
 A message names the option, says what was given, what is allowed and, where there is one, the nearest right value.
 """
@@ -43,7 +43,8 @@ _EXTRAS = rf"\[\s*(?:{_IDENTIFIER}\s*(?:,\s*{_IDENTIFIER}\s*)*)?\]"
 _CLAUSE = r"(?:===|==|~=|!=|<=|>=|<|>)\s*[^\s,;()]+"
 _CLAUSES = rf"(?:{_CLAUSE}\s*(?:,\s*{_CLAUSE}\s*)*,?)"
 _REQUIREMENT = re.compile(
-    rf"\s*{_IDENTIFIER}\s*(?:{_EXTRAS}\s*)?(?:@\s*\S+(?:\s+;.+)?|(?:\(\s*{_CLAUSES}?\s*\)|{_CLAUSES})?\s*(?:;.+)?)\s*", re.DOTALL
+    rf"\s*{_IDENTIFIER}\s*(?:{_EXTRAS}\s*)?(?:@\s*\S+(?:\s+;.+)?|(?:\(\s*{_CLAUSES}?\s*\)|{_CLAUSES})?\s*(?:;.+)?)\s*",
+    re.DOTALL,
 )
 _APT_PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+.-]*(?::[a-z0-9-]+)?(?:=[A-Za-z0-9.+:~-]+)?")
 
@@ -76,7 +77,9 @@ def check_requirements(spec: EndpointSpec) -> None:
             requirements.Requirement(text)
         except requirements.InvalidRequirement as error:
             reason = str(error).splitlines()[0]
-            raise ConfigError(f"dependencies= of endpoint {spec.name!r} holds {text!r}, which is no valid requirement: {reason}") from None
+            raise ConfigError(
+                f"dependencies= of endpoint {spec.name!r} holds {text!r}, which is no valid requirement: {reason}"
+            ) from None
 
 
 def nearest(given: str, allowed: Iterable[str]) -> str | None:
@@ -96,7 +99,9 @@ def _known(option: str, value: Any) -> None:
     if option in _READERS or (option in _LATER and value is None):
         return
     if option in _LATER:
-        raise ConfigError(f"{option}= is not there yet in this version; leave it out, or decorate a function or class without it")
+        raise ConfigError(
+            f"{option}= is not there yet in this version; leave it out, or decorate a function or class without it"
+        )
     near = nearest(option, _READERS)
     hint = f"did you mean {near}=?" if near else f"there are {', '.join(_READERS)}"
     raise UnknownOption(f"Endpoint has no option {option}=; {hint}")
@@ -113,7 +118,13 @@ def _name(value: Any) -> dict[str, Any]:
     if value is None:
         return {}
     allowed = f"text of 1 to {NAME_LIMIT} characters without '/' and control characters"
-    if not isinstance(value, str) or not value.strip() or len(value) > NAME_LIMIT or "/" in value or not value.isprintable():
+    if (
+        not isinstance(value, str)
+        or not value.strip()
+        or len(value) > NAME_LIMIT
+        or "/" in value
+        or not value.isprintable()
+    ):
         _refuse("name", value, allowed)
     return {"name": value}
 
@@ -136,7 +147,12 @@ def _one_gpu(item: Any) -> GpuGroup | GpuType:
     if isinstance(item, str) and item in names:
         return names[item]
     near = nearest(item, [*GpuType._value2member_map_, *GpuGroup._value2member_map_]) if isinstance(item, str) else None
-    _refuse("gpu", item, "a GpuGroup, a GpuType or the name of one, such as 'NVIDIA L4' or 'AMPERE_24'", repr(near) if near else None)
+    _refuse(
+        "gpu",
+        item,
+        "a GpuGroup, a GpuType or the name of one, such as 'NVIDIA L4' or 'AMPERE_24'",
+        repr(near) if near else None,
+    )
 
 
 def _cpu(value: Any) -> dict[str, Any]:
@@ -163,7 +179,8 @@ def _member(option: str, item: Any, kind: type[E]) -> E:
 def _workers(value: Any) -> dict[str, Any]:
     if value is None:
         return {}
-    low, high = (0, value) if not isinstance(value, list | tuple) else value if len(value) == 2 else (None, None)
+    pair = value if isinstance(value, list | tuple) else (0, value)
+    low, high = pair if len(pair) == 2 else (-1, -1)
     if not (_is_int(low) and _is_int(high)) or low < 0 or high < 0:
         _refuse("workers", value, "a number of 0 or more (the most workers), or (least, most)")
     if low > high:
@@ -205,7 +222,12 @@ def _dependencies(value: Any) -> dict[str, Any]:
     found = _texts("dependencies", value, "requirements, such as 'numpy' or 'torch>=2'")
     for item in found:
         if not _REQUIREMENT.fullmatch(item):
-            _refuse("dependencies", item, "requirements such as 'numpy', 'torch>=2' or 'name @ https://…'", _requirement_hint(item))
+            _refuse(
+                "dependencies",
+                item,
+                "requirements such as 'numpy', 'torch>=2' or 'name @ https://…'",
+                _requirement_hint(item),
+            )
     return {"dependencies": found}
 
 
@@ -250,7 +272,9 @@ def _env(value: Any) -> dict[str, Any]:
         if not isinstance(name, str) or not name or "=" in name or "\0" in name:
             _refuse("env", name, "a dict whose names are text that is not empty and has no '='")
         if not isinstance(text, str) or "\0" in text:
-            raise ConfigError(f"env= gives {name!r} a value of type {type(text).__name__}; values are text, so write {name!r}: str(…)")
+            raise ConfigError(
+                f"env= gives {name!r} a value of type {type(text).__name__}; values are text, so write {name!r}: str(…)"
+            )
     return {"env": dict(value)}
 
 
@@ -294,14 +318,20 @@ def _is_int(value: Any) -> bool:
 
 def _hardware(fields: dict[str, Any], given: Mapping[str, Any]) -> None:
     if fields["gpu"] and fields["cpu"]:
-        raise ConfigError("gpu= and cpu= exclude each other; an endpoint has either GPU or CPU workers, so leave one out")
+        raise ConfigError(
+            "gpu= and cpu= exclude each other; an endpoint has either GPU or CPU workers, so leave one out"
+        )
     if not fields["cpu"]:
         fields["gpu"] = fields["gpu"] or (GpuGroup.ANY,)
         return
     for center in fields.get("datacenter", ()):
         if center not in CPU_DATACENTERS:
             allowed = ", ".join(sorted(CPU_DATACENTERS))
-            _refuse("datacenter", given["datacenter"], f"{allowed} for a cpu= endpoint; no other data center has CPU workers")
+            _refuse(
+                "datacenter",
+                given["datacenter"],
+                f"{allowed} for a cpu= endpoint; no other data center has CPU workers",
+            )
 
 
 def _scaler(fields: dict[str, Any]) -> None:

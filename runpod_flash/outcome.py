@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from runpod_flash import lazy
 from runpod_flash.errors import (
@@ -22,6 +22,8 @@ from runpod_flash.errors import (
 from worker_runtime.wire import payload
 from worker_runtime.wire.errors import VersionMismatch, WireError
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, JobStatus, Payload, read_output
+
+E = TypeVar("E", bound=Exception)
 
 Fetch = Callable[[str], Awaitable[bytes]]
 """Gets a value from the platform by its sha256."""
@@ -60,7 +62,9 @@ class Facts:
 
     def __str__(self) -> str:
         where = f" on worker {self.worker}" if self.worker else ""
-        return f"job {self.job_id} of endpoint '{self.name}'{f', attempt {self.attempts}' if self.attempts else ''}{where}"
+        return (
+            f"job {self.job_id} of endpoint '{self.name}'{f', attempt {self.attempts}' if self.attempts else ''}{where}"
+        )
 
     def error(self, kind: type[JobError], message: str, **more: Any) -> JobError:
         """An error of a class with these facts."""
@@ -111,14 +115,14 @@ def decode(data: bytes, facts: Facts) -> Any:
         return payload.decode(data)
     except WireError:
         raise
-    except Exception as error:  # noqa: BLE001 - unpickling runs code of any package
+    except Exception as error:
         raise ShippingError(
             f"the result of {facts} cannot be loaded here: {type(error).__name__}: {error}. {_advice(error)} "
             "The stored result stays and can be fetched again"
         ) from error
 
 
-def failure_of(job: Mapping[str, Any], name: str, logs: Sequence[str] = ()) -> BaseException:
+def failure_of(job: Mapping[str, Any], name: str, logs: Sequence[str] = ()) -> Exception:
     """The exception to raise for a job that ended without a value."""
     facts = Facts.of(job, name, logs)
     output = job.get("output")
@@ -134,8 +138,8 @@ def failure_of(job: Mapping[str, Any], name: str, logs: Sequence[str] = ()) -> B
     return facts.error(kind, f"{facts} {what}{said}")
 
 
-def exception_of(info: ErrorInfo, facts: Facts) -> BaseException:
-    """The exception for a failure: the function's own where it can be loaded and may pass a caller, else a typed one."""
+def exception_of(info: ErrorInfo, facts: Facts) -> Exception:
+    """The exception to raise: the function's own where it can be loaded and may pass a caller, else a typed one."""
     if info.kind in _BY_KIND:
         return _noted(facts.error(_BY_KIND[info.kind], f"{info.message} ({facts})"), info)
     if info.kind is ErrorKind.UNPICKLABLE_RESULT:
@@ -153,7 +157,7 @@ def exception_of(info: ErrorInfo, facts: Facts) -> BaseException:
 
 
 def _original(info: ErrorInfo) -> Exception | None:
-    """The function's own exception; none that would end the caller's loop or iteration instead of telling of a failure."""
+    """The function's own exception; none that would end the caller's loop or iteration instead."""
     if info.kind is not ErrorKind.USER or info.exception is None:
         return None
     try:
@@ -165,7 +169,7 @@ def _original(info: ErrorInfo) -> Exception | None:
     return found
 
 
-def _noted(error: Any, info: ErrorInfo) -> Any:
+def _noted(error: E, info: ErrorInfo) -> E:
     if info.traceback:
         error.add_note(f"Remote traceback:\n{info.traceback.rstrip()}")
     return error
@@ -179,11 +183,15 @@ def _advice(error: Exception) -> str:
         module = match.group(1) if match else None
     here = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
     if module is None:
-        return f"The worker's packages may be of other versions than those here ({here}); install the same, or return plain data."
+        return f"The worker's packages may be of other versions than here ({here}); install the same, or return plain data."
     package = module.partition(".")[0]
     metadata = lazy.load("importlib.metadata")
     names = metadata.packages_distributions().get(package, [])
     if names:
         versions = ", ".join(f"{name} {metadata.version(name)}" for name in dict.fromkeys(names))
-        return f"Here is {versions} ({here}), the worker may have another version; install the same, or return plain data."
-    return f"Package '{package}' is not installed here ({here}); install the worker's version of it, or return plain data."
+        return (
+            f"Here is {versions} ({here}), the worker may have another version; install the same, or return plain data."
+        )
+    return (
+        f"Package '{package}' is not installed here ({here}); install the worker's version of it, or return plain data."
+    )

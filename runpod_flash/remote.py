@@ -1,7 +1,7 @@
 """What the decorator gives back: a function, a class and its objects and methods, each with the same call forms.
 
-    await f(x)       on the caller's own event loop          f.spawn(x)   at once: a job to ask later
-    f.remote(x)      blocking, from anywhere                 f.local(x)   here, without any platform
+await f(x)       on the caller's own event loop          f.spawn(x)   at once: a job to ask later
+f.remote(x)      blocking, from anywhere                 f.local(x)   here, without any platform
 """
 
 import difflib
@@ -31,6 +31,7 @@ class CallForms(Generic[P, R]):
     """The ways to call something remote."""
 
     __name__: str
+    __qualname__: str
 
     def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
         """Check the arguments and say what shall run. Raises CallError."""
@@ -42,8 +43,8 @@ class CallForms(Generic[P, R]):
         Raises:
             CallError: the arguments do not fit the signature (at once, before anything is sent).
         """
-        coroutine = _run(self._request(args, kwargs))
-        coroutine.__name__ = coroutine.__qualname__ = self.__name__
+        coroutine = cast("types.CoroutineType[Any, Any, R]", _run(self._request(args, kwargs)))
+        coroutine.__name__ = coroutine.__qualname__ = self.__name__  # for "… was never awaited"
         return coroutine
 
     def remote(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -52,7 +53,7 @@ class CallForms(Generic[P, R]):
 
     @property
     def spawn(self) -> "Spawn[P, R]":
-        """`spawn(x)` submits the call and returns an `EndpointJob` at once; `await spawn.aio(x)` does so in async code."""
+        """`spawn(x)` submits the call and gives an `EndpointJob` at once; so does `await spawn.aio(x)` in async code."""
         return Spawn(self)
 
 
@@ -130,7 +131,7 @@ class AsyncRemoteFunction(RemoteFunction[P, R]):
 
 
 class RemoteClass(Generic[T]):
-    """A class whose objects live on the workers of its endpoint. Calling it makes a `RemoteInstance`; nothing is sent yet.
+    """A class whose objects live on the workers of its endpoint. Calling it makes a `RemoteInstance` and sends nothing.
 
     Constants, static methods and class methods can be reached through it and run here.
     """
@@ -159,12 +160,16 @@ class RemoteClass(Generic[T]):
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
-            raise AttributeError(f"remote class {self.__name__} does not show '{name}'; names with a leading underscore stay on the worker")
+            raise AttributeError(
+                f"remote class {self.__name__} does not show '{name}'; names with a leading underscore stay on the worker"
+            )
         found = inspect.getattr_static(self.__flash_target__, name, None)
         if found is None and not hasattr(self.__flash_target__, name):
             raise AttributeError(_unknown(self, name))
         if inspect.isfunction(found) or isinstance(found, property):
-            raise AttributeError(f"'{name}' belongs to objects of {self.__name__}; make one first: {self.__name__}(…).{name}")
+            raise AttributeError(
+                f"'{name}' belongs to objects of {self.__name__}; make one first: {self.__name__}(…).{name}"
+            )
         return getattr(self.__flash_target__, name)
 
     def __repr__(self) -> str:
@@ -197,9 +202,11 @@ class RemoteInstance(Generic[T]):
                 self.__dict__[name] = self.__getattr__(name)  # the class's own method comes first
 
     def __getattr__(self, name: str) -> Any:
-        kind = self.__dict__["_kind"] if "_kind" in self.__dict__ else None
+        kind = self.__dict__.get("_kind")
         if kind is None or name.startswith("_"):
-            raise AttributeError(f"'{name}' of a remote object stays on the worker; names with a leading underscore cannot be reached")
+            raise AttributeError(
+                f"'{name}' of a remote object stays on the worker; names with a leading underscore cannot be reached"
+            )
         target = kind.__flash_target__
         found = inspect.getattr_static(target, name, None)
         if found is None and not hasattr(target, name):
@@ -207,7 +214,9 @@ class RemoteInstance(Generic[T]):
         if isinstance(found, staticmethod | classmethod) or (callable(found) and not inspect.isclass(found)):
             return RemoteMethod(self, name)
         if isinstance(found, property | functools.cached_property):
-            raise AttributeError(f"'{name}' is a property, whose value is on the worker; give {kind.__name__} a method that returns it")
+            raise AttributeError(
+                f"'{name}' is a property, whose value is on the worker; give {kind.__name__} a method that returns it"
+            )
         return getattr(target, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
@@ -217,7 +226,7 @@ class RemoteInstance(Generic[T]):
         return RemoteMethod(self, "__call__")(*args, **kwargs)
 
     def close(self) -> None:
-        """Drop the object: its `close()` or `__exit__` runs on the worker. Does not wait for that, and may be called again."""
+        """Drop the object: its `close()` or `__exit__` runs on the worker. Does not wait for that."""
         self._drop()
 
     async def aclose(self) -> None:
@@ -257,7 +266,9 @@ class RemoteMethod(CallForms[..., Any]):
     def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
         kind, name = self._instance._kind, self.__name__
         if is_generator(getattr(kind.__flash_target__, name)):
-            raise CallError(f"{kind.__name__}.{name} is a generator; streams are not there yet in this version, so return a list")
+            raise CallError(
+                f"{kind.__name__}.{name} is a generator; streams are not there yet in this version, so return a list"
+            )
         check_arguments(f"{kind.__name__}.{name}", self._signature, args, kwargs)
         return Request(kind.__flash_target__, kind.spec, args, kwargs, method=name, instance=self._instance._handle)
 

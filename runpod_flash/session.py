@@ -1,6 +1,6 @@
-"""Where a program meets its platform: one connection per event loop, and a memory of what is agreed and uploaded.
+"""Where a program meets its platform: a connection for each event loop, and a memory of what it has there.
 
-    request ─ encode ─ connect ─ ship ─ agree on the endpoint ─ upload what is missing ─ submit ─ wait ─ value or exception
+    request ▶ encode ▶ connect ▶ ship ▶ agree on the endpoint ▶ upload what is missing ▶ submit ▶ wait ▶ value
 
 The current session is a context variable. Its default does nothing until the first call.
 """
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from runpod_flash import backends, options, outcome, package_index, shipping
+from runpod_flash import output as output_module
 from runpod_flash import settings as settings_module
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.blocking import Bridge, Running
@@ -47,25 +48,27 @@ CANCEL_S = 2.0
 
 _EXIT_S = 1.0  # … and the end of the program for objects to be dropped
 _DETACH_S = 3.0
-_SUBMITS = 3  # a restarted platform may first have lost its connection, then its content
+_SUBMITS = 3  # a platform may turn out to have lost the endpoint, then the artifact
 _LOG_LINES = 50
 
 
 @dataclass(slots=True)
 class _Link:
-    """What belongs to one event loop: the connection, and work that several calls wait for together."""
+    """What belongs to one event loop: the connection, what was agreed over it, and work that several calls wait for."""
 
     connection: "asyncio.Task[Backend] | None" = None
+    agreed: "dict[str, tuple[EndpointSpec, str]]" = field(
+        default_factory=dict
+    )  # by name: the spec and the endpoint's id
     shared: "dict[Hashable, asyncio.Task[Any]]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class _Agreed:
-    """An endpoint of this name exists with this spec; declared by this function or class."""
+class _Declaration:
+    """Who declared an endpoint of this program: a function or class, by its name and itself."""
 
     spec: EndpointSpec
-    endpoint_id: str
-    declared: tuple[str, str]
+    place: tuple[str, str]
     target: "weakref.ref[Any]"
 
 
@@ -81,12 +84,11 @@ class Session:
         self._given, self._project = settings, project
         self._bridge = Bridge()
         self._links: dict[asyncio.AbstractEventLoop, _Link] = {}
-        self._agreed: dict[str, _Agreed] = {}
+        self._declared: dict[str, _Declaration] = {}
         self._stored: set[str] = set()  # artifacts that the platform holds
         self._objects: set[str] = set()  # remote objects that were used and not dropped
         self._dropping: set[asyncio.Task[None]] = set()
         self._index: PackageIndex | None = None
-        self._output: Output | None = None
         self._owner: int | None = None  # the process that registered `_at_exit`
 
     @property
@@ -108,9 +110,7 @@ class Session:
     @property
     def output(self) -> Output:
         """What shows progress and the workers' output to the user."""
-        if self._output is None:
-            self._output = Output(self.settings.logs)
-        return self._output
+        return output_module.of_program(self.settings.logs)
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
@@ -119,15 +119,14 @@ class Session:
 
         Cancelling the awaiting task cancels the job.
         """
-        with self.output.waiting(request.spec.name):
-            ticket = await self.submit(request)
-            if tickets is not None:
-                tickets.append(ticket)
-            try:
-                job = await self.wait(ticket)
-            except asyncio.CancelledError:
-                await self._abandon(ticket.endpoint_id, _ready(ticket.job_id))
-                raise
+        ticket = await self.submit(request)
+        if tickets is not None:
+            tickets.append(ticket)
+        try:
+            job = await self.wait(ticket)
+        except asyncio.CancelledError:
+            await self._abandon(ticket.endpoint_id, _ready(ticket.job_id))
+            raise
         return await self.value(ticket, job)
 
     async def submit(self, request: Request) -> Ticket:
@@ -143,20 +142,16 @@ class Session:
         for left in reversed(range(_SUBMITS)):
             try:
                 return await self._submit(request, arguments, key)
-            except (EndpointNotFound, ContentNotFound, BackendUnavailable) as error:
+            except (EndpointNotFound, ContentNotFound):
                 if not left:
                     raise
-                self._forget(request, error)
+                self._link().agreed.pop(request.spec.name, None)
+                self._stored.clear()
         raise AssertionError("unreachable")
 
     async def wait(self, ticket: Ticket) -> Json:
         """Wait until a job is final and return its object."""
-        endpoint_id = await self._endpoint_id(ticket)
-        try:
-            return await (await self._backend()).outcome(endpoint_id, ticket.job_id)
-        except BackendUnavailable:  # the platform went away; the job is safe there
-            self._disconnect()
-            return await (await self._backend()).outcome(endpoint_id, ticket.job_id)
+        return await (await self._backend()).outcome(await self._endpoint_id(ticket), ticket.job_id)
 
     async def value(self, ticket: Ticket, job: Json) -> Any:
         """The value of a final job, or its exception is raised."""
@@ -251,7 +246,10 @@ class Session:
         backend = await self._backend()
         spec = request.spec
         artifact = shipping.ship(
-            request.target, name=spec.name, environment=self._environment(backend, spec), max_concurrency=spec.max_concurrency
+            request.target,
+            name=spec.name,
+            environment=self._environment(backend, spec),
+            max_concurrency=spec.max_concurrency,
         )
         endpoint_id = await self._agree(backend, request)
         if artifact.id not in self._stored:
@@ -259,7 +257,9 @@ class Session:
         call = Call(artifact.id, await self._payload(backend, arguments), request.method, retries=spec.retries)
         if request.instance is not None and request.instance.constructor is not None:
             constructor = await self._payload(backend, request.instance.constructor)
-            call = Call(call.artifact, call.arguments, call.method, Instance(request.instance.id, constructor), call.retries)
+            call = Call(
+                call.artifact, call.arguments, call.method, Instance(request.instance.id, constructor), call.retries
+            )
         submission = asyncio.create_task(backend.submit(endpoint_id, call.to_input(), key))
         try:
             job_id = await asyncio.shield(submission)
@@ -269,24 +269,28 @@ class Session:
         if request.instance is not None and not request.instance.borrowed:
             request.instance.session = self
             self._objects.add(request.instance.id)
-        self.output.submitted(spec.name)
         return Ticket(job_id, endpoint_id, spec.name)
 
     async def _agree(self, backend: Backend, request: Request) -> str:
         """The id of the request's endpoint, which after this is on the platform as declared."""
-        spec, declared = request.spec, (request.target.__module__, request.target.__qualname__)
-        known = self._agreed.get(spec.name)
-        if known is not None and known.spec == spec:
-            return known.endpoint_id
-        if known is not None and known.declared != declared and known.target() is not None:
+        spec, agreed = request.spec, self._link().agreed
+        known = agreed.get(spec.name)
+        if known is None or known[0] != spec:
+            self._declare(request)
+            options.check_requirements(spec)
+            known = agreed[spec.name] = spec, await self._shared(spec, lambda: self._provision(backend, spec))
+        return known[1]
+
+    def _declare(self, request: Request) -> None:
+        """Refuse a second declaration of a name that differs; the same function declared again replaces itself."""
+        spec, place = request.spec, (request.target.__module__, request.target.__qualname__)
+        known = self._declared.get(spec.name)
+        if known is not None and known.spec != spec and known.place != place and known.target() is not None:
             raise ConfigError(
-                f"endpoint '{spec.name}' is declared twice with different options, by {'.'.join(known.declared)} and "
-                f"{'.'.join(declared)}; give one of them another name="
+                f"endpoint '{spec.name}' is declared twice with different options, by {'.'.join(known.place)} and "
+                f"{'.'.join(place)}; give one of them another name="
             )
-        options.check_requirements(spec)
-        endpoint_id = await self._shared(spec, lambda: self._provision(backend, spec))
-        self._agreed[spec.name] = _Agreed(spec, endpoint_id, declared, weakref.ref(request.target))
-        return endpoint_id
+        self._declared[spec.name] = _Declaration(spec, place, weakref.ref(request.target))
 
     async def _provision(self, backend: Backend, spec: EndpointSpec) -> str:
         body = to_body(spec, default_queue_delay=backend.default_queue_delay)
@@ -316,7 +320,7 @@ class Session:
 
     def _environment(self, backend: Backend, spec: EndpointSpec) -> EnvironmentRequest:
         if self._index is None:
-            self._index = package_index.read(self.settings.environ, sys.prefix)
+            self._index = package_index.read(self.settings.environ, Path(sys.prefix))
         return EnvironmentRequest(
             python=spec.python_version,
             dependencies=spec.dependencies,
@@ -324,14 +328,6 @@ class Session:
             caller=sys.executable if backend.shares_machine else None,
             index=self._index if spec.dependencies else PackageIndex(),
         )
-
-    def _forget(self, request: Request, error: BackendError) -> None:
-        """Forget what the platform turned out not to have."""
-        if isinstance(error, BackendUnavailable):
-            self._disconnect()
-        if not isinstance(error, ContentNotFound):
-            self._agreed.pop(request.spec.name, None)
-        self._stored.clear()
 
     async def _abandon(self, endpoint_id: str, job_id: Awaitable[str]) -> None:
         """Cancel the job of a call that nobody waits for any more."""
@@ -360,14 +356,7 @@ class Session:
         if settings.runpod_api_key and not settings.target_chosen:
             message = "RUNPOD_API_KEY is set, but this version has no cloud target yet: calls run on this machine"
             self.output.notice({"key": "no-cloud", "message": message})
-        return await backends.connect(settings, self.project, self.output)
-
-    def _disconnect(self) -> None:
-        connection, self._link().connection = self._link().connection, None
-        if connection is not None and connection.done() and not connection.cancelled() and connection.exception() is None:
-            task = asyncio.get_running_loop().create_task(connection.result().aclose())
-            self._dropping.add(task)
-            task.add_done_callback(self._dropping.discard)
+        return await backends.connect(settings, self.project)
 
     def _link(self) -> _Link:
         loop = asyncio.get_running_loop()
@@ -428,7 +417,8 @@ class Session:
                 await asyncio.gather(*(self.drop(instance_id) for instance_id in list(self._objects)))
 
 
-_current: ContextVar[Session] = ContextVar("session", default=Session())  # noqa: B039 - does nothing until it is used
+_unused = Session()  # does nothing until a call goes through it
+_current: ContextVar[Session] = ContextVar("session", default=_unused)
 
 
 def current() -> Session:

@@ -48,7 +48,7 @@ class Settings:
 
 
 def load(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
-    """Read the settings from `environ` (default: the process) and the nearest .env at or above `folder` (default: here).
+    """Read the settings: from `environ`, else the process, and the nearest .env at or above `folder`, else here.
 
     Raises:
         ConfigError: a variable has a value that it cannot have; the message names it.
@@ -78,8 +78,8 @@ def find_project(script: str | None, cwd: Path, installed: tuple[Path, ...]) -> 
     """The project that a program belongs to: names of endpoints are unique within it.
 
     The nearest folder at or above the script's that has a project file, else the script's own folder. Where there is no
-    script (REPL, notebook, `python -c`) or it lies in one of the `installed` folders (a console script, `python -m tool`), the
-    current directory takes the script's place.
+    script (REPL, notebook, `python -c`) or it lies in one of the `installed` folders (a console script, `python -m
+    tool`), the current directory takes the script's place.
     """
     start = cwd.resolve()
     if script:
@@ -97,7 +97,9 @@ def _target(text: str) -> str:
         return TARGETS[0]
     if text in TARGETS or text.startswith(("http://", "https://")):
         return text.rstrip("/")
-    raise ConfigError(f"FLASH_TARGET is {text!r}; it must be {', '.join(TARGETS)} or the URL of a control plane (http://host:port)")
+    raise ConfigError(
+        f"FLASH_TARGET is {text!r}; it must be {', '.join(TARGETS)} or the URL of a control plane (http://host:port)"
+    )
 
 
 def _choice(env: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:

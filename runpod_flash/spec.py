@@ -82,7 +82,9 @@ def _hardware(spec: EndpointSpec) -> dict[str, Any]:
         return {"cpu": [{"id": instance.flavor, "vcpuCount": instance.vcpu} for instance in spec.cpu]}
     pools, excluded = pools_and_exclusions(spec.gpu)
     floor = spec.min_cuda_version.value if spec.min_cuda_version else ""  # "" clears it
-    return {"gpu": {"pools": list(pools), "count": spec.gpu_count, "excludedTypes": list(excluded), "minCudaVersion": floor}}
+    return {
+        "gpu": {"pools": list(pools), "count": spec.gpu_count, "excludedTypes": list(excluded), "minCudaVersion": floor}
+    }
 
 
 def _scaling(spec: EndpointSpec, default_queue_delay: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Install apt packages where that is allowed: as root, in a container or with the user's consent. Else name the command."""
+"""Install apt packages where that is allowed: as root, in a container or by consent. Else name the command."""
 
 import os
 import re
@@ -50,7 +50,7 @@ class Apt:
         self._updated = False
 
     async def ensure(self, packages: Sequence[str]) -> None:
-        """Install those of `packages` that are missing. Raises InstallFailed, which names the command to run by hand."""
+        """Install those of `packages` that are missing. Raises InstallFailed, which names the command to run."""
         check_packages(packages)
         missing = await self._missing(packages)
         if not missing:
@@ -65,22 +65,23 @@ class Apt:
         command = f"{' '.join(_INSTALL)} {names}"
         if os.geteuid() != 0:
             raise InstallFailed(
-                f"the system packages {names} are missing and only root can install them. Run: sudo {command}\nThen call"
-                f" again. (A control plane that runs as root installs them itself, in a container or with {ALLOWED_BY}.)",
+                f"the system packages {names} are missing and only root can install them. Run: sudo {command}\nThen"
+                f" call again. (A control plane that runs as root installs them itself: in a container, or with"
+                f" {ALLOWED_BY}.)",
                 holds_s=0,
             )
         if not self._allow and not in_container(self._root):
             raise InstallFailed(
-                f"the system packages {names} are missing, and outside a container this machine's packages are left alone."
-                f" Run: {command}\nThen call again. Or allow it with {ALLOWED_BY}.",
+                f"the system packages {names} are missing, and outside a container this machine's packages are left"
+                f" alone. Run: {command}\nThen call again. Or allow it with {ALLOWED_BY}.",
                 holds_s=0,
             )
 
     async def _missing(self, packages: Sequence[str]) -> list[str]:
         if shutil.which("dpkg-query", path=self._env["PATH"]) is None:
             raise InstallFailed(
-                f"the system packages {' '.join(packages)} cannot be installed: this system has no apt. Install what they"
-                " contain by hand and take them out of system_dependencies",
+                f"the system packages {' '.join(packages)} cannot be installed: this system has no apt. Install what"
+                " they contain by hand and take them out of system_dependencies",
                 holds_s=0,
             )
         result = await run_command(["dpkg-query", "-W", "-f", _FORMAT], env=self._env)

@@ -97,7 +97,7 @@ class Capture:
     """Reads both pipes on the running event loop and emits lines in small batches.
 
     `owner` tells which job a line that is read now belongs to. When `backlog()` grows beyond `limit` bytes, reading
-    pauses until `drain()` returns, which must not raise; user code that writes then waits, as it would for a slow terminal.
+    pauses until `drain()` returns, which must not raise; user code that writes then waits, as for a slow terminal.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Run a foreign program from asyncio so that nothing of it outlives a cancelled caller, and hold a lock across processes."""
+"""Run a foreign program so that nothing of it outlives a cancelled caller; hold a lock across processes."""
 
 import asyncio
 import contextlib
@@ -57,7 +57,7 @@ async def file_lock(path: Path) -> AsyncIterator[None]:
     """Hold an exclusive lock on the file `path`, which is made and stays. The system frees it when its holder dies."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        while not _try_lock(file):
+        while not _try_lock(file):  # noqa: ASYNC110 - a lock of another process sends no event
             await asyncio.sleep(LOCK_POLL_S)
         yield
     finally:

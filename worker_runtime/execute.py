@@ -83,8 +83,7 @@ class Artifacts:
                 module, _, path = shipped.manifest.entry.partition(":")
                 target = operator.attrgetter(path)(importlib.import_module(module))
             return getattr(target, TARGET, target)
-        except BaseException as error:
-            # A module may call sys.exit while it is imported, too.
+        except BaseException as error:  # noqa: BLE001 - the user's module runs here, and may call sys.exit
             raise Failed(load_failure(f"the code of '{shipped.manifest.name}'", error)) from None
 
 
@@ -105,7 +104,9 @@ class Execution:
     def run(self) -> Outcome | Coroutine[Any, Any, Outcome]:
         """Call it in this thread. A plain function that gives a coroutine: the rest, to be awaited."""
         try:
-            value = self._bind(self._own())(*self._arguments()[0], **self._arguments()[1])
+            function = self._bind(self._own())
+            args, kwargs = self._arguments()
+            value = function(*args, **kwargs)
         except Failed as failed:
             return Outcome(error=failed.info)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
@@ -204,4 +205,4 @@ def is_async(function: Any) -> bool:
         return True
     if isinstance(function, type):
         return False
-    return inspect.iscoroutinefunction(getattr(type(function), "__call__", None))
+    return inspect.iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004 - wanted is the method

@@ -1,4 +1,4 @@
-"""The process between a worker and user code: starts the child, reaps orphans, and takes everything with it when it ends.
+"""The process between a worker and user code: starts the child, reaps orphans, takes everything with it when it ends.
 
 It is the first process of the PID namespace where there is one. It watches a socket whose other end only the worker
 holds: when that closes, however the worker ended, it kills what is left and ends.
@@ -29,7 +29,7 @@ _CANNOT_START = 127
 
 @dataclass(frozen=True, slots=True)
 class ChildPlan:
-    """How the child is started. The file descriptors become its standard output and error and its link (same number)."""
+    """How the child is started. `link` is a file descriptor that it keeps under the same number."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""Install Python packages with uv: translate pip's settings, ask for a plan, install it, say in its own words what failed.
+"""Install Python packages with uv: translate pip's settings, ask for a plan, install it, say what failed.
 
     plan      one resolution, nothing is installed: which packages would have to be added
     install   exactly the planned packages into a folder or an interpreter
@@ -64,6 +64,10 @@ class InstallFailed(Exception):
 
 class NoSolution(InstallFailed):
     """No set of versions satisfies all requirements, or a package does not exist."""
+
+
+class BuildFailed(InstallFailed):
+    """There is no wheel of a package, and its source does not build."""
 
 
 def mask(text: str) -> str:
@@ -136,16 +140,19 @@ class Uv:
             )
 
     async def find(self, version: str, cwd: Path) -> str:
-        """Path of an interpreter of this machine with the version "major.minor". Raises InstallFailed naming those that exist."""
+        """Path of an interpreter of this machine with the version "major.minor".
+
+        Raises InstallFailed naming those that exist.
+        """
         result = await self._run(["python", "find", "--system", version], PackageIndex(), cwd)
         if result.status == 0:
             return result.stdout.strip()
         listed = await self._run(["python", "list", "--only-installed"], PackageIndex(), cwd)
-        rows = [line.split() for line in listed.stdout.splitlines()]
-        found = ", ".join(dict.fromkeys(f"{row[1]} ({row[0]})" for row in rows if len(row) > 1)) or "none"
+        rows = [line.split() for line in reversed(listed.stdout.splitlines())]
+        found = {row[0]: f"{row[1]} ({row[0]})" for row in rows if len(row) > 1}  # the first of each on the PATH
         raise InstallFailed(
-            f"there is no Python {version} on this machine; found: {found}. Install Python {version} there, or call from"
-            " one of these versions",
+            f"there is no Python {version} on this machine; found: {', '.join(found.values()) or 'none'}. Install Python {version} there, or call"
+            " from one of these versions",
             holds_s=0,
         )
 
@@ -187,7 +194,7 @@ def index_environment(index: PackageIndex) -> dict[str, str]:
 
 
 def failure(output: str, requirements: Sequence[str], work: Path | None = None) -> InstallFailed:
-    """Say what uv's `output` means: no solution, no network, a full disk, a build that failed; its own words at the end."""
+    """Say what uv's `output` means: no solution, no network, a full disk, a failed build; its words at the end."""
     words = _words(output if work is None else output.replace(f"{work}{os.sep}", ""))
     names = ", ".join(requirements[:8]) + (f" and {len(requirements) - 8} more" if len(requirements) > 8 else "")
     if _NO_SOLUTION in words:
@@ -197,14 +204,14 @@ def failure(output: str, requirements: Sequence[str], work: Path | None = None) 
     if _UNREACHABLE.search(words):
         holds_s = math.inf if _REFUSED.search(words) else OUTAGE_S
         return InstallFailed(
-            f"{names} could not be fetched: the package index did not answer as it should. Check the network, the proxy and"
-            f" pip's configuration (index-url, cert), then call again. uv says:\n{words}",
+            f"{names} could not be fetched: the package index did not answer as it should. Check the network, the proxy"
+            f" and pip's configuration (index-url, cert), then call again. uv says:\n{words}",
             holds_s=holds_s,
         )
     if _UNBUILDABLE.search(words):
-        return InstallFailed(
-            f"{names} could not be built: there is no wheel for this Python and the source does not build here. uv says:\n"
-            f"{words}"
+        return BuildFailed(
+            f"{names} could not be built: there is no wheel for this Python and the source does not build here. uv"
+            f" says:\n{words}"
         )
     return InstallFailed(f"{names} could not be installed. uv says:\n{words}")
 

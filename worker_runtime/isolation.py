@@ -1,7 +1,7 @@
 """The system calls that keep what a worker starts in one place: namespaces, mounts, orphans, killing.
 
-Where the kernel allows it, user code lives in a PID namespace: when the namespace's first process ends, the kernel kills
-all others, those that called setsid included. Elsewhere orphans are adopted (subreaper) and found in /proc.
+Where the kernel allows it, user code lives in a PID namespace: when the namespace's first process ends, the kernel
+kills all others, those that called setsid included. Elsewhere orphans are adopted (subreaper) and found in /proc.
 PR_SET_PDEATHSIG is not used: it fires when the spawning thread ends, and grandchildren do not inherit it.
 """
 

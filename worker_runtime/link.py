@@ -31,7 +31,7 @@ class Link:
                 return cls(*await asyncio.open_unix_connection(where, limit=_BUFFER))
             host, _, port = where.rpartition(":")
             if kind != "tcp" or not port.isdecimal():
-                raise LinkLost(f"the address of the control plane is {address!r}; it must be unix:/path or tcp:host:port")
+                raise LinkLost(f"the control plane's address is {address!r}; it must be unix:/path or tcp:host:port")
             link = cls(*await asyncio.open_connection(host.strip("[]"), int(port), limit=_BUFFER))
         except OSError as error:
             raise LinkLost(f"the control plane at {address} cannot be reached: {error}") from error

@@ -236,7 +236,7 @@ class Worker:
     async def _finish(self, end: _End) -> None:
         self._keeper.release()
         deadline = asyncio.get_running_loop().time() + _END_S
-        while not self._keeper.ended() and asyncio.get_running_loop().time() < deadline:
+        while not self._keeper.ended() and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - waitpid only
             await asyncio.sleep(0.005)
         if self._child_frames is not None:  # a result that was sent before the end counts
             await asyncio.wait([self._child_frames], timeout=_END_S)

@@ -58,14 +58,14 @@ def output_on_a_terminal(command: list[str]) -> str:
         os.close(ours)
     if process.returncode:
         sys.exit(f"the example failed with exit status {process.returncode}")
-    return b"".join(chunks).decode()
+    return b"".join(chunks).decode().replace("\r\n", "\n")  # a terminal gets both
 
 
 def main() -> None:
     """Run the example, draw its output, put the pictures of one photograph side by side."""
     shown = output_on_a_terminal([sys.executable, str(EXAMPLE)]).replace(str(EXAMPLE.parents[1]) + os.sep, "")
-    console = Console(record=True, width=92, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    console.print(Text.from_ansi("$ make demo\n" + shown.rstrip()))
+    console = Console(record=True, width=80, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console.print(Text.from_ansi("$ make demo\n" + shown.rstrip() + "\n"))
     console.save_svg(str(HERE / "demo.svg"), title="", code_format=SVG, unique_id="demo")
     pictures = sorted((EXAMPLE.parent / "output").glob("flower-*.png"))
     (HERE / "flower.png").write_bytes(montage.remote([picture.read_bytes() for picture in pictures]))

@@ -6,18 +6,17 @@ from typing import cast
 
 from runpod_flash import lazy
 from runpod_flash.backends.base import Backend
-from runpod_flash.output import Output
 from runpod_flash.settings import Settings
 
 _MODULES = {"local": "runpod_flash.backends.local", "inline": "runpod_flash.backends.inline"}
 _BY_URL = "runpod_flash.backends.http"
 
 
-async def connect(settings: Settings, project: Path, output: Output) -> Backend:
+async def connect(settings: Settings, project: Path) -> Backend:
     """Open the backend that `settings.target` names, on the running event loop.
 
     Raises:
-        BackendUnavailable, AuthError, WireMismatch: the platform cannot be reached, refuses the key, is of another version.
+        BackendUnavailable, AuthError, WireMismatch: it cannot be reached, refuses the key, is of another version.
     """
-    opened = lazy.load(_MODULES.get(settings.target, _BY_URL)).connect(settings, project, output)
+    opened = lazy.load(_MODULES.get(settings.target, _BY_URL)).connect(settings, project)
     return cast(Backend, await opened if inspect.isawaitable(opened) else opened)

@@ -1,8 +1,8 @@
 """What the SDK asks of a platform: a few verbs, the same for every backend.
 
 A backend belongs to the event loop that opened it and closes itself when that loop's tasks are cancelled (the end of
-`asyncio.run`). All verbs are coroutines and raise only errors of `runpod_flash.errors`; foreign exceptions are translated
-inside the backend.
+`asyncio.run`). All verbs are coroutines and raise only errors of `runpod_flash.errors`; foreign exceptions are
+translated inside the backend.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ class Backend(Protocol):
     def default_queue_delay(self) -> float: ...
 
     async def find(self, name: str) -> Json | None:
-        """The endpoint of this name in the project, as the platform describes it (`id`, the fields of the body), or None."""
+        """The endpoint of this name in the project, as the platform describes it (`id` and the body), or None."""
 
     async def create(self, body: Json) -> Json:
         """Create an endpoint (`spec.to_body`) and return the platform's description of it."""

@@ -203,7 +203,7 @@ class Connection:
             _fail(up, BackendUnavailable("the connection was closed"))
             raise
         except Exception as error:  # noqa: BLE001 a border: whoever waits must hear of it
-            _fail(up, BackendError(f"the connection to {self.platform} failed: {type(error).__name__}: {error}"))
+            _fail(up, BackendError(f"the connection to {self.platform} failed: {error!r}"), error)
         finally:
             self._up = None
             client, self._client = self._client, None
@@ -237,7 +237,7 @@ class Connection:
         if not self.streams:
             self._came_up(up)
             await asyncio.Event().wait()  # holds the client until the event loop ends
-        lines, timeout = Lines(), httpx.Timeout(_TIMEOUT, read=_STREAM_SILENCE_S)
+        lines, timeout = Lines(), httpx.Timeout(connect=10.0, read=_STREAM_SILENCE_S, write=60.0, pool=None)
         params = {"client": self.client_id}
         async with client.stream("GET", "/flash/v1/events", params=params, timeout=timeout) as response:
             if not response.is_success:
@@ -318,7 +318,9 @@ async def _pieces(data: bytes) -> AsyncIterator[bytes]:
         yield bytes(view[start : start + _CHUNK])
 
 
-def _fail(up: asyncio.Future[None], error: FlashError) -> None:
+def _fail(up: asyncio.Future[None], error: FlashError, cause: Exception | None = None) -> None:
+    if cause is not None:
+        error.__cause__ = cause
     if not up.done():
         up.set_exception(error)
         up.exception()  # marks it as seen, also where nobody waits

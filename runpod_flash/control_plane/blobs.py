@@ -113,7 +113,7 @@ class Blobs:
     # ---- all of them
 
     async def collect(self, now: float, keep_s: float, keep: Collection[str] = ()) -> int:
-        """Delete what nobody has used for `keep_s` seconds before `now`, but for the ids in `keep`; returns how many."""
+        """Delete what nobody has used for `keep_s` seconds, but for the ids in `keep`; returns how many."""
         return await asyncio.to_thread(self._collect, now - keep_s, frozenset(keep))
 
     def _collect(self, older_than: float, keep: Collection[str]) -> int:

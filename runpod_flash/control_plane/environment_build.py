@@ -1,4 +1,4 @@
-"""How one request becomes an environment: the caller's packages, an overlay in front of them, or a separate environment.
+"""How a request becomes an environment: the caller's packages, an overlay in front of them, or a separate one.
 
     nothing to add to the caller's packages        ->  the caller's interpreter as it is
     one resolution with the caller's versions held ->  an overlay with what is missing
@@ -17,10 +17,8 @@ from pathlib import Path
 
 from runpod_flash.control_plane.environment_files import Environment, EnvironmentFiles
 from runpod_flash.control_plane.interpreters import Interpreter, Interpreters
-from worker_runtime.install import NoSolution, Uv
+from worker_runtime.install import BuildFailed, NoSolution, Uv
 from worker_runtime.wire.specs import EnvironmentRequest, canonical_hash
-
-_SHOWN = 12  # of the caller's packages in a notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,10 @@ class Builder:
     async def build(
         self, request: EnvironmentRequest, caller: Interpreter | None, say: Callable[[str], None]
     ) -> Environment:
-        """The environment for `request`; `say` hears "3 packages" before they are installed. Raises InstallFailed, OSError."""
+        """The environment for `request`; `say` hears "3 packages" before they are installed.
+
+        Raises InstallFailed, OSError.
+        """
         with self.files.work() as work:
             task = _Task(self, request, work, say)
             if caller is None:
@@ -43,7 +44,7 @@ class Builder:
                 return task.callers_own(caller)
             try:
                 missing = await task.missing(caller)
-            except NoSolution:
+            except (NoSolution, BuildFailed):  # held at a version, a package may drag in sources that do not build
                 environment = await task.separate(caller.path, (caller.digest,))
                 return dataclasses.replace(environment, notices=(_notice(request, caller),))
             return await task.overlay(caller, missing) if missing else task.callers_own(caller)
@@ -116,7 +117,7 @@ class _Task:
     async def _once(
         self, key: str, packages: tuple[str, ...], fill: Callable[[Path], Awaitable[Environment]]
     ) -> Environment:
-        """The environment with this key: what another request has built already, or what `fill` builds in a new folder."""
+        """The environment with this key: built already for another request, or now by `fill` in a new folder."""
         files = self.builder.files
         async with files.lock(key):
             if (environment := files.built(key)) is not None:
@@ -136,7 +137,7 @@ class _Task:
 def _notice(request: EnvironmentRequest, caller: Interpreter) -> str:
     """Says why there is a separate environment and what that means."""
     return (
-        f"the dependencies {', '.join(request.dependencies)} have no solution together with the packages that are installed"
-        f" for {caller.path}; a separate environment was built for them. Your own packages are not in it: what the function"
+        f"the dependencies {', '.join(request.dependencies)} have no solution together with the packages installed for"
+        f" {caller.path}; a separate environment was built for them. Your own packages are not in it: what the function"
         " imports must be among its dependencies"
     )

@@ -3,7 +3,9 @@
     environments/
         requests/<request key>.json          which environment answers a request
         built/<environment key>-<random>/    overlay/ or venv/, and complete.json, written last
-        locks/  work/  cache/                locks across processes, files that uv reads, uv's cache where it has no other
+        locks/                               locks across processes
+        work/                                files that uv reads
+        cache/                               uv's cache, where it can have no other
 
 A folder of `built` is never taken over from a process that died: its installer may still be writing there.
 """

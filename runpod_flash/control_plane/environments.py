@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """A failed build. It holds until a moment of the clock, and only while the local package folders stay as they were."""
+    """A failed build. It holds until a moment of the clock, and while the local package folders stay as they were."""
 
     message: str
     until: float
@@ -95,8 +95,8 @@ class Environments:
     async def get(self, request: EnvironmentRequest, *, on_stage: Callable[[str], None] | None = None) -> Environment:
         """The environment for a request; built first, unless it is there. Callers that ask at once share one build.
 
-        `on_stage` hears how much is to be installed ("3 packages") as soon as that is known. Raises InstallFailed; for a
-        while after a failure without a new try. When the last caller is cancelled, the build ends.
+        `on_stage` hears how much is to be installed ("3 packages") as soon as that is known. Raises InstallFailed; for
+        a while after a failure without a new try. When the last caller is cancelled, the build ends.
         """
         caller = await self._caller(request)
         key = self._key(request, caller)
@@ -185,13 +185,13 @@ class Environments:
             raise
         except TimeoutError:
             wanted = ", ".join((*request.dependencies, *request.system_dependencies))
-            failure = InstallFailed(f"installing {wanted} took longer than {BUILD_LIMIT_S:.0f} s and was given up")
-            self._remember(key, request, failure)
-            raise failure from None
+            late = InstallFailed(f"installing {wanted} took longer than {BUILD_LIMIT_S:.0f} s and was given up")
+            self._remember(key, request, late)
+            raise late from None
         except OSError as error:
             raise InstallFailed(
-                f"the folder of environments {self._files.folder} cannot be used: {error}. Make room or give rights there, or"
-                " choose another folder by FLASH_HOME",
+                f"the folder of environments {self._files.folder} cannot be used: {error}. Make room or give rights"
+                " there, or choose another folder by FLASH_HOME",
                 holds_s=0,
             ) from None
 

@@ -75,7 +75,7 @@ class Interpreter:
                 (info / "direct_url.json").write_text(package.origin, encoding="utf-8")
 
     def bin_folders(self) -> tuple[str, ...]:
-        """The folder of its commands, where it is a virtual environment or conda's; a system's are on the PATH anyway."""
+        """The folder of its commands, where it is a virtual environment or conda's; a system's is on the PATH."""
         own = any((Path(self.prefix) / name).exists() for name in ("pyvenv.cfg", "conda-meta"))
         return (str(Path(self.prefix) / "bin"),) if own else ()
 
@@ -139,7 +139,7 @@ def _interpreter(python: str, marks: tuple[int, ...], answer: Mapping[str, objec
 
 def _installed(header: str, origin: str | None) -> Installed | None:
     """None for what has no name or no version that a resolver understands: left-overs and relics."""
-    fields = {}
+    fields: dict[str, str] = {}
     for line in header.splitlines():
         name, _, value = line.partition(": ")
         fields.setdefault(name.lower(), value.strip())
@@ -163,4 +163,4 @@ def _marks(paths: tuple[str, ...]) -> tuple[int, ...]:
 
 
 def _unusable(python: str, reason: str) -> str:
-    return f"the caller's interpreter {python} cannot be run: {reason}. If its environment was moved or removed, start again"
+    return f"the interpreter {python} cannot be run: {reason}. If its environment was moved or removed, start again"

@@ -12,7 +12,6 @@ from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.environments import Environments, InstallFailed
 from runpod_flash.control_plane.fleet import Fleet, Job, Worker, WorkerState
-from runpod_flash.control_plane.platform import WorkerView
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord
 from runpod_flash.control_plane.store import Store
 from runpod_flash.errors import BackendUnavailable, ContentNotFound, EndpointNotFound, JobNotFound
@@ -168,11 +167,11 @@ class PlatformCore:
         idle = sum(worker.idle for worker in workers)
         return {
             "jobs": {
-                "completed": counts.completed,
-                "failed": counts.failed,
+                "completed": counts["completed"],
+                "failed": counts["failed"],
                 "inProgress": _count(jobs, JobStatus.IN_PROGRESS),
                 "inQueue": _count(jobs, JobStatus.IN_QUEUE),
-                "retried": counts.retried,
+                "retried": counts["retried"],
             },
             "workers": {
                 "idle": idle,
@@ -184,7 +183,7 @@ class PlatformCore:
             },
         }
 
-    def workers(self, endpoint_id: str) -> list[WorkerView]:
+    def workers(self, endpoint_id: str) -> list[dict[str, Any]]:
         """The endpoint's workers."""
         endpoint = self._catalog.get(endpoint_id)
         return [_worker_view(worker, endpoint.generation) for worker in self._workers(endpoint_id)]
@@ -216,13 +215,13 @@ def _count(jobs: list[Job], status: JobStatus) -> int:
     return sum(job.record.status is status for job in jobs)
 
 
-def _worker_view(worker: Worker, generation: int) -> WorkerView:
-    return WorkerView(
-        id=worker.id,
-        status="INITIALIZING" if worker.state is WorkerState.STARTING else "RUNNING" if worker.running else "IDLE",
-        started_at=time.time() - (time.monotonic() - worker.started_at),
-        gpu_count=len(worker.grant.gpus),
-        gpu_type=worker.grant.gpus[0].type if worker.grant.gpus else None,
-        generation=worker.generation,
-        stale=worker.generation != generation,
-    )
+def _worker_view(worker: Worker, generation: int) -> dict[str, Any]:
+    view: dict[str, Any] = {
+        "id": worker.id,
+        "status": "INITIALIZING" if worker.state is WorkerState.STARTING else "RUNNING" if worker.running else "IDLE",
+        "isStale": worker.generation != generation,
+        "gpuCount": len(worker.grant.gpus),
+        "version": worker.generation,
+        "uptimeSeconds": round(time.monotonic() - worker.started_at),
+    }
+    return {**view, "gpuTypeId": worker.grant.gpus[0].type} if worker.grant.gpus else view

@@ -28,7 +28,7 @@ from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.environments import Environments
 from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.fleet import Fleet
-from runpod_flash.control_plane.keys import load_key
+from runpod_flash.control_plane.keys import ensure_key
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.links import LinkServer
 from runpod_flash.control_plane.platform_core import PlatformCore
@@ -84,7 +84,7 @@ class ControlPlane:
         self._dispatcher.on_load = self._autoscaler.load_changed
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         self._catalog.on_change = self._autoscaler.endpoint_changed
-        self._catalog.on_delete = lambda record: self._autoscaler.endpoint_deleted(record.id)
+        self._catalog.on_delete = self._autoscaler.endpoint_deleted
 
     def _site(self) -> Site:
         settings, state = self._settings, self._state
@@ -151,7 +151,7 @@ class ControlPlane:
                 catalog=self._catalog,
                 blobs=self._blobs,
                 hub=self._hub,
-                key=load_key(self._state.key_path),
+                key=ensure_key(self._state.key_path),
                 capabilities=capabilities,
             )
         )
@@ -181,14 +181,14 @@ class ControlPlane:
             await asyncio.sleep(min(limit / 4, 5.0))
             if not self._platform.idle or self._hub.clients:
                 idle_since = time.monotonic()
-            elif time.monotonic() - idle_since > limit:
+            elif time.monotonic() - max(idle_since, self._hub.last_left) > limit:
                 self._stop.set()
 
     async def _collect(self) -> None:
         while True:
             now, keep = time.time(), self._settings.keep_results_s
             await self._store.collect(now, keep)
-            await asyncio.to_thread(self._blobs.collect, now - 2 * keep, self._fleet.content())
+            await self._blobs.collect(now, 2 * keep, self._fleet.content())
             await asyncio.sleep(_COLLECT_S)
 
 

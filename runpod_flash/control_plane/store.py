@@ -134,7 +134,7 @@ class Store:
         )
 
     def counts(self, endpoint_id: str) -> dict[str, int]:
-        """How a stored endpoint's jobs ended since it was made: `completed`, `failed` (timed out ones too), `retried`."""
+        """How a stored endpoint's jobs ended since it was made: `completed`, `failed` (or timed out), `retried`."""
         rows = self._read("SELECT completed, failed, retried FROM counters WHERE endpoint = ?", endpoint_id)
         return dict(zip(("completed", "failed", "retried"), rows[0] if rows else (0, 0, 0), strict=True))
 
@@ -180,7 +180,8 @@ class Store:
         """Delete the jobs that ended more than `keep_s` seconds before `now`; returns how many. Raises StoreError."""
         ended = "SELECT seq FROM jobs WHERE finished_at < ? LIMIT ?"
         sql = f"DELETE FROM jobs WHERE seq IN ({ended})"
-        total = removed = await self._write((sql, [now - keep_s, _COLLECTED_AT_ONCE]))
+        removed: int = await self._write((sql, [now - keep_s, _COLLECTED_AT_ONCE]))
+        total = removed
         while removed == _COLLECTED_AT_ONCE:  # in parts, between which others have their turn
             removed = await self._write((sql, [now - keep_s, _COLLECTED_AT_ONCE]))
             total += removed

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-import cloudpickle
+import cloudpickle  # type: ignore[import-untyped]
 
 from worker_runtime.wire import PROTOCOL
 from worker_runtime.wire.errors import VersionMismatch, WireError
@@ -66,10 +66,15 @@ def check(payload: bytes) -> None:
         raise WireError("these bytes are no payload of this framework")
     protocol, *python = payload[2:5]
     if protocol != PROTOCOL:
-        raise VersionMismatch(f"the payload has protocol {protocol}, this side speaks {PROTOCOL}; use one version on both sides")
+        raise VersionMismatch(
+            f"the payload has protocol {protocol}, this side speaks {PROTOCOL}; use one version on both sides"
+        )
     if tuple(python) != sys.version_info[:2]:
         here = ".".join(map(str, sys.version_info[:2]))
-        raise VersionMismatch(f"the payload was written by Python {python[0]}.{python[1]}, this is Python {here}; pickles are only safe between equal versions")
+        raise VersionMismatch(
+            f"the payload was written by Python {python[0]}.{python[1]}, this is Python {here}; "
+            "pickles are only safe between equal versions"
+        )
 
 
 def travels_by_value(code: type | types.FunctionType) -> bool:
@@ -110,18 +115,18 @@ def global_names(code: types.CodeType) -> tuple[str, ...]:
     Those of class bodies may turn out to be names of the class.
     """
     names = {step.argval for step in dis.get_instructions(code) if step.opname in _GLOBAL_STEPS}
-    names.update(name for nested in code.co_consts if isinstance(nested, types.CodeType) for name in global_names(nested))
+    for nested in code.co_consts:
+        if isinstance(nested, types.CodeType):
+            names.update(global_names(nested))
     return tuple(sorted(names))
 
 
-_GLOBAL_STEPS = frozenset(
-    {"LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
-)
+_GLOBAL_STEPS = frozenset({"LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 
 _complete: "weakref.WeakSet[type]" = weakref.WeakSet()
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc,name-defined]
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle, with what it lacks for functions that travel between runs of a program.
 
     A class that travels by value keeps one identity over several runs: cloudpickle makes the receiver reuse a class it
@@ -175,10 +180,12 @@ def _complete_class(kind: type, state: Any) -> type:
 
 
 def _reduce_by_definition(obj: Any) -> Any:
-    """Reduce what would be looked up by its name in a `__main__` that the receiver does not have."""
+    """Reduce what holds a lock or weak references, or would be looked up in a `__main__` that the receiver has not."""
     kind = type(obj)
-    if kind is weakref.WeakKeyDictionary:
+    if kind is weakref.WeakKeyDictionary:  # inside functools.singledispatch
         return weakref.WeakKeyDictionary, (dict(obj),)
+    if kind is functools.cached_property:  # holds a lock in Python 3.11
+        return _make_cached_property, (obj.func, obj.attrname)
     maker = _DEFINITIONS.get(kind)
     if maker is None or _importable(obj):
         return NotImplemented
@@ -203,12 +210,18 @@ def _make_cached(function: Any, parameters: dict[str, Any], attributes: dict[str
     return cached
 
 
+def _make_cached_property(function: Any, name: str | None) -> Any:
+    made = functools.cached_property(function)
+    made.attrname = name
+    return made
+
+
 def _reduce_new_type(obj: Any) -> Any:
     return _make_new_type, (obj.__name__, obj.__supertype__, obj.__module__)
 
 
 def _make_new_type(name: str, supertype: Any, module: str) -> Any:
-    made = typing.NewType(name, supertype)
+    made = typing.NewType(name, supertype)  # type: ignore[misc]
     made.__module__ = module
     return made
 

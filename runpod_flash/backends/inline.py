@@ -1,0 +1,243 @@
+"""Runs calls in this process: for tests of programs that use endpoints. No daemon, no workers, no installs.
+
+Everything is encoded and decoded as for a real worker, so what cannot travel fails here, too. Jobs run on a thread of
+their own with an event loop; plain functions in a pool of threads. Dependencies are not installed, and each endpoint is
+one worker: `max_concurrency` calls at a time.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import contextvars
+import hashlib
+import threading
+import uuid
+import weakref
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from runpod_flash.backends.base import Json
+from runpod_flash.errors import ContentNotFound, EndpointNotFound, JobNotFound
+from runpod_flash.settings import Settings, serving
+from worker_runtime import execute, instances
+from worker_runtime.wire import paths
+from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, error_output, value_output
+
+T = TypeVar("T")
+
+_platforms: "weakref.WeakKeyDictionary[Settings, InlinePlatform]" = weakref.WeakKeyDictionary()
+
+
+def connect(settings: Settings, project: Path) -> "InlineBackend":
+    """The backend for these settings: all event loops of a session share one platform."""
+    return InlineBackend(_platforms.setdefault(settings, InlinePlatform()))
+
+
+@dataclass(slots=True)
+class _Endpoint:
+    """An endpoint and its one worker. The semaphore belongs to the platform's loop."""
+
+    body: dict[str, Any]
+    objects: instances.Instances = field(default_factory=instances.Instances)
+    slots: dict[int, asyncio.Semaphore] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Job:
+    object: dict[str, Any]
+    end: "concurrent.futures.Future[None]" = field(default_factory=concurrent.futures.Future)
+    task: "asyncio.Task[None] | None" = None
+
+
+class InlinePlatform:
+    """What a control plane would hold: endpoints, artifacts, values, jobs. Lives as long as its session's settings."""
+
+    def __init__(self) -> None:
+        self.endpoints: dict[str, _Endpoint] = {}
+        self.artifacts = execute.Artifacts()
+        self.manifests: dict[str, int] = {}  # max_concurrency of each artifact held
+        self.values: dict[str, bytes] = {}
+        self.jobs: dict[str, _Job] = {}
+        self.keys: dict[str, str] = {}
+        self.pool = _ContextPool(thread_name_prefix="runpod-flash-inline")
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self, make: Callable[[], Coroutine[Any, Any, T]]) -> "concurrent.futures.Future[T]":
+        """Run a coroutine on the platform's loop."""
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=_serve, args=(self._loop,), name="runpod-flash-inline", daemon=True).start()
+                weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
+        return asyncio.run_coroutine_threadsafe(make(), self._loop)
+
+    async def run(self, endpoint: _Endpoint, job: _Job, call: Call) -> None:
+        """Run a job to its end. Never raises."""
+        job.task = asyncio.current_task()
+        serving.set(endpoint.body["name"])
+        slots = endpoint.slots.setdefault(
+            self.manifests[call.artifact], asyncio.Semaphore(self.manifests[call.artifact])
+        )
+        try:
+            async with slots:
+                job.object |= {"status": JobStatus.IN_PROGRESS.value, "workerId": "inline"}
+                job.object |= await self._attempts(endpoint, job, call)
+        except asyncio.CancelledError:
+            job.object |= _failed(
+                ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", "it was cancelled"), JobStatus.CANCELLED
+            )
+        finally:
+            job.end.set_result(None)
+
+    async def _attempts(self, endpoint: _Endpoint, job: _Job, call: Call) -> dict[str, Any]:
+        limit_s = endpoint.body["timeout"] / 1000 or None
+        values = {sha256: self.values[sha256] for sha256 in call.values}
+        for retries in range((call.retries or 0) + 1):
+            if retries:
+                job.object["retries"] = retries
+            execution = execute.Execution(call, values, self.artifacts, endpoint.objects)
+            try:
+                async with asyncio.timeout(limit_s):
+                    outcome = await execute.run(execution, self.pool)
+            except TimeoutError:
+                message = f"it ran longer than execution_timeout_ms={endpoint.body['timeout']}"
+                return _failed(ErrorInfo(ErrorKind.TIMED_OUT, "JobTimedOut", message), JobStatus.TIMED_OUT)
+            if outcome.error is None or outcome.error.kind is not ErrorKind.USER:
+                break
+        return _failed(outcome.error) if outcome.error is not None else self._completed(outcome.value)
+
+    def _completed(self, value: bytes) -> dict[str, Any]:
+        payload = Payload.of(value)
+        if payload.sha256 is not None:
+            self.values[payload.sha256] = value
+        return {"status": JobStatus.COMPLETED.value, "output": value_output(payload)}
+
+
+class InlineBackend:
+    """See `Backend`."""
+
+    shares_machine = True
+    default_queue_delay = 0.0
+
+    def __init__(self, platform: InlinePlatform) -> None:
+        self._platform = platform
+
+    async def find(self, name: str) -> Json | None:
+        endpoints = self._platform.endpoints.items()
+        return next(({"id": key, **found.body} for key, found in endpoints if found.body["name"] == name), None)
+
+    async def create(self, body: Json) -> Json:
+        endpoint_id = uuid.uuid4().hex[:14]
+        self._platform.endpoints[endpoint_id] = _Endpoint(dict(body))
+        return {"id": endpoint_id, **body}
+
+    async def update(self, endpoint_id: str, body: Json) -> Json:
+        endpoint = self._endpoint(endpoint_id)
+        endpoint.body.update(body)
+        return {"id": endpoint_id, **endpoint.body}
+
+    async def has_artifact(self, artifact_id: str) -> bool:
+        return artifact_id in self._platform.manifests
+
+    async def put_artifact(self, artifact_id: str, data: bytes) -> None:
+        manifest = paths.read_manifest(data)
+        self._platform.artifacts.add(artifact_id, manifest, paths.read_code(data))
+        self._platform.manifests[artifact_id] = manifest.max_concurrency
+
+    async def put_value(self, sha256: str, data: bytes) -> None:
+        assert hashlib.sha256(data).hexdigest() == sha256
+        self._platform.values[sha256] = data
+
+    async def get_value(self, sha256: str) -> bytes:
+        try:
+            return self._platform.values[sha256]
+        except KeyError:
+            raise ContentNotFound(f"there is no value {sha256}") from None
+
+    async def submit(self, endpoint_id: str, call_input: Json, key: str) -> str:
+        endpoint, platform = self._endpoint(endpoint_id), self._platform
+        if key in platform.keys:
+            return platform.keys[key]
+        call = Call.from_input(call_input)
+        missing = [sha256 for sha256 in call.values if sha256 not in platform.values]
+        if missing or call.artifact not in platform.manifests:
+            raise ContentNotFound(f"there is no {f'value {missing[0]}' if missing else f'artifact {call.artifact}'}")
+        job = _Job({"id": f"{uuid.uuid4()}-inline", "status": JobStatus.IN_QUEUE.value})
+        platform.jobs[job.object["id"]] = job
+        platform.keys[key] = job.object["id"]
+        platform.start(lambda: platform.run(endpoint, job, call))
+        return str(job.object["id"])
+
+    async def outcome(self, endpoint_id: str, job_id: str) -> Json:
+        job, loop, ended = self._job(job_id), asyncio.get_running_loop(), asyncio.Event()
+
+        def tell(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(ended.set)
+
+        job.end.add_done_callback(tell)
+        await ended.wait()
+        return dict(job.object)
+
+    async def status(self, endpoint_id: str, job_id: str) -> Json:
+        return dict(self._job(job_id).object)
+
+    async def cancel(self, endpoint_id: str, job_id: str) -> None:
+        job = self._job(job_id)
+
+        async def cancel() -> None:
+            if job.task is not None:
+                job.task.cancel()
+
+        self._platform.start(cancel)
+        await self.outcome(endpoint_id, job_id)
+
+    async def logs(self, endpoint_id: str, job_id: str) -> Sequence[str]:
+        self._job(job_id)
+        return []  # written straight to this process's streams
+
+    async def drop_instance(self, instance_id: str) -> None:
+        dropped = [
+            found for endpoint in self._platform.endpoints.values() for found in endpoint.objects.remove(instance_id)
+        ]
+        for found in dropped:
+            ending = await asyncio.get_running_loop().run_in_executor(self._platform.pool, instances.close, found)
+            if asyncio.iscoroutine(ending):
+                await ending
+
+    async def aclose(self) -> None:
+        """Nothing to close: the platform lives with the session."""
+
+    def _endpoint(self, endpoint_id: str) -> _Endpoint:
+        try:
+            return self._platform.endpoints[endpoint_id]
+        except KeyError:
+            raise EndpointNotFound(f"there is no endpoint {endpoint_id}") from None
+
+    def _job(self, job_id: str) -> _Job:
+        try:
+            return self._platform.jobs[job_id]
+        except KeyError:
+            raise JobNotFound(f"there is no job {job_id}") from None
+
+
+class _ContextPool(concurrent.futures.ThreadPoolExecutor):
+    """Threads that see the context variables of whoever submits."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "concurrent.futures.Future[T]":
+        return super().submit(contextvars.copy_context().run, fn, *args, **kwargs)
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+def _failed(info: ErrorInfo, status: JobStatus = JobStatus.FAILED) -> dict[str, Any]:
+    return {"status": status.value, "output": error_output(info), "error": f"{info.type}: {info.message}"}

@@ -1,0 +1,177 @@
+"""`Endpoint`: the declaration of a named place where a function or class runs, and the decorator that puts it there."""
+
+import inspect
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Never, NoReturn, ParamSpec, TypeVar, overload
+
+from runpod_flash import options
+from runpod_flash.errors import ConfigError
+from runpod_flash.hardware import CudaVersion, ServerlessScalerType
+from runpod_flash.options import CpuOption, DataCenterOption, GpuOption
+from runpod_flash.remote import (
+    AsyncRemoteFunction,
+    RemoteClass,
+    RemoteFunction,
+    RemoteInstance,
+    RemoteMethod,
+    is_generator,
+    make_remote,
+)
+from runpod_flash.spec import DEFAULT_SCALER_VALUE, EndpointSpec
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Endpoint:
+    """Declares an endpoint; as a decorator, puts a function or class on it. Nothing is sent before the first call.
+
+        @Endpoint(cpu="cpu3c-2-4", dependencies=["numpy"])
+        def mean(values): ...
+
+    Args:
+        name: name of the endpoint, unique in the project; default: the name of the decorated object.
+        gpu: acceptable GPUs, the best first: groups, types or their names. Default without `cpu`: any.
+        cpu: acceptable CPU instances; excludes `gpu`.
+        workers: the most workers, or (least, most). Default: (0, 1).
+        idle_timeout: seconds without work after which a worker above the least stops, 1 to 3600.
+        dependencies: requirements (PEP 508) that the workers install.
+        system_dependencies: apt packages that the workers need.
+        accelerate_downloads: whether workers may use faster installers.
+        datacenter: where workers may run (Runpod's cloud).
+        env: environment variables of the workers. A change rolls the workers, not the endpoint.
+        gpu_count: GPUs for each worker.
+        execution_timeout_ms: longest run of one call in milliseconds; 0: no limit.
+        flashboot: whether workers may start from a snapshot (Runpod's cloud).
+        scaler_type: what the number of workers follows. Default: how long jobs wait.
+        scaler_value: seconds of waiting, or jobs per worker. Default: the platform's choice.
+        min_cuda_version: oldest CUDA version that the driver must support; None: any.
+        max_concurrency: calls that run at a time in one worker.
+        python_version: the workers' Python, "3.11" … "3.13"; must be the caller's, which is the default.
+        retries: None: a lost worker once, an exception of the function never; n: both up to n times.
+
+    Attributes:
+        spec: the checked description; `name` is "" where the decorated object will give it.
+
+    The options can be read as attributes; they cannot be changed.
+
+    Raises:
+        ConfigError, UnknownOption: an option is wrong.
+    """
+
+    name: str | None
+    idle_timeout: int
+    dependencies: list[str] | None
+    system_dependencies: list[str] | None
+    accelerate_downloads: bool
+    datacenter: list[Any] | None
+    env: dict[str, str] | None
+    gpu_count: int
+    execution_timeout_ms: int
+    flashboot: bool
+    scaler_type: ServerlessScalerType
+    scaler_value: float
+    min_cuda_version: CudaVersion | None
+    max_concurrency: int
+    python_version: str
+    retries: int | None
+    workers_min: int
+    workers_max: int
+    is_cpu: bool
+    is_client: bool
+    is_load_balanced: bool
+    spec: EndpointSpec
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        gpu: GpuOption | None = None,
+        cpu: CpuOption | None = None,
+        workers: int | tuple[int, int] | None = None,
+        idle_timeout: int = 60,
+        dependencies: Sequence[str] | None = None,
+        system_dependencies: Sequence[str] | None = None,
+        accelerate_downloads: bool = True,
+        datacenter: DataCenterOption | None = None,
+        env: Mapping[str, str] | None = None,
+        gpu_count: int = 1,
+        execution_timeout_ms: int = 0,
+        flashboot: bool = True,
+        scaler_type: ServerlessScalerType | None = None,
+        scaler_value: float | None = None,
+        min_cuda_version: CudaVersion | str | None = CudaVersion.V12_8,
+        max_concurrency: int = 1,
+        python_version: str | None = None,
+        retries: int | None = None,
+        **unknown: Never,
+    ) -> None:
+        spec = options.check({
+            "name": name, "gpu": gpu, "cpu": cpu, "workers": workers, "idle_timeout": idle_timeout,
+            "dependencies": dependencies, "system_dependencies": system_dependencies,
+            "accelerate_downloads": accelerate_downloads, "datacenter": datacenter, "env": env, "gpu_count": gpu_count,
+            "execution_timeout_ms": execution_timeout_ms, "flashboot": flashboot, "scaler_type": scaler_type,
+            "scaler_value": scaler_value, "min_cuda_version": min_cuda_version, "max_concurrency": max_concurrency,
+            "python_version": python_version, "retries": retries, **unknown,
+        })  # fmt: skip
+        self.__dict__.update(_attributes(spec))
+
+    @overload
+    def __call__(self, target: type[T]) -> RemoteClass[T]: ...  # type: ignore[overload-overlap]  # a class can be called
+    @overload
+    def __call__(self, target: Callable[P, Coroutine[Any, Any, R]]) -> AsyncRemoteFunction[P, R]: ...
+    @overload
+    def __call__(self, target: Callable[P, R]) -> RemoteFunction[P, R]: ...
+    def __call__(self, target: Any) -> Any:
+        """Put a function or class on this endpoint.
+
+        On a worker of the endpoint, `target` comes back unchanged.
+
+        Raises:
+            ConfigError: `target` is something else, or a generator.
+        """
+        if not (inspect.isfunction(target) or inspect.isclass(target)):
+            raise ConfigError(f"Endpoint decorates a function or a class, not {_described(target)}")
+        if is_generator(target):
+            raise ConfigError(
+                f"{target.__qualname__} is a generator; streams are not there yet in this version, so return a list"
+            )
+        if target.__name__ == "<lambda>" and not self.spec.name:
+            raise ConfigError("a lambda has no name of its own; give the endpoint one with name=")
+        return make_remote(target, self.spec.named(target.__name__))
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{name} of an endpoint cannot be changed after its declaration; declare another Endpoint")
+
+    def __repr__(self) -> str:
+        hardware = ", ".join(str(item.value) for item in self.spec.cpu or self.spec.gpu)
+        return f"Endpoint({self.spec.name or None!r}, {'cpu' if self.is_cpu else 'gpu'}=[{hardware}])"
+
+
+def _attributes(spec: EndpointSpec) -> dict[str, Any]:
+    plain = (
+        "idle_timeout", "accelerate_downloads", "gpu_count", "execution_timeout_ms", "flashboot", "min_cuda_version",
+        "max_concurrency", "python_version", "retries", "workers_min", "workers_max",
+    )  # fmt: skip
+    lists = ("dependencies", "system_dependencies", "datacenter")
+    return {
+        **{name: getattr(spec, name) for name in plain},
+        **{name: list(getattr(spec, name)) or None for name in lists},
+        "name": spec.name or None,
+        "env": dict(spec.env) or None,
+        "scaler_type": spec.scaler_type or ServerlessScalerType.QUEUE_DELAY,
+        "scaler_value": DEFAULT_SCALER_VALUE if spec.scaler_value is None else spec.scaler_value,
+        "is_cpu": bool(spec.cpu),
+        "is_client": False,
+        "is_load_balanced": False,
+        "spec": spec,
+    }
+
+
+def _described(target: object) -> str:
+    if isinstance(target, RemoteFunction | RemoteClass | RemoteInstance | RemoteMethod):
+        return f"{target!r}, which is on an endpoint already"
+    name = getattr(target, "__qualname__", None) or getattr(target, "__name__", None)
+    kind = type(target).__name__
+    return f"{name} (a {kind})" if name else f"{target!r:.80} (a {kind})"

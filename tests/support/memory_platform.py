@@ -1,0 +1,106 @@
+"""A small platform for tests of the HTTP faces: jobs live in memory and end when the test says so."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from runpod_flash.control_plane.catalog import Catalog
+from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.errors import ContentNotFound, JobNotFound
+from worker_runtime.wire.jobs import JobStatus
+
+
+@dataclass(eq=False)
+class MemoryPlatform:
+    """Implements `Platform` over a dictionary.
+
+    Attributes:
+        submitted: what came with each job beside its input.
+        missing: ids of content that a submit is told to upload.
+        fault: raised by `health`, to see what becomes of unexpected failures.
+    """
+
+    catalog: Catalog
+    jobs: dict[str, JobRecord] = field(default_factory=dict)
+    submitted: dict[str, dict[str, Any]] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
+    dropped: list[str] = field(default_factory=list)
+    fault: Exception | None = None
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def submit(
+        self,
+        endpoint_id: str,
+        job_input: Mapping[str, Any],
+        /,
+        *,
+        job_id: str,
+        client: str | None,
+        key: str | None,
+        timeout_ms: int | None,
+    ) -> JobRecord:
+        self.catalog.get(endpoint_id)
+        for job in self.jobs.values():
+            if key is not None and (job.endpoint, job.idempotency_key) == (endpoint_id, key):
+                return job
+        if job_input.get("needs") in self.missing:
+            raise ContentNotFound(f"there is no value {job_input['needs']}; upload it and submit again")
+        self.jobs[job_id] = JobRecord(job_id, endpoint_id, job_input, time.time(), idempotency_key=key)
+        self.submitted[job_id] = {"client": client, "timeout_ms": timeout_ms}
+        return self.jobs[job_id]
+
+    def job(self, endpoint_id: str, job_id: str, /) -> JobRecord:
+        self.catalog.get(endpoint_id)
+        if job_id not in self.jobs or self.jobs[job_id].endpoint != endpoint_id:
+            raise JobNotFound(f"there is no job {job_id}")
+        return self.jobs[job_id]
+
+    async def wait(self, job_id: str, timeout_s: float, /) -> JobRecord:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s), self.changed:
+                await self.changed.wait_for(lambda: self.jobs[job_id].status.final)
+        return self.jobs[job_id]
+
+    async def cancel(self, endpoint_id: str, job_id: str, /) -> JobRecord:
+        job = self.job(endpoint_id, job_id)
+        return job if job.status.final else await self.end(job_id, JobStatus.CANCELLED)
+
+    def health(self, endpoint_id: str, /) -> Mapping[str, Mapping[str, int]]:
+        self.catalog.get(endpoint_id)
+        if self.fault is not None:
+            raise self.fault
+        waiting = [job for job in self.jobs.values() if job.endpoint == endpoint_id and not job.status.final]
+        return {"jobs": {"inQueue": len(waiting)}}
+
+    def workers(self, endpoint_id: str, /) -> Sequence[Mapping[str, Any]]:
+        return [
+            {"id": "worker-1", "status": "RUNNING", "isStale": False, "gpuCount": 0},
+            {"id": "worker-2", "status": "IDLE", "isStale": True, "gpuCount": 0},
+        ]
+
+    async def drop_instance(self, instance_id: str, /) -> None:
+        self.dropped.append(instance_id)
+
+    def logs(self, job_id: str, /) -> Sequence[Mapping[str, str]]:
+        if job_id not in self.jobs:
+            raise JobNotFound(f"there is no job {job_id}")
+        return [{"stream": "stdout", "line": "hello"}]
+
+    def overview(self) -> Mapping[str, Any]:
+        return {"jobs": len(self.jobs)}
+
+    async def delete_endpoint_jobs(self, endpoint_id: str, /) -> None:
+        for job in [job for job in self.jobs.values() if job.endpoint == endpoint_id and not job.status.final]:
+            await self.end(job.id, JobStatus.CANCELLED)
+
+    async def end(self, job_id: str, status: JobStatus, output: Any = None) -> JobRecord:
+        """Let a job end."""
+        async with self.changed:
+            now = time.time()
+            job = replace(self.jobs[job_id], status=status, output=output, started_at=now, finished_at=now, attempts=1)
+            self.jobs[job_id] = job
+            self.changed.notify_all()
+        return job

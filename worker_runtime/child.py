@@ -1,0 +1,46 @@
+"""The child as a program: sets up its paths and logging, then runs the calls that its parent sends.
+
+    python … -c BOOT bundle setup       `setup` is JSON: link, code, overlay, max_concurrency, name
+"""
+
+import faulthandler
+import importlib
+import json
+import logging
+import platform
+import site
+import socket
+import sys
+
+from worker_runtime.channel import Channel
+from worker_runtime.runners import Concurrent, Runner, Serial
+from worker_runtime.wire import messages
+
+
+def main() -> None:
+    """Run calls until the parent says drain. The parent's end is noticed by init, which ends this process."""
+    bundle, setup = sys.argv[1], json.loads(sys.argv[2])
+    sys.argv = [setup["name"]]
+    channel = Channel(socket.socket(fileno=setup["link"]))
+    channel.keep_to_this_program()
+    faulthandler.enable()
+    set_paths(setup["code"], setup["overlay"], bundle)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    concurrency = setup["max_concurrency"]
+    runner: Runner = Concurrent(channel, concurrency) if concurrency > 1 else Serial(channel)
+    channel.send({"type": messages.READY, "python": platform.python_version()})
+    runner.run()
+
+
+def set_paths(code: str, overlay: str | None, bundle: str) -> None:
+    """Order sys.path: the user's modules, the overlay, the interpreter's own, and at the end what this runtime brings.
+
+    The runtime itself was imported from the bundle before; it does not depend on the order.
+    """
+    own = [path for path in sys.path if path != bundle]
+    sys.path[:] = own
+    if overlay is not None:
+        site.addsitedir(overlay)  # as a site-packages folder: its .pth files count
+    added = [path for path in sys.path if path not in own]
+    sys.path[:] = [code, *added, *own, bundle]
+    importlib.invalidate_caches()

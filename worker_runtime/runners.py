@@ -1,0 +1,287 @@
+"""How the child runs calls: one after the other on the main thread, or several at a time.
+
+`Serial` calls plain functions directly and coroutines on one event loop that is kept, so that clients bound to it live
+on. `Concurrent` runs coroutines as tasks of one loop and plain functions in a pool. A thread of their own reads frames
+in both, so that a cancel is heard while user code runs.
+"""
+
+import asyncio
+import contextvars
+import inspect
+import logging
+import queue
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from worker_runtime import instances
+from worker_runtime.channel import Channel
+from worker_runtime.execute import Artifacts, Execution, Outcome
+from worker_runtime.failures import Failed, describe, load_failure
+from worker_runtime.instances import Instances
+from worker_runtime.interrupts import Cancelled, Interrupts, Key, MainThread, PoolThread
+from worker_runtime.wire import messages
+from worker_runtime.wire.errors import WireError
+from worker_runtime.wire.frames import Header
+from worker_runtime.wire.jobs import Call
+from worker_runtime.wire.specs import ArtifactManifest
+
+logger = logging.getLogger("worker_runtime")
+
+_UNWIND_S = 5.0  # for a coroutine to end whose loop was stopped by another task
+
+
+class Runner(Protocol):
+    """Runs what the parent sends."""
+
+    def run(self) -> None:
+        """Run on the main thread until drained."""
+
+
+class _Inbox:
+    """Reads frames in a thread of its own. What must not wait is done there; the rest goes to `deliver`."""
+
+    def __init__(self, channel: Channel, artifacts: Artifacts, interrupts: Interrupts) -> None:
+        self._channel, self._artifacts, self._interrupts = channel, artifacts, interrupts
+
+    def start(self, deliver: Callable[[Header, bytes], None]) -> None:
+        threading.Thread(target=self._read, args=(deliver,), name="flash-reader", daemon=True).start()
+
+    def _read(self, deliver: Callable[[Header, bytes], None]) -> None:
+        while True:
+            header, body = self._channel.receive()
+            match header["type"]:
+                case messages.ARTIFACT:
+                    manifest = ArtifactManifest.from_json(header["manifest"])
+                    self._artifacts.add(header["id"], manifest, body or None)
+                case messages.CANCEL:
+                    if self._interrupts.cancel(_key(header)):
+                        self._channel.cancelled(_key(header))
+                case messages.RUN:
+                    self._interrupts.add(_key(header))
+                    deliver(header, body)
+                case _:
+                    deliver(header, body)
+            del header, body
+
+
+class Serial:
+    """One call at a time, on the main thread, as user code expects that handles signals or opens windows."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel, self._artifacts, self._instances = channel, Artifacts(), Instances()
+        self._interrupts, self._main = Interrupts(), MainThread()
+        self._inbox: queue.SimpleQueue[tuple[Header, bytes]] = queue.SimpleQueue()
+        self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self._loop)
+
+    def run(self) -> None:
+        """Run on the main thread until drained."""
+        self._main.arm()
+        self._main.disarm()
+        reader = _Inbox(self._channel, self._artifacts, self._interrupts)
+        reader.start(lambda header, body: self._inbox.put((header, body)))
+        while self._next():
+            pass
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    def _next(self) -> bool:
+        header, body = self._inbox.get()
+        match header["type"]:
+            case messages.RUN:
+                self._job(header, body)
+            case messages.DROP:
+                self._close(self._instances.remove(header["instance"]))
+            case messages.DRAIN:
+                self._close(self._instances.remove_all())
+                return False
+        return True
+
+    def _job(self, header: Header, body: bytes) -> None:
+        key = _key(header)
+        if not self._interrupts.begin(key):
+            return
+        self._channel.send({"type": messages.STARTED, "job": key[0], "attempt": key[1]})
+        outcome = self._outcome(key, header, body)
+        if self._interrupts.end(key) and outcome.error is not None:
+            self._channel.cancelled(key)
+        else:
+            self._channel.done(key, outcome.value, outcome.error)
+
+    def _outcome(self, key: Key, header: Header, body: bytes) -> Outcome:
+        try:
+            execution = _execution(header, body, self._artifacts, self._instances)
+            outcome = self._plain(key, lambda: _begin(execution))
+            return self._on_loop(key, outcome) if inspect.iscoroutine(outcome) else outcome
+        except Failed as failed:
+            return Outcome(error=failed.info)
+        except (KeyboardInterrupt, Cancelled) as error:
+            self._main.disarm()
+            self._interrupts.disarm(key)
+            return Outcome(error=describe(error))
+
+    def _plain(self, key: Key, work: Callable[[], Any]) -> Any:
+        self._main.arm()
+        self._interrupts.arm(key, self._main.stop)
+        try:
+            return contextvars.copy_context().run(work)
+        finally:  # an interrupt that arrives here is caught by who called
+            self._main.disarm()
+            self._interrupts.disarm(key)
+
+    def _on_loop(self, key: Key, work: Coroutine[Any, Any, Outcome]) -> Outcome:
+        task = self._loop.create_task(work)
+        try:
+            self._interrupts.arm(key, _canceller(self._loop, task))
+            return self._loop.run_until_complete(task)
+        except BaseException as error:  # noqa: BLE001 - cancelled, or a task of the user's own ended the loop (sys.exit)
+            if not task.done():
+                task.cancel()
+                self._loop.run_until_complete(asyncio.wait([task], timeout=_UNWIND_S))
+            return Outcome(error=describe(error))
+        finally:
+            self._interrupts.disarm(key)
+
+    def _close(self, objects: list[Any]) -> None:
+        for each in objects:
+            try:
+                result = instances.close(each)
+                if inspect.isawaitable(result):
+                    self._loop.run_until_complete(result)
+            except BaseException:
+                logger.exception("closing an instance of '%s' failed", type(each).__qualname__)
+
+
+class Concurrent:
+    """Several calls at a time: coroutines as tasks of one loop on the main thread, plain functions in a pool."""
+
+    def __init__(self, channel: Channel, concurrency: int) -> None:
+        self._channel, self._artifacts, self._instances = channel, Artifacts(), Instances()
+        self._interrupts = Interrupts()
+        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="flash-call")
+        self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self._loop)
+        self._slots = asyncio.Semaphore(concurrency)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._drained = False
+
+    def run(self) -> None:
+        """Run on the main thread until drained."""
+        reader = _Inbox(self._channel, self._artifacts, self._interrupts)
+        reader.start(self._deliver)
+        while not self._drained:
+            try:
+                self._loop.run_forever()
+            except BaseException:
+                logger.exception("a task of the user's own stopped the event loop; it goes on")
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    def _deliver(self, header: Header, body: bytes) -> None:
+        self._loop.call_soon_threadsafe(self._accept, header, body)
+
+    def _accept(self, header: Header, body: bytes) -> None:
+        match header["type"]:
+            case messages.RUN:
+                work = self._job(header, body)
+            case messages.DROP:
+                work = self._close(self._instances.remove(header["instance"]))
+            case _:
+                work = self._drain()
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _job(self, header: Header, body: bytes) -> None:
+        key = _key(header)
+        async with self._slots:
+            if not self._interrupts.begin(key):
+                return
+            self._channel.send({"type": messages.STARTED, "job": key[0], "attempt": key[1]})
+            outcome = await self._outcome(key, header, body)
+            if self._interrupts.end(key) and outcome.error is not None:
+                self._channel.cancelled(key)
+            else:
+                self._channel.done(key, outcome.value, outcome.error)
+
+    async def _outcome(self, key: Key, header: Header, body: bytes) -> Outcome:
+        try:
+            execution = _execution(header, body, self._artifacts, self._instances)
+            if execution.load():
+                return await self._as_task(key, execution.run_async())
+            outcome = await self._loop.run_in_executor(self._pool, self._in_thread, key, execution)
+            return await self._as_task(key, outcome) if inspect.iscoroutine(outcome) else outcome
+        except Failed as failed:
+            return Outcome(error=failed.info)
+        except Cancelled as error:
+            return Outcome(error=describe(error))
+
+    async def _as_task(self, key: Key, work: Coroutine[Any, Any, Outcome]) -> Outcome:
+        task = self._loop.create_task(work)
+        try:
+            self._interrupts.arm(key, _canceller(self._loop, task))
+            return await task
+        except (asyncio.CancelledError, Cancelled) as error:  # before its first step
+            task.cancel()
+            return Outcome(error=describe(error))
+        finally:
+            self._interrupts.disarm(key)
+
+    def _in_thread(self, key: Key, execution: Execution) -> Any:
+        thread = PoolThread()
+        try:
+            self._interrupts.arm(key, thread.stop)
+            try:
+                return contextvars.copy_context().run(execution.run)
+            finally:  # an interrupt that arrives here is caught below
+                self._interrupts.disarm(key)
+                thread.clear()
+        except KeyboardInterrupt as error:
+            self._interrupts.disarm(key)
+            return Outcome(error=describe(error))
+
+    async def _drain(self) -> None:
+        others = self._tasks - {asyncio.current_task()}
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._close(self._instances.remove_all())
+        self._pool.shutdown(wait=False)
+        self._drained = True
+        self._loop.stop()
+
+    async def _close(self, objects: list[Any]) -> None:
+        for each in objects:
+            try:
+                result = instances.close(each)
+                if inspect.isawaitable(result):
+                    await result
+            except BaseException:
+                logger.exception("closing an instance of '%s' failed", type(each).__qualname__)
+
+
+def _canceller(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> Callable[[], None]:
+    def cancel() -> None:
+        loop.call_soon_threadsafe(task.cancel)
+
+    return cancel
+
+
+def _key(header: Header) -> Key:
+    return header["job"], header["attempt"]
+
+
+def _execution(header: Header, body: bytes, artifacts: Artifacts, kept: Instances) -> Execution:
+    try:
+        call = Call.from_input(header["call"])
+    except WireError as error:
+        raise Failed(load_failure("the call", error)) from None
+    values, view, start = dict[str, Any](), memoryview(body), 0
+    for sha256, size in header.get("values") or ():
+        values[sha256] = view[start : start + size]
+        start += size
+    return Execution(call, values, artifacts, kept)
+
+
+def _begin(execution: Execution) -> Outcome | Coroutine[Any, Any, Outcome]:
+    return execution.run_async() if execution.load() else execution.run()
