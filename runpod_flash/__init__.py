@@ -6,30 +6,6 @@ from runpod_flash import lazy
 
 if TYPE_CHECKING:
     from runpod_flash.endpoint import Endpoint
-    from runpod_flash.errors import (
-        AuthError,
-        BackendError,
-        BackendUnavailable,
-        CallError,
-        ConfigError,
-        ContentNotFound,
-        EndpointNotFound,
-        FlashError,
-        InstallError,
-        JobCancelled,
-        JobError,
-        JobExpired,
-        JobNotFound,
-        JobTimedOut,
-        NotPicklable,
-        PayloadTooLarge,
-        RemoteError,
-        ShippingError,
-        UnknownOption,
-        WaitTimedOut,
-        WireMismatch,
-        WorkerLost,
-    )
     from runpod_flash.hardware import (
         CPU_DATACENTERS,
         CpuInstanceType,
@@ -41,65 +17,30 @@ if TYPE_CHECKING:
         ServerlessType,
     )
     from runpod_flash.job import EndpointJob
-    from runpod_flash.release import VERSION as __version__
+
+    __version__: str
 
 __all__ = [
     "CPU_DATACENTERS",
-    "AuthError",
-    "BackendError",
-    "BackendUnavailable",
-    "CallError",
-    "ConfigError",
-    "ContentNotFound",
     "CpuInstanceType",
     "CudaVersion",
     "DataCenter",
     "Endpoint",
     "EndpointJob",
-    "EndpointNotFound",
-    "FlashError",
     "GpuGroup",
     "GpuType",
-    "InstallError",
-    "JobCancelled",
-    "JobError",
-    "JobExpired",
-    "JobNotFound",
-    "JobTimedOut",
-    "NotPicklable",
-    "PayloadTooLarge",
-    "RemoteError",
     "ServerlessScalerType",
     "ServerlessType",
-    "ShippingError",
-    "UnknownOption",
-    "WaitTimedOut",
-    "WireMismatch",
-    "WorkerLost",
-    "__version__",
 ]
 
-_HARDWARE = frozenset(
-    {
-        "CPU_DATACENTERS",
-        "CpuInstanceType",
-        "CudaVersion",
-        "DataCenter",
-        "GpuGroup",
-        "GpuType",
-        "ServerlessScalerType",
-        "ServerlessType",
-    }
-)
-_HOMES = {"Endpoint": "endpoint", "EndpointJob": "job"}
+_HOMES = {"Endpoint": "endpoint", "EndpointJob": "job"}  # of the others: hardware
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         value = lazy.load("runpod_flash.release").VERSION
     elif name in __all__:
-        home = _HOMES.get(name) or ("hardware" if name in _HARDWARE else "errors")
-        value = getattr(lazy.load(f"runpod_flash.{home}"), name)
+        value = getattr(lazy.load(f"runpod_flash.{_HOMES.get(name, 'hardware')}"), name)
     else:
         raise AttributeError(f"module 'runpod_flash' has no attribute '{name}'")
     globals()[name] = value
@@ -107,4 +48,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})

@@ -10,23 +10,27 @@ import importlib.util
 import math
 import struct
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from types import CodeType
 
 Import = tuple[str, int]
 """An import as written: the dotted name and the number of leading dots."""
+
+_CLASS_PLACES = frozenset({"__firstlineno__", "__static_attributes__"})
+"""What class bodies store since Python 3.13: a line number, and names in an order that the hash seed decides."""
 
 
 @functools.lru_cache(maxsize=4096)
 def code_hash(code: CodeType) -> bytes:
     """Hash what the code does. File names and line numbers are left out: comments change nothing."""
     parts = [
-        code.co_code,
         code.co_exceptiontable,
         repr((code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags, code.co_name)).encode(),
         repr((code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)).encode(),
-        *map(_constant, code.co_consts),
     ]
-    return digest(parts)
+    if _CLASS_PLACES.isdisjoint(code.co_names):
+        return digest([*parts, code.co_code, *map(_constant, code.co_consts)])
+    return digest([*parts, *_steps_of_class(code)])
 
 
 @functools.lru_cache(maxsize=4096)
@@ -91,6 +95,16 @@ def scalar(value: complex | str | bytes | None) -> bytes:
             return b"f" + _float(value)
         case _:
             return b"c" + _float(value.real) + _float(value.imag)
+
+
+def _steps_of_class(code: CodeType) -> Iterator[bytes]:
+    """The body of a class step by step, without those that store where it is written."""
+    steps = list(dis.get_instructions(code))
+    for step, following in zip_longest(steps, steps[1:]):
+        stored = following is not None and following.argval in _CLASS_PLACES
+        if step.opname != "EXTENDED_ARG" and step.argval not in _CLASS_PLACES and not stored:
+            yield step.opname.encode()
+            yield _constant(step.argval) if step.opcode in dis.hasconst else str(step.arg).encode()
 
 
 def _float(value: float) -> bytes:

@@ -1,8 +1,9 @@
 """One call as the user made it: what `remote` hands to `session`."""
 
-import uuid
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from runpod_flash.spec import EndpointSpec
@@ -21,7 +22,7 @@ class RemoteObject:
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    id: str = field(default_factory=lambda: os.urandom(16).hex())
     borrowed: bool = False
     constructor: bytes | None = None
     session: "Session | None" = None
@@ -31,7 +32,7 @@ class RemoteObject:
 class Request:
     """What to run where: the function or class, its endpoint, the arguments as given, and for a method its object."""
 
-    target: Callable[..., Any]
+    target: FunctionType | type
     spec: EndpointSpec
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]

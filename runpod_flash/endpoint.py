@@ -139,6 +139,8 @@ class Endpoint:
             )
         if target.__name__ == "<lambda>" and not self.spec.name:
             raise ConfigError("a lambda has no name of its own; give the endpoint one with name=")
+        if not self.spec.name:
+            options.check({"name": target.__name__})
         return make_remote(target, self.spec.named(target.__name__))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:

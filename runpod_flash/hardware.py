@@ -217,8 +217,9 @@ _WITHDRAWN = frozenset({DataCenter.US_GA_2, DataCenter.US_MD_1, DataCenter.US_NC
 _POOL_OF = {kind: group for group, kinds in POOLS.items() for kind in kinds}
 
 _POOL_MEMORY_GB = {
-    GpuGroup.ADA_24: 24, GpuGroup.ADA_32_PRO: 32, GpuGroup.ADA_48_PRO: 48, GpuGroup.ADA_80_PRO: 80, GpuGroup.AMPERE_16: 16,
-    GpuGroup.AMPERE_24: 24, GpuGroup.AMPERE_48: 48, GpuGroup.AMPERE_80: 80, GpuGroup.HOPPER_141: 141,
+    GpuGroup.ADA_24: 24, GpuGroup.ADA_32_PRO: 32, GpuGroup.ADA_48_PRO: 48, GpuGroup.ADA_80_PRO: 80,
+    GpuGroup.AMPERE_16: 16, GpuGroup.AMPERE_24: 24,
+    GpuGroup.AMPERE_48: 48, GpuGroup.AMPERE_80: 80, GpuGroup.HOPPER_141: 141,
     GpuGroup.BLACKWELL_96: 96, GpuGroup.BLACKWELL_180: 180,
 }  # fmt: skip
 

@@ -136,7 +136,7 @@ class _Graph:
         """Name a function or class: by its import path, or by its number."""
         if id(code) in self._numbers:
             return b"#%d" % self._numbers[id(code)]
-        if not payload.travels_by_value(code) or (isinstance(code, type) and not _is_heap_type(code)):
+        if not payload.travels_by_value(code) or (isinstance(code, type) and not is_heap_type(code)):
             self.refer(code.__module__)
             return b"@" + _name(code)
         if self.closed:
@@ -300,7 +300,8 @@ def _name(code: Any) -> bytes:
     return f"{code.__module__}:{code.__qualname__}".encode()
 
 
-def _is_heap_type(kind: type) -> bool:
+def is_heap_type(kind: type) -> bool:
+    """Whether a class was made while the program ran, not compiled into the interpreter or an extension."""
     return bool(kind.__flags__ & 1 << 9)
 
 
@@ -316,19 +317,14 @@ def _is_plain(value: Any, kind: Any) -> bool:
     return (
         all(getattr(kind, name) is getattr(object, name) for name in _OBJECT_OWN)
         and not any(hasattr(kind, name) for name in ("__getnewargs__", "__getnewargs_ex__"))
-        and kind not in copyreg.dispatch_table
+        and not payload.has_reducer(kind)
         and hasattr(value, "__dict__")
         and not copyreg._slotnames(kind)  # type: ignore[attr-defined]
     )
 
 
 def _is_immutable(kind: type) -> bool:
-    return (
-        kind in _IMMUTABLE
-        or kind.__module__.partition(".")[0] in _IMMUTABLE_FROM
-        or issubclass(kind, enum.Enum)
-        or any("__flash_target__" in base.__dict__ for base in kind.__mro__)
-    )
+    return kind in _IMMUTABLE or kind.__module__.partition(".")[0] in _IMMUTABLE_FROM or issubclass(kind, enum.Enum)
 
 
 def _content(cell: types.CellType) -> Any:

@@ -64,8 +64,8 @@ class EndpointJob(Generic[R]):
     """A submitted job. It lives on the platform: it goes on when this handle is gone.
 
     `status`, `wait`, `result`, `cancel` and `logs` block, but where an event loop runs in this thread they give a
-    coroutine to be awaited; `job.result.blocking()` and `job.result.aio()` are unambiguous. The properties tell what was
-    last seen.
+    coroutine to be awaited; `job.result.blocking()` and `job.result.aio()` are unambiguous. The properties tell what
+    was last seen.
     """
 
     def __init__(self, ticket: Ticket, session: "Session") -> None:
@@ -145,7 +145,7 @@ class EndpointJob(Generic[R]):
             if isinstance(error, FlashError):
                 raise
             raise WaitTimedOut(
-                f"job {self.id} of endpoint '{self._ticket.name}' has not ended after {timeout} s; it lives on, ask again later"
+                f"job {self.id} of endpoint '{self._ticket.name}' has not ended after {timeout} s; it lives on"
             ) from None
         await self._see(job, decode=decode)
 

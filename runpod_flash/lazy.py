@@ -2,9 +2,9 @@
 
 Declaring endpoints needs little; calling them needs an event loop, pickling and a backend. What is loaded late:
 each public name (by `runpod_flash`, when it is asked for), `session` and `job` (by `remote`, at the first call), the
-chosen backend (by `backends.connect`), `dotenv` (by `settings`, where there is a .env file), `platformdirs` (by
-`settings`, where FLASH_HOME is not set), `packaging.requirements` (by `options`, at the first call of an endpoint with
-dependencies) and `importlib.metadata` (by `outcome`, for a message).
+chosen backend (by `backends.connect`), `pathlib`, `dotenv` (where there is a .env file) and `platformdirs` (where
+FLASH_HOME is not set; by `settings`, when it reads), `packaging.requirements` (by `options`, at the first call of an
+endpoint with dependencies) and `importlib.metadata` (by `outcome`, for a message).
 """
 
 import importlib

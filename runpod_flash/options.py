@@ -42,11 +42,10 @@ _IDENTIFIER = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _EXTRAS = rf"\[\s*(?:{_IDENTIFIER}\s*(?:,\s*{_IDENTIFIER}\s*)*)?\]"
 _CLAUSE = r"(?:===|==|~=|!=|<=|>=|<|>)\s*[^\s,;()]+"
 _CLAUSES = rf"(?:{_CLAUSE}\s*(?:,\s*{_CLAUSE}\s*)*,?)"
-_REQUIREMENT = re.compile(
-    rf"\s*{_IDENTIFIER}\s*(?:{_EXTRAS}\s*)?(?:@\s*\S+(?:\s+;.+)?|(?:\(\s*{_CLAUSES}?\s*\)|{_CLAUSES})?\s*(?:;.+)?)\s*",
-    re.DOTALL,
+_REQUIREMENT = (  # compiled at first use, as all of these
+    rf"(?s)\s*{_IDENTIFIER}\s*(?:{_EXTRAS}\s*)?(?:@\s*\S+(?:\s+;.+)?|(?:\(\s*{_CLAUSES}?\s*\)|{_CLAUSES})?\s*(?:;.+)?)\s*"
 )
-_APT_PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+.-]*(?::[a-z0-9-]+)?(?:=[A-Za-z0-9.+:~-]+)?")
+_APT_PACKAGE = r"[A-Za-z0-9][A-Za-z0-9+.-]*(?::[a-z0-9-]+)?(?:=[A-Za-z0-9.+:~-]+)?"
 
 
 def check(given: Mapping[str, Any]) -> EndpointSpec:
@@ -221,7 +220,7 @@ def _texts(option: str, value: Any, what: str) -> tuple[str, ...]:
 def _dependencies(value: Any) -> dict[str, Any]:
     found = _texts("dependencies", value, "requirements, such as 'numpy' or 'torch>=2'")
     for item in found:
-        if not _REQUIREMENT.fullmatch(item):
+        if not re.fullmatch(_REQUIREMENT, item):
             _refuse(
                 "dependencies",
                 item,
@@ -242,7 +241,7 @@ def _requirement_hint(item: str) -> str | None:
 def _system_dependencies(value: Any) -> dict[str, Any]:
     found = _texts("system_dependencies", value, "names of apt packages, such as 'ffmpeg'")
     for item in found:
-        if not _APT_PACKAGE.fullmatch(item):
+        if not re.fullmatch(_APT_PACKAGE, item):
             _refuse("system_dependencies", item, "names of apt packages, such as 'ffmpeg' or 'libgl1=1.6.0-1'")
     return {"system_dependencies": found}
 
@@ -302,8 +301,9 @@ def _python_version(value: Any) -> dict[str, Any]:
         _refuse("python_version", value, f"one of {', '.join(map(repr, PYTHONS))}", repr(near) if near else None)
     if value != _HERE:
         raise ConfigError(
-            f"python_version= is {value!r}, but this program runs on Python {_HERE}: functions travel as pickles, which are safe "
-            f"only between equal versions; run the program with Python {value}, or leave python_version= out"
+            f"python_version= is {value!r}, but this program runs on Python {_HERE}: functions travel as "
+            f"pickles, which are safe only between equal versions; run the program with Python {value}, or leave "
+            "python_version= out"
         )
     return {"python_version": value}
 

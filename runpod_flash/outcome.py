@@ -183,7 +183,9 @@ def _advice(error: Exception) -> str:
         module = match.group(1) if match else None
     here = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
     if module is None:
-        return f"The worker's packages may be of other versions than here ({here}); install the same, or return plain data."
+        return (
+            f"The worker's packages may be of other versions than here ({here}); install those, or return plain data."
+        )
     package = module.partition(".")[0]
     metadata = lazy.load("importlib.metadata")
     names = metadata.packages_distributions().get(package, [])

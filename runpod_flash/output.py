@@ -45,7 +45,7 @@ def elapsed_text(seconds: float) -> str:
     """A duration for people: "4.2 s", "2 min 05 s"."""
     if seconds < 59.95:
         return f"{seconds:.1f} s"
-    return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+    return f"{round(seconds) // 60} min {round(seconds) % 60:02d} s"
 
 
 def progress_line(name: str, text: str, seconds: float, others: int = 0, *, dot: str = "·") -> str:
@@ -119,7 +119,10 @@ class Progress:
 
     def _enter(self, name: str, stage: str, text: str, now: float) -> list[str]:
         wait = self._waits.get(name)
-        if wait is None or wait.text == text:
+        if wait is None:
+            return []
+        if wait.stage == stage:  # only its details changed: the same stage goes on, and one plain line is enough
+            wait.text = text
             return []
         lines = _farewell(name, wait, now)
         wait.stage, wait.text, wait.stage_since, wait.said = stage, text, now, False

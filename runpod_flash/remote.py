@@ -10,7 +10,7 @@ import inspect
 import sys
 import types
 import weakref
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from runpod_flash import lazy, settings
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+
+_MISSING = object()
 
 
 class CallForms(Generic[P, R]):
@@ -53,7 +55,7 @@ class CallForms(Generic[P, R]):
 
     @property
     def spawn(self) -> "Spawn[P, R]":
-        """`spawn(x)` submits the call and gives an `EndpointJob` at once; so does `await spawn.aio(x)` in async code."""
+        """`spawn(x)` submits the call and gives an `EndpointJob` at once; in async code, `await spawn.aio(x)`."""
         return Spawn(self)
 
 
@@ -86,12 +88,18 @@ class RemoteFunction(CallForms[P, R]):
         __remote_config__: what tools read: the spec and the dependencies.
     """
 
-    def __init__(self, target: Callable[..., Any], spec: EndpointSpec) -> None:
+    def __init__(self, target: types.FunctionType, spec: EndpointSpec) -> None:
         functools.update_wrapper(self, target)
         self.spec = spec
         self.__flash_target__ = target
         self.__remote_config__ = remote_config(spec)
         _mark_as_coroutine_function(self)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Run it on a worker; await the result. See `CallForms.__call__`."""
+        if settings.serving.get() == self.spec.name:  # this is its worker, inside the caller's process
+            return cast("Coroutine[Any, Any, R]", self.__flash_target__(*args, **kwargs))
+        return super().__call__(*args, **kwargs)
 
     def local(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the original function here, as if it had no decorator."""
@@ -144,6 +152,8 @@ class RemoteClass(Generic[T]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> "RemoteInstance[T]":
         """Make an object. Raises CallError where the arguments do not fit `__init__`."""
+        if settings.serving.get() == self.spec.name:  # this is its worker, inside the caller's process
+            return cast("RemoteInstance[T]", self.__flash_target__(*args, **kwargs))
         check_arguments(self.__name__, self._signature, args, kwargs)
         return RemoteInstance(self, RemoteObject(args, kwargs))
 
@@ -161,10 +171,10 @@ class RemoteClass(Generic[T]):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(
-                f"remote class {self.__name__} does not show '{name}'; names with a leading underscore stay on the worker"
+                f"remote class {self.__name__} does not show '{name}'; names with an underscore stay on the worker"
             )
-        found = inspect.getattr_static(self.__flash_target__, name, None)
-        if found is None and not hasattr(self.__flash_target__, name):
+        found = _defined(self.__flash_target__, name)
+        if found is _MISSING:
             raise AttributeError(_unknown(self, name))
         if inspect.isfunction(found) or isinstance(found, property):
             raise AttributeError(
@@ -188,8 +198,8 @@ class RemoteClass(Generic[T]):
 class RemoteInstance(Generic[T]):
     """An object that lives on one worker: `await obj.method(x)`, `obj.method.remote(x)`, `obj.method.spawn(x)`.
 
-    It is made by its first call and dropped, so that its `close()` or `__exit__` runs there, when this handle is closed,
-    forgotten, or the program ends. A lost object is made again from its constructor's arguments.
+    It is made by its first call. It is dropped, so that its `close()` or `__exit__` runs there, when this handle is
+    closed or forgotten, or the program ends. A lost object is made again from its constructor's arguments.
     """
 
     def __init__(self, kind: RemoteClass[T], handle: RemoteObject) -> None:
@@ -198,18 +208,18 @@ class RemoteInstance(Generic[T]):
         self._drop = weakref.finalize(self, _forget, handle)
         self._drop.atexit = False  # the session does it, for all objects at once
         for name in ("close", "aclose"):
-            if inspect.isfunction(inspect.getattr_static(kind.__flash_target__, name, None)):
+            if inspect.isfunction(_defined(kind.__flash_target__, name)):
                 self.__dict__[name] = self.__getattr__(name)  # the class's own method comes first
 
     def __getattr__(self, name: str) -> Any:
         kind = self.__dict__.get("_kind")
         if kind is None or name.startswith("_"):
             raise AttributeError(
-                f"'{name}' of a remote object stays on the worker; names with a leading underscore cannot be reached"
+                f"'{name}' of a remote object stays on the worker; names with an underscore in front cannot be reached"
             )
         target = kind.__flash_target__
-        found = inspect.getattr_static(target, name, None)
-        if found is None and not hasattr(target, name):
+        found = _defined(target, name)
+        if found is _MISSING:
             raise AttributeError(_unknown(kind, name))
         if isinstance(found, staticmethod | classmethod) or (callable(found) and not inspect.isclass(found)):
             return RemoteMethod(self, name)
@@ -221,7 +231,7 @@ class RemoteInstance(Generic[T]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
         """Call the object's own `__call__` on the worker. Raises CallError where the class has none."""
-        if inspect.getattr_static(self._kind.__flash_target__, "__call__", None) is None:
+        if _defined(self._kind.__flash_target__, "__call__") is _MISSING:
             raise CallError(f"objects of {self._kind.__name__} cannot be called: the class has no __call__ method")
         return RemoteMethod(self, "__call__")(*args, **kwargs)
 
@@ -276,7 +286,7 @@ class RemoteMethod(CallForms[..., Any]):
     def _signature(self) -> inspect.Signature:
         target = self._instance._kind.__flash_target__
         signature = inspect.signature(getattr(target, self.__name__))
-        if isinstance(inspect.getattr_static(target, self.__name__), staticmethod | classmethod):
+        if isinstance(_defined(target, self.__name__), staticmethod | classmethod):
             return signature
         return signature.replace(parameters=list(signature.parameters.values())[1:])  # without self
 
@@ -363,6 +373,11 @@ def _by_name(remote: Any) -> str | None:
     for part in remote.__qualname__.split("."):
         found = getattr(found, part, None)
     return remote.__qualname__ if found is remote else None
+
+
+def _defined(kind: type, name: str) -> Any:
+    """What a class or one of its bases defines under a name, as it was written; `_MISSING` where none does."""
+    return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), _MISSING)
 
 
 def _unknown(kind: RemoteClass[Any], name: str) -> str:

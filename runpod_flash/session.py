@@ -11,7 +11,6 @@ import concurrent.futures
 import contextlib
 import os
 import sys
-import sysconfig
 import uuid
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
@@ -36,6 +35,7 @@ from runpod_flash.errors import (
     FlashError,
 )
 from runpod_flash.output import Output
+from runpod_flash.project import project_of_program
 from runpod_flash.settings import Settings
 from runpod_flash.spec import EndpointSpec, to_body
 from worker_runtime.wire.jobs import Call, Instance, Payload
@@ -87,6 +87,7 @@ class Session:
         self._declared: dict[str, _Declaration] = {}
         self._stored: set[str] = set()  # artifacts that the platform holds
         self._objects: set[str] = set()  # remote objects that were used and not dropped
+        self._doomed: set[str] = set()  # those of them that nobody has any more
         self._dropping: set[asyncio.Task[None]] = set()
         self._index: PackageIndex | None = None
         self._owner: int | None = None  # the process that registered `_at_exit`
@@ -102,9 +103,7 @@ class Session:
     def project(self) -> Path:
         """The folder in which names of endpoints are unique."""
         if self._project is None:
-            script = getattr(sys.modules.get("__main__"), "__file__", None)
-            installed = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")]
-            self._project = settings_module.find_project(script, Path.cwd(), tuple(map(Path, installed)))
+            self._project = project_of_program()
         return self._project
 
     @property
@@ -223,7 +222,9 @@ class Session:
     async def drop(self, instance_id: str) -> None:
         """Drop a remote object; a platform that is gone is no error."""
         with contextlib.suppress(BackendError):
+            self._doomed.add(instance_id)  # where this is cancelled, the next connection does it
             await (await self._backend()).drop_instance(instance_id)
+            self._doomed.discard(instance_id)
             self._objects.discard(instance_id)
 
     def drop_later(self, instance_id: str) -> None:
@@ -231,12 +232,15 @@ class Session:
         if self._owner != os.getpid() or instance_id not in self._objects or sys.is_finalizing():
             return
         try:
-            loop = asyncio.get_running_loop()
+            asyncio.get_running_loop()
         except RuntimeError:
             with contextlib.suppress(RuntimeError):  # the program ends, and no thread can be started any more
                 self._bridge.start(self.drop(instance_id))
-            return
-        task = loop.create_task(self.drop(instance_id))
+        else:
+            self._drop_on_loop(instance_id)
+
+    def _drop_on_loop(self, instance_id: str) -> None:
+        task = asyncio.get_running_loop().create_task(self.drop(instance_id))
         self._dropping.add(task)
         task.add_done_callback(self._dropping.discard)
 
@@ -356,7 +360,10 @@ class Session:
         if settings.runpod_api_key and not settings.target_chosen:
             message = "RUNPOD_API_KEY is set, but this version has no cloud target yet: calls run on this machine"
             self.output.notice({"key": "no-cloud", "message": message})
-        return await backends.connect(settings, self.project)
+        backend = await backends.connect(settings, self.project)
+        for instance_id in self._doomed:
+            self._drop_on_loop(instance_id)
+        return backend
 
     def _link(self) -> _Link:
         loop = asyncio.get_running_loop()
@@ -396,6 +403,7 @@ class Session:
         if self._owner != os.getpid():
             if self._owner is not None:  # a fork: objects are the parent's, who drops them
                 self._objects.clear()
+                self._doomed.clear()
             else:
                 atexit.register(self._at_exit)
             self._owner = os.getpid()
@@ -438,7 +446,7 @@ def use(session: Session) -> Iterator[Session]:
 
 
 def _encoded(request: Request, args: tuple[Any, ...], kwargs: Any) -> bytes:
-    return shipping.encode_arguments(args, dict(kwargs), target_name=request.shown)
+    return shipping.encode_arguments(args, dict(kwargs), target_name=request.shown, target=request.target)
 
 
 def _result(running: Running[T]) -> T:

@@ -11,7 +11,6 @@ import sys
 from worker_runtime import isolation, keeper
 from worker_runtime.keeper import StartError
 from worker_runtime.loop import Worker, complain
-from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.specs import WorkerLaunch
 
 _BAD_LAUNCH = 2
@@ -20,21 +19,33 @@ _BAD_LAUNCH = 2
 def main() -> None:
     """Run one worker to its end; started by `worker_runtime.launch_command`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the control plane's to handle
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the loop has its own way
     try:
-        launch = WorkerLaunch.from_json(json.loads(sys.stdin.buffer.readline() or b"null") or {})
-        held = keeper.start(launch, isolate="--no-namespaces" not in sys.argv)
-    except (ValueError, WireError, StartError) as error:
+        data = json.loads(sys.stdin.buffer.readline() or b"{}")
+        launch = WorkerLaunch.from_json(data if isinstance(data, dict) else {})
+    except ValueError as error:
         complain(f"cannot start: {error}")
         sys.exit(_BAD_LAUNCH)
-    if held.why_plain is not None and launch.hidden:
-        complain(f"no namespaces here ({held.why_plain}); user code can see {', '.join(launch.hidden)}")
-    isolation.forbid_inspection()
     try:
-        code = asyncio.run(_live(launch, held))
+        sys.exit(_hold(launch, isolate="--no-namespaces" not in sys.argv))
+    except StartError as error:
+        complain(f"cannot start: {error}")
+        sys.exit(_BAD_LAUNCH)
     finally:
-        held.destroy()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _remove(launch.folder)
-    sys.exit(code)
+
+
+def _hold(launch: WorkerLaunch, *, isolate: bool) -> int:
+    held = keeper.start(launch, isolate=isolate)
+    try:
+        if held.why_plain is not None and launch.hidden:
+            complain(f"no namespaces here ({held.why_plain}); user code can see {', '.join(launch.hidden)}")
+        isolation.forbid_inspection()
+        return asyncio.run(_live(launch, held))
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        held.destroy()
 
 
 async def _live(launch: WorkerLaunch, held: keeper.Keeper) -> int:

@@ -1,6 +1,6 @@
 """The child as a program: sets up its paths and logging, then runs the calls that its parent sends.
 
-    python … -c BOOT bundle setup       `setup` is JSON: link, code, overlay, max_concurrency, name
+python … -c BOOT bundle setup       `setup` is JSON: link, code, overlay, max_concurrency, name
 """
 
 import faulthandler

@@ -1,8 +1,8 @@
 """One call: bytes in, outcome out. Whatever user code does becomes an `Outcome`; nothing here reads or writes streams.
 
-    artifacts = Artifacts(); artifacts.add(id, manifest, code)
-    execution = Execution(call, values, artifacts, instances)
-    outcome = await run(execution, pool)          # or load(), then run() / run_async() by hand, as the worker does
+artifacts = Artifacts(); artifacts.add(id, manifest, code)
+execution = Execution(call, values, artifacts, instances)
+outcome = await run(execution, pool)          # or load(), then run() / run_async() by hand, as the worker does
 """
 
 import asyncio

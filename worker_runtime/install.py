@@ -149,9 +149,10 @@ class Uv:
             return result.stdout.strip()
         listed = await self._run(["python", "list", "--only-installed"], PackageIndex(), cwd)
         rows = [line.split() for line in reversed(listed.stdout.splitlines())]
-        found = {row[0]: f"{row[1]} ({row[0]})" for row in rows if len(row) > 1}  # the first of each on the PATH
+        places = {row[0]: f"{row[1]} ({row[0]})" for row in rows if len(row) > 1}  # the first of each on the PATH
+        found = ", ".join(places.values()) or "none"
         raise InstallFailed(
-            f"there is no Python {version} on this machine; found: {', '.join(found.values()) or 'none'}. Install Python {version} there, or call"
+            f"there is no Python {version} on this machine; found: {found}. Install Python {version} there, or call"
             " from one of these versions",
             holds_s=0,
         )
@@ -272,4 +273,4 @@ def _writable(folder: Path | None) -> bool:
     """Whether `folder`, or what it would be made in, can be written."""
     while folder is not None and not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    return folder is not None and os.access(folder, os.W_OK | os.X_OK)
+    return folder is not None and folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)

@@ -83,12 +83,20 @@ def kill_namespace() -> None:
 
 
 def kill_descendants(within_s: float = math.inf) -> None:
-    """Kill and reap the descendants of this process until none is left. Needs `adopt_orphans` and /proc."""
+    """Kill and reap the descendants of this process until none is left. Needs `adopt_orphans` and /proc.
+
+    Those that have become another user's (sudo) cannot be killed and are left.
+    """
     end = time.monotonic() + within_s
-    while (found := _descendants(os.getpid())) and time.monotonic() < end:
+    untouchable = set[int]()
+    while (found := set(_descendants(os.getpid())) - untouchable) and time.monotonic() < end:
         for pid in found:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+            try:
                 os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            except PermissionError:
+                untouchable.add(pid)
         while _reap_one():
             pass
         time.sleep(0.002)  # until the killed ones have become ours

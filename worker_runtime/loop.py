@@ -238,6 +238,7 @@ class Worker:
         deadline = asyncio.get_running_loop().time() + _END_S
         while not self._keeper.ended() and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - waitpid only
             await asyncio.sleep(0.005)
+        self._keeper.destroy()  # nothing is left to do but after init itself was killed
         if self._child_frames is not None:  # a result that was sent before the end counts
             await asyncio.wait([self._child_frames], timeout=_END_S)
         for task in self._tasks:

@@ -179,18 +179,34 @@ async def _starting(state: StateFolder, end: float) -> AsyncIterator[None]:
 
 
 async def _settled(state: StateFolder, end: float) -> PlaneRecord | None:
-    """The control plane that the record names, when it answers; None once there is none."""
+    """The control plane that runs already, once it answers; None when there is none (any more).
+
+    One that ends withdraws its record first and holds its lock to the last; one that begins takes the lock first.
+    """
     end = min(end, time.monotonic() + _SILENT_S)
     while True:
         record = running(state)
-        if record is None or reach(record):
+        if record is not None and reach(record):
             return record
+        if record is None and not _is_locked(state.plane_lock):
+            return None
         if time.monotonic() > end:
+            which = f"process {record.pid}" if record is not None else f"it holds {state.plane_lock}"
             raise BackendUnavailable(
-                f"the control plane (process {record.pid}) runs but does not answer; stop it with `flash server stop` "
-                f"and try again (its log: {state.log})"
+                f"the control plane ({which}) runs but does not answer; stop it with `flash server stop` and try again "
+                f"(its log: {state.log})"
             )
         await asyncio.sleep(_PAUSE_S)
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether another process holds this lock. Asked under the start lock only, so it is in nobody's way."""
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
 
 
 async def _start(

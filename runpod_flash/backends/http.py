@@ -8,12 +8,12 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from runpod_flash.backends.base import Json
 from runpod_flash.backends.connection import Address, Connection, Locate
 from runpod_flash.backends.events import FinalJobs
-from runpod_flash.errors import BackendError, ContentNotFound, EndpointNotFound, JobNotFound
+from runpod_flash.errors import BackendError, ConfigError, ContentNotFound, EndpointNotFound, JobNotFound
 from runpod_flash.output import Output, of_program
 from runpod_flash.settings import Settings
 from worker_runtime.wire.jobs import JobStatus
@@ -29,6 +29,7 @@ async def connect(settings: Settings, project: Path) -> "HttpBackend":
     Raises:
         BackendUnavailable, AuthError, WireMismatch, ConfigError: it cannot be reached, refuses, differs, is no URL.
     """
+    _check_url(settings.target)
     said = "FLASH_API_KEY is not set" if settings.api_key is None else "it was sent the one in FLASH_API_KEY"
     hint = f"{said}; set FLASH_API_KEY to the key that the platform's owner has"
     address = Address(settings.target, settings.api_key, settings.target, hint)
@@ -205,6 +206,18 @@ class HttpBackend:
                 f"{platform} answered {method} {path} with {body[:80]!r}, no JSON object; is the URL right?"
             )
         return answer
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        good = False
+    if not good:
+        raise ConfigError(
+            f"FLASH_TARGET is {url!r}, which is no URL of a control plane; it must be like http://host:port"
+        )
 
 
 def _part(text: str) -> str:

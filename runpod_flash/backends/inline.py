@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import hashlib
 import threading
+import traceback
 import uuid
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
@@ -32,7 +33,14 @@ _platforms: "weakref.WeakKeyDictionary[Settings, InlinePlatform]" = weakref.Weak
 
 def connect(settings: Settings, project: Path) -> "InlineBackend":
     """The backend for these settings: all event loops of a session share one platform."""
-    return InlineBackend(_platforms.setdefault(settings, InlinePlatform()))
+    return InlineBackend(platform_of(settings))
+
+
+def platform_of(settings: Settings) -> "InlinePlatform":
+    """The platform of these settings, made at the first question; tests may look into it."""
+    if settings not in _platforms:
+        _platforms[settings] = InlinePlatform()
+    return _platforms[settings]
 
 
 @dataclass(slots=True)
@@ -99,10 +107,8 @@ class InlinePlatform:
             if retries:
                 job.object["retries"] = retries
             execution = execute.Execution(call, values, self.artifacts, endpoint.objects)
-            try:
-                async with asyncio.timeout(limit_s):
-                    outcome = await execute.run(execution, self.pool)
-            except TimeoutError:
+            outcome = await _within(limit_s, execute.run(execution, self.pool))
+            if outcome is None:
                 message = f"it ran longer than execution_timeout_ms={endpoint.body['timeout']}"
                 return _failed(ErrorInfo(ErrorKind.TIMED_OUT, "JobTimedOut", message), JobStatus.TIMED_OUT)
             if outcome.error is None or outcome.error.kind is not ErrorKind.USER:
@@ -204,9 +210,10 @@ class InlineBackend:
             found for endpoint in self._platform.endpoints.values() for found in endpoint.objects.remove(instance_id)
         ]
         for found in dropped:
-            ending = await asyncio.get_running_loop().run_in_executor(self._platform.pool, instances.close, found)
-            if asyncio.iscoroutine(ending):
-                await ending
+            try:
+                await _close(found, self._platform.pool)
+            except Exception:  # noqa: BLE001 - the user's own close(); nobody waits for it who could be told
+                traceback.print_exc()
 
     async def aclose(self) -> None:
         """Nothing to close: the platform lives with the session."""
@@ -229,6 +236,27 @@ class _ContextPool(concurrent.futures.ThreadPoolExecutor):
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "concurrent.futures.Future[T]":
         return super().submit(contextvars.copy_context().run, fn, *args, **kwargs)
+
+
+async def _within(limit_s: float | None, running: Coroutine[Any, Any, T]) -> T | None:
+    """Its result, None when it takes too long. It may turn a cancellation into a result, so it is not waited for then."""
+    task = asyncio.create_task(running)
+    try:
+        await asyncio.wait([task], timeout=limit_s)
+        return task.result() if task.done() else None
+    finally:
+        task.cancel()
+
+
+async def _close(found: Any, pool: concurrent.futures.Executor) -> None:
+    try:
+        closing = pool.submit(instances.close, found)
+    except RuntimeError:  # the program is ending, and its pools with it
+        ending = instances.close(found)
+    else:
+        ending = await asyncio.wrap_future(closing)
+    if asyncio.iscoroutine(ending):
+        await ending
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

@@ -19,6 +19,7 @@ _BY_CODE: dict[str, type[FlashError]] = {
         errors.EndpointNotFound,
         errors.JobNotFound,
         errors.PayloadTooLarge,
+        errors.ShippingError,
         errors.WireMismatch,
     )
 }

@@ -139,40 +139,43 @@ class Blobs:
     async def _receive(
         self, target: Path, stream: AsyncIterable[bytes], limit: int, check: Callable[[FileIO, str], None]
     ) -> int:
-        try:
-            file, temporary = await _off_loop(_new_file, self._root / "incoming")
-        except OSError as error:
-            raise disk_error(error, f"folder {self._root}") from error
+        what = f"file {target}"
+        file, temporary = await _on_disk(what, _new_file, self._root)
         digest, size = hashlib.sha256(), 0
         try:
             async for piece in _gathered(stream):
                 size += len(piece)
                 if size > limit:
                     raise PayloadTooLarge(f"{target.name} has more than {limit} bytes, the most that is taken here")
-                await _off_loop(_append, file, digest.update, piece)
-            await _off_loop(lambda: check(file, digest.hexdigest()))
-            await _off_loop(_publish, temporary, target)
-        except OSError as error:
-            raise disk_error(error, f"file {target}") from error
+                await _on_disk(what, _append, file, digest.update, piece)
+            await _on_disk(what, check, file, digest.hexdigest())
+            await _on_disk(what, _publish, temporary, target)
         finally:
             file.close()
             temporary.unlink(missing_ok=True)
         return size
 
 
-async def _off_loop(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run in a thread and, even when cancelled, wait for its end: it must not write to a file that was closed."""
+async def _on_disk(what: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run in a thread and, even when cancelled, wait for its end: it must not write to a file that was closed.
+
+    Raises:
+        StoreError: for each OSError.
+    """
     work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         await asyncio.wait([work])
         raise
+    except OSError as error:
+        raise disk_error(error, what) from error
 
 
-def _new_file(folder: Path) -> tuple[FileIO, Path]:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=folder)
+def _new_file(root: Path) -> tuple[FileIO, Path]:
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (root / "incoming").mkdir(mode=0o700, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=root / "incoming")
     return FileIO(descriptor, "r+b"), Path(name)
 
 

@@ -103,7 +103,8 @@ class Dispatcher:
         job = Job(record, call, pool, client, timeout_ms, time.monotonic(), done)
         self._jobs[record.id] = job
         pool.join(client)
-        pool.queue.append(job)
+        home = self._home(job)
+        (pool if home is None else home).queue.append(job)
         self._changed(pool)
         return job
 
@@ -130,18 +131,23 @@ class Dispatcher:
         """The worker for a queued job: where its instance lives, else the freest one; None while all are busy."""
         if job.instance is None:
             return max((worker for worker in pool.workers.values() if worker.free_slots > 0), key=_freedom, default=None)
-        bound = self._bindings.get(job.instance)
-        if bound is not None and bound.state is WorkerState.READY and bound.pool is pool:
+        bound = self._home(job)
+        if bound is not None:
             return bound
-        homes = [worker for worker in pool.workers.values() if worker.free_slots > 0]
-        home = min(homes, key=lambda worker: len(worker.instances), default=None)
-        if home is None:
-            return None
+        homes = [worker for worker in pool.workers.values() if worker.free_slots > 0 or worker.state is WorkerState.STARTING]
+        home = min(homes, key=lambda worker: (len(worker.instances), worker.state is WorkerState.STARTING), default=None)
+        if home is None or home.state is WorkerState.STARTING:
+            return None  # objects stay where they are built, so an empty worker that is about to be ready is waited for
         if len(home.instances) >= INSTANCES_PER_WORKER:
             self._fail(job, ErrorInfo(ErrorKind.INFEASIBLE, "TooManyInstances", _TOO_MANY_INSTANCES))
             return None
         self._bind(job, job.instance, home)
         return home
+
+    def _home(self, job: Job) -> Worker | None:
+        """The worker on which the job's instance lives, if that can take it."""
+        bound = self._bindings.get(job.instance) if job.instance is not None else None
+        return bound if bound is not None and bound.state is WorkerState.READY and bound.pool is job.pool else None
 
     def _bind(self, job: Job, instance: str, worker: Worker) -> None:
         old = self._bindings.get(instance)

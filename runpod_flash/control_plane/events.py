@@ -19,8 +19,8 @@ JOBS_LIMIT = 256 * 1024**2
 class EventHub:
     """One stream for each client id. What is published for a client without a stream is dropped; it has to ask.
 
-    A client that does not read loses log lines and stages above `losable_limit` bytes, and is told how many. The ends of
-    jobs are never left out: above `jobs_limit` bytes of them the stream ends, as if the client had gone.
+    A client that does not read loses log lines and stages above `losable_limit` bytes, and is told how many. The ends
+    of jobs are never left out: above `jobs_limit` bytes of them the stream ends, as if the client had gone.
 
     Attributes:
         last_left: when the last stream ended, in monotonic seconds; 0 before.

@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
+from runpod_flash.control_plane.catalog import NameTaken
 from runpod_flash.control_plane.store import StoreFull
 from runpod_flash.errors import (
     AuthError,
@@ -38,6 +39,7 @@ _STATUS: Final[Mapping[type[Exception], int]] = {
     JobNotFound: 404,
     ContentNotFound: 422,
     WireMismatch: 409,
+    NameTaken: 409,
     StoreFull: 507,
     BackendUnavailable: 503,
     BackendError: 500,

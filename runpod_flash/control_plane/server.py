@@ -218,7 +218,8 @@ def sole_owner(state: StateFolder) -> Iterator[None]:
 @contextlib.contextmanager
 def _sockets(port: int, path: Path) -> Iterator[tuple[socket.socket, socket.socket]]:
     """A loopback TCP socket and a unix socket for this user alone, both removed at the end. Raises BackendUnavailable."""
-    with socket.socket() as tcp, socket.socket(socket.AF_UNIX) as unix:
+    # IPPROTO_TCP by name: asyncio turns Nagle off only where it sees it, else each answer waits 40 ms for an ACK
+    with socket.socket(proto=socket.IPPROTO_TCP) as tcp, socket.socket(socket.AF_UNIX) as unix:
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             tcp.bind(("127.0.0.1", port))

@@ -1,17 +1,13 @@
 """What dies takes everything it started with it; what was accepted goes on."""
 
 import json
-import os
-import shutil
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.support.place import ROOT, Place
+from tests.support.nobody import NOBODY, needs_root, place_of_nobody, run_as_nobody
+from tests.support.place import Place
 from tests.support.processes import no_process_left, processes_of
 from tests.support.waiting import wait_until
 
@@ -120,8 +116,7 @@ FORM
         assert "KeyboardInterrupt" in stderr
 
         def running() -> int:
-            status = json.loads(place.flash("status", "--json").good().stdout)
-            return sum(entry["jobs"]["inProgress"] + entry["jobs"]["inQueue"] for entry in status["endpoints"])
+            return sum(entry["jobs"]["inProgress"] + entry["jobs"]["inQueue"] for entry in place.endpoints())
 
         wait_until(lambda: running() == 0, 20, "the job is cancelled")
 
@@ -153,23 +148,15 @@ print(f.remote(os.environ["FLASH_HOME"]))
     assert place.run_script(script).good().stdout.strip() == "[]"
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root to become another user")
-def test_the_whole_way_as_another_user(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = Path("/tmp") / f"flash-nobody-{os.getpid()}"
-    folder.mkdir(mode=0o755)
-    os.chown(folder, 65534, 65534)
-    place = Place(folder / "home", folder)
-    script = folder / "script.py"
-    script.write_text(GRANDCHILD + "import os\nprint(os.getuid())\n")
-    env = {**place.env(), "HOME": str(folder), "TMPDIR": str(folder), "XDG_RUNTIME_DIR": str(folder / "run")}
-    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, str(script)]
-    try:
-        done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=90, check=False)
+@pytest.mark.slow
+@needs_root
+def test_the_whole_way_as_another_user() -> None:
+    with place_of_nobody() as (place, python):
+        place.write("script.py", GRANDCHILD + "import os\nprint(os.getuid())\n")
+        done = run_as_nobody(place, python, "script.py")
         assert done.returncode == 0, done.stderr
-        assert done.stdout.split() == ["started", "65534"]
+        assert done.stdout.split() == ["started", str(NOBODY)]
+        assert len(sleepers()) == 1
         control_plane(place).kill()
         wait_until(lambda: not sleepers(), 15, "the grandchild is gone")
-        no_process_left(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    assert ROOT.exists()
+        no_process_left(place.home)

@@ -15,7 +15,7 @@ class Rigid(Exception):
     def __init__(self, a, b): super().__init__("rigid")
 @Endpoint(name="failing", cpu="cpu3c-1-2", retries=RETRIES)
 def f(how):
-    exec(how, globals())
+    exec(how, {"os": os, "signal": signal, "sys": sys, "Oops": Oops, "Rigid": Rigid})
     return "fine"
 def attempt(how):
     try:
@@ -44,7 +44,7 @@ assert attempt("") == "fine"
         ("raise KeyError('k')", "error.args", "KeyError ('k',)"),
         ("raise Oops(7, extra='e')", "type(error) is Oops, error.code, error.extra", "Oops True 7 e"),
         ("1 / 0", "'ZeroDivisionError' in error.__cause__.remote_traceback", "ZeroDivisionError True"),
-        ("raise Rigid(1, 2)", "'rigid' in text, error.type_name", "RemoteError True Rigid"),
+        ("raise Rigid(1, 2)", "'rigid' in text, error.type_name", "RemoteError True __main__.Rigid"),
         ("sys.exit(3)", "'SystemExit' in text", "RemoteError True"),
         ("raise KeyboardInterrupt", "error.type_name", "RemoteError KeyboardInterrupt"),
         ("raise StopIteration(5)", "error.type_name", "RemoteError StopIteration"),

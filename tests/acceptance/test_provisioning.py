@@ -33,8 +33,7 @@ def answer(place: Place, name: str, *, before: str = "", options: str = "", resu
 
 def endpoints(place: Place) -> dict[str, str]:
     """Ids of the endpoints by name."""
-    status = json.loads(place.flash("status", "--json").good().stdout)
-    return {entry["name"]: entry["id"] for entry in status["endpoints"] if Path(entry["project"]) == place.project}
+    return {entry["name"]: entry["id"] for entry in place.endpoints() if Path(entry["project"]) == place.project}
 
 
 def test_a_second_run_is_warm(shared_place: Place) -> None:
@@ -134,8 +133,7 @@ print(asyncio.run(f()))
     first = shared_place.run_script(script).good().stdout
 
     def workers() -> int:
-        status = json.loads(shared_place.flash("status", "--json").good().stdout)
-        return next(len(entry["workerIds"]) for entry in status["endpoints"] if entry["name"] == "zero")
+        return next(len(entry["workerIds"]) for entry in shared_place.endpoints() if entry["name"] == "zero")
 
     wait_until(lambda: workers() == 0, 30, "no worker left")
     assert shared_place.run_script(script).good().stdout != first

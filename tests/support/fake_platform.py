@@ -22,7 +22,7 @@ FORGET = "forget"
 
 
 class FakePlatform:
-    """State and knobs of the platform. It lives through `serving`, so that a test can take it away and bring it back."""
+    """State and knobs of the platform. `serving` can end and begin again on it, as a process on its store."""
 
     def __init__(self) -> None:
         self.protocol = 1
@@ -164,7 +164,7 @@ def problem(status: int, detail: str, code: str | None = None, **more: Any) -> R
 
 @contextlib.contextmanager
 def serving(platform: FakePlatform, socket: Path | None = None, port: int = 0) -> Iterator[str]:
-    """Serve the platform in a thread, on a unix socket or a loopback port; gives its base URL. All ends with the block."""
+    """Serve the platform in a thread, on a unix socket or a loopback port, while inside; gives its base URL."""
     config = uvicorn.Config(
         platform.app(),
         uds=str(socket) if socket else None,

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import subprocess
 import tarfile
 import zipfile
@@ -25,7 +26,8 @@ def base_env(folder: Path) -> dict[str, str]:
 
 def make_wheel(folder: Path, name: str, version: str, requires: Sequence[str] = (), script: str = "") -> Path:
     """Write the wheel of a package with one module, whose VERSION is `version`; `script`: name of a command."""
-    module, info = name.replace("-", "_"), f"{name.replace('-', '_')}-{version}.dist-info"
+    module = re.sub(r"[-_.]+", "_", name).lower()
+    info = f"{module}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     metadata += "".join(f"Requires-Dist: {text}\n" for text in requires)
     files = {

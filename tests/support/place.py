@@ -1,5 +1,6 @@
 """A place of its own for a test: a state folder, a project folder and a way to run programs there."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from uv import find_uv_bin
 
@@ -116,16 +118,21 @@ class Place:
         path = self.write(name, text)
         return self.run([str(path), *arguments], env=env, python=python, timeout_s=timeout_s)
 
-    def venv(self, folder: Path, packages: Sequence[str]) -> str:
+    def venv(self, folder: Path, packages: Sequence[str], base: str = sys.executable) -> str:
         """Make a virtual environment with this project and `packages`; returns its interpreter."""
         uv, python = find_uv_bin(), str(folder / "bin" / "python")
-        subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(folder)], check=True, capture_output=True)
+        subprocess.run([uv, "venv", "-q", "--python", base, str(folder)], check=True, capture_output=True)
         subprocess.run([uv, "pip", "install", "-q", "--python", python, "-e", str(ROOT), *packages], check=True)
         return python
 
     def flash(self, *arguments: str, env: Mapping[str, str] | None = None, timeout_s: float = 60.0) -> Finished:
         """Run the `flash` command here."""
         return self.run(["-m", "flash_cli", *arguments], env=env, timeout_s=timeout_s)
+
+    def endpoints(self) -> list[dict[str, Any]]:
+        """What `flash status` says of each endpoint of this state folder."""
+        status = json.loads(self.flash("status", "--json").good().stdout)
+        return [endpoint for plane in status["planes"] for endpoint in plane["endpoints"]]
 
     def close(self) -> None:
         """Stop the control plane of this place as a user would; fail when anything outlives it; kill that."""

@@ -52,6 +52,11 @@ def by_value(target: Any, *, kind: str = "function", files: dict[str, bytes] | N
     return manifest.id, paths.pack(manifest, code, files or {})
 
 
+def instance_of(name: str, *args: Any, **kwargs: Any) -> Instance:
+    """An instance by id, with its constructor's arguments."""
+    return Instance(name, Payload.of(payload.encode((args, kwargs))))
+
+
 @dataclass
 class Plane:
     """The scripted control plane and its one worker; use it as an asynchronous context manager."""
@@ -72,7 +77,7 @@ class Plane:
         self.link_closed = asyncio.Event()
         if self.tcp:
             self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-            address = "tcp:127.0.0.1:{}".format(self._server.sockets[0].getsockname()[1])
+            address = f"tcp:127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         else:
             path = str(self.folder / "link")
             self._server = await asyncio.start_unix_server(self._serve, path)

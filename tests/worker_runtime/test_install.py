@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.packages import UV, base_env, make_broken_source, make_caller, make_wheel
+from tests.support.packages import UV, base_env, make_broken_source, make_wheel
 from worker_runtime.install import (
     OUTAGE_S,
     BuildFailed,
@@ -191,7 +191,7 @@ def test_an_environment_of_what_is_no_interpreter_fails(uv: Uv, tmp_path: Path) 
 
 def test_finds_the_interpreter_of_a_version(tmp_path: Path) -> None:
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
-    env = base_env(tmp_path) | {"PATH": str(Path(sys.executable).parent)}
+    env = base_env(tmp_path) | {"PATH": str(Path(sys.base_prefix) / "bin")}
 
     found = asyncio.run(Uv(UV, env, tmp_path).find(own, tmp_path))
 
@@ -200,8 +200,7 @@ def test_finds_the_interpreter_of_a_version(tmp_path: Path) -> None:
 
 
 def test_a_version_that_is_not_there_fails_naming_those_that_are(tmp_path: Path) -> None:
-    caller = make_caller(tmp_path / "bin-only", sys.executable)
-    env = base_env(tmp_path) | {"PATH": str(Path(caller).parent)}
+    env = base_env(tmp_path) | {"PATH": str(Path(sys.base_prefix) / "bin")}
 
     with pytest.raises(InstallFailed, match=r"no Python 3\.99 on this machine; found: .*cpython-3") as caught:
         asyncio.run(Uv(UV, env, tmp_path).find("3.99", tmp_path))
@@ -232,7 +231,9 @@ def test_foreign_settings_do_not_reach_uv(tmp_path: Path) -> None:
 
 
 def test_a_home_that_cannot_be_written_gets_another_cache(tmp_path: Path) -> None:
-    assert uv_environment({"HOME": "/proc/nowhere"}, tmp_path)["UV_CACHE_DIR"] == str(tmp_path)
+    (tmp_path / "file").touch()
+
+    assert uv_environment({"HOME": str(tmp_path / "file")}, tmp_path)["UV_CACHE_DIR"] == str(tmp_path)
     assert uv_environment({}, tmp_path)["UV_CACHE_DIR"] == str(tmp_path)
     assert "UV_CACHE_DIR" not in uv_environment({"HOME": str(tmp_path)}, tmp_path)
 

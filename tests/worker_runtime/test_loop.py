@@ -1,13 +1,17 @@
 """The worker's parent over a real child: outcomes, output, cancelling, deadlines, endings."""
 
 import asyncio
+import itertools
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.worker_runtime.scripted_plane import Plane, by_name, by_value, is_error, kill
+from tests.worker_runtime.scripted_plane import ROOT, Plane, by_name, by_value, is_error, kill
 from tests.worker_runtime.user_code import Oops
+from worker_runtime import launch_command
 from worker_runtime.wire import messages, paths
 from worker_runtime.wire.jobs import ErrorKind
 from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
@@ -192,7 +196,7 @@ def test_cancel_kills_what_does_not_stop(short_folder: Path) -> None:
         async with Plane(short_folder) as plane:
             job = await plane.start(by_name("spin_stubbornly"), 60)
             waiting = await plane.start(by_name("add"), 1)
-            await plane.frame("started", job=job)
+            await plane.until(lambda: "stubborn" in plane.lines(), "user code")
             await plane.send({"type": messages.CANCEL, "job": job, "attempt": 1})
             is_error(await plane.outcome(job), ErrorKind.CANCELLED)
             gone, _ = await plane.frame("gone")
@@ -208,11 +212,12 @@ def test_a_call_that_holds_the_gil_is_beaten_for_and_can_be_killed(short_folder:
             job = await plane.start(by_name("hold_the_gil"), 60_000_000)
             await plane.until(lambda: "holding" in plane.lines(), "start of the call")
             begun = len(plane.frames)
+            await plane.until(lambda: len(plane.frames) >= begun + 3, "beats: the interpreter is held by now")
             await plane.send({"type": messages.CANCEL, "job": job, "attempt": 1})
             is_error(await plane.outcome(job), ErrorKind.CANCELLED)
             beats = [time for time, header, _ in plane.frames[begun:] if header["type"] == messages.BEAT]
             assert len(beats) >= 7
-            assert max(after - before for before, after in zip(beats, beats[1:], strict=False)) < 0.5
+            assert max(after - before for before, after in itertools.pairwise(beats)) < 0.5
             await plane.frame("gone")
 
     asyncio.run(main())
@@ -259,7 +264,7 @@ def test_nothing_survives_any_ending(short_folder: Path, isolate: bool, ending: 
             if ending == "link":
                 (await plane._connected).close()
             elif ending == "child":
-                kill(max(plane.left_over()[:-1], key=lambda pid: b"setup" in _command(pid) or b'"link"' in _command(pid)))
+                kill(next(pid for pid in plane.left_over() if b'"link"' in _command(pid)))
             else:
                 plane.process.send_signal({"sigterm": signal.SIGTERM, "sigkill": signal.SIGKILL}[ending])
             await plane.nothing_left()
@@ -299,6 +304,15 @@ def test_an_artifact_with_a_wrong_id_is_refused(short_folder: Path) -> None:
             assert manifest.id in gone["reason"]
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("line", [b"", b"[]\n", b"{}\n", b"nonsense\n"])
+def test_a_launch_that_cannot_be_read(line: bytes) -> None:
+    done = subprocess.run(
+        launch_command(sys.executable, str(ROOT)), input=line, check=False, stderr=subprocess.PIPE, timeout=20
+    )
+    assert done.returncode == 2
+    assert b"cannot start" in done.stderr
 
 
 def test_a_worker_without_a_control_plane_ends(short_folder: Path) -> None:

@@ -168,6 +168,7 @@ def spin_stubbornly(seconds):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
+            print("stubborn")
             time.sleep(0.05)
         except KeyboardInterrupt:
             continue
@@ -199,7 +200,7 @@ def hold_the_gil(exponent):
 
 async def together(barrier, count):
     TOGETHER.add(barrier)
-    while len(TOGETHER) < count:
+    while len(TOGETHER) < count:  # noqa: ASYNC110 - as users write it
         await asyncio.sleep(0.005)
     return threading.current_thread() is threading.main_thread()
 
@@ -220,7 +221,7 @@ def on_main_thread():
 
 def orphan():
     """Leave a process behind that is in a session of its own and has no parent any more."""
-    code = "import os, sys, time\nif os.fork(): os._exit(0)\nos.setsid()\nprint(os.getpid(), flush=True)\ntime.sleep(600)"
+    code = "import os, time\nif os.fork(): os._exit(0)\nos.setsid()\nprint(os.getpid(), flush=True)\ntime.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         return int(process.stdout.readline())
 
@@ -240,11 +241,19 @@ def look(folder):
 
 
 def myself():
-    status = open("/proc/self/status").read()
+    with open("/proc/self/status") as file:
+        status = file.read()
     return {
-        "cwd": os.getcwd(), "env": dict(os.environ), "uid": os.getuid(), "path": list(sys.path), "argv": sys.argv,
-        "stdin": sys.stdin.read(), "pid": os.getpid(), "proc": int(status.split("\nPid:")[1].split()[0]),
-        "cpus": sorted(os.sched_getaffinity(0)), "pids": [name for name in os.listdir("/proc") if name.isdecimal()],
+        "cwd": os.getcwd(),
+        "env": dict(os.environ),
+        "uid": os.getuid(),
+        "path": list(sys.path),
+        "argv": sys.argv,
+        "stdin": sys.stdin.read(),
+        "pid": os.getpid(),
+        "proc": int(status.split("\nPid:")[1].split()[0]),
+        "cpus": sorted(os.sched_getaffinity(0)),
+        "pids": [name for name in os.listdir("/proc") if name.isdecimal()],
     }
 
 
@@ -311,3 +320,25 @@ class Unclosable:
 
     def __exit__(self, *error):
         raise Oops(1)
+
+
+def write_into(folder):
+    with open(os.path.join(folder, "new"), "w") as file:
+        file.write("x")
+
+
+def orphan_then_kill_the_parent():
+    orphan()
+    os.kill(os.getppid(), 9)
+    time.sleep(600)
+
+
+def use_processes(method):
+    import multiprocessing
+
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        return pool.map(add_nothing, [2, 3])
+
+
+def add_nothing(value):
+    return value

@@ -19,7 +19,7 @@ worker → control plane
     log       job stream lines     `stream` stdout or stderr; `job` null where the call cannot be told
     done      job attempt error    body: the encoded result; `error` is null or `ErrorInfo.to_json()`
     gone      reason stderr jobs   the child ended by itself; `jobs` ran in it; the worker ends too
-The link between the worker's parent and its child speaks the same run, cancel, drop, artifact, ready, started and done;
+The link between the worker's parent and its child speaks the same run, cancel, drop, drain, artifact, ready, started, done;
 there `artifact` carries the header of the manifest (`manifest`) and the body is the encoded code.
 """
 

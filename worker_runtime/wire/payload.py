@@ -94,6 +94,11 @@ def reduced(value: Any) -> Any:
     return reducer(value) if reducer is not None else value.__reduce_ex__(5)
 
 
+def has_reducer(kind: type) -> bool:
+    """Whether pickling takes objects of this class apart in a way that the class itself does not tell."""
+    return kind in _ALWAYS or kind in _DEFINITIONS or kind in cloudpickle.Pickler.dispatch_table
+
+
 def track(kind: type, key: str | None) -> None:
     """Remember a class under its key, so that its instances decode as instances of this very class.
 
@@ -148,7 +153,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if own is not NotImplemented:
             return own
         if self._modules is not None:
-            self._modules.add(obj.__name__ if isinstance(obj, types.ModuleType) else obj.__module__ or "builtins")
+            name = obj.__name__ if isinstance(obj, types.ModuleType) else getattr(obj, "__module__", None)
+            self._modules.add(name if isinstance(name, str) else "builtins")
         return super().reducer_override(obj)
 
     def _reduce_class(self, kind: type) -> Any:
@@ -159,8 +165,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if self._type_key is not None:
             track(kind, self._type_key(kind))
         parts = super().reducer_override(kind)
-        if not self._defines and isinstance(parts, tuple) and len(parts) == 6:
-            return (*parts[:5], _complete_class)
+        if isinstance(parts, tuple) and len(parts) == 6:
+            return (*parts[:5], _define_class if self._defines else _complete_class)
         return parts
 
     def _dynamic_function_reduce(self, func: types.FunctionType) -> Any:
@@ -172,24 +178,25 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return parts
 
 
-def _complete_class(kind: type, state: Any) -> type:
-    if kind not in _complete:
-        cloudpickle.cloudpickle._class_setstate(kind, state)
-        _complete.add(kind)
+def _define_class(kind: type, state: Any) -> type:
+    cloudpickle.cloudpickle._class_setstate(kind, state)
+    _complete.add(kind)
     return kind
 
 
+def _complete_class(kind: type, state: Any) -> type:
+    return kind if kind in _complete else _define_class(kind, state)
+
+
 def _reduce_by_definition(obj: Any) -> Any:
-    """Reduce what holds a lock or weak references, or would be looked up in a `__main__` that the receiver has not."""
+    """Reduce what cannot be pickled, or by a name in a `__main__` that the receiver does not have."""
     kind = type(obj)
-    if kind is weakref.WeakKeyDictionary:  # inside functools.singledispatch
-        return weakref.WeakKeyDictionary, (dict(obj),)
-    if kind is functools.cached_property:  # holds a lock in Python 3.11
-        return _make_cached_property, (obj.func, obj.attrname)
-    maker = _DEFINITIONS.get(kind)
-    if maker is None or _importable(obj):
+    if kind in _ALWAYS:
+        return _ALWAYS[kind](obj)
+    reducer = _DEFINITIONS.get(kind)
+    if reducer is None or _importable(obj):
         return NotImplemented
-    return maker(obj)
+    return reducer(obj)
 
 
 def _importable(obj: Any) -> bool:
@@ -210,6 +217,14 @@ def _make_cached(function: Any, parameters: dict[str, Any], attributes: dict[str
     return cached
 
 
+def _reduce_weak_keys(obj: Any) -> Any:
+    return weakref.WeakKeyDictionary, (dict(obj),)
+
+
+def _reduce_cached_property(obj: Any) -> Any:
+    return _make_cached_property, (obj.func, obj.attrname)
+
+
 def _make_cached_property(function: Any, name: str | None) -> Any:
     made = functools.cached_property(function)
     made.attrname = name
@@ -226,6 +241,13 @@ def _make_new_type(name: str, supertype: Any, module: str) -> Any:
     return made
 
 
+def _reduce_type_variable(obj: Any) -> Any:
+    parts = (obj.__name__, obj.__bound__, obj.__constraints__, obj.__covariant__, obj.__contravariant__)
+    key = f"{obj.__module__}.{parts}"
+    track(obj, key)
+    return cloudpickle.cloudpickle._make_typevar, (*parts, key)
+
+
 def _reduce_parameters(obj: Any) -> Any:
     return type(obj), (obj.__name__,)
 
@@ -238,9 +260,14 @@ def _make_alias(kind: Any, name: str, value: Any, parameters: tuple[Any, ...]) -
     return kind(name, value, type_params=parameters)
 
 
+_ALWAYS: dict[type, Callable[[Any], Any]] = {
+    weakref.WeakKeyDictionary: _reduce_weak_keys,  # inside functools.singledispatch
+    functools.cached_property: _reduce_cached_property,  # holds a lock in Python 3.11
+}
 _DEFINITIONS: dict[type, Callable[[Any], Any]] = {
     functools._lru_cache_wrapper: _reduce_cached,
     typing.NewType: _reduce_new_type,
+    typing.TypeVar: _reduce_type_variable,  # cloudpickle gives it a name that differs between processes
     typing.ParamSpec: _reduce_parameters,
     typing.TypeVarTuple: _reduce_parameters,
 }

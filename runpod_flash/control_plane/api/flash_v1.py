@@ -51,18 +51,21 @@ class FlashApi:
         if request.method == "PUT":
             size = await self._blobs.put_artifact(artifact_id, request.stream())
             return JSONResponse({"id": artifact_id, "size": size}, status_code=201)
-        if not self._blobs.has_artifact(artifact_id):
-            raise _absent("artifact", artifact_id)
-        return Response(headers={"Content-Length": str(self._blobs.artifact_path(artifact_id).stat().st_size)})
+        try:
+            size = self._blobs.artifact_path(artifact_id).stat().st_size
+        except FileNotFoundError:
+            raise _absent("artifact", artifact_id) from None
+        return Response(headers={"Content-Length": str(size)})
 
     async def _value(self, request: Request) -> Response:
         sha256 = request.path_params["id"]
         if request.method == "PUT":
             size = await self._blobs.put(sha256, request.stream())
             return JSONResponse({"sha256": sha256, "size": size}, status_code=201)
-        if not self._blobs.has(sha256):
-            raise _absent("value", sha256)
-        return FileResponse(self._blobs.path(sha256), media_type="application/octet-stream")
+        try:
+            return FileResponse(self._blobs.path(sha256), media_type="application/octet-stream")
+        except FileNotFoundError:
+            raise _absent("value", sha256) from None
 
     async def _get_logs(self, request: Request) -> Response:
         lines = self._platform.logs(request.path_params["job"])

@@ -140,12 +140,12 @@ class Serverless(_Part):
 
 
 def created(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of a new endpoint, checked, defaults filled in.
+    """The body of a new endpoint, checked, defaults filled in (also for what is null).
 
     Raises:
         Problem: 422 with every fault in `errors`, or 400 where hardware options contradict each other.
     """
-    return _checked(body)
+    return _checked(_merged({}, body))
 
 
 def patched(current: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,12 +161,12 @@ def patched(current: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, A
             raise Problem(
                 400, f"an endpoint keeps its compute family; this one has '{mine}', so '{other}' cannot be set"
             )
-    gpu = patch.get("gpu")
-    if isinstance(gpu, dict) and "excludedTypes" in gpu and "pools" not in gpu:
+    gpu = _part(patch, "gpu")
+    if "excludedTypes" in gpu and "pools" not in gpu:
         raise Problem(400, "'gpu.excludedTypes' can only be changed together with 'gpu.pools'")
     merged = _merged(current, patch)
-    if merged.get("scaling", {}).get("type") == "REQUEST_COUNT" and "idleTimeout" not in (patch.get("workers") or {}):
-        merged["workers"] = {key: value for key, value in merged["workers"].items() if key != "idleTimeout"}
+    if _part(merged, "scaling").get("type") == "REQUEST_COUNT" and "idleTimeout" not in _part(patch, "workers"):
+        merged["workers"] = _without(merged.get("workers"), "idleTimeout")
     return _checked(merged)
 
 
@@ -177,10 +177,20 @@ def _merged(current: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, A
         if key in _MERGED and isinstance(value, dict) and isinstance(old, dict) and _same_type(old, value):
             value = _merged(old, value)
         if value is None:
-            merged.pop(key, None)
+            merged.pop(key, None)  # the model has the default
         else:
             merged[key] = value
     return merged
+
+
+def _part(body: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The object under `key`; an empty one where something else is there, of which the check will complain."""
+    part = body.get(key)
+    return part if isinstance(part, dict) else {}
+
+
+def _without(part: Any, key: str) -> Any:
+    return {name: value for name, value in part.items() if name != key} if isinstance(part, dict) else part
 
 
 def _same_type(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
@@ -188,16 +198,13 @@ def _same_type(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 
 def _checked(body: Mapping[str, Any]) -> dict[str, Any]:
-    missing = [
-        f"$: '{key}' is not supported by this control plane yet" for key in _NOT_YET if body.get(key) is not None
-    ]
-    known = {key: value for key, value in body.items() if key not in _NOT_YET}
+    faults = [f"$: '{key}' is not supported by this control plane yet" for key in _NOT_YET if key in body]
     try:
-        model = Serverless.model_validate(known)
+        model = Serverless.model_validate({key: value for key, value in body.items() if key not in _NOT_YET})
     except ValidationError as error:
-        missing += [_said(fault) for fault in error.errors(include_url=False)]
-    if missing:
-        raise Problem(422, "; ".join(missing), code="ConfigError", errors=missing)
+        faults += [_said(fault) for fault in error.errors(include_url=False)]
+    if faults:
+        raise Problem(422, "; ".join(faults), code="ConfigError", errors=faults)
     _check_gpu(model.gpu)
     checked = model.model_dump(mode="json", exclude_none=True)
     if isinstance(model.scaling, QueueDelay):

@@ -71,7 +71,7 @@ def test_a_stream_that_breaks_leaves_nothing(blobs: Blobs) -> None:
         yield b"x" * 2_000_000
         raise ConnectionResetError
 
-    with pytest.raises(Exception, match="Blob|file|reset|ConnectionReset|cannot be used"):
+    with pytest.raises(ConnectionResetError):
         asyncio.run(blobs.put(sha(b"a"), broken()))
     assert files(blobs) == []
 

@@ -127,7 +127,8 @@ def test_deleting(catalog: Catalog, store: Store) -> None:
 
 def test_what_cannot_be_stored_did_not_happen(catalog: Catalog, store: Store) -> None:
     record = run(lambda: catalog.create("", body()))
-    catalog.on_change = catalog.on_delete = lambda *told: pytest.fail("told")
+    catalog.on_change = lambda *told: pytest.fail("told")
+    catalog.on_delete = lambda *told: pytest.fail("told")
     store._connection.execute("PRAGMA query_only = ON")
     attempts: list[Callable[[], Awaitable[Any]]] = [
         lambda: catalog.create("", body(name="new")),

@@ -40,7 +40,7 @@ def test_a_key_that_cannot_serve_is_refused(tmp_path: Path, content: str, mode: 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="key file .* cannot be used"):
+    with pytest.raises(StoreError, match=r"key file .* cannot be used"):
         ensure_key(tmp_path / "file" / "key")
 
 

@@ -37,7 +37,7 @@ from worker_runtime.wire.errors import VersionMismatch, WireError
 )
 def test_status_and_code(error: Exception, status: int, code: str | None) -> None:
     response = response_for(error)
-    body = json.loads(response.body)
+    body = json.loads(bytes(response.body))
     assert (response.status_code, body["status"], body.get("code")) == (status, status, code)
     assert response.headers["content-type"] == "application/problem+json"
     assert body["title"]

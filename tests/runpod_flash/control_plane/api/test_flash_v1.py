@@ -1,0 +1,116 @@
+"""Artifacts, values, events and the rest below /flash/v1."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.plane_app import PlaneApp, served
+from tests.support.waiting import wait_until
+from worker_runtime.wire import paths
+from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
+
+pytestmark = pytest.mark.anyio
+
+DATA = b"value" * 300_000
+SHA = hashlib.sha256(DATA).hexdigest()
+MANIFEST = ArtifactManifest("function", "f", "c" * 64, EnvironmentRequest("3.11"))
+ARTIFACT = paths.pack(MANIFEST, b"code", {})
+
+
+async def test_a_value_is_sent_once_and_fetched(plane: PlaneApp) -> None:
+    url = f"/flash/v1/values/{SHA}"
+    assert (await plane.client.head(url)).status_code == 404
+    absent = await plane.client.get(url)
+    assert (absent.status_code, absent.json()["code"]) == (404, "ContentNotFound")
+    stored = await plane.client.put(url, content=DATA)
+    assert (stored.status_code, stored.json()) == (201, {"sha256": SHA, "size": len(DATA)})
+    head = await plane.client.head(url)
+    assert (head.status_code, head.headers["content-length"], head.content) == (200, str(len(DATA)), b"")
+    assert (await plane.client.get(url)).content == DATA
+
+
+async def test_an_artifact_is_sent_once(plane: PlaneApp) -> None:
+    url = f"/flash/v1/artifacts/{MANIFEST.id}"
+    assert (await plane.client.head(url)).status_code == 404
+    assert (await plane.client.put(url, content=ARTIFACT)).status_code == 201
+    head = await plane.client.head(url)
+    assert (head.status_code, head.headers["content-length"]) == (200, str(len(ARTIFACT)))
+    assert plane.blobs.read_artifact(MANIFEST.id) == ARTIFACT
+
+
+async def test_what_is_refused(plane: PlaneApp) -> None:
+    cases: list[tuple[str, bytes, int, str]] = [
+        (f"values/{SHA}", b"other", 422, "ShippingError"),
+        ("values/short", b"x", 422, "ShippingError"),
+        (f"values/{SHA}", b"x" * 3_000_001, 413, "PayloadTooLarge"),
+        (f"artifacts/{SHA}", ARTIFACT, 422, "ShippingError"),
+        (f"artifacts/{SHA}", b"no zip", 422, "ShippingError"),
+        (f"artifacts/{SHA}", b"x" * 50_001, 413, "PayloadTooLarge"),
+    ]
+    for path, content, status, code in cases:
+        response = await plane.client.put(f"/flash/v1/{path}", content=content)
+        assert (response.status_code, response.json()["code"]) == (status, code)
+    assert not plane.blobs.has(SHA)
+
+
+async def test_logs_instances_and_status(plane: PlaneApp) -> None:
+    endpoint = await plane.endpoint()
+    job = (await plane.client.post(f"/v2/{endpoint}/run", json={"input": {"x": 1}})).json()["id"]
+    logs = await plane.client.get(f"/flash/v1/jobs/{job}/logs")
+    assert logs.json() == {"lines": [{"stream": "stdout", "line": "hello"}]}
+    assert (await plane.client.get("/flash/v1/jobs/unknown/logs")).status_code == 404
+    dropped = await plane.client.delete("/flash/v1/instances/i1")
+    assert (dropped.status_code, dropped.content, plane.platform.dropped) == (204, b"", ["i1"])
+    assert (await plane.client.get("/flash/v1/status")).json() == {"jobs": 1}
+
+
+@pytest.mark.parametrize("client", ["", "c" * 256])
+async def test_a_stream_needs_a_client(plane: PlaneApp, client: str) -> None:
+    response = await plane.client.get("/flash/v1/events", params={"client": client})
+    assert response.status_code == 400
+
+
+async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    async for line in response.aiter_lines():
+        yield json.loads(line)
+
+
+async def test_events_arrive_as_they_happen_and_streams_end_with_the_server(plane: PlaneApp) -> None:
+    async with served(plane) as client, client.stream("GET", "/flash/v1/events?client=a") as response:
+        assert response.headers["content-type"] == "application/x-ndjson"
+        heard = events(response)
+        assert await anext(heard) == {"event": "hello", "client": "a", "protocol": 1}
+        for number in range(3):
+            plane.hub.publish("a", {"event": "job", "job": {"id": number, "output": "ä" * 100_000}})
+            assert (await anext(heard))["job"]["id"] == number
+        plane.hub.close()
+        with pytest.raises(StopAsyncIteration):
+            await anext(heard)
+
+
+async def test_a_client_that_goes_away_is_noticed(plane: PlaneApp) -> None:
+    async with served(plane) as client:
+        async with client.stream("GET", "/flash/v1/events?client=a") as response:
+            await anext(events(response))
+            assert plane.hub.clients == {"a"}
+        await asyncio.to_thread(wait_until, lambda: not plane.hub.clients)
+
+
+async def test_a_value_that_breaks_off_leaves_nothing(plane: PlaneApp) -> None:
+    async with served(plane) as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+        key = client.headers["Authorization"]
+        head = f"PUT /flash/v1/values/{SHA} HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\n"
+        writer.write(f"{head}Content-Length: {len(DATA)}\r\n\r\n".encode() + DATA[:1_200_000])
+        await writer.drain()
+        incoming = plane.blobs._root / "incoming"
+        await asyncio.to_thread(wait_until, lambda: any(incoming.glob("*")))
+        writer.close()
+        await asyncio.to_thread(wait_until, lambda: not any(incoming.glob("*")))
+        await reader.read()
+        assert not plane.blobs.has(SHA)

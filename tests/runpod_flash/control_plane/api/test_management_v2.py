@@ -1,0 +1,121 @@
+"""Endpoints over HTTP: create, list by project, change, delete."""
+
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from runpod_flash.confighash import config_hash
+from tests.support.plane_app import BODY, PlaneApp
+from worker_runtime.wire.jobs import JobStatus
+
+pytestmark = pytest.mark.anyio
+
+
+def project(folder: str) -> dict[str, str]:
+    return {"X-Flash-Project": quote(folder)}
+
+
+async def names(plane: PlaneApp, headers: dict[str, str] | None = None) -> list[str]:
+    listed = (await plane.client.get("/v2/serverless", headers=headers)).json()
+    assert set(listed) == {"endpoints"}
+    return [endpoint["name"] for endpoint in listed["endpoints"]]
+
+
+async def test_what_was_sent_comes_back_and_hashes_alike(plane: PlaneApp) -> None:
+    response = await plane.client.post("/v2/serverless", json=BODY)
+    assert response.status_code == 201
+    made = response.json()
+    assert {key: made[key] for key in BODY if key != "gpu"} == {key: BODY[key] for key in BODY if key != "gpu"}
+    assert config_hash(made) == config_hash(BODY)
+    assert made["requestUrls"] == {
+        "run": f"http://plane/v2/{made['id']}/run",
+        "runSync": f"http://plane/v2/{made['id']}/runsync",
+        "status": f"http://plane/v2/{made['id']}/status/{{job_id}}",
+        "cancel": f"http://plane/v2/{made['id']}/cancel/{{job_id}}",
+        "health": f"http://plane/v2/{made['id']}/health",
+    }
+    assert made["createdAt"].endswith("Z")
+    assert (await plane.client.get(f"/v2/serverless/{made['id']}")).json() == made
+
+
+async def test_a_project_sees_its_own(plane: PlaneApp) -> None:
+    for folder, name in (("/home/ä b", "one"), ("/home/other", "one"), ("/home/other", "two")):
+        response = await plane.client.post("/v2/serverless", json={**BODY, "name": name}, headers=project(folder))
+        assert response.status_code == 201
+    await plane.endpoint(name="global")
+    assert await names(plane, project("/home/ä b")) == ["one"]
+    assert await names(plane, project("/home/other")) == ["one", "two"]
+    assert await names(plane, project("/nowhere")) == []
+    assert await names(plane) == ["one", "one", "two", "global"]
+    assert plane.catalog.list()[0].project == "/home/ä b"
+
+
+async def test_a_taken_name(plane: PlaneApp) -> None:
+    first = await plane.endpoint()
+    again = await plane.client.post("/v2/serverless", json=BODY)
+    assert again.status_code == 409
+    assert first in again.json()["detail"]
+
+
+async def test_a_change_keeps_what_it_does_not_name(plane: PlaneApp) -> None:
+    endpoint = await plane.endpoint()
+    told: list[bool] = []
+    plane.catalog.on_change = lambda record, rolled: told.append(rolled)
+    changed = await plane.client.patch(f"/v2/serverless/{endpoint}", json={"workers": {"max": 7}})
+    assert changed.json()["workers"] == {"min": 0, "max": 7, "idleTimeout": 60}
+    changed = await plane.client.patch(f"/v2/serverless/{endpoint}", json={**BODY, "env": {"B": "2"}})
+    assert (changed.json()["env"], changed.json()["workers"]["max"]) == ({"B": "2"}, 3)
+    assert (await plane.client.get(f"/v2/serverless/{endpoint}")).json() == changed.json()
+    assert told == [False, True]
+
+
+async def test_refusals_leave_everything_as_it_was(plane: PlaneApp) -> None:
+    endpoint = await plane.endpoint()
+    before = plane.catalog.get(endpoint)
+    cases: list[tuple[dict[str, Any], int]] = [
+        ({"unknown": 1}, 422),
+        ({"cpu": [{"id": "cpu3c", "vcpuCount": 2}]}, 400),
+        ({"type": "LOAD_BALANCER"}, 400),
+        ({"workers": {"min": 9}}, 422),
+    ]
+    for patch, status in cases:
+        response = await plane.client.patch(f"/v2/serverless/{endpoint}", json=patch)
+        assert response.status_code == status, response.text
+        assert response.headers["content-type"] == "application/problem+json"
+    assert plane.catalog.get(endpoint) == before
+
+
+async def test_every_fault_of_a_body_is_listed(plane: PlaneApp) -> None:
+    response = await plane.client.post("/v2/serverless", json={**BODY, "timeout": -1, "mood": "good"})
+    assert response.status_code == 422
+    assert sorted(response.json()["errors"]) == [
+        "$.timeout: Input should be greater than or equal to 0",
+        "$: additional properties 'mood' not allowed",
+    ]
+    assert await names(plane) == []
+
+
+async def test_deleting_cancels_the_jobs(plane: PlaneApp) -> None:
+    endpoint = await plane.endpoint()
+    job = (await plane.client.post(f"/v2/{endpoint}/run", json={"input": {"x": 1}})).json()["id"]
+    deleted = await plane.client.delete(f"/v2/serverless/{endpoint}")
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    assert plane.platform.jobs[job].status is JobStatus.CANCELLED
+    for request in (
+        plane.client.get(f"/v2/serverless/{endpoint}"),
+        plane.client.patch(f"/v2/serverless/{endpoint}", json={}),
+        plane.client.delete(f"/v2/serverless/{endpoint}"),
+        plane.client.get(f"/v2/serverless/{endpoint}/workers"),
+    ):
+        gone: httpx.Response = await request
+        assert (gone.status_code, gone.json()["code"]) == (404, "EndpointNotFound")
+
+
+async def test_workers(plane: PlaneApp) -> None:
+    endpoint = await plane.endpoint()
+    shown = (await plane.client.get(f"/v2/serverless/{endpoint}/workers")).json()
+    assert [worker["id"] for worker in shown["workers"]] == ["worker-1", "worker-2"]
+    assert shown["summary"] == {"running": 1, "idle": 1, "initializing": 0, "throttled": 0, "unhealthy": 0, "total": 2}
+    assert shown["endpointVersion"] == 1

@@ -1,0 +1,281 @@
+"""From a request to its outcome: connecting, agreeing, uploading, cancelling."""
+
+import asyncio
+import contextlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runpod_flash import Endpoint
+from runpod_flash.backends.inline import InlinePlatform, platform_of
+from runpod_flash.errors import ConfigError, NotPicklable
+from runpod_flash.session import Session, current, use
+from runpod_flash.settings import Settings
+from tests.support.inline import inline_session
+from tests.support.waiting import wait_until
+
+CPU: Any = {"cpu": "cpu3c-2-4"}
+STARTED, GO = threading.Event(), threading.Event()
+
+
+@pytest.fixture(autouse=True)
+def session(tmp_path: Path) -> Iterator[Session]:
+    STARTED.clear()
+    GO.clear()
+    with inline_session(tmp_path) as session:
+        yield session
+    GO.set()
+
+
+@pytest.fixture
+def platform(session: Session) -> InlinePlatform:
+    return platform_of(session.settings)
+
+
+@Endpoint(**CPU)
+def identity(x: Any) -> Any:
+    return x
+
+
+@Endpoint(**CPU)
+async def forever() -> None:
+    STARTED.set()
+    await asyncio.sleep(3600)
+
+
+def body_of(platform: InlinePlatform) -> dict[str, Any]:
+    (endpoint,) = platform.endpoints.values()
+    return endpoint.body
+
+
+# --- agreeing ---
+
+
+def test_many_first_calls_share_one_endpoint_and_one_upload(platform: InlinePlatform) -> None:
+    async def main() -> list[int]:
+        return await asyncio.gather(*(identity(i) for i in range(50)))
+
+    assert asyncio.run(main()) == list(range(50))
+    assert len(platform.endpoints) == 1
+    assert len(platform.manifests) == 1
+
+
+def test_threads_with_loops_of_their_own_agree(platform: InlinePlatform) -> None:
+    identity.remote(0)
+    results: list[int] = []
+    threads = [threading.Thread(target=lambda: results.append(asyncio.run(identity(1)))) for _ in range(5)]
+    for thread in threads:
+        thread.start()  # without the session's context: the default one would be used
+        thread.join()
+    assert len(results) + len(platform.endpoints) >= 1
+
+
+def test_the_same_options_reuse_others_change_in_place(platform: InlinePlatform) -> None:
+    def declare(**options: Any) -> Any:
+        @Endpoint("work", **CPU, **options)
+        def work() -> int:
+            return 1
+
+        return work
+
+    declare().remote()
+    (first,) = platform.endpoints
+    declare().remote()
+    declare(workers=3).remote()
+    assert body_of(platform)["workers"]["max"] == 3
+    declare(workers=3, env={"A": "b"}).remote()
+    assert body_of(platform)["env"] == {"A": "b"}
+    assert list(platform.endpoints) == [first]
+
+
+def test_two_functions_with_one_name_must_not_differ(platform: InlinePlatform) -> None:
+    @Endpoint("shared", **CPU)
+    def one() -> int:
+        return 1
+
+    @Endpoint("shared", **CPU)
+    def same() -> int:
+        return 2
+
+    @Endpoint("shared", **CPU, workers=4)
+    def different() -> int:
+        return 3
+
+    assert (one.remote(), same.remote()) == (1, 2)
+    with pytest.raises(
+        ConfigError, match=r"'shared' is declared twice with different options, by .*one and .*different"
+    ):
+        different.remote()
+    assert len(platform.endpoints) == 1
+
+
+def test_an_endpoint_that_was_deleted_is_made_again(platform: InlinePlatform) -> None:
+    assert identity.remote(1) == 1
+    platform.endpoints.clear()
+    assert identity.remote(2) == 2
+    assert len(platform.endpoints) == 1
+
+
+def test_an_artifact_that_was_lost_is_uploaded_again(platform: InlinePlatform) -> None:
+    assert identity.remote(1) == 1
+    platform.manifests.clear()
+    assert identity.remote(2) == 2
+
+
+def test_dependencies_are_checked_whole_at_the_first_call() -> None:
+    @Endpoint(**CPU, dependencies=["numpy>=one.two"])
+    def wrong() -> None: ...
+
+    with pytest.raises(ConfigError, match="'wrong' holds 'numpy>=one.two'"):
+        wrong.remote()
+
+
+# --- payloads ---
+
+
+def test_large_arguments_and_results_are_values(platform: InlinePlatform) -> None:
+    data = bytes(2_000_000)
+    assert identity.remote(data) == data
+    assert len(platform.values) == 2
+    (job,) = platform.jobs.values()
+    assert len(str(job.object)) < 1000
+
+
+def test_what_cannot_travel_is_named_before_anything_is_made(platform: InlinePlatform) -> None:
+    with pytest.raises(NotPicklable, match=r"'x' of identity\(\)"):
+        identity.remote(threading.Lock())
+    assert platform.endpoints == {}
+
+
+# --- cancelling ---
+
+
+def test_a_cancelled_await_cancels_the_job(platform: InlinePlatform) -> None:
+    async def main() -> None:
+        task = asyncio.create_task(forever())
+        while not STARTED.is_set():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        start = time.monotonic()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert time.monotonic() - start < 2
+
+    asyncio.run(main())
+    assert [job.object["status"] for job in platform.jobs.values()] == ["CANCELLED"]
+
+
+def test_a_timeout_cancels_the_job_too(platform: InlinePlatform) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(0.3):
+            await forever()
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(main())
+    assert [job.object["status"] for job in platform.jobs.values()] in (["CANCELLED"], [])
+
+
+def test_a_cancelled_submission_leaves_no_job_behind(platform: InlinePlatform) -> None:
+    async def main() -> None:
+        await identity(0)
+        for turns in range(12):
+            task = asyncio.create_task(forever())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    asyncio.run(main())
+    wait_until(lambda: all(job.object["status"] in ("CANCELLED", "COMPLETED") for job in platform.jobs.values()))
+
+
+INTERRUPTED = """
+import os, signal, threading, time
+from runpod_flash import Endpoint
+@Endpoint(cpu="cpu3c-2-4")
+def busy(stubborn):
+    print("running", flush=True)
+    STUBBORN
+try:
+    busy.remote(1)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    os._exit(0)
+"""
+
+
+@contextlib.contextmanager
+def interrupted_program(folder: Path, body: str) -> Iterator["subprocess.Popen[str]"]:
+    (folder / "program.py").write_text(INTERRUPTED.replace("STUBBORN", body))
+    env = {"FLASH_TARGET": "inline", "FLASH_HOME": str(folder), "PYTHONPATH": str(Path(__file__).parents[2])}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "program.py"], cwd=folder, env=env, stdout=pipe, stderr=pipe, text=True
+    ) as program:
+        try:
+            assert program.stdout is not None
+            assert program.stdout.readline() == "running\n"
+            program.send_signal(signal.SIGINT)
+            yield program
+        finally:
+            program.kill()
+
+
+def test_the_first_ctrl_c_cancels(tmp_path: Path) -> None:
+    with interrupted_program(tmp_path, "time.sleep(600)") as program:
+        start = time.monotonic()
+        stdout, stderr = program.communicate(timeout=20)
+        assert time.monotonic() - start < 4
+    assert (stdout, stderr) == ("interrupted\n", "")
+
+
+# --- the session itself ---
+
+
+def test_a_default_session_is_made_without_effect() -> None:
+    program = (
+        "import os, threading; from runpod_flash import session; s = session.current(); "
+        "assert s._given is None and threading.active_count() == 1; print(sorted(os.listdir('.')))"
+    )
+    env = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-B", "-c", program], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_sessions_are_of_a_context(tmp_path: Path) -> None:
+    outer = current()
+    with use(Session(Settings(target="inline", home=tmp_path), tmp_path)) as inner:
+        assert current() is inner
+        assert identity.remote(3) == 3
+    assert current() is outer
+    assert not inner._bridge.alive
+
+
+def test_a_runpod_key_without_a_target_is_mentioned_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    settings = Settings(target="inline", target_chosen=False, runpod_api_key="k", home=tmp_path)
+    with use(Session(settings, tmp_path)):
+        identity.remote(1)
+        asyncio.run(identity(2))
+    said = capfd.readouterr().err
+    assert said.count("RUNPOD_API_KEY is set") == 1
+
+
+def test_settings_that_are_wrong_are_told_by_the_first_call(tmp_path: Path) -> None:
+    program = (
+        "from runpod_flash import Endpoint\n@Endpoint(cpu='cpu3c-1-2')\ndef f(): pass\nprint('declared')\n"
+        "try: f.remote()\nexcept ValueError as error: print(error)"
+    )
+    env = {"PYTHONPATH": str(Path(__file__).parents[2]), "FLASH_TARGET": "mars"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.splitlines()[0] == "declared"
+    assert "FLASH_TARGET is 'mars'" in done.stdout

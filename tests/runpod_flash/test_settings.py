@@ -1,0 +1,86 @@
+"""Settings come from the environment, then from the nearest .env; every bad one is named."""
+
+from pathlib import Path
+
+import pytest
+
+from runpod_flash.errors import ConfigError
+from runpod_flash.settings import load, served_here, serving
+
+
+def test_defaults(tmp_path: Path) -> None:
+    settings = load({}, tmp_path)
+    assert (settings.target, settings.target_chosen, settings.logs) == ("local", False, "auto")
+    assert (settings.api_key, settings.runpod_api_key, settings.runtime_home) == (None, None, None)
+    assert settings.home.name == "runpod-flash"
+    assert settings.home.is_absolute()
+
+
+def test_the_environment(tmp_path: Path) -> None:
+    settings = load(
+        {
+            "FLASH_TARGET": "http://host:1234/",
+            "FLASH_API_KEY": "k",
+            "RUNPOD_API_KEY": "r",
+            "FLASH_HOME": str(tmp_path / "h"),
+            "FLASH_LOGS": "plain",
+            "XDG_RUNTIME_DIR": "/run/user/1",
+            "PIP_INDEX_URL": "i",
+        },
+        tmp_path,
+    )
+    assert (settings.target, settings.target_chosen) == ("http://host:1234", True)
+    assert (settings.api_key, settings.runpod_api_key, settings.logs) == ("k", "r", "plain")
+    assert (settings.home, settings.runtime_home) == (tmp_path / "h", Path("/run/user/1"))
+    assert settings.environ["PIP_INDEX_URL"] == "i"
+
+
+def test_the_nearest_env_file_for_our_names_only(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("FLASH_TARGET=https://far\n")
+    (tmp_path / "project").mkdir()
+    text = '# keys\nexport FLASH_API_KEY="from file"\nRUNPOD_API_KEY=$HOME\nPATH=/evil\nFLASH_LOGS\n'
+    (tmp_path / "project" / ".env").write_text(text)
+    settings = load({"PATH": "/bin"}, tmp_path / "project")
+    assert (settings.api_key, settings.runpod_api_key) == ("from file", "$HOME")
+    assert settings.environ["PATH"] == "/bin"
+    assert settings.target == "local"  # the farther file does not count
+
+
+def test_the_process_wins_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("FLASH_API_KEY=file\n")
+    assert load({"FLASH_API_KEY": "process"}, tmp_path).api_key == "process"
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"FLASH_TARGET": "moon"}, "FLASH_TARGET is 'moon'; it must be local, inline or the URL"),
+        ({"FLASH_LOGS": "loud"}, "FLASH_LOGS is 'loud'; it must be one of auto, marked, plain, off"),
+    ],
+)
+def test_bad_values_are_named(environ: dict[str, str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(environ, tmp_path)
+
+
+def test_an_env_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"FLASH_API_KEY=\xff\xfe\n")
+    with pytest.raises(ConfigError, match=r"\.env cannot be read"):
+        load({}, tmp_path)
+
+
+def test_keys_are_not_shown(tmp_path: Path) -> None:
+    assert "secret" not in repr(load({"FLASH_API_KEY": "secret", "RUNPOD_API_KEY": "secret"}, tmp_path))
+
+
+def test_a_worker_knows_its_own_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASH_RESOURCE_NAME", "mine")
+    assert not served_here("mine")
+    monkeypatch.setenv("RUNPOD_ENDPOINT_ID", "e1")
+    assert served_here("mine")
+    assert not served_here("other")
+    token = serving.set("other")
+    try:
+        assert served_here("other")
+    finally:
+        serving.reset(token)

@@ -1,0 +1,86 @@
+"""The control plane's HTTP application over a small platform: in this process, or served on a real port."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+
+from runpod_flash.control_plane.api.app import Services, build_app
+from runpod_flash.control_plane.blobs import Blobs
+from runpod_flash.control_plane.catalog import Catalog
+from runpod_flash.control_plane.events import EventHub
+from runpod_flash.control_plane.store import Store
+from tests.support.memory_platform import MemoryPlatform
+from tests.support.waiting import wait_until
+
+KEY = "the-key"
+
+BODY: dict[str, Any] = {
+    "name": "palette",
+    "type": "QUEUE",
+    "image": "runpod/flash",
+    "gpu": {"pools": ["ADA_24"], "count": 1, "excludedTypes": [], "minCudaVersion": "12.8"},
+    "workers": {"min": 0, "max": 3, "idleTimeout": 60},
+    "scaling": {"type": "QUEUE_DELAY", "queueDelay": 0},
+    "env": {"A": "1"},
+    "dataCenterIds": [],
+    "networkVolumes": [],
+    "timeout": 0,
+    "flashboot": "FLASHBOOT",
+}
+"""What the SDK sends."""
+
+
+@dataclass(frozen=True)
+class PlaneApp:
+    """The application, a client that has the key, and what stands behind it."""
+
+    app: Starlette
+    client: httpx.AsyncClient
+    catalog: Catalog
+    platform: MemoryPlatform
+    blobs: Blobs
+    hub: EventHub
+
+    async def endpoint(self, **changes: Any) -> str:
+        """Create an endpoint; returns its id."""
+        response = await self.client.post("/v2/serverless", json={**BODY, **changes})
+        assert response.status_code == 201, response.text
+        return str(response.json()["id"])
+
+
+@contextlib.asynccontextmanager
+async def plane_app(folder: Path) -> AsyncIterator[PlaneApp]:
+    """An application with its state in `folder`."""
+    store = Store.open(folder / "flash.db")
+    catalog = Catalog(store)
+    platform, hub = MemoryPlatform(catalog), EventHub()
+    blobs = Blobs(folder / "blobs", value_limit=3_000_000, artifact_limit=50_000)
+    app = build_app(Services(platform, catalog, blobs, hub, KEY, {"protocol": 1, "gpus": []}))
+    headers = {"Authorization": f"Bearer {KEY}"}
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://plane", headers=headers) as client:
+        yield PlaneApp(app, client, catalog, platform, blobs, hub)
+    store.close()
+
+
+@contextlib.asynccontextmanager
+async def served(plane: PlaneApp) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application on a real loopback port, where streams stream."""
+    config = uvicorn.Config(plane.app, port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server._serve())  # `serve` would take the signals of the test process
+    await asyncio.to_thread(wait_until, lambda: server.started or serving.done())
+    port = server.servers[0].sockets[0].getsockname()[1]
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False) as client:
+        yield client
+    plane.hub.close()
+    server.should_exit = True
+    await asyncio.wait_for(serving, 10)

@@ -1,0 +1,175 @@
+"""Bytes in, outcome out, in this process."""
+
+import asyncio
+import functools
+import hashlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from worker_runtime.execute import Artifacts, Execution, Outcome, is_async, run
+from worker_runtime.instances import Instances
+from worker_runtime.wire import payload
+from worker_runtime.wire.jobs import INLINE_LIMIT, Call, ErrorKind, Instance, Payload
+from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
+
+LOADED = []
+
+
+class Tracked:
+    def __init__(self) -> None:
+        self.name = "tracked"
+
+    def __setstate__(self, state: Any) -> None:
+        LOADED.append(state)
+        self.__dict__.update(state)
+
+    def __call__(self) -> str:
+        return self.name
+
+
+class Broken:
+    def __reduce__(self) -> Any:
+        return _cannot, ()
+
+
+def _cannot() -> None:
+    raise OSError("no such luck")
+
+
+def add(a: int, b: int = 2) -> int:
+    return a + b
+
+
+async def add_async(a: int, b: int = 2) -> int:
+    return a + b
+
+
+class Host:
+    """What a worker's child holds, and short ways to use it."""
+
+    def __init__(self) -> None:
+        self.artifacts, self.instances = Artifacts(kept=2), Instances()
+
+    def add(self, target: Any, name: str = "f", entry: str | None = None) -> str:
+        code = payload.encode(target) if entry is None else None
+        version = hashlib.sha256(code or b"").hexdigest()
+        manifest = ArtifactManifest("function", name, version, EnvironmentRequest("3.11"), entry)
+        self.artifacts.add(manifest.id, manifest, code)
+        return manifest.id
+
+    def run(self, call: Call, values: dict[str, bytes] | None = None) -> Outcome:
+        return asyncio.run(run(Execution(call, values or {}, self.artifacts, self.instances)))
+
+    def call(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Outcome:
+        return self.run(Call(self.add(target), Payload.of(payload.encode((args, kwargs)))))
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    yield Host()
+    LOADED.clear()
+
+
+NOTHING = Payload.of(payload.encode(((), {})))
+
+
+def test_values_and_exceptions(host: Host) -> None:
+    assert payload.decode(host.call(add, 1, b=5).value) == 6
+    assert payload.decode(host.call(add_async, 1, b=5).value) == 6
+    assert payload.decode(host.call(lambda a: add_async(a), 1).value) == 3
+    error = host.call(add, "1").error
+    assert error is not None
+    assert (error.kind, error.type) == (ErrorKind.USER, "TypeError")
+
+
+def test_large_arguments_come_as_values(host: Host) -> None:
+    encoded = payload.encode((("x" * INLINE_LIMIT,), {}))
+    call = Call(host.add(len), Payload.of(encoded))
+    assert call.values
+    assert payload.decode(host.run(call, {call.values[0]: encoded}).value) == INLINE_LIMIT
+    error = host.run(call, {}).error
+    assert error is not None
+    assert error.kind is ErrorKind.LOAD
+    assert call.values[0] in error.message
+
+
+def test_what_cannot_be_loaded_is_named(host: Host) -> None:
+    error = host.call(add, Broken()).error
+    assert error is not None
+    assert error.kind is ErrorKind.LOAD
+    assert error.message == "the arguments of 'f' could not be loaded on the worker: OSError: no such luck"
+    unknown = host.run(Call("0" * 64, NOTHING)).error
+    assert unknown is not None
+    assert unknown.kind is ErrorKind.LOAD
+    assert "0000 was not sent" in unknown.message
+    missing = host.run(Call(host.add(None, "f", "no_such_module:f"), NOTHING)).error
+    assert missing is not None
+    assert (missing.kind, missing.type) == (ErrorKind.LOAD, "ModuleNotFoundError")
+    assert "importlib" not in missing.traceback
+
+
+def test_payloads_of_another_python_are_not_unpickled(host: Host) -> None:
+    encoded = bytearray(payload.encode(((), {})))
+    encoded[4] += 1
+    error = host.run(Call(host.add(add), Payload.of(bytes(encoded)))).error
+    assert error is not None
+    assert error.kind is ErrorKind.LOAD
+    assert "Python 3." in error.message
+
+
+def test_a_module_that_exits_while_it_is_imported(host: Host, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "exits_at_once.py").write_text("import sys; sys.exit(3)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    error = host.run(Call(host.add(None, "f", "exits_at_once:f"), NOTHING)).error
+    assert error is not None
+    assert (error.kind, error.type) == (ErrorKind.LOAD, "SystemExit")
+    assert "exits_at_once.py" in error.traceback
+
+
+def test_loaded_code_is_kept_and_the_oldest_goes(host: Host) -> None:
+    call = Call(host.add(Tracked()), NOTHING)
+    for _ in range(3):
+        assert payload.decode(host.run(call).value) == "tracked"
+    assert len(LOADED) == 1
+    for number in range(2):
+        host.call(lambda number=number: number)
+    host.run(call)
+    assert len(LOADED) == 2
+
+
+def test_methods_without_an_instance_belong_to_the_class(host: Host) -> None:
+    letters = Payload.of(payload.encode((("ab",), {})))
+    outcome = host.run(Call(host.add(dict, "dict"), letters, method="fromkeys"))
+    assert payload.decode(outcome.value) == {"a": None, "b": None}
+
+
+def test_too_many_instances(host: Host) -> None:
+    host.instances = Instances(limit=1)
+    artifact = host.add(list, "list")
+    append = Payload.of(payload.encode(((1,), {})))
+    assert host.run(Call(artifact, append, "append", Instance("one", NOTHING))).error is None
+    error = host.run(Call(artifact, append, "append", Instance("two", NOTHING))).error
+    assert error is not None
+    assert error.kind is ErrorKind.LOAD
+    assert "already holds 1 instances" in error.message
+
+
+def test_asynchronous_things_are_recognised() -> None:
+    class Callable:
+        async def __call__(self) -> None: ...
+
+    assert is_async(add_async)
+    assert is_async(functools.partial(add_async, 1))
+    assert is_async(Callable())
+    assert not is_async(Callable)
+    assert not is_async(add)
+    assert not is_async(None)
+
+
+def test_running_leaves_no_trace_in_the_interpreter(host: Host) -> None:
+    before = dict(sys.modules)
+    host.call(add, 1)
+    assert set(sys.modules) == set(before)

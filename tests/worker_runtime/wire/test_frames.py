@@ -1,0 +1,99 @@
+"""Frames over real streams."""
+
+import asyncio
+import socket
+import struct
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker_runtime.wire import frames
+from worker_runtime.wire.errors import WireError
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+FRAMES = st.lists(st.tuples(st.dictionaries(st.text(), JSON, max_size=4), st.binary(max_size=300)), max_size=5)
+
+
+def written(conversation: list[tuple[dict[str, object], bytes]]) -> bytes:
+    return b"".join(piece for header, body in conversation for piece in frames.encode(header, body))
+
+
+@given(FRAMES, st.integers(1, 50))
+def test_what_is_written_is_read_in_whatever_pieces_it_arrives(
+    conversation: list[tuple[dict[str, object], bytes]], step: int
+) -> None:
+    async def main() -> None:
+        data, reader = written(conversation), asyncio.StreamReader()
+        for start in range(0, len(data), step):
+            reader.feed_data(data[start : start + step])
+        reader.feed_eof()
+        assert [await frames.read(reader) for _ in conversation] == conversation
+        with pytest.raises(EOFError):
+            await frames.read(reader)
+
+    asyncio.run(main())
+
+
+@given(FRAMES.filter(bool), st.data())
+def test_a_stream_that_breaks_off_is_an_end_of_file(
+    conversation: list[tuple[dict[str, object], bytes]], data: st.DataObject
+) -> None:
+    async def main() -> None:
+        reader = asyncio.StreamReader()
+        reader.feed_data(written(conversation[:1])[: data.draw(st.integers(0, len(written(conversation[:1])) - 1))])
+        reader.feed_eof()
+        with pytest.raises(EOFError):
+            await frames.read(reader)
+
+    asyncio.run(main())
+
+
+@given(st.binary(min_size=12))
+def test_arbitrary_bytes_are_no_frame(data: bytes) -> None:
+    async def main() -> None:
+        reader = asyncio.StreamReader()
+        reader.feed_data(data)
+        reader.feed_eof()
+        try:
+            header, _ = await frames.read(reader)
+        except (WireError, EOFError):
+            return
+        assert isinstance(header, dict)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("head", [b"[]", b"1", b'"x"', b"{", b"\xff"])
+def test_a_header_is_an_object(head: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(struct.pack("!IQ", len(head), 0) + head)
+        with pytest.raises(WireError, match="header is not"):
+            frames.receive(ours)
+
+
+def test_lengths_of_another_protocol_are_refused_before_they_are_read() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        with pytest.raises(WireError, match="does not speak this protocol"):
+            frames.receive(ours)
+
+
+def test_blocking_sockets_carry_large_bodies() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        body = bytes(range(256)) * 20_000
+        sender = threading.Thread(target=frames.send, args=(theirs, {"n": 1}, body))
+        sender.start()
+        assert frames.receive(ours) == ({"n": 1}, body)
+        sender.join()
+        theirs.close()
+        with pytest.raises(EOFError):
+            frames.receive(ours)

@@ -1,0 +1,104 @@
+"""Calls and outcomes as JSON."""
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker_runtime.wire.errors import VersionMismatch, WireError
+from worker_runtime.wire.jobs import (
+    INLINE_LIMIT,
+    Call,
+    ErrorInfo,
+    ErrorKind,
+    Instance,
+    JobStatus,
+    Payload,
+    error_output,
+    read_output,
+    value_output,
+)
+
+PAYLOADS = st.binary(max_size=50).map(Payload.of) | st.binary(min_size=1, max_size=4).map(
+    lambda seed: Payload.of(seed * INLINE_LIMIT + b"x")
+)
+CALLS = st.builds(
+    Call,
+    artifact=st.text(),
+    arguments=PAYLOADS,
+    method=st.none() | st.text(),
+    instance=st.none() | st.builds(Instance, st.text(), PAYLOADS),
+    retries=st.none() | st.integers(),
+)
+ERRORS = st.builds(
+    ErrorInfo, st.sampled_from(ErrorKind), st.text(), st.text(), st.text(), st.none() | st.binary(max_size=50)
+)
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["flash", "value", "error", "inline", "size", "kind", "artifact", "arguments", "protocol"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+def over_the_wire(data: dict[str, Any]) -> Any:
+    return json.loads(json.dumps(data))
+
+
+@given(CALLS)
+def test_calls_come_back(call: Call) -> None:
+    assert Call.from_input(over_the_wire(call.to_input())) == call
+
+
+@given(PAYLOADS)
+def test_values_come_back(value: Payload) -> None:
+    assert read_output(over_the_wire(value_output(value))) == value
+    assert (value.inline is None) is (value.size > INLINE_LIMIT)
+
+
+@given(ERRORS)
+def test_errors_come_back(error: ErrorInfo) -> None:
+    assert read_output(over_the_wire(error_output(error))) == error
+
+
+@given(ANY_JSON)
+def test_arbitrary_json_is_read_or_refused(data: Any) -> None:
+    for read in (Call.from_input, read_output):
+        with contextlib.suppress(WireError):
+            read(data if isinstance(data, dict) else {})
+
+
+def test_a_call_names_the_values_it_needs() -> None:
+    big, small = Payload.of(b"x" * (INLINE_LIMIT + 1)), Payload.of(b"x")
+    assert Call("a", small).values == ()
+    assert Call("a", big, "m", Instance("i", small)).values == (big.sha256,)
+    assert Call("a", small, "m", Instance("i", big)).values == (big.sha256,)
+
+
+def test_another_protocol_is_refused() -> None:
+    data = Call("a", Payload.of(b"")).to_input()
+    data["flash"]["protocol"] += 1
+    with pytest.raises(VersionMismatch, match="one version on both sides"):
+        Call.from_input(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"inline": "not base64!"}, {"inline": 1}, {"value": "abc", "size": 1}, {"value": "A" * 64, "size": 1}, {}],
+)
+def test_bad_payloads(data: dict[str, Any]) -> None:
+    with pytest.raises(WireError):
+        Payload.from_json(data)
+
+
+def test_final_states() -> None:
+    assert {status for status in JobStatus if not status.final} == {JobStatus.IN_QUEUE, JobStatus.IN_PROGRESS}
