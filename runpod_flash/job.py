@@ -38,7 +38,7 @@ class Dual(Generic[P, V]):
         """Block until the value is there."""
         return self._run(self._make(*args, **kwargs))
 
-    def aio(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, V]:
+    def aio(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, V]:
         """A coroutine that gives the value."""
         return self._make(*args, **kwargs)
 

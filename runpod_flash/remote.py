@@ -32,6 +32,8 @@ _MISSING = object()
 class CallForms(Generic[P, R]):
     """The ways to call something remote."""
 
+    # Coroutine[None, None, R], not [Any, Any, R]: with the latter mypy takes the results of asyncio.gather for Any.
+
     __name__: str
     __qualname__: str
 
@@ -39,13 +41,13 @@ class CallForms(Generic[P, R]):
         """Check the arguments and say what shall run. Raises CallError."""
         raise NotImplementedError
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:
         """Run it on a worker; await the result. Cancelling the awaiting task cancels the job.
 
         Raises:
             CallError: the arguments do not fit the signature (at once, before anything is sent).
         """
-        coroutine = cast("types.CoroutineType[Any, Any, R]", _run(self._request(args, kwargs)))
+        coroutine = cast("types.CoroutineType[None, None, R]", _run(self._request(args, kwargs)))
         coroutine.__name__ = coroutine.__qualname__ = self.__name__  # for "… was never awaited"
         return coroutine
 
@@ -70,7 +72,7 @@ class Spawn(Generic[P, R]):
         session = _session()
         return _job(session.submit_blocking(self._forms._request(args, kwargs)), session)
 
-    def aio(self, *args: P.args, **kwargs: P.kwargs) -> "Coroutine[Any, Any, EndpointJob[R]]":
+    def aio(self, *args: P.args, **kwargs: P.kwargs) -> "Coroutine[None, None, EndpointJob[R]]":
         """Submit the call from async code."""
         return self._submit(self._forms._request(args, kwargs))
 
@@ -95,10 +97,10 @@ class RemoteFunction(CallForms[P, R]):
         self.__remote_config__ = remote_config(spec)
         _mark_as_coroutine_function(self)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:
         """Run it on a worker; await the result. See `CallForms.__call__`."""
         if settings.serving.get() == self.spec.name:  # this is its worker, inside the caller's process
-            return cast("Coroutine[Any, Any, R]", self.__flash_target__(*args, **kwargs))
+            return cast("Coroutine[None, None, R]", self.__flash_target__(*args, **kwargs))
         return super().__call__(*args, **kwargs)
 
     def local(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -133,9 +135,9 @@ class RemoteFunction(CallForms[P, R]):
 class AsyncRemoteFunction(RemoteFunction[P, R]):
     """A `RemoteFunction` made of an `async def`; `local` gives its coroutine."""
 
-    def local(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:  # type: ignore[override]
+    def local(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:  # type: ignore[override]
         """Run the original function here: returns its coroutine, to be awaited."""
-        return cast("Coroutine[Any, Any, R]", self.__flash_target__(*args, **kwargs))
+        return cast("Coroutine[None, None, R]", self.__flash_target__(*args, **kwargs))
 
 
 class RemoteClass(Generic[T]):
@@ -160,6 +162,10 @@ class RemoteClass(Generic[T]):
     def local(self, *args: Any, **kwargs: Any) -> T:
         """Make a real object of the original class, here."""
         return self.__flash_target__(*args, **kwargs)
+
+    def job(self, job_id: str) -> "EndpointJob[Any]":
+        """The handle of a job that was submitted earlier, maybe by another program."""
+        return _job(Ticket(job_id, "", self.spec.name), _session())
 
     @functools.cached_property
     def _signature(self) -> inspect.Signature | None:
@@ -229,7 +235,7 @@ class RemoteInstance(Generic[T]):
             )
         return getattr(target, name)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+    def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[None, None, Any]:
         """Call the object's own `__call__` on the worker. Raises CallError where the class has none."""
         if _defined(self._kind.__flash_target__, "__call__") is _MISSING:
             raise CallError(f"objects of {self._kind.__name__} cannot be called: the class has no __call__ method")

@@ -103,7 +103,7 @@ class Session:
     def project(self) -> Path:
         """The folder in which names of endpoints are unique."""
         if self._project is None:
-            self._project = project_of_program()
+            self._project = self.settings.project or project_of_program()
         return self._project
 
     @property
@@ -184,7 +184,7 @@ class Session:
         try:
             return _result(running)
         except KeyboardInterrupt:
-            self._interrupted(running, tickets)
+            self._interrupted(running, tickets, request)
             raise
 
     def submit_blocking(self, request: Request) -> Ticket:
@@ -205,7 +205,7 @@ class Session:
             running.cancel()
             raise
 
-    def _interrupted(self, running: Running[Any], tickets: list[Ticket]) -> None:
+    def _interrupted(self, running: Running[Any], tickets: list[Ticket], request: Request) -> None:
         running.cancel()
         try:
             running.wait(_DETACH_S)
@@ -213,7 +213,7 @@ class Session:
             for ticket in tickets:
                 self.output.say(
                     f"detached from job {ticket.job_id} of endpoint '{ticket.name}', which may still run; "
-                    f"ask for it later with FUNCTION.job({ticket.job_id!r}).result()"
+                    f"ask for it later with {request.target.__name__}.job({ticket.job_id!r}).result()"
                 )
             raise
 

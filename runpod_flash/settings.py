@@ -35,6 +35,8 @@ class Settings:
         runpod_api_key: key for Runpod's cloud (`RUNPOD_API_KEY`).
         home: folder of the embedded control plane's state (`FLASH_HOME`, else the user's data folder).
         runtime_home: folder for sockets, where the system has one (`XDG_RUNTIME_DIR`).
+        project: folder in which names of endpoints are unique (`FLASH_PROJECT`); None: the program's own.
+        same_machine: whether a platform at a URL runs on this machine (`FLASH_SAME_MACHINE=1`, set in workers).
         logs: how output of workers is shown: auto, marked, plain or off (`FLASH_LOGS`).
         environ: all variables, .env included; for what reads settings of other tools (pip's).
     """
@@ -45,6 +47,8 @@ class Settings:
     runpod_api_key: str | None = field(default=None, repr=False)
     home: "Path" = field(default_factory=lambda: _default_home())
     runtime_home: "Path | None" = None
+    project: "Path | None" = None
+    same_machine: bool = False
     logs: str = "auto"
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -65,6 +69,8 @@ def load(environ: Mapping[str, str] | None = None, folder: "Path | None" = None)
         runpod_api_key=env.get("RUNPOD_API_KEY") or None,
         home=path(env["FLASH_HOME"]).expanduser().absolute() if env.get("FLASH_HOME") else _default_home(),
         runtime_home=path(env["XDG_RUNTIME_DIR"]) if env.get("XDG_RUNTIME_DIR") else None,
+        project=path(env["FLASH_PROJECT"]).absolute() if env.get("FLASH_PROJECT") else None,
+        same_machine=env.get("FLASH_SAME_MACHINE") == "1",
         logs=_choice(env, "FLASH_LOGS", LOG_STYLES),
         environ=env,
     )

@@ -24,7 +24,10 @@ _POLL_S = (0.05, 2.0)  # first and longest pause between looks at a job whose en
 
 
 async def connect(settings: Settings, project: Path) -> "HttpBackend":
-    """Open the platform at the URL `settings.target`. There names are the platform's own, whatever the project.
+    """Open the platform at the URL `settings.target`.
+
+    Names are the platform's own there, whatever the project; but code of a worker that calls an endpoint of the embedded
+    control plane above it is in that one's project and on its machine.
 
     Raises:
         BackendUnavailable, AuthError, WireMismatch, ConfigError: it cannot be reached, refuses, differs, is no URL.
@@ -37,7 +40,10 @@ async def connect(settings: Settings, project: Path) -> "HttpBackend":
     async def locate() -> Address:
         return address
 
-    backend = HttpBackend(locate, of_program(settings.logs), shares_machine=False, default_queue_delay=4.0)
+    output, here = of_program(settings.logs), settings.same_machine
+    scope = project if here else None
+    delay = 0.0 if here else 4.0
+    backend = HttpBackend(locate, output, shares_machine=here, default_queue_delay=delay, project=scope)
     await backend.open()
     return backend
 

@@ -103,17 +103,18 @@ class InlinePlatform:
     async def _attempts(self, endpoint: _Endpoint, job: _Job, call: Call) -> dict[str, Any]:
         limit_s = endpoint.body["timeout"] / 1000 or None
         values = {sha256: self.values[sha256] for sha256 in call.values}
-        for retries in range((call.retries or 0) + 1):
-            if retries:
-                job.object["retries"] = retries
+        while True:
             execution = execute.Execution(call, values, self.artifacts, endpoint.objects)
             outcome = await _within(limit_s, execute.run(execution, self.pool))
             if outcome is None:
                 message = f"it ran longer than execution_timeout_ms={endpoint.body['timeout']}"
                 return _failed(ErrorInfo(ErrorKind.TIMED_OUT, "JobTimedOut", message), JobStatus.TIMED_OUT)
-            if outcome.error is None or outcome.error.kind is not ErrorKind.USER:
-                break
-        return _failed(outcome.error) if outcome.error is not None else self._completed(outcome.value)
+            if outcome.error is None:
+                return self._completed(outcome.value)
+            retries = job.object.get("retries", 0)
+            if outcome.error.kind is not ErrorKind.USER or retries >= (call.retries or 0):
+                return _failed(outcome.error)
+            job.object["retries"] = retries + 1
 
     def _completed(self, value: bytes) -> dict[str, Any]:
         payload = Payload.of(value)
@@ -239,7 +240,7 @@ class _ContextPool(concurrent.futures.ThreadPoolExecutor):
 
 
 async def _within(limit_s: float | None, running: Coroutine[Any, Any, T]) -> T | None:
-    """Its result, None when it takes too long. It may turn a cancellation into a result, so it is not waited for then."""
+    """Its result; None when it takes too long, and then it is not waited for: user code may ignore a cancellation."""
     task = asyncio.create_task(running)
     try:
         await asyncio.wait([task], timeout=limit_s)

@@ -74,6 +74,7 @@ class Worker:
 
     id: str
     token: str
+    key: str  # with which its code may call other endpoints
     pool: "Pool"
     generation: int
     folder: Path

@@ -106,6 +106,7 @@ class ControlPlane:
             loop.add_signal_handler(number, self._stop.set)
         with _sockets(self._settings.port, self._state.socket) as (tcp, unix):
             port = int(tcp.getsockname()[1])
+            self._supervisor.api_url = f"http://127.0.0.1:{port}"
             await self._links.start(str(self._state.worker_socket))
             replayed = await self._platform.replay()
             server = _Server(uvicorn.Config(self._app(port), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=600))
@@ -153,6 +154,7 @@ class ControlPlane:
                 hub=self._hub,
                 key=ensure_key(self._state.key_path),
                 capabilities=capabilities,
+                worker_keys=self._supervisor.worker_keys,
             )
         )
 

@@ -72,6 +72,7 @@ class Supervisor:
         self._by_id: dict[str, Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_cpu = 0
+        self.api_url = ""  # where the code of workers finds this control plane, known when it listens
         self.on_capacity: Callable[[], None] = lambda: None
 
     # ---- environments
@@ -118,7 +119,18 @@ class Supervisor:
         identity = f"w-{secrets.token_hex(6)}"
         now = time.monotonic()
         folder = self._site.work / identity
-        worker = Worker(identity, secrets.token_hex(16), pool, endpoint.generation, folder, grant, now, last_beat=now, idle_since=now)
+        worker = Worker(
+            id=identity,
+            token=secrets.token_hex(16),
+            key=secrets.token_urlsafe(32),
+            pool=pool,
+            generation=endpoint.generation,
+            folder=folder,
+            grant=grant,
+            started_at=now,
+            idle_since=now,
+            last_beat=now,
+        )
         pool.workers[identity] = self._by_id[identity] = worker
         self._spawn(self._run(worker, pool.environment, endpoint))
         self._announcer.refresh(pool)
@@ -192,7 +204,9 @@ class Supervisor:
         if cpus:
             env.update(dict.fromkeys(_THREAD_VARIABLES, str(cpus)))
         env.update(endpoint.body.get("env") or {})
-        return {**env, "RUNPOD_ENDPOINT_ID": endpoint.id, "RUNPOD_POD_ID": worker.id, "FLASH_RESOURCE_NAME": endpoint.name}
+        own = {"RUNPOD_ENDPOINT_ID": endpoint.id, "RUNPOD_POD_ID": worker.id, "FLASH_RESOURCE_NAME": endpoint.name}
+        way_back = {"FLASH_TARGET": self.api_url, "FLASH_API_KEY": worker.key, "FLASH_PROJECT": endpoint.project}
+        return {**env, **own, **way_back, "FLASH_SAME_MACHINE": "1"}
 
     def _cpus(self, endpoint: EndpointRecord) -> tuple[int, ...]:
         """The cores of a `cpu=` endpoint: as many as its size has, in turn around the machine; empty: all."""
@@ -275,6 +289,10 @@ class Supervisor:
                 if worker.process is not None:
                     worker.process.kill()
                 self._lost(worker, f"it was silent for {self._site.lease_s:.0f} s", [], never_ready=False)
+
+    def worker_keys(self) -> list[str]:
+        """The keys of the workers that live now."""
+        return [worker.key for worker in self._by_id.values()]
 
     async def close(self) -> None:
         """End all workers and wait for their end."""

@@ -37,9 +37,8 @@ def fail() -> None:
 
 
 @Endpoint(**CPU)
-async def until_told() -> str:
-    while not GO.is_set():
-        await asyncio.sleep(0.01)
+def until_told() -> str:
+    GO.wait(60)
     return "told"
 
 

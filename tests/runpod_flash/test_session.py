@@ -1,7 +1,10 @@
 """From a request to its outcome: connecting, agreeing, uploading, cancelling."""
 
 import asyncio
+import concurrent.futures
 import contextlib
+import contextvars
+import re
 import signal
 import subprocess
 import sys
@@ -22,16 +25,14 @@ from tests.support.inline import inline_session
 from tests.support.waiting import wait_until
 
 CPU: Any = {"cpu": "cpu3c-2-4"}
-STARTED, GO = threading.Event(), threading.Event()
+STARTED = threading.Event()
 
 
 @pytest.fixture(autouse=True)
 def session(tmp_path: Path) -> Iterator[Session]:
     STARTED.clear()
-    GO.clear()
     with inline_session(tmp_path) as session:
         yield session
-    GO.set()
 
 
 @pytest.fixture
@@ -68,13 +69,14 @@ def test_many_first_calls_share_one_endpoint_and_one_upload(platform: InlinePlat
 
 
 def test_threads_with_loops_of_their_own_agree(platform: InlinePlatform) -> None:
-    identity.remote(0)
-    results: list[int] = []
-    threads = [threading.Thread(target=lambda: results.append(asyncio.run(identity(1)))) for _ in range(5)]
-    for thread in threads:
-        thread.start()  # without the session's context: the default one would be used
-        thread.join()
-    assert len(results) + len(platform.endpoints) >= 1
+    def work(x: int) -> int:
+        return asyncio.run(identity(x))
+
+    with concurrent.futures.ThreadPoolExecutor(5) as pool:
+        contexts = [contextvars.copy_context() for _ in range(20)]
+        results = list(pool.map(lambda item: item[1].run(work, item[0]), enumerate(contexts)))
+    assert results == list(range(20))
+    assert len(platform.manifests) == 1
 
 
 def test_the_same_options_reuse_others_change_in_place(platform: InlinePlatform) -> None:
@@ -133,7 +135,7 @@ def test_dependencies_are_checked_whole_at_the_first_call() -> None:
     @Endpoint(**CPU, dependencies=["numpy>=one.two"])
     def wrong() -> None: ...
 
-    with pytest.raises(ConfigError, match="'wrong' holds 'numpy>=one.two'"):
+    with pytest.raises(ConfigError, match=r"'wrong' holds 'numpy>=one\.two'"):
         wrong.remote()
 
 
@@ -160,8 +162,7 @@ def test_what_cannot_travel_is_named_before_anything_is_made(platform: InlinePla
 def test_a_cancelled_await_cancels_the_job(platform: InlinePlatform) -> None:
     async def main() -> None:
         task = asyncio.create_task(forever())
-        while not STARTED.is_set():
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(STARTED.wait, 10)
         task.cancel()
         start = time.monotonic()
         with pytest.raises(asyncio.CancelledError):
@@ -198,14 +199,15 @@ def test_a_cancelled_submission_leaves_no_job_behind(platform: InlinePlatform) -
 
 
 INTERRUPTED = """
-import os, signal, threading, time
+import asyncio, os, time
 from runpod_flash import Endpoint
+SETUP
 @Endpoint(cpu="cpu3c-2-4")
-def busy(stubborn):
+def busy():
     print("running", flush=True)
-    STUBBORN
+    time.sleep(600)
 try:
-    busy.remote(1)
+    busy.remote()
 except KeyboardInterrupt:
     print("interrupted", flush=True)
     os._exit(0)
@@ -213,13 +215,13 @@ except KeyboardInterrupt:
 
 
 @contextlib.contextmanager
-def interrupted_program(folder: Path, body: str) -> Iterator["subprocess.Popen[str]"]:
-    (folder / "program.py").write_text(INTERRUPTED.replace("STUBBORN", body))
+def interrupted_program(folder: Path, setup: str = "") -> Iterator["subprocess.Popen[str]"]:
+    """A program that got SIGINT while its call ran."""
+    (folder / "program.py").write_text(INTERRUPTED.replace("SETUP", setup))
     env = {"FLASH_TARGET": "inline", "FLASH_HOME": str(folder), "PYTHONPATH": str(Path(__file__).parents[2])}
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        [sys.executable, "program.py"], cwd=folder, env=env, stdout=pipe, stderr=pipe, text=True
-    ) as program:
+    command = [sys.executable, "program.py"]
+    with subprocess.Popen(command, cwd=folder, env=env, stdout=pipe, stderr=pipe, text=True) as program:
         try:
             assert program.stdout is not None
             assert program.stdout.readline() == "running\n"
@@ -230,11 +232,40 @@ def interrupted_program(folder: Path, body: str) -> Iterator["subprocess.Popen[s
 
 
 def test_the_first_ctrl_c_cancels(tmp_path: Path) -> None:
-    with interrupted_program(tmp_path, "time.sleep(600)") as program:
+    with interrupted_program(tmp_path) as program:
         start = time.monotonic()
         stdout, stderr = program.communicate(timeout=20)
         assert time.monotonic() - start < 4
     assert (stdout, stderr) == ("interrupted\n", "")
+
+
+SLOW_CANCEL = """
+from runpod_flash.backends.inline import InlineBackend
+async def cancel(self, endpoint_id, job_id):
+    print("cancelling", flush=True)
+    await asyncio.sleep(60)
+InlineBackend.cancel = cancel
+"""
+
+
+def test_a_second_ctrl_c_detaches_and_says_how_to_come_back(tmp_path: Path) -> None:
+    with interrupted_program(tmp_path, SLOW_CANCEL) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "cancelling\n"
+        start = time.monotonic()
+        program.send_signal(signal.SIGINT)
+        stdout, stderr = program.communicate(timeout=20)
+        assert time.monotonic() - start < 1.5
+    assert stdout == "interrupted\n"
+    assert re.search(r"detached from job \S+-inline of endpoint 'busy'.*busy\.job\('\S+'\)\.result\(\)", stderr)
+
+
+def test_a_cancellation_that_nobody_answers_is_given_up(tmp_path: Path) -> None:
+    with interrupted_program(tmp_path, SLOW_CANCEL) as program:
+        start = time.monotonic()
+        stdout, _ = program.communicate(timeout=20)
+        assert 1.5 < time.monotonic() - start < 4
+    assert stdout.endswith("interrupted\n")
 
 
 # --- the session itself ---

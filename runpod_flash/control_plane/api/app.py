@@ -1,6 +1,6 @@
 """The application: all faces, behind the key, with problems for errors."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,8 @@ from runpod_flash.control_plane.problems import LastResort, handlers
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the faces are faces of. `capabilities` is the answer to `GET /flash/v1/capabilities`."""
+    """What the faces are faces of. `capabilities` is the answer to `GET /flash/v1/capabilities`,
+    `worker_keys` gives the keys of the workers that live now."""
 
     platform: Platform
     catalog: Catalog
@@ -28,6 +29,7 @@ class Services:
     hub: EventHub
     key: str = field(repr=False)
     capabilities: Mapping[str, Any]
+    worker_keys: Callable[[], Iterable[str]] = tuple
 
 
 def build_app(services: Services) -> Starlette:
@@ -38,6 +40,6 @@ def build_app(services: Services) -> Starlette:
             *JobsApi(services.platform).routes(),
             *FlashApi(services.platform, services.blobs, services.hub, services.capabilities).routes(),
         ],
-        middleware=[Middleware(LastResort), Middleware(AuthMiddleware, key=services.key)],
+        middleware=[Middleware(LastResort), Middleware(AuthMiddleware, key=services.key, worker_keys=services.worker_keys)],
         exception_handlers=handlers(),
     )
