@@ -4,12 +4,19 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from runpod_flash.spec import EndpointSpec
 
-if TYPE_CHECKING:
-    from runpod_flash.session import Session
+
+class Keeper(Protocol):
+    """Who made a remote object on the platform and can drop it there: a session."""
+
+    async def drop(self, instance_id: str) -> None:
+        """Drop it and wait for that."""
+
+    def drop_later(self, instance_id: str) -> None:
+        """Drop it without waiting."""
 
 
 @dataclass(eq=False, slots=True)
@@ -25,7 +32,7 @@ class RemoteObject:
     id: str = field(default_factory=lambda: os.urandom(16).hex())
     borrowed: bool = False
     constructor: bytes | None = None
-    session: "Session | None" = None
+    session: Keeper | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ class Progress:
         """Plain lines for stages that have not been said yet."""
         found = []
         for name, wait in self._waits.items():
-            if not wait.said and now - wait.since >= PATIENCE_S and _worth_a_line(wait):
+            if not wait.said and now - wait.since >= PATIENCE_S and _worth_a_line(wait, now):
                 wait.said = wait.spoke = True
                 found.append(f"{name}: {wait.text}")
         return found
@@ -271,11 +271,11 @@ def _farewell(name: str, wait: _Wait, now: float) -> list[str]:
     return [f"{name}: {wait.text} took {elapsed_text(seconds)}"] if wait.said and seconds > _WORTH_SAYING_S else []
 
 
-def _worth_a_line(wait: _Wait) -> bool:
-    """Whether a stage is said where lines stay: not that each warm call runs, nor queued without a cause."""
+def _worth_a_line(wait: _Wait, now: float) -> bool:
+    """Whether a stage is said where lines stay: not that each warm call runs, nor that a queue is there for a moment."""
     if wait.stage == "running":
         return wait.spoke
-    return wait.text != _STAGES["queued"]
+    return wait.stage != "queued" or (now - wait.stage_since >= _WORTH_SAYING_S and wait.text != _STAGES["queued"])
 
 
 def _urgency(stage: str) -> int:

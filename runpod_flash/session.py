@@ -306,6 +306,10 @@ class Session:
                 found = await backend.find(spec.name)  # another program may have been quicker
                 if found is None:
                     raise
+        if bool(found.get("cpu")) != ("cpu" in body):  # an endpoint keeps its compute family, so this is another one
+            self.output.say(f"endpoint '{spec.name}' changes between gpu= and cpu=, so it is made anew")
+            await backend.delete(str(found["id"]))
+            return str((await backend.create(body))["id"])
         if config_hash(found) != config_hash(body) or dict(found.get("env") or {}) != body["env"]:
             change = {key: value for key, value in body.items() if key != "type"}  # which no endpoint can change
             found = await backend.update(str(found["id"]), change)

@@ -26,6 +26,8 @@ def main() -> None:
     faulthandler.enable()
     set_paths(setup["code"], setup["overlay"], bundle)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    for chatty in ("httpx", "httpcore"):  # which name every request, those of our own client too
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     concurrency = setup["max_concurrency"]
     runner: Runner = Concurrent(channel, concurrency) if concurrency > 1 else Serial(channel)
     channel.send({"type": messages.READY, "python": platform.python_version()})

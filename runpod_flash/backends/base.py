@@ -37,6 +37,10 @@ class Backend(Protocol):
         """Change an endpoint in place and return the new description. Raises EndpointNotFound."""
         ...
 
+    async def delete(self, endpoint_id: str) -> None:
+        """Remove an endpoint with its jobs; one that is gone already is no error."""
+        ...
+
     async def has_artifact(self, artifact_id: str) -> bool:
         """Whether the platform holds this artifact."""
         ...

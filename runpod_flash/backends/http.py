@@ -4,6 +4,7 @@ Where the platform has `/flash/v1/`, the ends of jobs are announced on the event
 them; where it has not, jobs are asked for with growing pauses.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,8 +27,8 @@ _POLL_S = (0.05, 2.0)  # first and longest pause between looks at a job whose en
 async def connect(settings: Settings, project: Path) -> "HttpBackend":
     """Open the platform at the URL `settings.target`.
 
-    Names are the platform's own there, whatever the project; but code of a worker that calls an endpoint of the embedded
-    control plane above it is in that one's project and on its machine.
+    Names are the platform's own there, whatever the project. Only code that runs in a worker of the embedded control
+    plane, and calls other endpoints of it, is in their project and on the same machine.
 
     Raises:
         BackendUnavailable, AuthError, WireMismatch, ConfigError: it cannot be reached, refuses, differs, is no URL.
@@ -97,6 +98,11 @@ class HttpBackend:
         with self._output.waiting(str(body.get("name"))):
             changed = self._json("PATCH", path, json=body, headers=self._scope, missing=EndpointNotFound)
             return self._named(await changed)
+
+    async def delete(self, endpoint_id: str) -> None:
+        with contextlib.suppress(EndpointNotFound):
+            path = f"/v2/serverless/{_part(endpoint_id)}"
+            await self._connection.send("DELETE", path, headers=self._scope, missing=EndpointNotFound)
 
     async def has_artifact(self, artifact_id: str) -> bool:
         return await self._has(f"/flash/v1/artifacts/{_part(artifact_id)}")

@@ -146,6 +146,9 @@ class InlineBackend:
         endpoint.body.update(body)
         return {"id": endpoint_id, **endpoint.body}
 
+    async def delete(self, endpoint_id: str) -> None:
+        self._platform.endpoints.pop(endpoint_id, None)
+
     async def has_artifact(self, artifact_id: str) -> bool:
         return artifact_id in self._platform.manifests
 

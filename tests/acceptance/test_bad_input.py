@@ -101,8 +101,13 @@ def test_a_locked_database(place: Place) -> None:
     place.run_script(ADD).good()
     place.flash("server", "stop").good()
     database = plane_folder(place) / "flash.db"
-    hold = "import sqlite3,sys; c=sqlite3.connect(sys.argv[1]); c.execute('pragma locking_mode=exclusive'); c.execute('begin exclusive'); print(1, flush=True); input()"
-    holder = subprocess.Popen([sys.executable, "-c", hold, str(database)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    hold = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('pragma locking_mode=exclusive'); "
+        "c.execute('begin exclusive'); print(1, flush=True); input()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", hold, str(database)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     try:
         assert holder.stdout is not None
         holder.stdout.readline()
@@ -136,18 +141,24 @@ def _in_mount_namespace(place: Place, prepare: str, timeout_s: float = 60) -> su
         pytest.skip("needs the right to mount")
     command = f"{prepare} && exec {sys.executable} {path}"
     env = place.env({"FLASH_HOME": "/mnt/flash"})
-    return subprocess.run(["unshare", "-m", "sh", "-c", command], env=env, capture_output=True, text=True, timeout=timeout_s, check=False)
+    return subprocess.run(
+        ["unshare", "-m", "sh", "-c", command], env=env, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
 
 
 def test_a_read_only_state_folder(place: Place) -> None:
-    done = _in_mount_namespace(place, "mount -t tmpfs -o size=50m none /mnt && mkdir /mnt/flash && mount -o remount,ro /mnt")
+    done = _in_mount_namespace(
+        place, "mount -t tmpfs -o size=50m none /mnt && mkdir /mnt/flash && mount -o remount,ro /mnt"
+    )
     assert done.returncode == 1
     assert "BackendUnavailable" in done.stderr
     assert "FLASH_HOME" in done.stderr
 
 
 def test_a_full_disk(place: Place) -> None:
-    done = _in_mount_namespace(place, "mount -t tmpfs -o size=1m none /mnt && mkdir /mnt/flash && head -c 900k /dev/zero > /mnt/flash/fill")
+    done = _in_mount_namespace(
+        place, "mount -t tmpfs -o size=1m none /mnt && mkdir /mnt/flash && head -c 900k /dev/zero > /mnt/flash/fill"
+    )
     assert done.returncode == 1
     assert "BackendUnavailable" in done.stderr or "BackendError" in done.stderr
     assert "space" in done.stderr or "full" in done.stderr, done.stderr
@@ -160,7 +171,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         body = json.dumps({"protocol": 99, "version": "9.9.9", "content": "x", "pid": 1, "gpus": []}).encode()
         if "events" in self.path: body = json.dumps({"event": "hello", "client": "x", "protocol": 99}).encode() + b"\\n"
-        self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers(); self.wfile.write(body)
+        self.send_response(200); self.send_header("Content-Length", str(len(body)))
+        self.end_headers(); self.wfile.write(body)
     def log_message(self, *args): pass
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 print(server.server_port, flush=True)
@@ -179,7 +191,9 @@ server.serve_forever()
 def test_a_wrong_key(place: Place) -> None:
     place.run_script(ADD).good()
     record = json.loads((plane_folder(place) / "record.json").read_text())
-    done = place.run_script(ADD, env={"FLASH_TARGET": f"http://127.0.0.1:{record['port']}", "FLASH_API_KEY": "guessed-key-1"})
+    done = place.run_script(
+        ADD, env={"FLASH_TARGET": f"http://127.0.0.1:{record['port']}", "FLASH_API_KEY": "guessed-key-1"}
+    )
     assert done.status == 1
     assert "AuthError" in done.stderr
     assert "guessed-key-1" not in done.stderr

@@ -7,6 +7,7 @@ import pytest
 from nbclient import NotebookClient
 
 from tests.support.place import Place
+from tests.support.waiting import wait_until
 
 DEFINE = """
 import asyncio, os, time
@@ -34,7 +35,9 @@ asyncio.run(main())
 
 
 def test_several_event_loops_in_one_script(shared_place: Place) -> None:
-    script = DEFINE + """
+    script = (
+        DEFINE
+        + """
 for i in range(3):
     assert asyncio.run(add(i)) == i + 1
 loop = asyncio.new_event_loop()
@@ -42,13 +45,16 @@ assert loop.run_until_complete(add(5)) == 6
 loop.close()
 print("good")
 """
+    )
     done = shared_place.run_script(script, env={"PYTHONWARNINGS": "error", "PYTHONASYNCIODEBUG": "1"})
     assert done.good().stdout.strip() == "good"
     assert "Warning" not in done.stderr
 
 
 def test_blocking_spawned_and_local_calls(shared_place: Place) -> None:
-    script = DEFINE + """
+    script = (
+        DEFINE
+        + """
 assert add.remote(1, b=2) == 3
 job = add.spawn(40, 2)
 assert job.id and job.result() == 42 and job.done
@@ -66,6 +72,7 @@ threads = [threading.Thread(target=lambda: results.append(add.remote(1))) for _ 
 assert results == [2] * 5
 print("good")
 """
+    )
     assert shared_place.run_script(script).good().stdout.strip() == "good"
 
 
@@ -81,8 +88,6 @@ def mark(path):
 print(mark.spawn({str(path)!r}).id)
 """
     shared_place.run_script(script).good()
-    from tests.support.waiting import wait_until  # noqa: PLC0415 - keeps the wait beside its use
-
     wait_until(path.exists, 30, "the spawned job")
 
 
@@ -106,7 +111,8 @@ print("second", f.remote(1))
 print("third", asyncio.run(f(2)))
 """
     done = shared_place.run(["-i", "-q"], stdin=session)
-    assert [line for line in done.good().stdout.splitlines() if line.split()[:1] in (["first"], ["second"], ["third"])] == [
+    said = [line for line in done.good().stdout.splitlines() if line.startswith(("first", "second", "third"))]
+    assert said == [
         "first 6", "second 51", "third 52",
     ]  # fmt: skip
 
@@ -116,15 +122,19 @@ def test_a_notebook(shared_place: Place, monkeypatch: pytest.MonkeyPatch) -> Non
         "from runpod_flash import Endpoint\nBASE = 1",
         "@Endpoint(name='notebook', cpu='cpu3c-1-2')\ndef f(x):\n    print('inside', x)\n    return x + BASE",
         "r1 = await f(1)\nr2 = f.remote(2)\nr3 = f.spawn(3)\nr3 = await r3.result()\nprint(r1, r2, r3)",
-        "@Endpoint(name='notebook', cpu='cpu3c-1-2', workers=2)\ndef f(x):\n    return -x",  # the cell is edited and run again
+        "@Endpoint(name='notebook', cpu='cpu3c-1-2', workers=2)\ndef f(x):\n    return -x",  # edited, run again
         "import asyncio\nprint(await asyncio.gather(*[f(i) for i in range(5)]))",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     for name, value in shared_place.env().items():
         monkeypatch.setenv(name, value)
-    client = NotebookClient(notebook, timeout=90, kernel_name="python3", resources={"metadata": {"path": shared_place.project}})
+    client = NotebookClient(
+        notebook, timeout=90, kernel_name="python3", resources={"metadata": {"path": shared_place.project}}
+    )
     client.execute()
-    printed = ["".join(out.get("text", "") for out in cell.outputs if out.get("name") == "stdout") for cell in notebook.cells]
+    printed = [
+        "".join(out.get("text", "") for out in cell.outputs if out.get("name") == "stdout") for cell in notebook.cells
+    ]
     assert printed[2].rstrip().endswith("2 3 4")
     assert "inside 1" in printed[2]
     assert printed[4].strip() == "[0, -1, -2, -3, -4]"

@@ -1,6 +1,7 @@
 """Remote classes: an object lives on one worker and keeps its state there."""
 
 from tests.support.place import Place
+from tests.support.waiting import wait_until
 
 HEAD = """
 import asyncio, gc, os
@@ -9,7 +10,9 @@ from runpod_flash import Endpoint
 
 
 def test_state_three_workers_and_interleaved_instances(shared_place: Place) -> None:
-    script = HEAD + """
+    script = (
+        HEAD
+        + """
 @Endpoint(name="counter", cpu="cpu3c-1-2", workers=(0, 3))
 class Counter:
     STEP = 1
@@ -33,6 +36,7 @@ async def main():
     print(len({await c.where() for c in counters}) > 1)
 asyncio.run(main())
 """
+    )
     assert shared_place.run_script(script).good().stdout.splitlines() == [
         "['c0=35', 'c1=135', 'c2=235', 'c3=335', 'c4=435', 'c5=535']",
         "136 36 37",
@@ -42,7 +46,9 @@ asyncio.run(main())
 
 def test_a_dropped_object_is_closed(shared_place: Place) -> None:
     path = shared_place.project / "closed"
-    script = HEAD + f"""
+    script = (
+        HEAD
+        + f"""
 @Endpoint(name="closing", cpu="cpu3c-1-2")
 class Closing:
     def touch(self): return 1
@@ -54,14 +60,15 @@ gc.collect()
 other = Closing()
 other.touch.remote()
 """
+    )
     shared_place.run_script(script).good()
-    from tests.support.waiting import wait_until  # noqa: PLC0415 - keeps the wait beside its use
-
     wait_until(lambda: path.exists() and path.read_text() == "xx", 20, "both objects closed")
 
 
 def test_a_lost_object_is_built_anew_and_the_caller_is_told(shared_place: Place) -> None:
-    script = HEAD + """
+    script = (
+        HEAD
+        + """
 @Endpoint(name="lost", cpu="cpu3c-1-2")
 class Fragile:
     def __init__(self, start): self.value = start
@@ -78,13 +85,16 @@ except WorkerLost as error:
     print(error.attempts, "code 3" in str(error))
 print(thing.add.remote())
 """
+    )
     done = shared_place.run_script(script).good()
     assert done.stdout.splitlines() == ["2 True", "11"]
     assert "built anew" in done.stderr
 
 
 def test_mistakes_are_seen_before_anything_is_sent(shared_place: Place) -> None:
-    script = HEAD + """
+    script = (
+        HEAD
+        + """
 from runpod_flash.errors import CallError
 @Endpoint(name="mistakes", cpu="cpu3c-1-2")
 class Model:
@@ -96,5 +106,6 @@ for wrong in (lambda: Model(), lambda: Model(1).predict(), lambda: Model(1).pred
     except (CallError, AttributeError) as error:
         print(type(error).__name__)
 """
+    )
     done = shared_place.run_script(script, env={"FLASH_TARGET": "http://127.0.0.1:9"})
     assert done.good().stdout.split() == ["CallError", "CallError", "CallError", "AttributeError"]

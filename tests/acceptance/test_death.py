@@ -16,7 +16,8 @@ import subprocess, sys, time
 from runpod_flash import Endpoint
 @Endpoint(name="parent", cpu="cpu3c-1-2")
 def f(seconds):
-    subprocess.Popen(["setsid", "sleep", "4242.5"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    null = subprocess.DEVNULL
+    subprocess.Popen(["setsid", "sleep", "4242.5"], stdin=null, stdout=null, stderr=null)
     time.sleep(seconds)
     return "started"
 print(f.remote(0), flush=True)

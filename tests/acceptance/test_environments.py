@@ -64,9 +64,21 @@ def test_a_local_folder_of_wheels_through_pips_configuration(shared_place: Place
     (source / "only_here").mkdir(parents=True)
     (source / "only_here" / "__init__.py").write_text("VALUE = 'from the folder'\n")
     (source / "pyproject.toml").write_text(
-        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n[project]\nname = "only-here"\nversion = "3.1"\n'
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+        '[project]\nname = "only-here"\nversion = "3.1"\n'
     )
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(wheels), str(source)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(wheels),
+        str(source),
+    ]
     subprocess.run(command, check=True, capture_output=True)
     configuration = tmp_path / "pip.conf"
     configuration.write_text(f"[global]\nfind-links = {wheels}\n")
@@ -78,7 +90,9 @@ def f():
     return only_here.VALUE
 print(f.remote())
 """
-    done = shared_place.run_script(script, env={"PIP_CONFIG_FILE": str(configuration), "PIP_FIND_LINKS": ""}, timeout_s=180)
+    done = shared_place.run_script(
+        script, env={"PIP_CONFIG_FILE": str(configuration), "PIP_FIND_LINKS": ""}, timeout_s=180
+    )
     assert done.good().stdout.strip() == "from the folder"
 
 

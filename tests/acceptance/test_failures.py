@@ -29,18 +29,25 @@ def attempt(how):
 
 def outcome(place: Place, how: str, check: str, *, retries: str = "None") -> str:
     """Run the failing call, check the error, then make sure that the endpoint still works."""
-    script = HEAD.replace("RETRIES", retries) + f"""
+    script = (
+        HEAD.replace("RETRIES", retries)
+        + f"""
 name, text, error = attempt({how!r})
 print(name, {check})
 assert attempt("") == "fine"
 """
+    )
     return place.run_script(script).good().stdout.strip()
 
 
 @pytest.mark.parametrize(
     ("how", "check", "expected"),
     [
-        ("raise ValueError('bad')", "text, type(error.__cause__).__name__, error.__cause__.attempts", "ValueError bad RemoteError 1"),
+        (
+            "raise ValueError('bad')",
+            "text, type(error.__cause__).__name__, error.__cause__.attempts",
+            "ValueError bad RemoteError 1",
+        ),
         ("raise KeyError('k')", "error.args", "KeyError ('k',)"),
         ("raise Oops(7, extra='e')", "type(error) is Oops, error.code, error.extra", "Oops True 7 e"),
         ("1 / 0", "'ZeroDivisionError' in error.__cause__.remote_traceback", "ZeroDivisionError True"),

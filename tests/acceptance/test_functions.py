@@ -153,8 +153,15 @@ def test_local_modules_packages_and_their_data_travel(shared_place: Place) -> No
     shared_place.write("tools.py", "from pack.deep import core\ndef twice(x): return core.double(x)\n")
     shared_place.write("pack/__init__.py", "")
     shared_place.write("pack/deep/__init__.py", "")
-    shared_place.write("pack/deep/core.py", "from ..words import WORD\nfrom importlib.resources import files\n"
-                       "def double(x): return [x, x, WORD, files('pack').joinpath('data.txt').read_text()]\n")  # fmt: skip
+    shared_place.write(
+        "pack/deep/core.py",
+        """
+        from importlib.resources import files
+        from ..words import WORD
+        def double(x):
+            return [x, x, WORD, files("pack").joinpath("data.txt").read_text()]
+        """,
+    )
     shared_place.write("pack/words.py", "WORD = 'w'\n")
     shared_place.write("pack/data.txt", "data")
     script = f"""{HEAD}
@@ -182,7 +189,8 @@ def test_any_picklable_value_there_and_back(shared_place: Place) -> None:
 import datetime, decimal, pathlib, uuid
 @cpu(name="values")
 def same(*args, **kwargs): return args, kwargs
-values = [b"\\0" * 3_000_000, "ü" * 1000, {{1: {{2}}}}, datetime.datetime(2026, 1, 1), decimal.Decimal("1.1"), pathlib.Path("/x"),
+values = [b"\\0" * 3_000_000, "ü" * 1000, {{1: {{2}}}}, datetime.datetime(2026, 1, 1),
+          decimal.Decimal("1.1"), pathlib.Path("/x"),
           uuid.UUID(int=5), float("inf"), 10 ** 200, (None, ...), [list(range(100_000))], print, dict]
 args, kwargs = asyncio.run(same(*values, key=values))
 assert list(args) == values and kwargs == {{"key": values}}

@@ -24,7 +24,9 @@ print(json.dumps(asyncio.run(f(1))))
 """
 
 
-def answer(place: Place, name: str, *, before: str = "", options: str = "", result: str = "x", python: str | None = None) -> dict[str, object]:
+def answer(
+    place: Place, name: str, *, before: str = "", options: str = "", result: str = "x", python: str | None = None
+) -> dict[str, object]:
     """Run the script in this form and give what its function returned."""
     text = SCRIPT.format(before=before, name=name, options=options, result=result)
     done = place.run_script(text, name=f"{name}.py", **({"python": python} if python else {}))
@@ -115,7 +117,9 @@ def test_two_projects_with_one_name_do_not_roll_each_other(shared_place: Place, 
 
 @pytest.mark.slow
 def test_two_virtual_environments_with_one_name_do_not_roll_each_other(shared_place: Place, tmp_path: Path) -> None:
-    pythons = [shared_place.venv(tmp_path / name, [package]) for name, package in (("a", "six==1.16.0"), ("b", "six==1.17.0"))]
+    pythons = [
+        shared_place.venv(tmp_path / name, [package]) for name, package in (("a", "six==1.16.0"), ("b", "six==1.17.0"))
+    ]
     ask = {"before": "import six", "result": "six.__version__"}
     firsts = [answer(shared_place, "venvs", python=python, **ask) for python in pythons]
     assert [first["x"] for first in firsts] == ["1.16.0", "1.17.0"]
@@ -157,3 +161,52 @@ except ConfigError as error:
     print("twice" in str(error))
 """
     assert shared_place.run_script(script).good().stdout.split() == ["1", "2", "True"]
+
+
+def test_a_change_between_gpu_and_cpu_makes_the_endpoint_anew(shared_place: Place) -> None:
+    script = """
+from runpod_flash import Endpoint
+@Endpoint(name="family", {hardware})
+def f(): return 1
+print(f.remote())
+"""
+    one = shared_place.run_script(script.format(hardware='cpu="cpu3c-1-2"'))
+    two = shared_place.run_script(script.format(hardware='gpu="NVIDIA L4", min_cuda_version=None'))
+    assert (one.good().stdout, two.good().stdout) == ("1\n", "1\n")
+    assert "made anew" in two.stderr
+
+
+def test_code_of_a_worker_calls_other_endpoints_of_its_project(shared_place: Place) -> None:
+    script = """
+import asyncio
+from runpod_flash import Endpoint
+@Endpoint(name="inner", cpu="cpu3c-1-2")
+def inner(x, y=5): return x * y
+@Endpoint(name="outer", cpu="cpu3c-1-2")
+async def outer(x): return await asyncio.gather(inner(x), inner(x + 1, y=2))
+@Endpoint(name="blocking", cpu="cpu3c-1-2")
+def blocking(x): return inner.remote(x)
+@Endpoint(name="fib", cpu="cpu3c-1-2")
+async def fib(n): return n if n < 2 else await fib(n - 1) + await fib(n - 2)
+print(asyncio.run(outer(2)), blocking.remote(3), asyncio.run(fib(6)))
+"""
+    assert shared_place.run_script(script).good().stdout.strip() == "[10, 6] 15 8"
+
+
+def test_what_a_module_level_cache_holds_survives_the_program(shared_place: Place) -> None:
+    """An object of a remote class ends with its program; what it loads may live on in the warm worker."""
+    script = """
+import functools, time
+from runpod_flash import Endpoint
+@functools.cache
+def load(): return time.time_ns()
+@Endpoint(name="cached", cpu="cpu3c-1-2", idle_timeout=120)
+class Model:
+    def __init__(self): self.model, self.calls = load(), 0
+    def predict(self):
+        self.calls += 1
+        return self.model, self.calls
+print(Model().predict.remote())
+"""
+    first = shared_place.run_script(script).good().stdout
+    assert shared_place.run_script(script).good().stdout == first

@@ -2,7 +2,7 @@
 
 
 class WireError(ValueError):
-    """Bytes or JSON that do not follow the protocol; the message names the field, what was given and what is allowed."""
+    """Bytes or JSON that do not follow the protocol; the message names the field, what came and what is allowed."""
 
 
 class VersionMismatch(WireError):

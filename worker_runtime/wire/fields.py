@@ -48,4 +48,6 @@ def string_map(data: Mapping[str, Any], name: str) -> dict[str, str]:
 
 
 def _said(kind: type) -> str:
-    return {str: "a string", int: "an integer", bool: "true or false", dict: "an object", list: "a list"}.get(kind, kind.__name__)
+    return {str: "a string", int: "an integer", bool: "true or false", dict: "an object", list: "a list"}.get(
+        kind, kind.__name__
+    )

@@ -56,7 +56,9 @@ def send(sock: socket.socket, header: Header, body: bytes = b"") -> None:
 def _lengths(raw: bytes | bytearray) -> tuple[int, int]:
     head_length, body_length = _LENGTHS.unpack(raw)
     if head_length > HEADER_LIMIT or body_length > BODY_LIMIT:
-        raise WireError(f"a frame announces {head_length} + {body_length} bytes; the other side does not speak this protocol")
+        raise WireError(
+            f"a frame announces {head_length} + {body_length} bytes; the other side does not speak this protocol"
+        )
     return head_length, body_length
 
 

@@ -87,7 +87,7 @@ class Payload:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """The object of a remote class that a method call belongs to: its id and how to construct it where it does not exist."""
+    """The object of a remote class that a method call belongs to: its id, and how to construct it anew."""
 
     id: str
     constructor: Payload  # an encoded (args, kwargs)
@@ -127,7 +127,9 @@ class Call:
         body = require(data, "flash", dict)
         protocol = require(body, "protocol", int)
         if protocol != PROTOCOL:
-            raise VersionMismatch(f"the call has protocol {protocol}, this side speaks {PROTOCOL}; use one version on both sides")
+            raise VersionMismatch(
+                f"the call has protocol {protocol}, this side speaks {PROTOCOL}; use one version on both sides"
+            )
         instance = optional(body, "instance", dict)
         return cls(
             artifact=require(body, "artifact", str),
@@ -155,7 +157,12 @@ class ErrorInfo:
     exception: bytes | None = field(default=None, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        data: dict[str, Any] = {"kind": self.kind, "type": self.type, "message": self.message, "traceback": self.traceback}
+        data: dict[str, Any] = {
+            "kind": self.kind,
+            "type": self.type,
+            "message": self.message,
+            "traceback": self.traceback,
+        }
         if self.exception is not None:
             data["exception"] = base64.b64encode(self.exception).decode()
         return data

@@ -1,7 +1,7 @@
 """The conversation on the worker link: the header of every frame, by type.
 
-The worker opens the stream and says hello; the control plane answers welcome, then sends the artifact; the worker starts
-its child and says ready. Every frame is a JSON header with a `type` and, for some, a body of bytes.
+The worker opens the stream and says hello; the control plane answers welcome, then sends the artifact; the worker
+starts its child and says ready. Every frame is a JSON header with a `type` and, for some, a body of bytes.
 
 control plane → worker
     welcome                        the worker is known
@@ -19,8 +19,8 @@ worker → control plane
     log       job stream lines     `stream` stdout or stderr; `job` null where the call cannot be told
     done      job attempt error    body: the encoded result; `error` is null or `ErrorInfo.to_json()`
     gone      reason stderr jobs   the child ended by itself; `jobs` ran in it; the worker ends too
-The link between the worker's parent and its child speaks the same run, cancel, drop, drain, artifact, ready, started, done;
-there `artifact` carries the header of the manifest (`manifest`) and the body is the encoded code.
+The link between the worker's parent and its child speaks the same run, cancel, drop, drain, artifact, ready, started
+and done; there `artifact` carries the header of the manifest (`manifest`) and the body is the encoded code.
 """
 
 WELCOME, ARTIFACT, RUN, CANCEL, DROP, DRAIN = "welcome", "artifact", "run", "cancel", "drop", "drain"

@@ -1,8 +1,8 @@
 """The inside of an artifact: a zip file of the manifest, the pickled code and the local modules.
 
-    manifest.json      `ArtifactManifest`
-    code.payload       the encoded function or class; absent where the manifest has an entry
-    files/…            local modules and packages, at the paths from which they are imported
+manifest.json      `ArtifactManifest`
+code.payload       the encoded function or class; absent where the manifest has an entry
+files/…            local modules and packages, at the paths from which they are imported
 """
 
 import hashlib

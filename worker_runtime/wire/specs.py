@@ -13,7 +13,7 @@ from worker_runtime.wire.fields import optional, require, string_map, strings
 
 @dataclass(frozen=True, slots=True)
 class PackageIndex:
-    """Where packages come from: pip's own settings in pip's own words, translated for uv by `worker_runtime.install`."""
+    """Where packages come from: pip's settings in pip's words; `worker_runtime.install` translates them for uv."""
 
     index_url: str | None = field(default=None, repr=False)
     extra_index_urls: tuple[str, ...] = field(default=(), repr=False)
@@ -36,7 +36,7 @@ class PackageIndex:
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentRequest:
-    """What an environment must offer: dependencies for one Python, on top of the caller's own packages where there are any.
+    """What an environment must offer: dependencies for one Python, on top of the caller's packages where there are any.
 
     `caller` is the path of the caller's interpreter when caller and platform share the machine, else None.
     `python` is "major.minor".
@@ -61,7 +61,7 @@ class EnvironmentRequest:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactManifest:
-    """The identity of shipped code. Two programs that ship the same code have the same manifest, whatever their pickles say.
+    """The identity of shipped code. Programs that ship the same code have equal manifests, whatever their pickles say.
 
     `entry` is "module:qualname" for what is imported by name from `files`, None for what is pickled (`code.payload`).
     `code` is a hash of the function or class and the globals it refers to. `files` maps relative POSIX paths to sha256.
@@ -83,7 +83,9 @@ class ArtifactManifest:
         """Read what `to_json` wrote. Raises WireError, VersionMismatch."""
         protocol = require(data, "protocol", int)
         if protocol != PROTOCOL:
-            raise VersionMismatch(f"the artifact has protocol {protocol}, this side speaks {PROTOCOL}; use one version on both sides")
+            raise VersionMismatch(
+                f"the artifact has protocol {protocol}, this side speaks {PROTOCOL}; use one version on both sides"
+            )
         kind = require(data, "kind", str)
         if kind not in ("function", "class"):
             raise WireError(f"field 'kind' is {kind!r}; it must be 'function' or 'class'")
@@ -137,7 +139,10 @@ class WorkerLaunch:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "WorkerLaunch":
         """Read what `to_json` wrote. Raises WireError."""
-        texts = {name: require(data, name, str) for name in ("worker", "token", "address", "endpoint", "name", "folder", "python", "bundle")}
+        texts = {
+            name: require(data, name, str)
+            for name in ("worker", "token", "address", "endpoint", "name", "folder", "python", "bundle")
+        }
         return cls(
             **texts,
             env=string_map(data, "env"),

@@ -9,8 +9,12 @@ from runpod_flash.control_plane import bundle
 
 def test_a_bare_interpreter_imports_what_workers_need_from_it(tmp_path: Path) -> None:
     folder = bundle.ensure(tmp_path / "bundles" / "abc")
-    program = "import sys; sys.path.insert(0, sys.argv[1]); import worker_runtime.wire.payload, runpod_flash; print(runpod_flash.__file__)"
-    told = subprocess.run([sys.executable, "-I", "-S", "-c", program, str(folder)], capture_output=True, text=True, check=True)
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import worker_runtime.wire.payload, runpod_flash; "
+        "print(runpod_flash.__file__)"
+    )
+    command = [sys.executable, "-I", "-S", "-c", program, str(folder)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
     assert told.stdout.startswith(str(folder))
     assert not (folder / "runpod_flash" / "control_plane").exists()
 

@@ -57,7 +57,9 @@ def test_request_count_divides_the_load() -> None:
 
 
 @given(st.lists(st.floats(0, 100), max_size=20), st.integers(0, 30), st.integers(0, 5), st.floats(0, 100))
-def test_only_expired_workers_stop_and_the_minimum_stays(idle: list[float], busy: int, minimum: int, timeout: float) -> None:
+def test_only_expired_workers_stop_and_the_minimum_stays(
+    idle: list[float], busy: int, minimum: int, timeout: float
+) -> None:
     workers = len(idle) + busy
     count = surplus(idle, workers=workers, minimum=minimum, idle_timeout=timeout)
     assert 0 <= count <= sum(seconds >= timeout for seconds in idle)

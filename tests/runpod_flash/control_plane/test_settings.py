@@ -14,11 +14,14 @@ def test_defaults(tmp_path: Path) -> None:
 
 
 def test_only_an_allow_list_reaches_workers(tmp_path: Path) -> None:
-    chosen = settings.load({"FLASH_HOME": str(tmp_path), "PATH": "/bin", "LC_ALL": "C", "SECRET": "x", "VIRTUAL_ENV": "/v"})
+    others = {"SECRET": "x", "VIRTUAL_ENV": "/v"}
+    chosen = settings.load({"FLASH_HOME": str(tmp_path), "PATH": "/bin", "LC_ALL": "C", **others})
     assert chosen.base_env == {"PATH": "/bin", "LC_ALL": "C"}
 
 
-@pytest.mark.parametrize(("name", "text"), [("FLASH_PORT", "many"), ("FLASH_LEASE_S", "-1"), ("FLASH_IDLE_EXIT_S", "1h")])
+@pytest.mark.parametrize(
+    ("name", "text"), [("FLASH_PORT", "many"), ("FLASH_LEASE_S", "-1"), ("FLASH_IDLE_EXIT_S", "1h")]
+)
 def test_a_value_that_is_no_number_is_named(tmp_path: Path, name: str, text: str) -> None:
     with pytest.raises(ConfigError, match=name):
         settings.load({"FLASH_HOME": str(tmp_path), name: text})
