@@ -68,7 +68,9 @@ class Autoscaler:
         pools = self._fleet.of(endpoint_id)
         for position, pool in enumerate(pools):
             minimum = limits.minimum if position == 0 else 0
-            self._grow(endpoint, pool, pools, scaling.Limits(minimum, limits.maximum, limits.scaler, pool.key.concurrency))
+            self._grow(
+                endpoint, pool, pools, scaling.Limits(minimum, limits.maximum, limits.scaler, pool.key.concurrency)
+            )
         self._shrink(endpoint, pools, limits.minimum)
         for pool in pools:
             self._fleet.discard(pool)
@@ -96,7 +98,9 @@ class Autoscaler:
             idle = sorted((worker for worker in live if worker.idle), key=lambda worker: worker.idle_since)
             keep = minimum if position == 0 else 0
             over = max(0, len(live) - int(endpoint.body["workers"]["max"]))
-            count = scaling.surplus([now - worker.idle_since for worker in idle], workers=len(live), minimum=keep, idle_timeout=timeout)
+            count = scaling.surplus(
+                [now - worker.idle_since for worker in idle], workers=len(live), minimum=keep, idle_timeout=timeout
+            )
             for worker in idle[: max(count, over)]:
                 self._supervisor.stop(worker)
         strangers = [worker for pool in pools[1:] for worker in pool.workers.values() if worker.idle]
@@ -109,7 +113,11 @@ class Autoscaler:
         now, timeout = time.monotonic(), _idle_timeout(endpoint.body)
         times = [worker.idle_since + timeout for pool in pools for worker in pool.workers.values() if worker.idle]
         if isinstance(limits.scaler, scaling.QueueDelay) and limits.scaler.seconds > 0:
-            times += [max(pool.queue[0].queued_at, now - limits.scaler.seconds / 2) + limits.scaler.seconds for pool in pools if pool.queue]
+            times += [
+                max(pool.queue[0].queued_at, now - limits.scaler.seconds / 2) + limits.scaler.seconds
+                for pool in pools
+                if pool.queue
+            ]
         old = self._timers.pop(endpoint.id, None)
         if old is not None:
             old.cancel()

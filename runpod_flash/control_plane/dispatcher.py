@@ -44,7 +44,9 @@ class Dispatcher:
     `on_load(endpoint_id)` is called whenever the number of queued or running jobs or free workers changes.
     """
 
-    def __init__(self, store: JobStore, values: Values, artifacts: Artifacts, fleet: Fleet, announcer: Announcer) -> None:
+    def __init__(
+        self, store: JobStore, values: Values, artifacts: Artifacts, fleet: Fleet, announcer: Announcer
+    ) -> None:
         self._store = store
         self._values = values
         self._artifacts = artifacts
@@ -130,12 +132,18 @@ class Dispatcher:
     def _choose(self, pool: Pool, job: Job) -> Worker | None:
         """The worker for a queued job: where its instance lives, else the freest one; None while all are busy."""
         if job.instance is None:
-            return max((worker for worker in pool.workers.values() if worker.free_slots > 0), key=_freedom, default=None)
+            return max(
+                (worker for worker in pool.workers.values() if worker.free_slots > 0), key=_freedom, default=None
+            )
         bound = self._home(job)
         if bound is not None:
             return bound
-        homes = [worker for worker in pool.workers.values() if worker.free_slots > 0 or worker.state is WorkerState.STARTING]
-        home = min(homes, key=lambda worker: (len(worker.instances), worker.state is WorkerState.STARTING), default=None)
+        homes = [
+            worker for worker in pool.workers.values() if worker.free_slots > 0 or worker.state is WorkerState.STARTING
+        ]
+        home = min(
+            homes, key=lambda worker: (len(worker.instances), worker.state is WorkerState.STARTING), default=None
+        )
         if home is None or home.state is WorkerState.STARTING:
             return None  # objects stay where they are built, so an empty worker that is about to be ready is waited for
         if len(home.instances) >= INSTANCES_PER_WORKER:
@@ -177,7 +185,9 @@ class Dispatcher:
             artifact = b"" if job.call.artifact in worker.artifacts else self._artifacts.data(job.call.artifact)
         except (OSError, ContentNotFound) as error:
             self._release(worker, job)
-            self._fail(job, ErrorInfo(ErrorKind.PLATFORM, type(error).__name__, f"the call's data cannot be read: {error}"))
+            self._fail(
+                job, ErrorInfo(ErrorKind.PLATFORM, type(error).__name__, f"the call's data cannot be read: {error}")
+            )
             return
         if worker.running.get(job.record.id) is not job or job.record.attempts != attempt or worker.link is None:
             return  # cancelled, or the worker was lost, while this waited
@@ -250,7 +260,9 @@ class Dispatcher:
         try:
             await self._values.put_bytes(sha256, body)
         except (OSError, BackendError) as error:
-            self._fail(job, ErrorInfo(ErrorKind.PLATFORM, type(error).__name__, f"the result cannot be stored: {error}"))
+            self._fail(
+                job, ErrorInfo(ErrorKind.PLATFORM, type(error).__name__, f"the result cannot be stored: {error}")
+            )
             return
         if not job.record.status.final:
             output = value_output(Payload(sha256=sha256, size=len(body)))
@@ -361,6 +373,4 @@ def _rebuilt(instance: str) -> str:
     return f"the worker of object {instance} was lost; the object is built anew from its constructor arguments"
 
 
-_TOO_MANY_INSTANCES = (
-    f"every worker holds {INSTANCES_PER_WORKER} objects of remote classes; drop some (delete them or call close()) or raise workers="
-)
+_TOO_MANY_INSTANCES = f"every worker holds {INSTANCES_PER_WORKER} objects of remote classes; drop some (delete them or call close()) or raise workers="

@@ -159,7 +159,9 @@ class Fleet:
 
     def of(self, endpoint: str) -> list[Pool]:
         """The endpoint's pools, the most recently used first."""
-        return sorted((pool for pool in self.pools.values() if pool.key.endpoint == endpoint), key=lambda pool: -pool.used_at)
+        return sorted(
+            (pool for pool in self.pools.values() if pool.key.endpoint == endpoint), key=lambda pool: -pool.used_at
+        )
 
     def workers(self) -> Iterator[Worker]:
         """Every worker that has not gone."""
@@ -171,7 +173,10 @@ class Fleet:
         needed = set[str]()
         for pool in self.pools.values():
             needed.add(pool.artifact)
-            jobs = [*pool.queue, *(job for worker in pool.workers.values() for job in (*worker.queue, *worker.running.values()))]
+            jobs = [
+                *pool.queue,
+                *(job for worker in pool.workers.values() for job in (*worker.queue, *worker.running.values())),
+            ]
             for job in jobs:
                 needed.update((job.call.artifact, *job.call.values))
         return needed

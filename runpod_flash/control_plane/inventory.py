@@ -52,7 +52,9 @@ def fake(text: str) -> tuple[Gpu, ...]:
     for index, item in enumerate(part for part in text.split(",") if part.strip()):
         kind, _, memory = item.strip().rpartition(":")
         if not kind or not memory.isdigit():
-            raise ConfigError(f"FLASH_FAKE_GPUS has the entry {item!r}; an entry is TYPE:GB, for example 'NVIDIA L4:24'")
+            raise ConfigError(
+                f"FLASH_FAKE_GPUS has the entry {item!r}; an entry is TYPE:GB, for example 'NVIDIA L4:24'"
+            )
         gpus.append(Gpu(index, kind, int(memory)))
     return tuple(gpus)
 
@@ -87,7 +89,9 @@ class Inventory:
         chosen = self._free[:count]
         if len(chosen) < count:
             return None
-        return self._take(chosen, f"this machine has {self._said()} and not the GPU that was asked for; it is used instead")
+        return self._take(
+            chosen, f"this machine has {self._said()} and not the GPU that was asked for; it is used instead"
+        )
 
     def release(self, grant: Grant) -> None:
         """Give a grant's devices back."""

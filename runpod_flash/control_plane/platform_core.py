@@ -23,7 +23,13 @@ class PlatformCore:
     """Implements what `api` needs of the platform."""
 
     def __init__(
-        self, store: Store, catalog: Catalog, fleet: Fleet, dispatcher: Dispatcher, environments: Environments, announcer: Announcer
+        self,
+        store: Store,
+        catalog: Catalog,
+        fleet: Fleet,
+        dispatcher: Dispatcher,
+        environments: Environments,
+        announcer: Announcer,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -36,7 +42,14 @@ class PlatformCore:
         self.draining = False
 
     async def submit(
-        self, endpoint_id: str, call_input: Mapping[str, Any], *, job_id: str, client: str | None, key: str | None, timeout_ms: int | None
+        self,
+        endpoint_id: str,
+        call_input: Mapping[str, Any],
+        *,
+        job_id: str,
+        client: str | None,
+        key: str | None,
+        timeout_ms: int | None,
     ) -> JobRecord:
         """Accept a job; it is on disk when this returns. The same idempotency key gives the same job.
 
@@ -58,7 +71,13 @@ class PlatformCore:
         return await asyncio.shield(pending)
 
     async def _accept_once(
-        self, endpoint: EndpointRecord, call_input: Mapping[str, Any], job_id: str, client: str | None, key: str, timeout_ms: int | None
+        self,
+        endpoint: EndpointRecord,
+        call_input: Mapping[str, Any],
+        job_id: str,
+        client: str | None,
+        key: str,
+        timeout_ms: int | None,
     ) -> JobRecord:
         known = self._store.job_by_key(endpoint.id, key)
         if known is not None:
@@ -200,7 +219,12 @@ class PlatformCore:
             }
             for record in self._catalog.list()
         ]
-        return {"started": self._started, "draining": self.draining, "jobs": self._dispatcher.active, "endpoints": endpoints}
+        return {
+            "started": self._started,
+            "draining": self.draining,
+            "jobs": self._dispatcher.active,
+            "endpoints": endpoints,
+        }
 
     @property
     def idle(self) -> bool:

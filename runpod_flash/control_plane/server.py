@@ -109,17 +109,25 @@ class ControlPlane:
             self._supervisor.api_url = f"http://127.0.0.1:{port}"
             await self._links.start(str(self._state.worker_socket))
             replayed = await self._platform.replay()
-            server = _Server(uvicorn.Config(self._app(port), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=600))
+            server = _Server(
+                uvicorn.Config(
+                    self._app(port), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=600
+                )
+            )
             serving = asyncio.create_task(server.serve(sockets=[tcp, unix]))
             while not server.started and not serving.done():
                 await asyncio.sleep(0.005)  # uvicorn has no event for it
             self._state.write_record(self._record(port))
             logger.info("serving on port %d, %d jobs replayed", port, replayed)
-            timers = [asyncio.create_task(work) for work in (self._watch_leases(), self._watch_idleness(), self._collect())]
+            timers = [
+                asyncio.create_task(work) for work in (self._watch_leases(), self._watch_idleness(), self._collect())
+            ]
             await asyncio.wait([serving, asyncio.ensure_future(self._stop.wait())], return_when=asyncio.FIRST_COMPLETED)
             await self._wind_down(server, serving, timers)
 
-    async def _wind_down(self, server: "_Server", serving: "asyncio.Task[None]", timers: list["asyncio.Task[None]"]) -> None:
+    async def _wind_down(
+        self, server: "_Server", serving: "asyncio.Task[None]", timers: list["asyncio.Task[None]"]
+    ) -> None:
         """Accept nothing new, let what runs finish, end the workers, then the streams and the store."""
         self._platform.draining = True
         self._state.remove_record()
@@ -210,7 +218,9 @@ def sole_owner(state: StateFolder) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BackendUnavailable(f"another control plane already runs on {state.plane}; use it or set FLASH_HOME") from None
+            raise BackendUnavailable(
+                f"another control plane already runs on {state.plane}; use it or set FLASH_HOME"
+            ) from None
         try:
             yield
         finally:

@@ -29,7 +29,13 @@ START_ATTEMPTS = 3
 """Starts in a row that may fail before the jobs that wait for them fail."""
 _START_TIMEOUT_S = 60.0
 _STOP_GRACE_S = 5.0
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +232,10 @@ class Supervisor:
     def connected(self, worker: Worker, link: Link) -> None:
         worker.link, worker.last_beat = link, time.monotonic()
         link.send({"type": messages.WELCOME})
-        link.send({"type": messages.ARTIFACT, "id": worker.pool.artifact}, self._dispatcher.artifact_data(worker.pool.artifact))
+        link.send(
+            {"type": messages.ARTIFACT, "id": worker.pool.artifact},
+            self._dispatcher.artifact_data(worker.pool.artifact),
+        )
         worker.artifacts.add(worker.pool.artifact)
 
     def ready(self, worker: Worker, python: str) -> None:
@@ -245,7 +254,9 @@ class Supervisor:
         try:
             info = ErrorInfo.from_json(error) if error is not None else None
         except WireError as fault:
-            info = ErrorInfo(ErrorKind.PLATFORM, "WireError", f"the worker reported an error that cannot be read: {fault}")
+            info = ErrorInfo(
+                ErrorKind.PLATFORM, "WireError", f"the worker reported an error that cannot be read: {fault}"
+            )
         self._dispatcher.finished(worker, job, attempt, info, body)
         if worker.state is WorkerState.DRAINING and not worker.running and not worker.queue:
             self.stop(worker)
@@ -276,7 +287,11 @@ class Supervisor:
 
     def evict_idle_gpu_worker(self, other_than: Pool) -> bool:
         """End the GPU worker that has been idle for the longest time. False: there is none."""
-        idle = [worker for worker in self._fleet.workers() if worker.idle and worker.grant.gpus and worker.pool is not other_than]
+        idle = [
+            worker
+            for worker in self._fleet.workers()
+            if worker.idle and worker.grant.gpus and worker.pool is not other_than
+        ]
         if not idle:
             return False
         self.stop(min(idle, key=lambda worker: worker.idle_since))
@@ -319,7 +334,9 @@ class Supervisor:
             pool.failed_starts += 1
             if pool.failed_starts >= START_ATTEMPTS:
                 pool.failed_starts = 0
-                words = "\n".join([f"no worker could start, {START_ATTEMPTS} times in a row; the last time {reason}", *stderr[-20:]])
+                words = "\n".join(
+                    [f"no worker could start, {START_ATTEMPTS} times in a row; the last time {reason}", *stderr[-20:]]
+                )
                 self._dispatcher.fail_pool(pool, ErrorInfo(ErrorKind.WORKER_LOST, "WorkerLost", words))
 
     def _forget(self, worker: Worker, reason: str) -> None:

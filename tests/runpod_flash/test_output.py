@@ -160,6 +160,9 @@ def test_queued_is_said_with_its_cause(to_pipes: Callable[[], Streams], clock: C
     with output.waiting("infer"):
         clock.now += 1
         output.stage(stage("infer", "queued", cause="no GPU is free"))
+        assert err.getvalue() == ""  # queues come and go while many calls run
+        clock.now += 1
+        output.tick()
     assert err.getvalue() == "infer: queued: no GPU is free\n"
 
 
