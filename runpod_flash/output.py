@@ -200,7 +200,7 @@ class Output:
             return
         stream = "stderr" if event.get("stream") == "stderr" else "stdout"
         target = sys.stderr if stream == "stderr" else sys.stdout
-        marked = is_marked(self._logs, stream, person=_is_terminal(target) or "ipykernel" in sys.modules)
+        marked = is_marked(self._logs, stream, person=_is_terminal(target) or _in_notebook())
         with self._lock:
             self._draw("")
             _write(target, log_text(str(event.get("name", "")), list(event.get("lines", ())), marked=marked))
@@ -276,6 +276,12 @@ def _worth_a_line(wait: _Wait, now: float) -> bool:
     if wait.stage == "running":
         return wait.spoke
     return wait.stage != "queued" or (now - wait.stage_since >= _WORTH_SAYING_S and wait.text != _STAGES["queued"])
+
+
+def _in_notebook() -> bool:
+    """Whether this program is the kernel of a notebook; its streams are no terminals, and people read them."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
 
 
 def _urgency(stage: str) -> int:

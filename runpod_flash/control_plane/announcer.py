@@ -1,8 +1,9 @@
 """Tells clients what their calls wait for, what they write and how they end."""
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from runpod_flash.control_plane.fleet import Job, Pool, Worker, WorkerState
@@ -36,14 +37,16 @@ class Announcer:
         """Tell each client with unfinished jobs in the pool its stage, where that has changed."""
         if not pool.clients:
             return
-        stage, detail, cause, since = _stage(pool)
+        stage = _stage(pool)
         for client in pool.clients:
             told = pool.told.get(client)
-            if told == (stage, detail) or (told is None and stage == "running"):
+            if told == stage.mark or (told is None and stage.name == "running"):
                 continue
-            pool.told[client] = (stage, detail)
-            event = {"event": "stage", "endpoint": pool.key.endpoint, "name": pool.name, "stage": stage}
-            self._publisher.publish(client, {**event, "detail": detail, "cause": cause, "since": since})
+            pool.told[client] = stage.mark
+            event = {"event": "stage", "endpoint": pool.key.endpoint, "name": pool.name, "stage": stage.name}
+            self._publisher.publish(
+                client, {**event, "detail": stage.detail, "cause": stage.cause, "since": stage.since}
+            )
 
     def final(self, job: Job) -> None:
         """Tell the job's client its outcome."""
@@ -68,8 +71,16 @@ class Announcer:
             self._publisher.publish(client, {**event, "stream": stream, "lines": list(lines)})
 
     def notice(self, pool: Pool, key: str, message: str) -> None:
-        """Tell every client of the pool a line that is said once."""
+        """Tell every client of the pool, those that come later too, a line that is said once."""
+        if pool.notices.get(key) == message:
+            return
+        pool.notices[key] = message
         for client in pool.clients:
+            self.notice_to(client, pool, key, message)
+
+    def welcome(self, pool: Pool, client: str) -> None:
+        """Tell a client that has come to the pool what all others there have been told."""
+        for key, message in pool.notices.items():
             self.notice_to(client, pool, key, message)
 
     def notice_to(self, client: str, pool: Pool, key: str, message: str) -> None:
@@ -81,15 +92,29 @@ class Announcer:
         return self._finished.get(job_id, [])
 
 
-def _stage(pool: Pool) -> tuple[str, str, str, float]:
-    """The pool's stage, its detail, its cause in words, and since when."""
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """What the jobs of a pool wait for. Stages with the same `mark` are told once; `since` is the epoch's seconds."""
+
+    name: str
+    mark: tuple[object, ...]
+    detail: str = ""
+    cause: str = ""
+    since: float = field(default_factory=time.time)
+
+
+def _stage(pool: Pool) -> _Stage:
     if pool.building is not None:
-        return "building", pool.building_detail, "", pool.building_since
+        detail = pool.building_detail
+        return _Stage("building", ("building", detail), detail, "", pool.building_since)
     if not pool.queue:
-        return "running", "", "", time.time()
-    ready = [worker for worker in pool.workers.values() if worker.state is WorkerState.READY]
-    if pool.blocked and not ready:
-        return "queued", pool.blocked, pool.blocked, time.time()
-    if not ready:
-        return "starting", "", "a worker starts", time.time()
-    return "queued", "", f"{len(pool.queue)} waiting, {len(ready)} of {len(ready)} workers busy", time.time()
+        return _Stage("running", ("running",))
+    states = Counter(worker.state for worker in pool.workers.values())
+    busy, starting = states[WorkerState.READY] + states[WorkerState.DRAINING], states[WorkerState.STARTING]
+    if not states[WorkerState.READY] and (starting or not pool.blocked):
+        return _Stage("starting", ("starting",), "", "a worker starts")
+    words = [f"{busy} worker{'' if busy == 1 else 's'} busy"] if busy else []
+    words += [f"{starting} starting"] if starting else []
+    words += [pool.blocked] if pool.blocked and not starting else []
+    cause = f"{len(pool.queue)} waiting; {', '.join(words)}"
+    return _Stage("queued", ("queued", busy, starting, pool.blocked), "", cause)

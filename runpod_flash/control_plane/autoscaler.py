@@ -1,6 +1,7 @@
 """The loop around `scaling`: looks at an endpoint when its load changes or a timer of it runs out."""
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -34,13 +35,16 @@ class Autoscaler:
 
     def capacity_changed(self) -> None:
         """A place has become free: look at every endpoint that waits for one."""
-        for endpoint in {pool.key.endpoint for pool in self._fleet.pools.values()}:
+        waiting = sorted(
+            self._fleet.pools.values(), key=lambda pool: pool.queue[0].queued_at if pool.queue else math.inf
+        )
+        for endpoint in dict.fromkeys(pool.key.endpoint for pool in waiting):  # who waits longest comes first
             self.load_changed(endpoint)
 
     def endpoint_changed(self, endpoint: EndpointRecord, rolled: bool) -> None:
         """The endpoint was updated. `rolled`: its workers are of an old generation and are replaced."""
         for pool in self._fleet.of(endpoint.id):
-            pool.name = endpoint.name
+            pool.name, pool.gave_up = endpoint.name, False
             if rolled:
                 for worker in list(pool.workers.values()):
                     self._supervisor.retire(worker)
@@ -63,6 +67,9 @@ class Autoscaler:
         try:
             endpoint = self._catalog.get(endpoint_id)
         except EndpointNotFound:
+            for pool in self._fleet.of(endpoint_id):
+                self._supervisor.abandon(pool)
+                self._fleet.discard(pool)
             return
         limits = _limits(endpoint.body)
         pools = self._fleet.of(endpoint_id)
@@ -80,16 +87,30 @@ class Autoscaler:
         live = list(pool.live(endpoint.generation))
         room = limits.maximum - sum(other.busy for other in pools if other is not pool)
         missing = min(scaling.decide(_load(pool, live), limits), max(room, 0)) - len(live)
+        pool.blocked = "its endpoint has workers=0" if pool.queue and limits.maximum == 0 else ""
         if missing <= 0:
+            if not pool.queue:
+                self._supervisor.abandon(pool)
+            self._supervisor.tell(pool)
             return
-        if pool.environment is None:
+        if (pool.gave_up and not pool.queue) or not self._supervisor.feasible(pool, endpoint):
+            return
+        if pool.environment is None or not pool.environment.whole:
+            pool.environment = None
             self._supervisor.prepare(pool)
             return
-        for _ in range(missing):
+        if pool.queue or not self._others_are_blocked(pool):  # a minimum of workers takes no GPU from who waits for one
+            self._start(pool, endpoint, missing)
+
+    def _start(self, pool: Pool, endpoint: EndpointRecord, number: int) -> None:
+        for _ in range(number):
             if not self._supervisor.start(pool, endpoint):
-                if pool.blocked:
-                    self._supervisor.evict_idle_gpu_worker(pool)
+                if pool.queue:
+                    self._supervisor.evict_for(pool, endpoint)
                 break
+
+    def _others_are_blocked(self, pool: Pool) -> bool:
+        return any(other.blocked and other.queue for other in self._fleet.pools.values() if other is not pool)
 
     def _shrink(self, endpoint: EndpointRecord, pools: list[Pool], minimum: int) -> None:
         now, timeout = time.monotonic(), _idle_timeout(endpoint.body)

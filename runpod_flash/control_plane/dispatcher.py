@@ -1,9 +1,11 @@
 """Who gets which job. Decides in memory; the store remembers; answers are given after the commit."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from runpod_flash.control_plane import lifecycle
@@ -56,6 +58,7 @@ class Dispatcher:
         self._bindings: dict[str, Worker] = {}
         self._orphans: dict[str, None] = {}  # instances whose worker was lost, oldest first
         self._tasks: set[asyncio.Future[Any]] = set()
+        self._held = False
         self._stopped = False
         self.on_load: Callable[[str], None] = lambda endpoint: None
 
@@ -99,25 +102,39 @@ class Dispatcher:
             if not self._values.has(sha256):
                 raise ContentNotFound(f"there is no value {sha256}; upload it and submit again")
 
-    def accept(self, record: JobRecord, call: Call, pool: Pool, client: str | None, timeout_ms: int) -> Job:
+    def accept(self, record: JobRecord, call: Call, pool: Pool) -> Job:
         """Queue a job that the store has committed."""
         done: asyncio.Future[JobRecord] = asyncio.get_running_loop().create_future()
-        job = Job(record, call, pool, client, timeout_ms, time.monotonic(), done)
+        job = Job(record, call, pool, time.monotonic(), done)
         self._jobs[record.id] = job
-        pool.join(client)
+        pool.gave_up = False
+        self._join(job)
         home = self._home(job)
         (pool if home is None else home).queue.append(job)
         self._changed(pool)
         return job
+
+    def adopt(self, job: Job, client: str) -> None:
+        """Let another event stream hear of a job: that of the client which submitted it once more."""
+        if job.client != client:
+            job.pool.leave(job.client)
+            job.record = replace(job.record, client=client)
+            self._join(job)
+            self._announcer.refresh(job.pool)
+
+    def _join(self, job: Job) -> None:
+        if job.pool.join(job.client):
+            assert job.client is not None
+            self._announcer.welcome(job.pool, job.client)
 
     # ---- jobs go out
 
     def pump(self, pool: Pool) -> None:
         """Hand queued jobs to free workers until one of both runs out."""
         for home in list(pool.workers.values()):
-            while home.queue and home.free_slots > 0 and not self._stopped:
+            while home.queue and home.free_slots > 0 and not self._held:
                 self._assign(home.queue.popleft(), home)
-        while pool.queue and not self._stopped:
+        while pool.queue and not self._held:
             job = pool.queue[0]
             worker = self._choose(pool, job) if job.record.status is JobStatus.IN_QUEUE else None
             if worker is None and job.record.status is JobStatus.IN_QUEUE:
@@ -174,22 +191,21 @@ class Dispatcher:
         job.record = lifecycle.start(job.record, worker.id, time.time())
         job.sent = False
         worker.running[job.record.id] = job
-        worker.pool.failed_starts = 0
-        self._spawn(self._send(job, worker, job.record.attempts))
+        self._spawn(self._send(job, worker, job.record))
 
-    async def _send(self, job: Job, worker: Worker, attempt: int) -> None:
+    async def _send(self, job: Job, worker: Worker, started: JobRecord) -> None:
         """Commit the start, then send the call: never more starts than the store knows of."""
-        await self._saved(job)
+        attempt = started.attempts
+        if not await self._saved(started) and job.call.retries == 0:
+            self._give_up(job, worker, attempt, "its start cannot be recorded, and without that it may not start")
+            return
         try:
             values = [(sha256, await self._values.read(sha256)) for sha256 in job.call.values]
             artifact = b"" if job.call.artifact in worker.artifacts else self._artifacts.data(job.call.artifact)
         except (OSError, ContentNotFound) as error:
-            self._release(worker, job)
-            self._fail(
-                job, ErrorInfo(ErrorKind.PLATFORM, type(error).__name__, f"the call's data cannot be read: {error}")
-            )
+            self._give_up(job, worker, attempt, f"the call's data cannot be read: {error}")
             return
-        if worker.running.get(job.record.id) is not job or job.record.attempts != attempt or worker.link is None:
+        if not _is_current(job, worker, attempt) or worker.link is None:
             return  # cancelled, or the worker was lost, while this waited
         if artifact:
             worker.artifacts.add(job.call.artifact)
@@ -197,14 +213,21 @@ class Dispatcher:
         header = {"type": messages.RUN, "job": job.record.id, "attempt": attempt, "call": job.call.to_input()}
         sizes = [[sha256, len(data)] for sha256, data in values]
         body = values[0][1] if len(values) == 1 else b"".join(data for _, data in values)
-        worker.link.send({**header, "values": sizes, "timeout_ms": job.timeout_ms}, body)
+        worker.link.send({**header, "values": sizes, "timeout_ms": job.record.timeout_ms}, body)
         job.sent = True
+
+    def _give_up(self, job: Job, worker: Worker, attempt: int, reason: str) -> None:
+        if _is_current(job, worker, attempt):
+            self._release(worker, job)
+            self._fail(job, ErrorInfo(ErrorKind.PLATFORM, "PlatformError", reason))
+            self._changed(job.pool)
 
     # ---- outcomes come in
 
     def worker_ready(self, worker: Worker) -> None:
         """A worker can take jobs."""
         worker.state = WorkerState.READY
+        worker.pool.failed_starts = 0
         worker.idle_since = time.monotonic()
         self._changed(worker.pool)
 
@@ -242,7 +265,8 @@ class Dispatcher:
         self._changed(worker.pool)
 
     def fail_pool(self, pool: Pool, error: ErrorInfo) -> None:
-        """No worker can be had for this pool: every queued job of it fails."""
+        """No worker can be had for this pool: its queued jobs fail, and nothing is tried before the next one comes."""
+        pool.gave_up = True
         queued = list(pool.queue)
         pool.queue.clear()
         for job in queued:
@@ -271,7 +295,7 @@ class Dispatcher:
     def _failed_attempt(self, job: Job, error: ErrorInfo) -> None:
         if lifecycle.may_retry(error.kind, job.call.retries, job.record.retries):
             job.record = lifecycle.requeue(job.record, counts=True)
-            self._spawn(self._saved(job))
+            self._spawn(self._saved(job.record))
             job.pool.queue.appendleft(job)
         else:
             self._fail(job, error)
@@ -286,6 +310,10 @@ class Dispatcher:
     def cancel(self, job: Job) -> None:
         """End a job now. What runs of it is stopped by its worker and cannot answer any more."""
         worker = next((one for one in job.pool.workers.values() if job.record.id in one.running), None)
+        if job.record.status is JobStatus.IN_QUEUE:
+            for queue in (job.pool.queue, *(one.queue for one in job.pool.workers.values())):
+                with contextlib.suppress(ValueError):  # it waits in one of them only
+                    queue.remove(job)
         self._fail(job, ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", "the job was cancelled"))
         if worker is not None and worker.link is not None and job.sent:
             worker.link.send({"type": messages.CANCEL, "job": job.record.id, "attempt": job.record.attempts})
@@ -313,20 +341,25 @@ class Dispatcher:
             await asyncio.wait(futures, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         return True
 
+    def hold(self) -> None:
+        """Hand out nothing any more; what runs can still end."""
+        self._held = True
+
     def stop(self) -> None:
-        """Hand out nothing any more; what is unfinished stays in the store for the next start."""
-        self._stopped = True
+        """The workers end now: jobs that are lost with them stay in the store for the next start."""
+        self._held = self._stopped = True
 
     async def settle(self) -> None:
         """Wait for what is being committed."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _finish(self, job: Job, record: JobRecord) -> None:
         job.record = record
         self._spawn(self._commit_final(job))
 
     async def _commit_final(self, job: Job) -> None:
-        committed = await self._saved(job)
+        committed = await self._saved(job.record)
         job.pool.leave(job.client)
         if committed:
             self._jobs.pop(job.record.id, None)
@@ -338,16 +371,16 @@ class Dispatcher:
         self.on_load(job.record.endpoint)
 
     async def _save_again(self, job: Job) -> None:
-        if await self._saved(job):
+        if await self._saved(job.record):
             self._jobs.pop(job.record.id, None)
         else:
             asyncio.get_running_loop().call_later(_SAVE_AGAIN_S, lambda: self._spawn(self._save_again(job)))
 
-    async def _saved(self, job: Job) -> bool:
+    async def _saved(self, record: JobRecord) -> bool:
         try:
-            await self._store.save_job(job.record)
+            await self._store.save_job(record)
         except BackendError as error:
-            logger.error("job %s cannot be written: %s", job.record.id, error)
+            logger.error("job %s cannot be written: %s", record.id, error)
             return False
         return True
 
@@ -365,6 +398,11 @@ class Dispatcher:
         task.add_done_callback(self._tasks.discard)
 
 
+def _is_current(job: Job, worker: Worker, attempt: int) -> bool:
+    """Whether the worker still has this attempt."""
+    return worker.running.get(job.record.id) is job and job.record.attempts == attempt
+
+
 def _freedom(worker: Worker) -> int:
     return worker.free_slots
 
@@ -373,4 +411,6 @@ def _rebuilt(instance: str) -> str:
     return f"the worker of object {instance} was lost; the object is built anew from its constructor arguments"
 
 
-_TOO_MANY_INSTANCES = f"every worker holds {INSTANCES_PER_WORKER} objects of remote classes; drop some (delete them or call close()) or raise workers="
+_TOO_MANY_INSTANCES = (
+    f"every worker holds {INSTANCES_PER_WORKER} objects of remote classes; drop some (delete them) or raise workers="
+)

@@ -55,12 +55,15 @@ class Job:
     record: JobRecord
     call: Call
     pool: "Pool"
-    client: str | None
-    timeout_ms: int
     queued_at: float
     done: asyncio.Future[JobRecord]
     logs: deque[dict[str, str]] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
     sent: bool = False  # the running attempt has reached its worker
+
+    @property
+    def client(self) -> str | None:
+        """The event stream that hears of it."""
+        return self.record.client
 
     @property
     def instance(self) -> str | None:
@@ -119,9 +122,11 @@ class Pool:
     building_detail: str = ""
     blocked: str = ""  # why no worker can be started at the moment
     failed_starts: int = 0
+    gave_up: bool = False  # no worker could be had; nothing is tried again before the next job
     used_at: float = 0.0  # monotonic
     clients: dict[str, int] = field(default_factory=dict)  # unfinished jobs by client
-    told: dict[str, tuple[str, str]] = field(default_factory=dict)  # the stage that each client has heard last
+    told: dict[str, tuple[object, ...]] = field(default_factory=dict)  # the stage that each client has heard last
+    notices: dict[str, str] = field(default_factory=dict)  # by key: what every client of the pool is told once
 
     def live(self, generation: int) -> Iterator[Worker]:
         """The workers that can take new jobs now or soon."""
@@ -134,10 +139,12 @@ class Pool:
         """How many workers run or hold jobs, or are on their way to do so."""
         return sum(1 for worker in self.workers.values() if not worker.idle and worker.state is not WorkerState.GONE)
 
-    def join(self, client: str | None) -> None:
-        """One more unfinished job of this client."""
-        if client is not None:
-            self.clients[client] = self.clients.get(client, 0) + 1
+    def join(self, client: str | None) -> bool:
+        """One more unfinished job of this client. True: its only one here."""
+        if client is None:
+            return False
+        self.clients[client] = self.clients.get(client, 0) + 1
+        return self.clients[client] == 1
 
     def leave(self, client: str | None) -> None:
         """One job of this client is final."""

@@ -31,6 +31,8 @@ version = list(sys.version_info[:3])
 json.dump({"version": version, "prefix": sys.prefix, "path": path, "packages": packages}, sys.stdout)
 """
 
+_SEEDS = ("pip", "setuptools", "wheel")  # nobody chose their versions: torch wants another setuptools than venvs bring
+
 
 @dataclass(frozen=True, slots=True)
 class Installed:
@@ -58,8 +60,8 @@ class Interpreter:
         return self.version.rpartition(".")[0]
 
     def pins(self) -> list[str]:
-        """Constraints that hold each package at its version."""
-        return [f"{package.name}=={package.version}" for package in self.packages]
+        """Constraints that hold each package at its version, but for those that came with the virtual environment."""
+        return [f"{package.name}=={package.version}" for package in self.packages if package.name not in _SEEDS]
 
     def write_metadata(self, folder: Path) -> None:
         """Write the packages' metadata as if they were installed in `folder`.

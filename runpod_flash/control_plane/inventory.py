@@ -1,11 +1,15 @@
 """The machine's GPUs and who holds them."""
 
+import contextlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pynvml
 
 from runpod_flash.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +45,13 @@ def detect() -> tuple[Gpu, ...]:
     except pynvml.NVMLError:
         return ()
     try:
-        return tuple(_device(index) for index in range(pynvml.nvmlDeviceGetCount()))
+        found = [_device(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError as error:
+        logger.warning("the GPUs of this machine cannot be listed: %s", error)
+        return ()
     finally:
         pynvml.nvmlShutdown()
+    return tuple(gpu for gpu in found if gpu is not None)
 
 
 def fake(text: str) -> tuple[Gpu, ...]:
@@ -77,21 +85,30 @@ class Inventory:
         """
         if not self.gpus:
             return Grant(notice="this machine has no GPU, so it runs on the CPU")
-        if count > len(self.gpus):
-            raise Infeasible(f"gpu_count is {count}, this machine has {len(self.gpus)}: {self._said()}")
-        for kind in types:
-            if sum(gpu.type == kind for gpu in self.gpus) >= count:
-                chosen = [gpu for gpu in self._free if gpu.type == kind][:count]
-                if len(chosen) == count:
-                    return self._take(chosen, None)
-        if any(sum(gpu.type == kind for gpu in self.gpus) >= count for kind in types):
-            return None
+        self.check(count)
+        suitable = self._suitable(types, count)
+        for kind in suitable:
+            chosen = [gpu for gpu in self._free if gpu.type == kind][:count]
+            if len(chosen) == count:
+                return self._take(chosen, None)
         chosen = self._free[:count]
-        if len(chosen) < count:
+        if suitable or len(chosen) < count:
             return None
         return self._take(
             chosen, f"this machine has {self._said()} and not the GPU that was asked for; it is used instead"
         )
+
+    def check(self, count: int) -> None:
+        """Raise Infeasible where the machine has GPUs, but fewer than `count`."""
+        if 0 < len(self.gpus) < count:
+            raise Infeasible(f"gpu_count is {count}, this machine has {len(self.gpus)}: {self._said()}")
+
+    def missing(self, types: Sequence[str], count: int) -> tuple[frozenset[str], int]:
+        """Which types of device `acquire` would take, and how many more of one of them must become free for it."""
+        suitable = self._suitable(types, count)
+        if not suitable:
+            return frozenset(gpu.type for gpu in self.gpus), max(0, count - len(self._free))
+        return frozenset(suitable), min(count - min(count, self._count(self._free, kind)) for kind in suitable)
 
     def release(self, grant: Grant) -> None:
         """Give a grant's devices back."""
@@ -101,13 +118,27 @@ class Inventory:
         self._free = [gpu for gpu in self._free if gpu not in chosen]
         return Grant(tuple(chosen), notice)
 
+    def _suitable(self, types: Sequence[str], count: int) -> list[str]:
+        return [kind for kind in types if self._count(self.gpus, kind) >= count]
+
+    @staticmethod
+    def _count(gpus: Sequence[Gpu], kind: str) -> int:
+        return sum(gpu.type == kind for gpu in gpus)
+
     def _said(self) -> str:
         kinds = sorted({gpu.type for gpu in self.gpus})
         return ", ".join(f"{sum(gpu.type == kind for gpu in self.gpus)} × {kind}" for kind in kinds)
 
 
-def _device(index: int) -> Gpu:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    name = pynvml.nvmlDeviceGetName(handle)
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle).total
-    return Gpu(index, name if isinstance(name, str) else name.decode(), round(memory / 1024**3))
+def _device(index: int) -> Gpu | None:
+    """The device with this number; None for one that has fallen off the bus."""
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        name = pynvml.nvmlDeviceGetName(handle)
+    except pynvml.NVMLError as error:
+        logger.warning("GPU %d cannot be used: %s", index, error)
+        return None
+    total = 0
+    with contextlib.suppress(pynvml.NVMLError):  # one that shares the machine's memory does not say
+        total = pynvml.nvmlDeviceGetMemoryInfo(handle).total
+    return Gpu(index, name if isinstance(name, str) else name.decode(), round(total / 1024**3))

@@ -40,6 +40,9 @@ _EVENT_OF_ERROR: Final[Mapping[ErrorKind, JobEvent]] = {
 }
 
 
+_ENDED_WITH_IT: Final = "the control plane ended while the job ran, and retries=0 allows no second start"
+
+
 class IllegalTransition(RuntimeError):
     """A move that the table does not have: a fault of the control plane itself."""
 
@@ -59,7 +62,7 @@ def start(job: JobRecord, worker: str, now: float) -> JobRecord:
 
 
 def requeue(job: JobRecord, *, counts: bool) -> JobRecord:
-    """The job back in the queue. `counts`: the attempt uses up the allowance (the control plane's own death does not)."""
+    """The job back in the queue. `counts`: the attempt uses up the allowance (a death of the control plane does not)."""
     status = next_status(job.status, JobEvent.REQUEUED)
     return replace(job, status=status, worker=None, started_at=None, retries=job.retries + (1 if counts else 0))
 
@@ -80,9 +83,16 @@ def refuse(job: JobRecord, error: ErrorInfo, now: float) -> JobRecord:
     return fail(job, error.kind, error_output(error), error.message, now)
 
 
-def recover(job: JobRecord) -> JobRecord:
-    """The job after a restart of the control plane: an attempt that died with it is not held against the job."""
-    return requeue(job, counts=False) if job.status is JobStatus.IN_PROGRESS else job
+def recover(job: JobRecord, allowance: int | None, now: float) -> JobRecord:
+    """The job after a restart of the control plane.
+
+    An attempt that died with it is not held against the job; but `retries=0` means one start, ever.
+    """
+    if job.status is not JobStatus.IN_PROGRESS:
+        return job
+    if allowance == 0:
+        return refuse(job, ErrorInfo(ErrorKind.WORKER_LOST, "WorkerLost", _ENDED_WITH_IT), now)
+    return requeue(job, counts=False)
 
 
 def may_retry(kind: ErrorKind, allowance: int | None, used: int) -> bool:

@@ -90,7 +90,7 @@ class LinkServer:
         if header.get("type") != messages.HELLO or header.get("protocol") != PROTOCOL:
             raise WireError(f"a worker said {header!r:.200} instead of hello in protocol {PROTOCOL}")
         worker = self._events.expected(str(header.get("worker")))
-        if worker is None or not hmac.compare_digest(worker.token, str(header.get("token"))):
+        if worker is None or not _same(worker.token, str(header.get("token"))):
             raise WireError("a worker that was not started here, or with a wrong token")
         return worker
 
@@ -106,6 +106,8 @@ class LinkServer:
                 self._hand_on(worker, header, body)
         except (EOFError, ConnectionError):
             pass
+        except (KeyError, TypeError) as error:  # user code may have written to the stream
+            reason = f"it sent a frame of another form: {error!r}"
         except WireError as error:
             reason = f"it broke the protocol: {error}"
         finally:
@@ -126,3 +128,7 @@ class LinkServer:
                 pass
             case other:
                 raise WireError(f"a worker sent a frame of type {other!r}")
+
+
+def _same(token: str, given: str) -> bool:
+    return hmac.compare_digest(token.encode(), given.encode("utf-8", "replace"))

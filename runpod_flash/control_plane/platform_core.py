@@ -1,7 +1,6 @@
 """The platform as the HTTP faces see it: endpoints' jobs, workers and overviews, over dispatcher, store and fleet."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +13,7 @@ from runpod_flash.control_plane.environments import Environments, InstallFailed
 from runpod_flash.control_plane.fleet import Fleet, Job, Worker, WorkerState
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord
 from runpod_flash.control_plane.store import Store
-from runpod_flash.errors import BackendUnavailable, ContentNotFound, EndpointNotFound, JobNotFound
+from runpod_flash.errors import ContentNotFound, EndpointNotFound, JobNotFound
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus
 
@@ -39,7 +38,12 @@ class PlatformCore:
         self._announcer = announcer
         self._by_key: dict[tuple[str, str], asyncio.Future[JobRecord]] = {}  # submits under way
         self._started = time.time()
+        self._stopping = asyncio.Event()
         self.draining = False
+
+    def release_waiting(self) -> None:
+        """Let `wait` return what there is: the control plane ends."""
+        self._stopping.set()
 
     async def submit(
         self,
@@ -56,10 +60,9 @@ class PlatformCore:
         Raises:
             EndpointNotFound, ContentNotFound: unknown endpoint, artifact or value; nothing was accepted.
             WireError, VersionMismatch: `call_input` is no call of this protocol.
-            BackendUnavailable: the control plane is stopping.
+
+        While the control plane stops, jobs are still taken: they run after its next start, which whoever waits causes.
         """
-        if self.draining:
-            raise BackendUnavailable("the control plane is stopping; submit again in a moment")
         endpoint = self._catalog.get(endpoint_id)
         if key is None:
             return await self._accept(endpoint, call_input, job_id, client, key, timeout_ms)
@@ -81,8 +84,18 @@ class PlatformCore:
     ) -> JobRecord:
         known = self._store.job_by_key(endpoint.id, key)
         if known is not None:
-            return self.job(endpoint.id, known)
+            return self._again(endpoint.id, known, client)
         return await self._accept(endpoint, call_input, job_id, client, key, timeout_ms)
+
+    def _again(self, endpoint_id: str, job_id: str, client: str | None) -> JobRecord:
+        """The job of a repeated submit. The one who repeats it is the one who waits for it."""
+        job = self._dispatcher.unfinished(job_id)
+        if job is not None and not job.record.status.final and client is not None:
+            self._dispatcher.adopt(job, client)
+        record = self.job(endpoint_id, job_id)
+        if record.status.final:
+            self._announcer.refused(record, client)
+        return record
 
     async def _accept(
         self,
@@ -96,29 +109,33 @@ class PlatformCore:
         call = Call.from_input(call_input)
         self._dispatcher.check_content(call)
         limit = int(endpoint.body.get("timeout") or 0) if timeout_ms is None else timeout_ms
-        record = JobRecord(job_id, endpoint.id, call_input, time.time(), idempotency_key=key)
-        await self._queue(record, call, client, limit)
+        record = JobRecord(
+            job_id, endpoint.id, call_input, time.time(), idempotency_key=key, client=client, timeout_ms=limit
+        )
+        await self._queue(record, call)
         return record
 
     async def replay(self) -> int:
         """Queue what an earlier run of the control plane left unfinished, and return how many jobs that were."""
         records = self._store.unfinished_jobs()
         for record in records:
-            with contextlib.suppress(EndpointNotFound):
-                await self._requeue(lifecycle.recover(record))
+            await self._requeue(record)
         return len(records)
 
     async def _requeue(self, record: JobRecord) -> None:
-        endpoint = self._catalog.get(record.endpoint)
         try:
             call = Call.from_input(record.input)
+            record = lifecycle.recover(record, call.retries, time.time())
+            if record.status.final:
+                await self._store.save_job(record)
+                return
             self._dispatcher.check_content(call)
-            await self._queue(record, call, None, int(endpoint.body.get("timeout") or 0))
-        except (WireError, ContentNotFound) as error:
+            await self._queue(record, call)
+        except (WireError, ContentNotFound, EndpointNotFound) as error:
             lost = ErrorInfo(ErrorKind.PLATFORM, type(error).__name__, f"the job cannot go on after a restart: {error}")
             await self._store.save_job(lifecycle.refuse(record, lost, time.time()))
 
-    async def _queue(self, record: JobRecord, call: Call, client: str | None, timeout_ms: int) -> None:
+    async def _queue(self, record: JobRecord, call: Call) -> None:
         endpoint = self._catalog.get(record.endpoint)
         manifest = self._dispatcher.manifest(call.artifact)
         try:
@@ -126,13 +143,19 @@ class PlatformCore:
         except InstallFailed as error:
             failed = lifecycle.refuse(record, ErrorInfo(ErrorKind.INSTALL, "InstallError", str(error)), time.time())
             await self._store.save_job(failed)
-            self._announcer.refused(failed, client)
+            self._announcer.refused(failed, record.client)
             return
         await self._store.save_job(record)
+        try:
+            endpoint = self._catalog.get(record.endpoint)  # it may have been deleted or changed meanwhile
+        except EndpointNotFound as error:
+            gone = ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", str(error))
+            await self._store.save_job(lifecycle.refuse(record, gone, time.time()))
+            raise
         pool = self._dispatcher.pool_for(endpoint, call.artifact, environment_key)
         if pool.environment is None:
             pool.environment = self._environments.ready(environment_key)
-        self._dispatcher.accept(record, call, pool, client, timeout_ms)
+        self._dispatcher.accept(record, call, pool)
 
     def job(self, endpoint_id: str, job_id: str) -> JobRecord:
         """The job as it stands. Raises EndpointNotFound, JobNotFound."""
@@ -144,11 +167,18 @@ class PlatformCore:
         return record
 
     async def wait(self, job_id: str, timeout_s: float) -> JobRecord:
-        """Wait until the job is final, at most `timeout_s` seconds, and return it as it then stands. Raises JobNotFound."""
+        """Wait until the job is final, at most `timeout_s` seconds, and return it as it then stands.
+
+        Returns earlier when the control plane stops. Raises JobNotFound.
+        """
         job = self._dispatcher.unfinished(job_id)
         if job is not None:
-            with contextlib.suppress(TimeoutError):
-                return await asyncio.wait_for(asyncio.shield(job.done), timeout_s)
+            stopping = asyncio.ensure_future(self._stopping.wait())
+            try:
+                both: list[asyncio.Future[Any]] = [job.done, stopping]
+                await asyncio.wait(both, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stopping.cancel()
             return job.record
         record = self._store.job(job_id)
         if record is None:

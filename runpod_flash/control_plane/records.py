@@ -9,7 +9,7 @@ from worker_runtime.wire.jobs import JobStatus
 
 @dataclass(frozen=True, slots=True)
 class EndpointRecord:
-    """An endpoint as agreed. `body` is the published `/v2/serverless` object as it was asked for, defaults filled in."""
+    """An endpoint as agreed. `body` is the published `/v2/serverless` object as asked for, with defaults filled in."""
 
     id: str
     project: str  # scope of the name; "" where names are global
@@ -37,3 +37,5 @@ class JobRecord:
     error: str | None = None
     worker: str | None = None
     idempotency_key: str | None = None
+    client: str | None = None  # the event stream that hears of it
+    timeout_ms: int = 0  # how long an attempt may run; 0: as long as it likes

@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import socket
 import time
@@ -36,7 +37,7 @@ from runpod_flash.control_plane.settings import PlaneSettings
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.supervisor import Site, Supervisor
 from runpod_flash.control_plane.views import job_object
-from runpod_flash.errors import BackendUnavailable
+from runpod_flash.errors import BackendError, BackendUnavailable
 from runpod_flash.state_folder import PlaneRecord, StateFolder, process_started
 from worker_runtime.wire import PROTOCOL
 
@@ -91,7 +92,7 @@ class ControlPlane:
         return Site(
             link_address=f"unix:{state.worker_socket}",
             bundle=bundle.ensure(state.bundle),
-            work=state.work,
+            work=state.work / state.content[:12],
             hidden=tuple(str(path) for path in (state.home / "planes", state.blobs, state.runtime)),
             base_env=settings.base_env,
             lease_s=settings.lease_s,
@@ -107,6 +108,9 @@ class ControlPlane:
         with _sockets(self._settings.port, self._state.socket) as (tcp, unix):
             port = int(tcp.getsockname()[1])
             self._supervisor.api_url = f"http://127.0.0.1:{port}"
+            await asyncio.to_thread(
+                shutil.rmtree, self._supervisor.work, True
+            )  # of workers whose control plane was killed
             await self._links.start(str(self._state.worker_socket))
             replayed = await self._platform.replay()
             server = _Server(
@@ -115,8 +119,8 @@ class ControlPlane:
                 )
             )
             serving = asyncio.create_task(server.serve(sockets=[tcp, unix]))
-            while not server.started and not serving.done():
-                await asyncio.sleep(0.005)  # uvicorn has no event for it
+            while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
+                await asyncio.sleep(0.005)
             self._state.write_record(self._record(port))
             logger.info("serving on port %d, %d jobs replayed", port, replayed)
             timers = [
@@ -130,6 +134,7 @@ class ControlPlane:
     ) -> None:
         """Accept nothing new, let what runs finish, end the workers, then the streams and the store."""
         self._platform.draining = True
+        self._dispatcher.hold()
         self._state.remove_record()
         self._autoscaler.close()
         for timer in timers:
@@ -139,6 +144,7 @@ class ControlPlane:
         await self._supervisor.close()
         await self._links.close()
         await self._dispatcher.settle()
+        self._platform.release_waiting()
         self._hub.close()
         server.should_exit = True
         with contextlib.suppress(TimeoutError):
@@ -179,9 +185,12 @@ class ControlPlane:
         )
 
     async def _watch_leases(self) -> None:
+        pause = self._settings.lease_s / 4
         while True:
-            await asyncio.sleep(self._settings.lease_s / 4)
-            self._supervisor.check_leases()
+            before = time.monotonic()
+            await asyncio.sleep(pause)
+            if time.monotonic() - before < 2 * pause:  # else this process was held up itself, and beats lie unread
+                self._supervisor.check_leases()
 
     async def _watch_idleness(self) -> None:
         """Leave when nobody has been here for a while, even where an endpoint keeps a minimum of workers."""
@@ -197,8 +206,11 @@ class ControlPlane:
     async def _collect(self) -> None:
         while True:
             now, keep = time.time(), self._settings.keep_results_s
-            await self._store.collect(now, keep)
-            await self._blobs.collect(now, 2 * keep, self._fleet.content())
+            try:
+                await self._store.collect(now, keep)
+                await self._blobs.collect(now, 2 * keep, self._fleet.content())
+            except (BackendError, OSError) as error:
+                logger.warning("old results and values cannot be removed: %s", error)
             await asyncio.sleep(_COLLECT_S)
 
 
@@ -229,15 +241,17 @@ def sole_owner(state: StateFolder) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _sockets(port: int, path: Path) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """A loopback TCP socket and a unix socket for this user alone, both removed at the end. Raises BackendUnavailable."""
+    """A loopback TCP socket and a unix socket for this user alone; gone at the end. Raises BackendUnavailable."""
     # IPPROTO_TCP by name: asyncio turns Nagle off only where it sees it, else each answer waits 40 ms for an ACK
     with socket.socket(proto=socket.IPPROTO_TCP) as tcp, socket.socket(socket.AF_UNIX) as unix:
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             tcp.bind(("127.0.0.1", port))
         except OSError as error:
-            words = f"port {port} of 127.0.0.1 cannot be used: {error.strerror}; choose another with FLASH_PORT, or 0 for any free one"
-            raise BackendUnavailable(words) from error
+            raise BackendUnavailable(
+                f"port {port} of 127.0.0.1 cannot be used: {error.strerror}; choose another with FLASH_PORT, or 0 for any"
+                " free one"
+            ) from error
         path.unlink(missing_ok=True)
         path.with_name("workers.sock").unlink(missing_ok=True)
         old = os.umask(0o177)

@@ -67,7 +67,9 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
         allow_apt=env.get("FLASH_ALLOW_APT", "") == "1",
         fake_gpus=env.get("FLASH_FAKE_GPUS"),
         runtime_home=Path(env["XDG_RUNTIME_DIR"]) if env.get("XDG_RUNTIME_DIR") else None,
-        base_env={name: value for name, value in env.items() if name in _PASSED_ON or name.startswith(("LC_", "UV_", "XDG_"))},
+        base_env={
+            name: value for name, value in env.items() if name in _PASSED_ON or name.startswith(("LC_", "UV_", "XDG_"))
+        },
     )
 
 

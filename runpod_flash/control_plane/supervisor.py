@@ -18,6 +18,7 @@ from runpod_flash.control_plane.fleet import Fleet, Link, Pool, Worker, WorkerSt
 from runpod_flash.control_plane.inventory import Grant, Infeasible, Inventory
 from runpod_flash.control_plane.launchers.base import Launcher
 from runpod_flash.control_plane.records import EndpointRecord
+from runpod_flash.errors import ContentNotFound
 from worker_runtime.wire import messages
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
@@ -29,6 +30,7 @@ START_ATTEMPTS = 3
 """Starts in a row that may fail before the jobs that wait for them fail."""
 _START_TIMEOUT_S = 60.0
 _STOP_GRACE_S = 5.0
+_KILL_S = 25.0  # after it was asked to end; its own ways to end take less
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -81,6 +83,11 @@ class Supervisor:
         self.api_url = ""  # where the code of workers finds this control plane, known when it listens
         self.on_capacity: Callable[[], None] = lambda: None
 
+    @property
+    def work(self) -> Path:
+        """Where the folders of workers are."""
+        return self._site.work
+
     # ---- environments
 
     def prepare(self, pool: Pool) -> None:
@@ -95,27 +102,41 @@ class Supervisor:
             pool.building_detail = text
             self._announcer.refresh(pool)
 
+        failure: ErrorInfo | None = None
         try:
             pool.environment = await self._environments.get(pool.request, on_stage=detail)
         except InstallFailed as error:
+            failure = ErrorInfo(ErrorKind.INSTALL, "InstallError", str(error))
+        except Exception as error:  # a border: jobs that wait for this must hear of it
+            logger.exception("building the environment of %s failed", pool.name)
+            words = f"building the environment failed: {type(error).__name__}: {error}"
+            failure = ErrorInfo(ErrorKind.PLATFORM, "PlatformError", words)
+        finally:  # cancelled too: a job may have come since
             pool.building = None
-            self._dispatcher.fail_pool(pool, ErrorInfo(ErrorKind.INSTALL, "InstallError", str(error)))
-            return
-        finally:
-            pool.building = None
+            if failure is not None:
+                self._dispatcher.fail_pool(pool, failure)
+            self._announcer.refresh(pool)
+            self._dispatcher.on_load(pool.key.endpoint)
+
+    def tell(self, pool: Pool) -> None:
+        """Tell the pool's clients what has changed in what they wait for."""
         self._announcer.refresh(pool)
-        self._dispatcher.on_load(pool.key.endpoint)
+
+    def abandon(self, pool: Pool) -> None:
+        """End the build that nobody waits for any more."""
+        if pool.building is not None:
+            pool.building.cancel()
 
     # ---- starting
 
     def start(self, pool: Pool, endpoint: EndpointRecord) -> bool:
-        """Start one worker for a pool whose environment is ready. False: there is no room at the moment, `pool.blocked` says why."""
+        """Start one worker for a pool whose environment is ready.
+
+        False: there is no room at the moment, and `pool.blocked` says why.
+        """
         assert pool.environment is not None
-        try:
-            grant = self._grant(endpoint)
-        except Infeasible as error:
-            self._dispatcher.fail_pool(pool, ErrorInfo(ErrorKind.INFEASIBLE, "Infeasible", str(error)))
-            return False
+        types, count = _wanted_gpus(endpoint)
+        grant = self._inventory.acquire(types, count) if count else Grant()
         if grant is None:
             pool.blocked = "every suitable GPU is in use"
             self._announcer.refresh(pool)
@@ -142,19 +163,21 @@ class Supervisor:
         self._announcer.refresh(pool)
         return True
 
-    def _grant(self, endpoint: EndpointRecord) -> Grant | None:
-        gpu = endpoint.body.get("gpu")
-        if not gpu:
-            return Grant()
-        types = [kind.value for kind in hardware.types_in(gpu.get("pools") or (), gpu.get("excludedTypes") or ())]
-        return self._inventory.acquire(types, int(gpu.get("count") or 1))
+    def feasible(self, pool: Pool, endpoint: EndpointRecord) -> bool:
+        """Whether this machine can ever have such a worker; where it cannot, the pool's jobs fail."""
+        try:
+            self._inventory.check(_wanted_gpus(endpoint)[1])
+        except Infeasible as error:
+            self._dispatcher.fail_pool(pool, ErrorInfo(ErrorKind.INFEASIBLE, "Infeasible", str(error)))
+            return False
+        return True
 
     def _say(self, pool: Pool, endpoint: EndpointRecord, grant: Grant) -> None:
         if grant.notice:
             self._announcer.notice(pool, f"gpu {endpoint.id}", f"{endpoint.name}: {grant.notice}")
         assert pool.environment is not None
-        for line in pool.environment.notices:
-            self._announcer.notice(pool, f"environment {pool.key.environment}", f"{endpoint.name}: {line}")
+        for number, line in enumerate(pool.environment.notices):
+            self._announcer.notice(pool, f"environment {pool.key.environment} {number}", f"{endpoint.name}: {line}")
 
     async def _run(self, worker: Worker, environment: Environment, endpoint: EndpointRecord) -> None:
         """The life of one worker, from its start until its folder is gone."""
@@ -163,7 +186,7 @@ class Supervisor:
             worker.process = await self._launcher.start(self._launch(worker, environment, endpoint))
             code = await self._until_ended(worker)
             reason = f"its process ended with {code}"
-        except (OSError, TimeoutError) as error:
+        except (OSError, ValueError) as error:  # TimeoutError is an OSError
             reason = f"it could not be started: {error}"
         finally:
             if worker.process is not None:
@@ -206,13 +229,16 @@ class Supervisor:
     def _env(self, worker: Worker, environment: Environment, endpoint: EndpointRecord, cpus: int) -> dict[str, str]:
         env = dict(self._site.base_env)
         env["PATH"] = ":".join([*environment.path_entries, env.get("PATH", "/usr/local/bin:/usr/bin:/bin")])
-        env["CUDA_VISIBLE_DEVICES"] = worker.grant.visible_devices
         if cpus:
             env.update(dict.fromkeys(_THREAD_VARIABLES, str(cpus)))
         env.update(endpoint.body.get("env") or {})
+        if environment.overlay is not None:  # for its commands: the user's code itself gets the overlay by sys.path
+            env["PYTHONPATH"] = ":".join(filter(None, [environment.overlay, env.get("PYTHONPATH")]))
+        # By the order of the bus: that is how the inventory counts, and CUDA by itself would put the fastest first.
+        gpus = {"CUDA_VISIBLE_DEVICES": worker.grant.visible_devices, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
         own = {"RUNPOD_ENDPOINT_ID": endpoint.id, "RUNPOD_POD_ID": worker.id, "FLASH_RESOURCE_NAME": endpoint.name}
         way_back = {"FLASH_TARGET": self.api_url, "FLASH_API_KEY": worker.key, "FLASH_PROJECT": endpoint.project}
-        return {**env, **own, **way_back, "FLASH_SAME_MACHINE": "1"}
+        return {**env, **gpus, **own, **way_back, "FLASH_SAME_MACHINE": "1"}
 
     def _cpus(self, endpoint: EndpointRecord) -> tuple[int, ...]:
         """The cores of a `cpu=` endpoint: as many as its size has, in turn around the machine; empty: all."""
@@ -231,12 +257,20 @@ class Supervisor:
 
     def connected(self, worker: Worker, link: Link) -> None:
         worker.link, worker.last_beat = link, time.monotonic()
+        if worker.state is not WorkerState.STARTING:  # nobody wants it any more
+            self._terminate(worker)
+            return
+        pool, artifact = worker.pool, worker.pool.artifact
+        try:
+            data = self._dispatcher.artifact_data(artifact)
+        except (ContentNotFound, OSError) as error:
+            words = f"the code cannot be read any more ({error}); call again, and it is sent again"
+            self._dispatcher.fail_pool(pool, ErrorInfo(ErrorKind.PLATFORM, "PlatformError", words))
+            self.stop(worker)
+            return
         link.send({"type": messages.WELCOME})
-        link.send(
-            {"type": messages.ARTIFACT, "id": worker.pool.artifact},
-            self._dispatcher.artifact_data(worker.pool.artifact),
-        )
-        worker.artifacts.add(worker.pool.artifact)
+        link.send({"type": messages.ARTIFACT, "id": artifact}, data)
+        worker.artifacts.add(artifact)
 
     def ready(self, worker: Worker, python: str) -> None:
         worker.python, worker.last_beat = python, time.monotonic()
@@ -262,19 +296,19 @@ class Supervisor:
             self.stop(worker)
 
     def gone(self, worker: Worker, reason: str, stderr: list[str]) -> None:
-        never_ready = worker.state is WorkerState.STARTING
-        if worker.process is not None:
-            worker.process.terminate()
-        self._lost(worker, reason, stderr, never_ready)
+        self._terminate(worker)
+        self._lost(worker, reason, stderr)
 
     # ---- ending
 
     def stop(self, worker: Worker) -> None:
         """End a worker: it closes its instances, then its process and all it started end."""
         worker.state = WorkerState.DRAINING
-        if worker.link is not None:
+        if worker.link is not None and worker.artifacts:
             worker.link.send({"type": messages.DRAIN})
-        asyncio.get_running_loop().call_later(_STOP_GRACE_S, self._terminate, worker)
+            asyncio.get_running_loop().call_later(_STOP_GRACE_S, self._terminate, worker)
+        else:  # it runs nothing yet
+            self._terminate(worker)
 
     def retire(self, worker: Worker) -> None:
         """Give a worker no more jobs; it ends when nothing runs in it. What waits for its instances is queued again."""
@@ -285,17 +319,18 @@ class Supervisor:
         elif worker.state in (WorkerState.READY, WorkerState.STARTING):
             self.stop(worker)
 
-    def evict_idle_gpu_worker(self, other_than: Pool) -> bool:
-        """End the GPU worker that has been idle for the longest time. False: there is none."""
-        idle = [
-            worker
-            for worker in self._fleet.workers()
-            if worker.idle and worker.grant.gpus and worker.pool is not other_than
-        ]
-        if not idle:
-            return False
-        self.stop(min(idle, key=lambda worker: worker.idle_since))
-        return True
+    def evict_for(self, pool: Pool, endpoint: EndpointRecord) -> None:
+        """End as many idle workers of others as hold what one worker of this pool needs, the longest idle first."""
+        types, count = _wanted_gpus(endpoint)
+        kinds, missing = self._inventory.missing(types, count)
+        held = [worker for worker in self._by_id.values() if any(gpu.type in kinds for gpu in worker.grant.gpus)]
+        ending = (WorkerState.DRAINING, WorkerState.GONE)
+        missing -= sum(len(worker.grant.gpus) for worker in held if worker.state in ending and not worker.running)
+        idle = [worker for worker in held if worker.idle and worker.pool is not pool]
+        for worker in sorted(idle, key=lambda worker: worker.idle_since):
+            if missing > 0:
+                missing -= len(worker.grant.gpus)
+                self.stop(worker)
 
     def check_leases(self) -> None:
         """Count workers that have been silent for a lease as lost."""
@@ -303,7 +338,7 @@ class Supervisor:
             if worker.link is not None and time.monotonic() - worker.last_beat > self._site.lease_s:
                 if worker.process is not None:
                     worker.process.kill()
-                self._lost(worker, f"it was silent for {self._site.lease_s:.0f} s", [], never_ready=False)
+                self._lost(worker, f"it was silent for {self._site.lease_s:g} s", [])
 
     def worker_keys(self) -> list[str]:
         """The keys of the workers that live now."""
@@ -311,11 +346,10 @@ class Supervisor:
 
     async def close(self) -> None:
         """End all workers and wait for their end."""
+        for pool in self._fleet.pools.values():
+            self.abandon(pool)
         for worker in list(self._by_id.values()):
             self._terminate(worker)
-        for task in list(self._tasks):
-            if not self._by_id:
-                task.cancel()
         _, pending = await asyncio.wait(self._tasks, timeout=_STOP_GRACE_S) if self._tasks else (set(), set())
         for task in pending:
             task.cancel()
@@ -324,11 +358,12 @@ class Supervisor:
     def _terminate(self, worker: Worker) -> None:
         if worker.process is not None:
             worker.process.terminate()
+            asyncio.get_running_loop().call_later(_KILL_S, worker.process.kill)
 
-    def _lost(self, worker: Worker, reason: str, stderr: list[str], never_ready: bool) -> None:
+    def _lost(self, worker: Worker, reason: str, stderr: list[str]) -> None:
         if worker.state is WorkerState.GONE:
             return
-        pool = worker.pool
+        pool, never_ready = worker.pool, worker.state is WorkerState.STARTING
         self._dispatcher.worker_lost(worker, reason, stderr)
         if never_ready:
             pool.failed_starts += 1
@@ -342,7 +377,7 @@ class Supervisor:
     def _forget(self, worker: Worker, reason: str) -> None:
         self._by_id.pop(worker.id, None)
         self._inventory.release(worker.grant)
-        self._lost(worker, reason, [], never_ready=worker.state is WorkerState.STARTING)
+        self._lost(worker, reason, [])
         if worker.link is not None:
             worker.link.close()
         self.on_capacity()
@@ -352,3 +387,12 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _wanted_gpus(endpoint: EndpointRecord) -> tuple[list[str], int]:
+    """The types that the endpoint may have, in order of preference, and how many of one; 0: it asks for none."""
+    gpu = endpoint.body.get("gpu")
+    if not gpu:
+        return [], 0
+    types = [kind.value for kind in hardware.types_in(gpu.get("pools") or (), gpu.get("excludedTypes") or ())]
+    return types, int(gpu.get("count") or 1)

@@ -257,7 +257,8 @@ def test_off_shows_no_logs(to_pipes: Callable[[], Streams]) -> None:
 
 def test_a_notebook_marks_lines(to_pipes: Callable[[], Streams], monkeypatch: pytest.MonkeyPatch) -> None:
     out, _ = to_pipes()
-    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    shell = types.SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
     Output().log(log("one"))
     assert out.getvalue() == "[infer] one\n"
 

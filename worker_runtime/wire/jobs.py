@@ -74,10 +74,7 @@ class Payload:
     def from_json(cls, data: Mapping[str, Any]) -> "Payload":
         """Read what `to_json` wrote. Raises WireError."""
         if "inline" in data:
-            try:
-                raw = base64.b64decode(require(data, "inline", str), validate=True)
-            except ValueError as error:
-                raise WireError("field 'inline' is no base64 text") from error
+            raw = _from_base64(require(data, "inline", str), "inline")
             return cls(inline=raw, size=len(raw))
         sha256 = require(data, "value", str)
         if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
@@ -178,7 +175,7 @@ class ErrorInfo:
             type=require(data, "type", str),
             message=require(data, "message", str),
             traceback=require(data, "traceback", str, default=""),
-            exception=base64.b64decode(exception) if exception is not None else None,
+            exception=_from_base64(exception, "exception") if exception is not None else None,
         )
 
 
@@ -198,3 +195,10 @@ def read_output(output: Any) -> Payload | ErrorInfo:
     if "error" in body:
         return ErrorInfo.from_json(require(body, "error", dict))
     return Payload.from_json(require(body, "value", dict))
+
+
+def _from_base64(text: str, name: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise WireError(f"field '{name}' is no base64 text") from error

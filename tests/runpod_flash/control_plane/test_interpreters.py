@@ -136,3 +136,11 @@ def test_what_cannot_be_run_is_said(tmp_path: Path, text: str | None, said: str)
     with pytest.raises(InstallFailed, match=said) as caught:
         inspect(str(path))
     assert str(path) in str(caught.value)
+
+
+def test_what_came_with_the_virtual_environment_is_not_held(tmp_path: Path) -> None:
+    wheels = [make_wheel(tmp_path, "setuptools", "65.5.0"), make_wheel(tmp_path, "chosen", "1.0")]
+    found = inspect(make_caller(tmp_path / "caller", sys.executable, wheels))
+
+    assert versions(found) == {"chosen": "1.0", "setuptools": "65.5.0"}
+    assert found.pins() == ["chosen==1.0"]
