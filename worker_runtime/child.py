@@ -5,6 +5,7 @@ python … -c BOOT bundle setup       `setup` is JSON: link, code, overlay, max_
 
 import faulthandler
 import importlib
+import io
 import json
 import logging
 import platform
@@ -29,9 +30,18 @@ def main() -> None:
     for chatty in ("httpx", "httpcore"):  # which name every request, those of our own client too
         logging.getLogger(chatty).setLevel(logging.WARNING)
     concurrency = setup["max_concurrency"]
+    if concurrency > 1:
+        _write_whole_lines()
     runner: Runner = Concurrent(channel, concurrency) if concurrency > 1 else Serial(channel)
     channel.send({"type": messages.READY, "python": platform.python_version()})
     runner.run()
+
+
+def _write_whole_lines() -> None:
+    """Write a printed line in one piece, so that the lines of several threads do not mix."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, write_through=False)
 
 
 def set_paths(code: str, overlay: str | None, bundle: str) -> None:

@@ -1,6 +1,7 @@
 """The loop around `scaling`: looks at an endpoint when its load changes or a timer of it runs out."""
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from runpod_flash.control_plane import scaling
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.fleet import Fleet, Pool, Worker, WorkerState
 from runpod_flash.control_plane.records import EndpointRecord
-from runpod_flash.control_plane.supervisor import Supervisor
+from runpod_flash.control_plane.supervisor import NO_FREE_GPU, Supervisor
 from runpod_flash.errors import EndpointNotFound
 
 IDLE_STRANGERS = 4
@@ -79,6 +80,7 @@ class Autoscaler:
                 endpoint, pool, pools, scaling.Limits(minimum, limits.maximum, limits.scaler, pool.key.concurrency)
             )
         self._shrink(endpoint, pools, limits.minimum)
+        self._yield_gpus(pools)
         for pool in pools:
             self._fleet.discard(pool)
         self._look_again(endpoint, pools, limits)
@@ -103,14 +105,24 @@ class Autoscaler:
             self._start(pool, endpoint, missing)
 
     def _start(self, pool: Pool, endpoint: EndpointRecord, number: int) -> None:
-        for _ in range(number):
+        for started in range(number):
             if not self._supervisor.start(pool, endpoint):
                 if pool.queue:
-                    self._supervisor.evict_for(pool, endpoint)
+                    self._supervisor.evict_for(pool, endpoint, number - started)
                 break
 
     def _others_are_blocked(self, pool: Pool) -> bool:
-        return any(other.blocked and other.queue for other in self._fleet.pools.values() if other is not pool)
+        return any(other is not pool for other in self._waiting_for_gpus())
+
+    def _waiting_for_gpus(self) -> list[Pool]:
+        return [pool for pool in self._fleet.pools.values() if pool.queue and pool.blocked == NO_FREE_GPU]
+
+    def _yield_gpus(self, pools: list[Pool]) -> None:
+        """Give the GPUs of idle workers to pools that wait for some, which nobody looks at until a worker ends."""
+        if any(worker.idle and worker.grant.gpus for pool in pools for worker in pool.workers.values()):
+            for waiting in self._waiting_for_gpus():
+                with contextlib.suppress(EndpointNotFound):
+                    self._supervisor.evict_for(waiting, self._catalog.get(waiting.key.endpoint), 1)
 
     def _shrink(self, endpoint: EndpointRecord, pools: list[Pool], minimum: int) -> None:
         now, timeout = time.monotonic(), _idle_timeout(endpoint.body)

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 START_ATTEMPTS = 3
 """Starts in a row that may fail before the jobs that wait for them fail."""
+NO_FREE_GPU = "every suitable GPU is in use"
+"""Why a worker cannot be started at the moment, in `Pool.blocked`."""
 _START_TIMEOUT_S = 60.0
 _STOP_GRACE_S = 5.0
 _KILL_S = 25.0  # after it was asked to end; its own ways to end take less
@@ -138,7 +140,7 @@ class Supervisor:
         types, count = _wanted_gpus(endpoint)
         grant = self._inventory.acquire(types, count) if count else Grant()
         if grant is None:
-            pool.blocked = "every suitable GPU is in use"
+            pool.blocked = NO_FREE_GPU
             self._announcer.refresh(pool)
             return False
         pool.blocked = ""
@@ -319,10 +321,11 @@ class Supervisor:
         elif worker.state in (WorkerState.READY, WorkerState.STARTING):
             self.stop(worker)
 
-    def evict_for(self, pool: Pool, endpoint: EndpointRecord) -> None:
-        """End as many idle workers of others as hold what one worker of this pool needs, the longest idle first."""
+    def evict_for(self, pool: Pool, endpoint: EndpointRecord, number: int) -> None:
+        """End the idle workers of others that hold what so many workers of this pool need, the longest idle first."""
         types, count = _wanted_gpus(endpoint)
         kinds, missing = self._inventory.missing(types, count)
+        missing += (number - 1) * count
         held = [worker for worker in self._by_id.values() if any(gpu.type in kinds for gpu in worker.grant.gpus)]
         ending = (WorkerState.DRAINING, WorkerState.GONE)
         missing -= sum(len(worker.grant.gpus) for worker in held if worker.state in ending and not worker.running)

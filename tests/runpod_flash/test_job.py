@@ -85,7 +85,7 @@ def test_a_deadline_is_kept_and_the_job_lives_on(timeout: float) -> None:
             WaitTimedOut, match=f"job {job.id} of endpoint 'until_told' has not ended after {timeout} s"
         ):
             wait(timeout=timeout)
-        assert time.monotonic() - start < timeout + 0.15
+        assert time.monotonic() - start < timeout + 1.0  # far below the job, which ends only when it is told to
     assert not job.done
     GO.set()
     assert job.result(timeout=10) == "told"

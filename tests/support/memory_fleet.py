@@ -1,4 +1,4 @@
-"""A dispatcher over a store, values and workers that live in memory. The workers are played by the test, frame by frame.
+"""A dispatcher over a store, values and workers that live in memory. The test plays the workers, frame by frame.
 
 `Scene` checks with every frame what must hold whatever happens: one attempt of a job at a time, no more calls in a
 worker than it has slots, calls of an object only where it lives.
@@ -31,7 +31,7 @@ ENDPOINT = EndpointRecord("e1", "/p", "palette", {"workers": {"min": 0, "max": 3
 
 @dataclass
 class MemoryStore:
-    """Remembers every version of each job. `turns`: how many turns of the loop a commit takes; `full`: none succeeds."""
+    """Remembers every version of each job. `turns`: turns of the loop that a commit takes; `full`: none succeeds."""
 
     turns: int = 2
     full: bool = False
@@ -163,7 +163,6 @@ class Scene:
         home = Instance(instance, Payload(inline=b"c", size=1)) if instance is not None else None
         call = Call(self.artifact, arguments, "m" if instance else None, home, retries)
         record = JobRecord(f"j{next(self._numbers)}", ENDPOINT.id, call.to_input(), time.time(), client=client)
-        self.dropped.discard(instance or "")
         await self.store.save_job(record)
         job = self.dispatcher.accept(record, call, self.pool)
         self.jobs.append(job)
@@ -201,7 +200,7 @@ class Scene:
         busy_elsewhere = [other.worker.id for other in self.workers if job_id in other.calls]
         assert busy_elsewhere == [], f"{job_id} runs in {busy_elsewhere} and was sent to {worker.id}"
         assert len(scripted.calls) < self.pool.key.concurrency, f"{worker.id} has no slot for {job_id}"
-        assert worker.state is WorkerState.READY, f"{worker.id} is {worker.state}"
+        assert worker.state in (WorkerState.READY, WorkerState.DRAINING), f"{worker.id} is {worker.state}"
         past = [attempt for job, attempt, _ in self.runs if job == job_id]
         assert header["attempt"] > max(past, default=0), f"{job_id} is sent as attempt {header['attempt']} after {past}"
         known = self.store.versions[job_id][-1].attempts

@@ -281,6 +281,21 @@ async def test_a_late_result_of_a_lost_worker_is_ignored() -> None:
     assert (record.attempts, record.retries) == (2, 1)
 
 
+@played
+async def test_a_word_about_an_earlier_attempt_in_the_same_worker_is_ignored() -> None:
+    scene = Scene()
+    worker = scene.start()
+    job = await scene.submit(retries=1)
+    await scene.turns()
+    worker.done(job, error=USER)
+    await scene.turns()
+    assert worker.calls == {job.record.id: 2}
+    scene.dispatcher.finished(worker.worker, job.record.id, 1, None, b"late")
+    assert job.record.status is JobStatus.IN_PROGRESS
+    worker.done(job, b"in time")
+    assert (await job.done).attempts == 2
+
+
 @pytest.mark.parametrize(("retries", "starts"), [(None, 2), (0, 1), (3, 4)])
 def test_lost_workers_are_tried_again_as_often_as_allowed(retries: int | None, starts: int) -> None:
     async def play() -> None:

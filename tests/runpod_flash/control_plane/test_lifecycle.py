@@ -36,14 +36,22 @@ def test_a_final_state_has_no_way_out(status: JobStatus, event: JobEvent) -> Non
 def test_each_start_is_an_attempt_and_only_counted_ones_use_the_allowance() -> None:
     job = lifecycle.start(queued(), "w-1", 2.0)
     assert (job.status, job.attempts, job.worker, job.started_at) == (JobStatus.IN_PROGRESS, 1, "w-1", 2.0)
-    again = lifecycle.start(lifecycle.recover(job), "w-2", 3.0)
+    again = lifecycle.start(lifecycle.recover(job, None, 2.5), "w-2", 3.0)
     assert (again.attempts, again.retries) == (2, 0)
     counted = lifecycle.requeue(again, counts=True)
     assert (counted.attempts, counted.retries, counted.worker) == (2, 1, None)
 
 
 def test_a_queued_job_recovers_as_it_is() -> None:
-    assert lifecycle.recover(queued()) == queued()
+    assert lifecycle.recover(queued(), 0, 5.0) == queued()
+
+
+def test_a_job_that_may_start_once_does_not_start_again_after_a_restart() -> None:
+    job = lifecycle.recover(lifecycle.start(queued(), "w-1", 2.0), 0, 5.0)
+    assert (job.status, job.attempts) == (JobStatus.FAILED, 1)
+    error = read_output(job.output)
+    assert isinstance(error, ErrorInfo)
+    assert error.kind is ErrorKind.WORKER_LOST
 
 
 @pytest.mark.parametrize(
