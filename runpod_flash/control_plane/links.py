@@ -108,6 +108,7 @@ class LinkServer:
             pass
         except (KeyError, TypeError) as error:  # user code may have written to the stream
             reason = f"it sent a frame of another form: {error!r}"
+            logger.warning("worker %s: %s", worker.id, reason, exc_info=True)
         except WireError as error:
             reason = f"it broke the protocol: {error}"
         finally:

@@ -106,7 +106,10 @@ class Supervisor:
 
         failure: ErrorInfo | None = None
         try:
-            pool.environment = await self._environments.get(pool.request, on_stage=detail)
+            environment = await self._environments.get(pool.request, on_stage=detail)
+            if not environment.whole:
+                raise InstallFailed(f"the environment {environment.key} was removed while it was built; call again")
+            pool.environment = environment
         except InstallFailed as error:
             failure = ErrorInfo(ErrorKind.INSTALL, "InstallError", str(error))
         except Exception as error:  # a border: jobs that wait for this must hear of it

@@ -283,5 +283,3 @@ async def small_plane(
 def changed(body: Mapping[str, Any], **changes: Any) -> Mapping[str, Any]:
     """A body with other values."""
     return {**body, **changes}
-
-

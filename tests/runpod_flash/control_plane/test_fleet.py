@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from runpod_flash.control_plane.fleet import WorkerState
-from tests.support.memory_fleet import Scene
+from tests.support.memory_fleet import ENDPOINT, Scene
 from worker_runtime.wire.jobs import INLINE_LIMIT
 
 
@@ -88,11 +88,11 @@ def test_only_an_empty_pool_is_forgotten() -> None:
 
 def test_the_pool_that_was_used_last_comes_first() -> None:
     async def play(scene: Scene) -> None:
-        scene.pool.used_at = 5.0
-        other = type(scene.pool)(scene.pool.key, "n", scene.pool.request, scene.pool.manifest, "a", used_at=9.0)
-        scene.fleet.pools[type(scene.pool.key)("e1", "other", "", 1)] = other
-        assert scene.fleet.of("e1") == [scene.pool]
-        other.key = type(scene.pool.key)("e1", "other", "", 1)
-        assert scene.fleet.of("e1") == [other, scene.pool]
+        first = scene.pool
+        second = scene.dispatcher.pool_for(ENDPOINT, scene.artifact, "another environment")
+        assert scene.fleet.of(ENDPOINT.id) == [second, first]
+        assert scene.dispatcher.pool_for(ENDPOINT, scene.artifact, first.key.environment) is first
+        assert scene.fleet.of(ENDPOINT.id) == [first, second]
+        assert scene.fleet.of("another endpoint") == []
 
     run(play)

@@ -1,0 +1,240 @@
+"""Jobs as the HTTP faces see them: accepted once, kept over a restart, waited for, cancelled."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from runpod_flash.control_plane.environments import InstallFailed
+from runpod_flash.control_plane.fleet import WorkerState
+from runpod_flash.errors import ContentNotFound, EndpointNotFound, JobNotFound
+from tests.support.small_plane import SmallPlane, small_plane
+from worker_runtime.wire.errors import WireError
+from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, read_output
+
+Test: TypeAlias = Callable[[SmallPlane], Coroutine[Any, Any, None]]
+
+
+def played(*tests: Test) -> Callable[[Path], None]:
+    """Run async tests one after the other, each with a plane of its own over the same database: a restart between."""
+
+    async def with_plane(test: Test, folder: Path) -> None:
+        async with small_plane(folder) as plane, asyncio.timeout(20):
+            await test(plane)
+
+    def run(tmp_path: Path) -> None:
+        for test in tests:
+            asyncio.run(with_plane(test, tmp_path))
+
+    run.__name__, run.__doc__ = tests[0].__name__, tests[0].__doc__
+    return run
+
+
+@played
+async def test_unknown_things_are_named_and_nothing_is_accepted(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint()
+    with pytest.raises(EndpointNotFound, match="nowhere"):
+        await plane.submit("nowhere")
+    with pytest.raises(ContentNotFound, match="f" * 64):
+        await plane.submit(endpoint, Call("f" * 64, Payload(inline=b"a")))
+    with pytest.raises(ContentNotFound, match="0" * 64):
+        await plane.submit(endpoint, Call(plane.artifact, Payload(sha256="0" * 64, size=9)))
+    with pytest.raises(WireError):
+        await plane.platform.submit(endpoint, {"x": 1}, job_id="j", client=None, key=None, timeout_ms=None)
+    with pytest.raises(JobNotFound, match="j-unknown"):
+        plane.platform.job(endpoint, "j-unknown")
+    with pytest.raises(JobNotFound):
+        await plane.platform.wait("j-unknown", 1)
+    assert plane.store.unfinished_jobs() == []
+
+
+@played
+async def test_the_same_key_is_one_job_also_at_once_and_after_its_end(plane: SmallPlane) -> None:
+    endpoint, other = await plane.endpoint(), await plane.endpoint()
+    records = await asyncio.gather(*[plane.submit(endpoint, key="k") for _ in range(5)])
+    assert len({record.id for record in records}) == 1
+    assert (await plane.submit(other, key="k")).id != records[0].id
+    await plane.until(lambda: len(plane.launcher.alive) == 2)
+    plane.connect()
+    await plane.until(plane.finish)
+    await plane.platform.wait(records[0].id, 5)
+    again = await plane.submit(endpoint, key="k", client="later")
+    assert (again.id, again.status) == (records[0].id, JobStatus.COMPLETED)
+    assert [event["job"]["id"] for event in plane.events.of("job", "later")] == [again.id]
+
+
+@played
+async def test_who_submits_a_waiting_job_again_is_the_one_who_hears_its_end(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint()
+    record = await plane.submit(endpoint, key="k", client="before")
+    await plane.submit(endpoint, key="k", client="after")
+    await plane.until(lambda: plane.launcher.alive)
+    plane.connect()
+    await plane.until(plane.finish)
+    await plane.platform.wait(record.id, 5)
+    await plane.turns()
+    assert (len(plane.events.of("job", "before")), len(plane.events.of("job", "after"))) == (0, 1)
+
+
+@played
+async def test_a_failed_submit_can_be_repeated_with_its_key(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint()
+    with pytest.raises(ContentNotFound):
+        await plane.submit(endpoint, Call(plane.artifact, Payload(sha256="0" * 64, size=9)), key="k")
+    assert (await plane.submit(endpoint, key="k")).status is JobStatus.IN_QUEUE
+
+
+@played
+async def test_a_job_whose_environment_cannot_even_be_named_fails_at_once(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint()
+
+    async def no_key(request: object) -> str:
+        raise InstallFailed("the interpreter has gone")
+
+    plane.environments.key = no_key  # type: ignore[method-assign,assignment]
+    record = await plane.submit(endpoint)
+    ended = plane.platform.job(endpoint, record.id)
+    assert (ended.status, ended.error) == (JobStatus.FAILED, "the interpreter has gone")
+    assert len(plane.events.of("job", "c")) == 1
+
+
+@played
+async def test_a_job_for_an_endpoint_that_is_deleted_meanwhile_is_refused(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint()
+    gate = asyncio.Event()
+
+    async def slow_key(request: object) -> str:
+        await gate.wait()
+        return "environment"
+
+    plane.environments.key = slow_key  # type: ignore[method-assign,assignment]
+    submitting = asyncio.ensure_future(plane.submit(endpoint))
+    await plane.turns()
+    await plane.catalog.delete(endpoint)
+    gate.set()
+    with pytest.raises(EndpointNotFound):
+        await submitting
+    assert plane.dispatcher.active == 0
+    assert plane.store.unfinished_jobs() == []
+
+
+@played
+async def test_waiting_ends_with_the_job_the_time_or_the_control_plane(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint()
+    record = await plane.submit(endpoint)
+    assert (await plane.platform.wait(record.id, 0.01)).status is JobStatus.IN_QUEUE
+    waiting = asyncio.ensure_future(plane.platform.wait(record.id, 60))
+    await plane.turns()
+    plane.platform.release_waiting()
+    assert (await asyncio.wait_for(waiting, 1)).status is JobStatus.IN_QUEUE
+
+
+@played
+async def test_cancelling_is_final_and_may_be_repeated(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint()
+    record = await plane.submit(endpoint)
+    for _ in range(2):
+        assert (await plane.platform.cancel(endpoint, record.id)).status is JobStatus.CANCELLED
+    assert plane.platform.idle
+
+
+@played
+async def test_counts_and_workers_are_told(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint(workers={"min": 0, "max": 2, "idleTimeout": 60})
+    records = [await plane.submit(endpoint) for _ in range(3)]
+    await plane.until(lambda: len(plane.launcher.alive) == 2)
+    assert plane.platform.health(endpoint)["workers"]["initializing"] == 2
+    plane.connect()
+    await plane.until(lambda: all(process.calls for process in plane.launcher.alive))
+    health = plane.platform.health(endpoint)
+    assert (health["jobs"]["inProgress"], health["jobs"]["inQueue"], health["workers"]["running"]) == (2, 1, 2)
+    assert {worker["status"] for worker in plane.platform.workers(endpoint)} == {"RUNNING"}
+    (entry,) = plane.platform.overview()["endpoints"]
+    assert (entry["id"], len(entry["workerIds"])) == (endpoint, 2)
+    while not all(plane.platform.job(endpoint, record.id).status.final for record in records):
+        plane.finish()
+        await asyncio.sleep(0.001)
+    health = plane.platform.health(endpoint)
+    assert (health["jobs"]["completed"], health["workers"]["idle"]) == (3, 2)
+
+
+@played
+async def test_output_is_kept_while_the_job_runs_and_after(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint()
+    record = await plane.submit(endpoint)
+    await plane.until(lambda: plane.launcher.alive)
+    plane.connect()
+    await plane.until(lambda: plane.launcher.alive[0].calls)
+    (worker,) = plane.workers(WorkerState.READY)
+    plane.supervisor.log(worker, record.id, "stdout", ["hello"])
+    line = [{"stream": "stdout", "line": "hello"}]
+    assert plane.platform.logs(record.id) == line
+    plane.finish()
+    await plane.platform.wait(record.id, 5)
+    await plane.turns()
+    assert (plane.platform.logs(record.id), plane.platform.logs("unknown")) == (line, [])
+
+
+# ---- restarts
+
+
+async def _leave_unfinished(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint(workers={"min": 0, "max": 2, "idleTimeout": 60}, timeout=5000)
+    await plane.submit(endpoint, plane.call(retries=0))  # j1
+    await plane.submit(endpoint)  # j2
+    await plane.until(lambda: len(plane.launcher.alive) == 2)
+    plane.connect()
+    await plane.until(lambda: sum(len(process.calls) for process in plane.launcher.alive) == 2)
+    await plane.submit(endpoint, timeout_ms=77, client="patient")  # j3
+    await plane.submit(endpoint)  # j4
+
+
+async def _go_on(plane: SmallPlane) -> None:
+    assert await plane.platform.replay() == 4
+    (endpoint,) = [record.id for record in plane.catalog.list()]
+    lost = plane.platform.job(endpoint, "j1")
+    found = read_output(lost.output)
+    assert isinstance(found, ErrorInfo)
+    assert (found.kind, lost.attempts) == (ErrorKind.WORKER_LOST, 1)
+    for process in range(2):
+        await plane.until(lambda process=process: len(plane.launcher.alive) > process)  # type: ignore[misc]
+    plane.connect()
+    begun: list[dict[str, Any]] = []
+
+    def all_ended() -> bool:
+        plane.finish()
+        return plane.platform.idle
+
+    await plane.until(all_ended)
+    for process in plane.launcher.processes:
+        begun += [frame for frame in process.frames if frame["type"] == "run"]
+    told = {frame["job"]: (frame["attempt"], frame["timeout_ms"]) for frame in begun}
+    assert told == {"j2": (2, 5000), "j3": (1, 77), "j4": (1, 5000)}
+    assert [event["job"]["id"] for event in plane.events.of("job", "patient")] == ["j3"]
+    assert plane.platform.job(endpoint, "j2").retries == 0
+
+
+def test_after_a_restart_jobs_go_on_with_their_limits_and_clients(tmp_path: Path) -> None:
+    played(_leave_unfinished, _go_on)(tmp_path)
+
+
+async def _lose_content(plane: SmallPlane) -> None:
+    await plane.submit(await plane.endpoint())
+    await plane.submit(await plane.endpoint())
+
+
+async def _without_content(plane: SmallPlane) -> None:
+    first, second = plane.catalog.list()
+    plane.artifacts.held.clear()
+    await plane.catalog.delete(second.id)
+    assert await plane.platform.replay() == 1
+    ended = plane.platform.job(first.id, "j1")
+    assert ended.status is JobStatus.FAILED
+    assert "after a restart" in str(ended.error)
+    assert plane.store.unfinished_jobs() == []
+
+
+def test_a_job_whose_code_is_gone_at_the_restart_fails(tmp_path: Path) -> None:
+    played(_lose_content, _without_content)(tmp_path)

@@ -1,0 +1,355 @@
+"""The life of workers: those that the test plays, then real processes."""
+
+import asyncio
+import hashlib
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import psutil
+import pytest
+
+from runpod_flash.control_plane import supervisor
+from runpod_flash.control_plane.environments import Environment
+from runpod_flash.control_plane.fleet import WorkerState
+from runpod_flash.control_plane.launchers.process import ProcessLauncher
+from runpod_flash.control_plane.links import LinkServer
+from tests.support.memory_fleet import MemoryArtifacts
+from tests.support.small_plane import SmallPlane, small_plane
+from worker_runtime.wire import messages, paths, payload
+from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, read_output
+from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest, WorkerLaunch
+
+Test: TypeAlias = Callable[[SmallPlane], Coroutine[Any, Any, None]]
+
+
+def played(test: Test, **site: Any) -> Callable[[Path], None]:
+    """Run an async test with a plane of its own."""
+
+    async def with_plane(folder: Path) -> None:
+        async with small_plane(folder, **site) as plane, asyncio.timeout(20):
+            await test(plane)
+
+    def run(tmp_path: Path) -> None:
+        asyncio.run(with_plane(tmp_path))
+
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    return run
+
+
+async def one_worker(plane: SmallPlane, **changes: Any) -> tuple[str, str]:
+    """An endpoint with a job that a ready worker has; returns the ids of both."""
+    endpoint = await plane.endpoint(**changes)
+    record = await plane.submit(endpoint)
+    await plane.until(lambda: plane.launcher.alive)
+    plane.connect()
+    await plane.until(lambda: record.id in plane.launcher.processes[-1].calls)
+    return endpoint, record.id
+
+
+def error_of(plane: SmallPlane, endpoint: str, job: str) -> ErrorInfo:
+    found = read_output(plane.platform.job(endpoint, job).output)
+    assert isinstance(found, ErrorInfo)
+    return found
+
+
+# ---- what a worker is started with
+
+
+async def launched(plane: SmallPlane, **changes: Any) -> WorkerLaunch:
+    endpoint = await plane.endpoint(**changes)
+    await plane.submit(endpoint)
+    await plane.until(lambda: [one for one in plane.launcher.processes if one.launch.endpoint == endpoint])
+    found: WorkerLaunch = plane.launcher.processes[-1].launch
+    return found
+
+
+@played
+async def test_the_environment_of_user_code(plane: SmallPlane) -> None:
+    plane.supervisor.api_url = "http://127.0.0.1:1"
+    plane.environments.environment = Environment(
+        "environment", sys.executable, overlay="/usr", path_entries=("/overlay/bin", "/venv/bin")
+    )
+    launch = await launched(
+        plane, env={"A": "1", "PYTHONPATH": "/mine", "CUDA_VISIBLE_DEVICES": "5", "FLASH_PROJECT": "x"}
+    )
+    assert (launch.python, launch.overlay) == (sys.executable, "/usr")
+    assert launch.env["PATH"] == "/overlay/bin:/venv/bin:/usr/bin:/bin"
+    assert launch.env["PYTHONPATH"] == "/usr:/mine"
+    assert (launch.env["A"], launch.env["CUDA_VISIBLE_DEVICES"], launch.env["FLASH_PROJECT"]) == ("1", "", "/p")
+    assert launch.env["RUNPOD_ENDPOINT_ID"] == launch.endpoint
+    assert launch.env["FLASH_TARGET"] == "http://127.0.0.1:1"
+    assert launch.env["FLASH_API_KEY"] in plane.supervisor.worker_keys()
+    assert "HOME" not in launch.env  # what the control plane has is not passed on by itself
+
+
+@played
+async def test_a_cpu_size_sets_cores_and_threads_in_turn_around_the_machine(plane: SmallPlane) -> None:
+    plane.environments.environment = Environment("environment", sys.executable)
+    sizes = [[{"id": "cpu3c", "vcpuCount": count}] for count in (2, 1, 2, 8)]
+    launches = [await launched(plane, cpu=size) for size in sizes]
+    assert [launch.cpus for launch in launches] == [(0, 1), (2,), (0, 3), ()]
+    assert [launch.env.get("OMP_NUM_THREADS") for launch in launches] == ["2", "1", "2", None]
+    assert "PYTHONPATH" not in launches[0].env
+
+
+# ---- how workers end
+
+
+@played
+async def test_a_worker_that_goes_takes_its_place_and_key_along(plane: SmallPlane) -> None:
+    endpoint, job = await one_worker(plane)
+    (worker,) = plane.workers()
+    plane.supervisor.gone(worker, "exited with code 3", ["last words"])
+    await plane.until(lambda: len(plane.launcher.processes) == 2)
+    assert worker.key not in plane.supervisor.worker_keys()
+    assert plane.launcher.processes[0].closed
+    plane.connect()
+    await plane.until(lambda: plane.launcher.processes[1].calls)
+    (worker,) = plane.workers()
+    plane.supervisor.gone(worker, "exited with code 3", ["last words"])
+    await plane.until(lambda: plane.platform.job(endpoint, job).status.final)
+    assert error_of(plane, endpoint, job).message == "the worker was lost: exited with code 3\nlast words"
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_KILL_S", 0.05)
+    monkeypatch.setattr(supervisor, "_START_TIMEOUT_S", 0.05)
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_worker_that_hears_no_sigterm_is_killed(tmp_path: Path) -> None:
+    async def play(plane: SmallPlane) -> None:
+        plane.launcher.deaf = True
+        await one_worker(plane)
+        process = plane.launcher.processes[0]
+        (worker,) = plane.workers()
+        plane.supervisor.gone(worker, "its link broke", [])
+        await plane.until(process.code.done)
+        assert process.code.result() == -9
+
+    played(play)(tmp_path)
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_worker_that_is_never_ready_is_given_up(tmp_path: Path) -> None:
+    async def play(plane: SmallPlane) -> None:
+        endpoint = await plane.endpoint()
+        record = await plane.submit(endpoint)
+        await plane.until(lambda: plane.platform.job(endpoint, record.id).status.final)
+        assert "not ready after" in error_of(plane, endpoint, record.id).message
+        assert len(plane.launcher.processes) == supervisor.START_ATTEMPTS
+        assert plane.launcher.alive == []
+
+    played(play)(tmp_path)
+
+
+def test_a_worker_that_is_silent_is_killed_and_one_that_starts_silently_counts_as_a_failed_start(
+    tmp_path: Path,
+) -> None:
+    async def play(plane: SmallPlane) -> None:
+        endpoint = await plane.endpoint()
+        record = await plane.submit(endpoint)
+        for number in range(supervisor.START_ATTEMPTS):
+            await plane.until(lambda number=number: len(plane.launcher.processes) == number + 1)  # type: ignore[misc]
+            plane.connect(ready=False)
+            plane.supervisor.check_leases()
+            assert not plane.launcher.processes[-1].code.done()
+            await asyncio.sleep(0.06)
+            plane.supervisor.check_leases()
+            assert plane.launcher.processes[-1].code.result() == -9
+            await plane.turns()
+        await plane.until(lambda: plane.platform.job(endpoint, record.id).status.final)
+        assert "silent for 0.05 s" in error_of(plane, endpoint, record.id).message
+
+    played(play, lease_s=0.05)(tmp_path)
+
+
+def test_a_worker_that_beats_keeps_its_lease(tmp_path: Path) -> None:
+    async def play(plane: SmallPlane) -> None:
+        await one_worker(plane)
+        (worker,) = plane.workers()
+        for _ in range(4):
+            await asyncio.sleep(0.03)
+            plane.supervisor.beat(worker)
+            plane.supervisor.check_leases()
+        assert plane.workers() == [worker]
+
+    played(play, lease_s=0.05)(tmp_path)
+
+
+@played
+async def test_a_worker_that_is_retired_finishes_what_it_runs_and_its_objects_move(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint(workers={"min": 0, "max": 1, "idleTimeout": 60})
+    for _ in range(2):
+        await plane.submit(endpoint, plane.call(instance="thing"))
+    await plane.until(lambda: plane.launcher.alive)
+    plane.connect()
+    await plane.until(lambda: plane.launcher.processes[0].calls)
+    (worker,) = plane.workers()
+    assert len(worker.queue) == 1
+    plane.supervisor.retire(worker)
+    assert (len(worker.queue), len(worker.pool.queue)) == (0, 1)
+    plane.finish()
+    await plane.until(plane.launcher.processes[0].code.done)
+    await plane.until(lambda: plane.launcher.alive)
+    plane.connect()
+    await plane.until(lambda: plane.launcher.alive[0].calls)
+    assert len(plane.events.of("notice")) == 1
+
+
+@played
+async def test_a_worker_that_is_stopped_before_it_is_there_is_ended_when_it_comes(plane: SmallPlane) -> None:
+    plane.launcher.deaf = True
+    endpoint = await plane.endpoint()
+    record = await plane.submit(endpoint)
+    await plane.until(lambda: plane.launcher.alive)
+    plane.dispatcher.cancel(plane.job(record))
+    (worker,) = plane.workers()
+    plane.supervisor.retire(worker)
+    process = plane.launcher.processes[0]
+    process.deaf = False
+    plane.connect()
+    await plane.until(process.code.done)
+    assert process.frames == []
+    await plane.until(lambda: not plane.workers())
+
+
+@played
+async def test_code_that_is_gone_from_the_disk_is_told(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint()
+    record = await plane.submit(endpoint)
+    await plane.until(lambda: plane.launcher.alive)
+    plane.artifacts.held.clear()
+    plane.dispatcher._artifacts._kept.clear()  # of the last ones, which it has in memory
+    plane.connect()
+    await plane.until(lambda: plane.platform.job(endpoint, record.id).status.final)
+    error = error_of(plane, endpoint, record.id)
+    assert (error.kind, "call again" in error.message) == (ErrorKind.PLATFORM, True)
+    await plane.until(lambda: not plane.launcher.alive)
+
+
+@played
+async def test_a_build_that_fails_in_an_unforeseen_way_fails_the_jobs(plane: SmallPlane) -> None:
+    plane.environments.failure = RuntimeError("out of luck")
+    endpoint = await plane.endpoint()
+    record = await plane.submit(endpoint)
+    await plane.until(lambda: plane.platform.job(endpoint, record.id).status.final)
+    error = error_of(plane, endpoint, record.id)
+    assert (error.kind, "out of luck" in error.message) == (ErrorKind.PLATFORM, True)
+
+
+@played
+async def test_an_environment_that_is_not_there_when_it_is_built_is_an_error_and_no_loop(plane: SmallPlane) -> None:
+    plane.environments.environment = Environment("environment", "/nowhere/python")
+    endpoint = await plane.endpoint(workers={"min": 1, "max": 1, "idleTimeout": 60})
+    record = await plane.submit(endpoint)
+    await plane.until(lambda: plane.platform.job(endpoint, record.id).status.final)
+    assert error_of(plane, endpoint, record.id).kind is ErrorKind.INSTALL
+    await plane.turns(200)
+    assert plane.environments.builds == 1
+
+
+@played
+async def test_an_error_that_cannot_be_read_is_an_error_of_the_platform(plane: SmallPlane) -> None:
+    endpoint, job = await one_worker(plane)
+    (worker,) = plane.workers()
+    broken = {"kind": "user", "type": "T", "message": "m", "exception": "no base64!"}
+    plane.supervisor.finished(worker, job, 1, broken, b"")
+    await plane.until(lambda: plane.platform.job(endpoint, job).status.final)
+    assert error_of(plane, endpoint, job).kind is ErrorKind.PLATFORM
+
+
+@played
+async def test_notices_of_an_environment_reach_the_client(plane: SmallPlane) -> None:
+    plane.environments.environment = Environment("environment", sys.executable, notices=("one", "two"))
+    endpoint = await plane.endpoint()
+    await plane.serve(endpoint)
+    assert [event["message"].rpartition(": ")[2] for event in plane.events.of("notice")] == ["one", "two"]
+    assert len({event["key"] for event in plane.events.of("notice")}) == 2
+
+
+# ---- real processes
+
+
+def shipped(source: MemoryArtifacts, target: Any) -> str:
+    code = payload.encode(target)
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    digest = hashlib.sha256(code).hexdigest()
+    manifest = ArtifactManifest("function", "f", digest, EnvironmentRequest(python))
+    source.held[manifest.id] = paths.pack(manifest, code, {})
+    return manifest.id
+
+
+def test_a_real_worker_runs_a_call_and_nothing_of_it_is_left(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    address = tmp_path_factory.mktemp("s") / "w.sock"
+
+    def facts() -> tuple[int, int, str, str]:
+        import os
+        import subprocess
+
+        child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        return os.getppid(), child.pid, os.getcwd(), os.environ["RUNPOD_POD_ID"]
+
+    async def play(plane: SmallPlane) -> None:
+        links = LinkServer(plane.supervisor)
+        await links.start(str(address))
+        endpoint = await plane.endpoint()
+        call = Call(shipped(plane.artifacts, facts), Payload.of(payload.encode(((), {}))))
+        record = await plane.submit(endpoint, call)
+        ended = await plane.platform.wait(record.id, 15)
+        assert ended.status is JobStatus.COMPLETED, ended.error
+        found = read_output(ended.output)
+        assert isinstance(found, Payload)
+        *_, folder, pod = payload.decode(found.inline or b"")
+        (worker,) = plane.workers()
+        assert worker.process is not None
+        assert (pod, Path(folder)) == (worker.id, worker.folder / "run")
+        below = psutil.Process(worker.process.pid).children(recursive=True)
+        assert any(process.cmdline() == ["sleep", "600"] for process in below)
+        plane.supervisor.stop(worker)
+        await plane.until(lambda: plane.supervisor.worker_keys() == [], 15)
+        assert [process for process in below if _lives(process)] == []
+        await plane.until(lambda: not worker.folder.exists())
+        await links.close()
+
+    played(play, launcher=ProcessLauncher(), address=f"unix:{address}")(tmp_path)
+
+
+def test_closing_ends_real_workers_in_the_midst_of_a_call(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    address = tmp_path_factory.mktemp("s") / "w.sock"
+    started: list[psutil.Process] = []
+
+    def forever() -> None:
+        import time
+
+        time.sleep(600)
+
+    async def play(plane: SmallPlane) -> None:
+        links = LinkServer(plane.supervisor)
+        await links.start(str(address))
+        endpoint = await plane.endpoint()
+        call = Call(shipped(plane.artifacts, forever), Payload.of(payload.encode(((), {}))))
+        await plane.submit(endpoint, call)
+        await plane.until(lambda: plane.workers(WorkerState.READY), 15)
+        (worker,) = plane.workers()
+        assert worker.process is not None
+        await plane.until(lambda: messages.RUN and worker.running)
+        started.extend([psutil.Process(worker.process.pid), *psutil.Process(worker.process.pid).children(True)])
+        plane.autoscaler.close()
+        plane.dispatcher.stop()
+        await plane.supervisor.close()
+        await links.close()
+
+    played(play, launcher=ProcessLauncher(), address=f"unix:{address}")(tmp_path)
+    assert [process for process in started if _lives(process)] == []
+
+
+def _lives(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
