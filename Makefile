@@ -16,7 +16,7 @@ demo: $(VENV)/.stamp  ## the example of the README: palettes of two photographs,
 	$(PY) examples/01_colour_palettes.py
 
 test: $(VENV)/.stamp-dev  ## all tests but the slow ones, real control plane and workers included
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -n 2 --dist loadfile -m "not slow"
 
 test-full: $(VENV)/.stamp-dev  ## the slow tests: wheels, big installs, long waits
 	$(PYTEST) -m slow

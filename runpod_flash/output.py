@@ -272,7 +272,7 @@ def _farewell(name: str, wait: _Wait, now: float) -> list[str]:
 
 
 def _worth_a_line(wait: _Wait, now: float) -> bool:
-    """Whether a stage is said where lines stay: not that each warm call runs, nor that a queue is there for a moment."""
+    """Whether a stage is said where lines stay: not that each warm call runs, nor a queue of a moment."""
     if wait.stage == "running":
         return wait.spoke
     return wait.stage != "queued" or (now - wait.stage_since >= _WORTH_SAYING_S and wait.text != _STAGES["queued"])

@@ -62,7 +62,7 @@ def start(job: JobRecord, worker: str, now: float) -> JobRecord:
 
 
 def requeue(job: JobRecord, *, counts: bool) -> JobRecord:
-    """The job back in the queue. `counts`: the attempt uses up the allowance (a death of the control plane does not)."""
+    """The job back in the queue. `counts`: the attempt uses up the allowance (the control plane's death does not)."""
     status = next_status(job.status, JobEvent.REQUEUED)
     return replace(job, status=status, worker=None, started_at=None, retries=job.retries + (1 if counts else 0))
 

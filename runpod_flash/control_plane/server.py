@@ -249,7 +249,7 @@ def _sockets(port: int, path: Path) -> Iterator[tuple[socket.socket, socket.sock
             tcp.bind(("127.0.0.1", port))
         except OSError as error:
             raise BackendUnavailable(
-                f"port {port} of 127.0.0.1 cannot be used: {error.strerror}; choose another with FLASH_PORT, or 0 for any"
+                f"port {port} of 127.0.0.1 cannot be used: {error.strerror}; choose one with FLASH_PORT, or 0 for any"
                 " free one"
             ) from error
         path.unlink(missing_ok=True)

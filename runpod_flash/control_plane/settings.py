@@ -24,7 +24,7 @@ class PlaneSettings:
     Attributes:
         home: folder of all state (`FLASH_HOME`).
         port: loopback TCP port, 0 for a free one (`FLASH_PORT`).
-        idle_exit_s: seconds without clients and jobs after which the control plane leaves; 0: never (`FLASH_IDLE_EXIT_S`).
+        idle_exit_s: seconds without clients and jobs after which it leaves; 0: never (`FLASH_IDLE_EXIT_S`).
         lease_s: seconds without a beat after which a worker counts as dead (`FLASH_LEASE_S`).
         cancel_grace_s: seconds a cancelled call has to end before its worker is killed (`FLASH_CANCEL_GRACE_S`).
         drain_s: seconds that running jobs have at a stop (`FLASH_DRAIN_S`).

@@ -115,7 +115,7 @@ RIGHT: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"workers": [1, 4]}, {"workers_min": 1, "workers_max": 4}),
     ({"workers": 0}, {"workers_max": 0}),
     ({"dependencies": ("a", "b[x] >=1 ; os_name=='x'")}, {"dependencies": ("a", "b[x] >=1 ; os_name=='x'")}),
-    ({"dependencies": {"b", "a"}}, {"dependencies": ("a", "b")}),
+    ({"dependencies": {"a"}}, {"dependencies": ("a",)}),
     ({"system_dependencies": ["libgl1-mesa-glx", "g++", "x:amd64=1.0~1"]}, {}),
     ({"min_cuda_version": None}, {"min_cuda_version": None}),
     ({"min_cuda_version": "11.1"}, {"min_cuda_version": CudaVersion.V11_1}),

@@ -68,7 +68,7 @@ def test_cancelling_ends_the_program_and_its_children(tmp_path: Path, grace_s: f
     async def main() -> None:
         command = [sys.executable, "-c", WITH_CHILD, str(pid_file)]
         task = asyncio.create_task(run_command(command, env=ENV, grace_s=grace_s))
-        while not (pid_file.exists() and pid_file.read_text()):  # noqa: ASYNC110 - it waits for another process
+        while not (pid_file.exists() and pid_file.read_text()):
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -200,7 +200,7 @@ def hold_the_gil(exponent):
 
 async def together(barrier, count):
     TOGETHER.add(barrier)
-    while len(TOGETHER) < count:  # noqa: ASYNC110 - as users write it
+    while len(TOGETHER) < count:
         await asyncio.sleep(0.005)
     return threading.current_thread() is threading.main_thread()
 

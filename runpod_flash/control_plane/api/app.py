@@ -40,6 +40,9 @@ def build_app(services: Services) -> Starlette:
             *JobsApi(services.platform).routes(),
             *FlashApi(services.platform, services.blobs, services.hub, services.capabilities).routes(),
         ],
-        middleware=[Middleware(LastResort), Middleware(AuthMiddleware, key=services.key, worker_keys=services.worker_keys)],
+        middleware=[
+            Middleware(LastResort),
+            Middleware(AuthMiddleware, key=services.key, worker_keys=services.worker_keys),
+        ],
         exception_handlers=handlers(),
     )

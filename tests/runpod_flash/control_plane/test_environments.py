@@ -207,7 +207,7 @@ def test_one_who_comes_late_hears_how_far_it_is(world: World, tmp_path: Path) ->
         first = asyncio.create_task(environments.get(request, on_stage=lambda _: started.set()))
         await started.wait()
         second = asyncio.create_task(environments.get(request, on_stage=details.append))
-        while not details:  # noqa: ASYNC110 - it ends with the next steps of the loop
+        while not details:
             await asyncio.sleep(0)
         go_on.touch()
         assert await first == await second
@@ -259,7 +259,7 @@ def ended(process_id: int) -> bool:
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - it waits for another process
+        while not condition():
             await asyncio.sleep(0.01)
 
 
