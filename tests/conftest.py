@@ -5,9 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.place import Place
 from tests.support.processes import end_processes
+
+settings.register_profile("no-timing", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no-timing")  # how fast a busy machine is says nothing about the code
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -100,5 +100,12 @@ def test_bad_payloads(data: dict[str, Any]) -> None:
         Payload.from_json(data)
 
 
+@pytest.mark.parametrize("exception", ["not base64!", "ä", 5])
+def test_an_error_whose_exception_is_no_base64_text_is_refused(exception: object) -> None:
+    data = {**ErrorInfo(ErrorKind.USER, "T", "m").to_json(), "exception": exception}
+    with pytest.raises(WireError, match="exception"):
+        ErrorInfo.from_json(data)
+
+
 def test_final_states() -> None:
     assert {status for status in JobStatus if not status.final} == {JobStatus.IN_QUEUE, JobStatus.IN_PROGRESS}
