@@ -38,7 +38,7 @@ _MIN_QUEUE_DELAY_S = 0.5
 _MAX_IDLE_S = 3600
 _LONG = 80  # characters of a given value that a message shows
 
-_IDENTIFIER = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+_IDENTIFIER = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"  # as the packaging library takes it
 _EXTRAS = rf"\[\s*(?:{_IDENTIFIER}\s*(?:,\s*{_IDENTIFIER}\s*)*)?\]"
 _CLAUSE = r"(?:===|==|~=|!=|<=|>=|<|>)\s*[^\s,;()]+"
 _CLAUSES = rf"(?:{_CLAUSE}\s*(?:,\s*{_CLAUSE}\s*)*,?)"

@@ -170,6 +170,7 @@ requirement_texts = st.one_of(
 
 @given(requirement_texts)
 @example("numpy >=1 , <2")
+@example("a_[b_]")
 @example("pip @ https://host/pip.zip#sha1=da9234ee ; python_version < '3'")
 def test_no_requirement_that_pip_takes_is_refused(text: str) -> None:
     try:
