@@ -135,8 +135,9 @@ def test_a_notebook(shared_place: Place, monkeypatch: pytest.MonkeyPatch) -> Non
     printed = [
         "".join(out.get("text", "") for out in cell.outputs if out.get("name") == "stdout") for cell in notebook.cells
     ]
-    assert printed[2].rstrip().endswith("2 3 4")
-    assert "inside 1" in printed[2]
+    said = printed[2].splitlines()  # a notebook orders the lines of several threads as it likes
+    assert "2 3 4" in said
+    assert {"[notebook] inside 1", "[notebook] inside 2"} <= set(said)
     assert printed[4].strip() == "[0, -1, -2, -3, -4]"
     assert sys.version_info[:2] >= (3, 11)
 
