@@ -1,7 +1,5 @@
 """Each form of calling, from each place where Python code lives."""
 
-import sys
-
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -139,7 +137,6 @@ def test_a_notebook(shared_place: Place, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "2 3 4" in said
     assert {"[notebook] inside 1", "[notebook] inside 2"} <= set(said)
     assert printed[4].strip() == "[0, -1, -2, -3, -4]"
-    assert sys.version_info[:2] >= (3, 11)
 
 
 def test_output_appears_as_it_happens_and_before_the_result(shared_place: Place) -> None:

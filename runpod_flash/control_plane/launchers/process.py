@@ -7,9 +7,8 @@ import signal
 import sys
 from pathlib import Path
 
+from worker_runtime import launch_command
 from worker_runtime.wire.specs import WorkerLaunch
-
-_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from worker_runtime.__main__ import main; main()"
 
 
 class LocalProcess:
@@ -43,7 +42,7 @@ class ProcessLauncher:
     async def start(self, launch: WorkerLaunch) -> LocalProcess:
         Path(launch.folder).mkdir(parents=True, exist_ok=True)
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", "-c", _BOOT, launch.bundle,
+            *launch_command(sys.executable, launch.bundle),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, start_new_session=True, env={},
         )  # fmt: skip
         assert process.stdin is not None
