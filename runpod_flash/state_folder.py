@@ -1,7 +1,7 @@
 """Where the embedded control plane keeps its state on disk, and the record by which clients find it.
 
 FLASH_HOME/
-    planes/<content12>/     record.json  key  flash.db  plane.log  start.lock  plane.lock
+    planes/<content12>/     record.json  key  flash.db  reserve  plane.log  start.lock  plane.lock
     blobs/  environments/  bundles/<content12>/  work/
 <runtime>/<12 digits>/      api.sock  workers.sock      (short: the path of a unix socket ends at about 100 characters)
 
@@ -26,6 +26,9 @@ from runpod_flash.errors import BackendUnavailable
 SOCKET_PATH_LIMIT = 100
 """Longest path of a unix socket that every system takes, in bytes."""
 
+STATES = ("starting", "serving", "superseded", "draining", "stopping")
+"""The life of a control plane. A superseded one serves its clients still, and leaves as soon as they have gone."""
+
 _SHORT = 12  # digits of a hash in a folder's name
 
 
@@ -44,6 +47,13 @@ class PlaneRecord:
     port: int
     socket: str
     worker_socket: str
+    state: str = "serving"  # one of STATES
+    drain_s: float = 10.0  # how long its running jobs have when it is asked to stop
+
+    @property
+    def serving(self) -> bool:
+        """Whether clients may turn to it."""
+        return self.state in ("serving", "superseded")
 
     @property
     def alive(self) -> bool:
@@ -79,6 +89,11 @@ class StateFolder:
     @property
     def database(self) -> Path:
         return self.plane / "flash.db"
+
+    @property
+    def reserve(self) -> Path:
+        """Holds back room on the disk."""
+        return self.plane / "reserve"
 
     @property
     def log(self) -> Path:
@@ -157,12 +172,14 @@ class StateFolder:
         """The record, or None where there is none or it cannot be read as one."""
         try:
             data = json.loads(self.record_path.read_bytes())
-            record = PlaneRecord(**data)
-        except (OSError, ValueError, TypeError):
+            wanted = {field.name: field.type for field in fields(PlaneRecord)}
+            known = {name: value for name, value in data.items() if name in wanted}  # another version may say more
+            record = PlaneRecord(**known)
+        except (OSError, ValueError, TypeError, AttributeError):
             return None
-        wanted = {field.name: field.type for field in fields(PlaneRecord)}
         right = all(
-            type(data[name]) is kind or (kind is float and type(data[name]) is int) for name, kind in wanted.items()
+            type(value) is wanted[name] or (wanted[name] is float and type(value) is int)
+            for name, value in known.items()
         )
         return record if right else None
 

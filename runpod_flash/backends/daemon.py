@@ -24,10 +24,12 @@ from runpod_flash.errors import BackendUnavailable
 from runpod_flash.state_folder import PlaneRecord, StateFolder, process_started
 
 START_DEADLINE_S = 60.0
-STOP_DEADLINE_S = 20.0
+STOP_MARGIN_S = 15.0
+"""How long a control plane may take to stop beside the time that its running jobs have."""
 
 _SILENT_S = 30.0  # a living control plane that does not answer is given this long to end, or to begin
 _PAUSE_S = 0.02
+_SECOND_S = 0.3  # after the first SIGTERM it drains, at the second it stops at once
 _LOG_LIMIT = 5_000_000  # bytes after which the log begins anew; one old one is kept
 
 _NAMES = (
@@ -111,7 +113,7 @@ async def ensure(
         BackendUnavailable: it cannot be started, or does not answer; the message has the cause.
     """
     record = running(state)
-    if record is not None and reach(record):
+    if record is not None and record.serving and reach(record):
         return record
     state.prepare()
     end = time.monotonic() + deadline_s
@@ -120,8 +122,10 @@ async def ensure(
         return record or await _start(state, environ, command, end)
 
 
-def stop(state: StateFolder, deadline_s: float = STOP_DEADLINE_S) -> bool:
-    """Ask the control plane to end (SIGTERM), wait, and kill it after `deadline_s` seconds. False where none runs.
+def stop(state: StateFolder, margin_s: float = STOP_MARGIN_S, *, now: bool = False) -> bool:
+    """Ask the control plane to end (SIGTERM) and wait: running jobs have its drain time, with `now` none at all.
+
+    It is killed when it still lives `margin_s` seconds after that. False where none runs.
 
     Raises:
         BackendUnavailable: it belongs to another user.
@@ -129,7 +133,12 @@ def stop(state: StateFolder, deadline_s: float = STOP_DEADLINE_S) -> bool:
     record = running(state)
     if record is None:
         return False
-    for number, patience_s in ((signal.SIGTERM, deadline_s), (signal.SIGKILL, 10.0)):
+    first = (
+        [(signal.SIGTERM, _SECOND_S), (signal.SIGTERM, margin_s)]
+        if now
+        else [(signal.SIGTERM, record.drain_s + margin_s)]
+    )
+    for number, patience_s in (*first, (signal.SIGKILL, 10.0)):
         try:
             os.kill(record.pid, number)
         except ProcessLookupError:
@@ -183,10 +192,12 @@ async def _settled(state: StateFolder, end: float) -> PlaneRecord | None:
 
     One that ends withdraws its record first and holds its lock to the last; one that begins takes the lock first.
     """
-    end = min(end, time.monotonic() + _SILENT_S)
+    record = running(state)
+    patience_s = _SILENT_S if record is None or record.serving else _SILENT_S + record.drain_s
+    end = min(end, time.monotonic() + patience_s)
     while True:
         record = running(state)
-        if record is not None and reach(record):
+        if record is not None and record.serving and reach(record):
             return record
         if record is None and not _is_locked(state.plane_lock):
             return None
@@ -221,7 +232,7 @@ async def _start(
     pid, log_start = _spawn(state, environ, command)
     while True:
         record = running(state)
-        if record is not None and reach(record):
+        if record is not None and record.serving and reach(record):
             return record
         if process_started(pid) is None:
             raise BackendUnavailable(f"the control plane could not start: {_cause(state, log_start)}")

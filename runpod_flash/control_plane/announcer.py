@@ -1,15 +1,16 @@
 """Tells clients what their calls wait for, what they write and how they end."""
 
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from runpod_flash.control_plane.fleet import Job, Pool, Worker, WorkerState
+from runpod_flash.control_plane import causes
+from runpod_flash.control_plane.causes import CauseKind
+from runpod_flash.control_plane.fleet import Job, Pool, Worker
 from runpod_flash.control_plane.records import JobRecord
 
-_REMEMBERED = 500
+_STAGES = {CauseKind.BUILDING: "building", CauseKind.STARTING: "starting"}
+_RUNNING = ("running",)
 
 
 class Publisher(Protocol):
@@ -26,33 +27,32 @@ class Render(Protocol):
 
 
 class Announcer:
-    """Turns what happens into events, and keeps the output of the last finished jobs."""
+    """Turns what happens into events.
+
+    Attributes:
+        on_output: called with each job that has written lines.
+    """
 
     def __init__(self, publisher: Publisher, render: Render) -> None:
         self._publisher = publisher
         self._render = render
-        self._finished: OrderedDict[str, list[dict[str, str]]] = OrderedDict()
+        self.on_output: Callable[[Job], None] = lambda job: None
 
     def refresh(self, pool: Pool) -> None:
         """Tell each client with unfinished jobs in the pool its stage, where that has changed."""
         if not pool.clients:
             return
-        stage = _stage(pool)
+        mark, stage = _stage(pool)
         for client in pool.clients:
             told = pool.told.get(client)
-            if told == stage.mark or (told is None and stage.name == "running"):
+            if told == mark or (told is None and mark is _RUNNING):
                 continue
-            pool.told[client] = stage.mark
-            event = {"event": "stage", "endpoint": pool.key.endpoint, "name": pool.name, "stage": stage.name}
-            self._publisher.publish(
-                client, {**event, "detail": stage.detail, "cause": stage.cause, "since": stage.since}
-            )
+            pool.told[client] = mark
+            event = {"event": "stage", "endpoint": pool.key.endpoint, "name": pool.name, **stage}
+            self._publisher.publish(client, event)
 
     def final(self, job: Job) -> None:
         """Tell the job's client its outcome."""
-        self._finished[job.record.id] = list(job.logs)
-        while len(self._finished) > _REMEMBERED:
-            self._finished.popitem(last=False)
         if job.client is not None:
             self._publisher.publish(job.client, {"event": "job", "job": self._render(job.record, time.time())})
 
@@ -65,7 +65,9 @@ class Announcer:
         """Keep and pass on lines of output; those of no certain job go to every client that has one in the worker."""
         jobs = [worker.running[job_id]] if job_id in worker.running else list(worker.running.values())
         for job in jobs:
-            job.logs.extend({"stream": stream, "line": line} for line in lines)
+            attempt = job.record.attempts
+            job.logs.extend({"attempt": attempt, "stream": stream, "line": line} for line in lines)
+            self.on_output(job)
         event = {"event": "log", "job": job_id, "endpoint": worker.pool.key.endpoint, "name": worker.pool.name}
         for client in {job.client for job in jobs if job.client is not None}:
             self._publisher.publish(client, {**event, "stream": stream, "lines": list(lines)})
@@ -87,34 +89,18 @@ class Announcer:
         """Tell one client a line that is said once per key."""
         self._publisher.publish(client, {"event": "notice", "key": key, "name": pool.name, "message": message})
 
-    def logs(self, job_id: str) -> list[dict[str, str]]:
-        """The output of a finished job, as far as it is remembered."""
-        return self._finished.get(job_id, [])
+
+def _stage(pool: Pool) -> tuple[tuple[object, ...], dict[str, Any]]:
+    """What the jobs of a pool wait for; stages with the same mark are told once."""
+    if pool.building is None and not pool.queue:
+        return _RUNNING, {"stage": "running", "detail": "", "cause": "", "since": time.time()}
+    cause = causes.why(pool, pool.queue[0]) if pool.queue else causes.building(pool)
+    name = _STAGES.get(cause.kind, "queued")
+    if name == "building":
+        return (name, pool.building_detail), _told(name, cause, detail=pool.building_detail)
+    text = cause.text if name == "starting" else f"{len(pool.queue)} waiting; {cause.text}"
+    return (name, cause.text), _told(name, cause, text=text)
 
 
-@dataclass(frozen=True, slots=True)
-class _Stage:
-    """What the jobs of a pool wait for. Stages with the same `mark` are told once; `since` is the epoch's seconds."""
-
-    name: str
-    mark: tuple[object, ...]
-    detail: str = ""
-    cause: str = ""
-    since: float = field(default_factory=time.time)
-
-
-def _stage(pool: Pool) -> _Stage:
-    if pool.building is not None:
-        detail = pool.building_detail
-        return _Stage("building", ("building", detail), detail, "", pool.building_since)
-    if not pool.queue:
-        return _Stage("running", ("running",))
-    states = Counter(worker.state for worker in pool.workers.values())
-    busy, starting = states[WorkerState.READY] + states[WorkerState.DRAINING], states[WorkerState.STARTING]
-    if not states[WorkerState.READY] and (starting or not pool.blocked):
-        return _Stage("starting", ("starting",), "", "a worker starts")
-    words = [f"{busy} worker{'' if busy == 1 else 's'} busy"] if busy else []
-    words += [f"{starting} starting"] if starting else []
-    words += [pool.blocked] if pool.blocked and not starting else []
-    cause = f"{len(pool.queue)} waiting; {', '.join(words)}"
-    return _Stage("queued", ("queued", busy, starting, pool.blocked), "", cause)
+def _told(name: str, cause: causes.Cause, *, text: str = "", detail: str = "") -> dict[str, Any]:
+    return {"stage": name, "detail": detail, "cause": text, "since": cause.since, "kind": str(cause.kind)}

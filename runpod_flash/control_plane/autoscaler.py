@@ -89,13 +89,17 @@ class Autoscaler:
         live = list(pool.live(endpoint.generation))
         room = limits.maximum - sum(other.busy for other in pools if other is not pool)
         missing = min(scaling.decide(_load(pool, live), limits), max(room, 0)) - len(live)
-        pool.blocked = "its endpoint has workers=0" if pool.queue and limits.maximum == 0 else ""
+        pool.paused = "the endpoint has workers=0" if limits.maximum == 0 else ""
+        pool.blocked = ""
         if missing <= 0:
             if not pool.queue:
                 self._supervisor.abandon(pool)
             self._supervisor.tell(pool)
             return
         if (pool.gave_up and not pool.queue) or not self._supervisor.feasible(pool, endpoint):
+            return
+        if pool.crashes.retry_at > time.monotonic():
+            self._supervisor.tell(pool)
             return
         if pool.environment is None or not pool.environment.whole:
             pool.environment = None
@@ -151,6 +155,7 @@ class Autoscaler:
                 for pool in pools
                 if pool.queue
             ]
+        times += [pool.crashes.retry_at for pool in pools if pool.queue or limits.minimum]
         old = self._timers.pop(endpoint.id, None)
         if old is not None:
             old.cancel()

@@ -36,12 +36,18 @@ class Blobs:
     """Values and artifacts below one folder. Ids are 64 lower-case hexadecimal digits; others raise WireError.
 
     Asking for a blob (`has`, `path`, `read`) marks it as used; `collect` removes what nobody has used for long.
+
+    Attributes:
+        admit: raises StoreFull where nothing new can be taken from clients.
+        size: bytes of all blobs as `collect` last counted them, and of what has come since.
     """
 
     def __init__(self, root: Path, *, value_limit: int = VALUE_LIMIT, artifact_limit: int = ARTIFACT_LIMIT) -> None:
         self._root = root
         self.value_limit = value_limit
         self.artifact_limit = artifact_limit
+        self.size = 0
+        self.admit: Callable[[], None] = lambda: None
 
     # ---- values
 
@@ -64,6 +70,10 @@ class Blobs:
             WireError: the bytes have another hash.
             PayloadTooLarge, StoreFull, StoreError: as named.
         """
+        self.admit()
+        return await self._put(sha256, stream)
+
+    async def _put(self, sha256: str, stream: AsyncIterable[bytes]) -> int:
         target = self._value(sha256)
 
         def check(file: FileIO, digest: str) -> None:
@@ -75,8 +85,8 @@ class Blobs:
         return await self._receive(target, stream, self.value_limit, check)
 
     async def put_bytes(self, sha256: str, data: bytes) -> None:
-        """Take a value that is in memory. Raises as `put` does."""
-        await self.put(sha256, _pieces(data))
+        """Take a result, even where nothing new is accepted. Raises as `put` does."""
+        await self._put(sha256, _pieces(data))
 
     # ---- artifacts
 
@@ -100,6 +110,7 @@ class Blobs:
             VersionMismatch: its client speaks another protocol version.
             PayloadTooLarge, StoreFull, StoreError: as named.
         """
+        self.admit()
         target = self._artifact(artifact_id)
 
         def check(file: FileIO, digest: str) -> None:
@@ -117,17 +128,21 @@ class Blobs:
         return await asyncio.to_thread(self._collect, now - keep_s, frozenset(keep))
 
     def _collect(self, older_than: float, keep: Collection[str]) -> int:
-        removed = 0
+        removed = size = 0
         for path in self._root.glob("*/*"):
             abandoned = path.parent.name == "incoming"  # if it is that old: its process was killed
-            if path.name in keep or not (abandoned or _ID.fullmatch(path.name)):
-                continue
             try:
-                if path.stat().st_mtime < older_than:
+                found = path.stat()
+                size += found.st_size
+                if path.name in keep or not (abandoned or _ID.fullmatch(path.name)):
+                    continue
+                if found.st_mtime < older_than:
                     path.unlink()
                     removed += 1
+                    size -= found.st_size
             except FileNotFoundError:  # another control plane was faster
                 continue
+        self.size = size
         return removed
 
     def _value(self, sha256: str) -> Path:
@@ -150,6 +165,7 @@ class Blobs:
                 await _on_disk(what, _append, file, digest.update, piece)
             await _on_disk(what, check, file, digest.hexdigest())
             await _on_disk(what, _publish, temporary, target)
+            self.size += size
         finally:
             file.close()
             temporary.unlink(missing_ok=True)

@@ -1,63 +1,54 @@
-"""Who gets which job. Decides in memory; the store remembers; answers are given after the commit."""
+"""Who gets which job. Decides in memory; `recorder` makes it last; answers are given after the commit."""
 
 import asyncio
 import contextlib
-import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Final
 
 from runpod_flash.control_plane import lifecycle
 from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.artifacts import Artifacts
+from runpod_flash.control_plane.crashes import Crashes
+from runpod_flash.control_plane.deadlines import Deadlines
 from runpod_flash.control_plane.fleet import Fleet, Job, Pool, PoolKey, Worker, WorkerState
-from runpod_flash.control_plane.records import EndpointRecord, JobRecord
-from runpod_flash.errors import BackendError, ContentNotFound
+from runpod_flash.control_plane.homes import INSTANCES_PER_WORKER, Homes
+from runpod_flash.control_plane.job_logs import LogTail
+from runpod_flash.control_plane.recorder import JobStore, Recorder
+from runpod_flash.control_plane.records import EndpointRecord, JobRecord, LogLine
+from runpod_flash.control_plane.results import Results, Values
+from runpod_flash.errors import ContentNotFound
 from worker_runtime.wire import messages
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, error_output, value_output
 from worker_runtime.wire.specs import ArtifactManifest
 
-logger = logging.getLogger(__name__)
-
-INSTANCES_PER_WORKER = 100
-_SAVE_AGAIN_S = 5.0
-
-
-class JobStore(Protocol):
-    """What the dispatcher needs of the store."""
-
-    def save_job(self, record: JobRecord) -> Awaitable[None]: ...
-
-
-class Values(Protocol):
-    """What the dispatcher needs of the blobs."""
-
-    def has(self, sha256: str) -> bool: ...
-
-    async def read(self, sha256: str) -> bytes: ...
-
-    async def put_bytes(self, sha256: str, data: bytes) -> None: ...
+_LOOK_S: Final = 0.5  # while draining: a job that was queued again is not waited for
 
 
 class Dispatcher:
     """Holds the unfinished jobs, hands them to workers and takes their outcomes.
 
-    `on_load(endpoint_id)` is called whenever the number of queued or running jobs or free workers changes.
+    Attributes:
+        on_load: called with an endpoint's id whenever the number of its queued or running jobs or free workers changes.
+        recorder: what makes decisions last.
+        results: where results that are too large for the JSON go.
     """
 
     def __init__(
         self, store: JobStore, values: Values, artifacts: Artifacts, fleet: Fleet, announcer: Announcer
     ) -> None:
-        self._store = store
         self._values = values
         self._artifacts = artifacts
         self._fleet = fleet
         self._announcer = announcer
+        self.recorder = Recorder(store, announcer)
+        self.recorder.on_final, self.recorder.on_room, self.recorder.on_stall = self._ended, self._go_on, self._stall
+        announcer.on_output = self.recorder.wrote
+        self.results = Results(values)
+        self._deadlines = Deadlines(self.end)
+        self._homes = Homes(self._rebuilt)
         self._jobs: dict[str, Job] = {}
-        self._bindings: dict[str, Worker] = {}
-        self._orphans: dict[str, None] = {}  # instances whose worker was lost, oldest first
-        self._tasks: set[asyncio.Future[Any]] = set()
         self._held = False
         self._stopped = False
         self.on_load: Callable[[str], None] = lambda endpoint: None
@@ -102,14 +93,15 @@ class Dispatcher:
             if not self._values.has(sha256):
                 raise ContentNotFound(f"there is no value {sha256}; upload it and submit again")
 
-    def accept(self, record: JobRecord, call: Call, pool: Pool) -> Job:
-        """Queue a job that the store has committed."""
+    def accept(self, record: JobRecord, call: Call, pool: Pool, logs: Iterable[LogLine] = ()) -> Job:
+        """Queue a job that the store has committed. `logs`: what it wrote before a restart."""
         done: asyncio.Future[JobRecord] = asyncio.get_running_loop().create_future()
-        job = Job(record, call, pool, time.monotonic(), done)
+        job = Job(record, call, pool, time.monotonic(), done, LogTail(logs))
         self._jobs[record.id] = job
+        self._deadlines.accepted(job)
         pool.gave_up = False
         self._join(job)
-        home = self._home(job)
+        home = self._homes.of(job)
         (pool if home is None else home).queue.append(job)
         self._changed(pool)
         return job
@@ -119,6 +111,7 @@ class Dispatcher:
         if job.client != client:
             job.pool.leave(job.client)
             job.record = replace(job.record, client=client)
+            job.outcome = None if job.outcome is None else replace(job.outcome, client=client)
             self._join(job)
             self._announcer.refresh(job.pool)
 
@@ -132,12 +125,12 @@ class Dispatcher:
     def pump(self, pool: Pool) -> None:
         """Hand queued jobs to free workers until one of both runs out."""
         for home in list(pool.workers.values()):
-            while home.queue and home.free_slots > 0 and not self._held:
+            while home.queue and home.free_slots > 0 and not self._resting:
                 self._assign(home.queue.popleft(), home)
-        while pool.queue and not self._held:
+        while pool.queue and not self._resting:
             job = pool.queue[0]
-            worker = self._choose(pool, job) if job.record.status is JobStatus.IN_QUEUE else None
-            if worker is None and job.record.status is JobStatus.IN_QUEUE:
+            worker = None if job.decided else self._choose(pool, job)
+            if worker is None and not job.decided:
                 break
             pool.queue.popleft()
             if worker is not None and worker.free_slots > 0:
@@ -146,13 +139,26 @@ class Dispatcher:
                 worker.queue.append(job)
         self._announcer.refresh(pool)
 
+    @property
+    def _resting(self) -> bool:
+        return self._held or self.recorder.stalled
+
+    def _stall(self) -> None:
+        for pool in self._fleet.pools.values():
+            pool.stalled = "the disk is full, so that no start can be written down"
+
+    def _go_on(self) -> None:
+        for pool in list(self._fleet.pools.values()):
+            pool.stalled = ""
+            self._changed(pool)
+
     def _choose(self, pool: Pool, job: Job) -> Worker | None:
         """The worker for a queued job: where its instance lives, else the freest one; None while all are busy."""
         if job.instance is None:
             return max(
                 (worker for worker in pool.workers.values() if worker.free_slots > 0), key=_freedom, default=None
             )
-        bound = self._home(job)
+        bound = self._homes.of(job)
         if bound is not None:
             return bound
         homes = [
@@ -166,38 +172,28 @@ class Dispatcher:
         if len(home.instances) >= INSTANCES_PER_WORKER:
             self._fail(job, ErrorInfo(ErrorKind.INFEASIBLE, "TooManyInstances", _TOO_MANY_INSTANCES))
             return None
-        self._bind(job, job.instance, home)
+        self._homes.bind(job, job.instance, home)
         return home
 
-    def _home(self, job: Job) -> Worker | None:
-        """The worker on which the job's instance lives, if that can take it."""
-        bound = self._bindings.get(job.instance) if job.instance is not None else None
-        return bound if bound is not None and bound.state is WorkerState.READY and bound.pool is job.pool else None
-
-    def _bind(self, job: Job, instance: str, worker: Worker) -> None:
-        old = self._bindings.get(instance)
-        if old is not None:
-            old.instances.discard(instance)
-        self._bindings[instance] = worker
-        worker.instances.add(instance)
-        if instance in self._orphans or old is not None:
-            self._orphans.pop(instance, None)
-            if job.client is not None:
-                self._announcer.notice_to(job.client, job.pool, f"rebuilt {instance} {worker.id}", _rebuilt(instance))
+    def _rebuilt(self, job: Job, instance: str, worker: Worker) -> None:
+        if job.client is not None:
+            text = f"the worker of object {instance} was lost; the object is built anew from its constructor arguments"
+            self._announcer.notice_to(job.client, job.pool, f"rebuilt {instance} {worker.id}", text)
 
     def _assign(self, job: Job, worker: Worker) -> None:
-        if job.record.status is not JobStatus.IN_QUEUE:
+        if job.decided:
             return
         job.record = lifecycle.start(job.record, worker.id, time.time())
         job.sent = False
         worker.running[job.record.id] = job
-        self._spawn(self._send(job, worker, job.record))
+        self._deadlines.started(job)
+        self.recorder.spawn(self._send(job, worker, job.record))
 
     async def _send(self, job: Job, worker: Worker, started: JobRecord) -> None:
         """Commit the start, then send the call: never more starts than the store knows of."""
         attempt = started.attempts
-        if not await self._saved(started) and job.call.retries == 0:
-            self._give_up(job, worker, attempt, "its start cannot be recorded, and without that it may not start")
+        if not await self.recorder.saved(started):
+            self._take_back(job, worker, attempt)
             return
         try:
             values = [(sha256, await self._values.read(sha256)) for sha256 in job.call.values]
@@ -213,8 +209,15 @@ class Dispatcher:
         header = {"type": messages.RUN, "job": job.record.id, "attempt": attempt, "call": job.call.to_input()}
         sizes = [[sha256, len(data)] for sha256, data in values]
         body = values[0][1] if len(values) == 1 else b"".join(data for _, data in values)
-        worker.link.send({**header, "values": sizes, "timeout_ms": job.record.timeout_ms}, body)
         job.sent = True
+        worker.link.send({**header, "values": sizes, "timeout_ms": job.record.timeout_ms}, body)
+
+    def _take_back(self, job: Job, worker: Worker, attempt: int) -> None:
+        """The start could not be written, so it did not happen; the job waits until there is room on the disk."""
+        if _is_current(job, worker, attempt):
+            self._release(worker, job)
+            self._queue_again(job, lifecycle.unstart(job.record))
+            self._changed(job.pool)
 
     def _give_up(self, job: Job, worker: Worker, attempt: int, reason: str) -> None:
         if _is_current(job, worker, attempt):
@@ -227,7 +230,7 @@ class Dispatcher:
     def worker_ready(self, worker: Worker) -> None:
         """A worker can take jobs."""
         worker.state = WorkerState.READY
-        worker.pool.failed_starts = 0
+        worker.pool.crashes = worker.pool.crashes.after_ready()
         worker.idle_since = time.monotonic()
         self._changed(worker.pool)
 
@@ -237,7 +240,9 @@ class Dispatcher:
         if job is None or job.record.attempts != attempt:
             return
         self._release(worker, job)
-        if not job.record.status.final:  # else it was cancelled, and this is only the end of it
+        if error is None or error.kind not in (ErrorKind.WORKER_LOST, ErrorKind.OUT_OF_MEMORY):
+            worker.pool.crashes = Crashes()
+        if not job.decided:  # else it was cancelled, and this is only the end of it
             if error is not None:
                 self._failed_attempt(job, error)
             else:
@@ -248,19 +253,14 @@ class Dispatcher:
         """A worker has gone: its attempts end, its instances are rebuilt elsewhere when they are called again."""
         worker.state = WorkerState.GONE
         worker.pool.workers.pop(worker.id, None)
-        for instance in worker.instances:
-            if self._bindings.get(instance) is worker:
-                del self._bindings[instance]
-                self._orphans[instance] = None
-        while len(self._orphans) > 10_000:
-            self._orphans.pop(next(iter(self._orphans)))
+        self._homes.lose(worker)
         running, waiting = list(worker.running.values()), list(worker.queue)
         worker.running.clear()
         worker.queue.clear()
         worker.pool.queue.extendleft(reversed(waiting))
         message = "\n".join([f"the worker was lost: {reason}", *stderr[-20:]])
         for job in reversed(running):
-            if not job.record.status.final and not self._stopped:
+            if not job.decided and not self._stopped:
                 self._failed_attempt(job, ErrorInfo(ErrorKind.WORKER_LOST, "WorkerLost", message))
         self._changed(worker.pool)
 
@@ -278,43 +278,52 @@ class Dispatcher:
         if payload.sha256 is None:
             self._finish(job, lifecycle.succeed(job.record, value_output(payload), time.time()))
         else:
-            self._spawn(self._keep_value(job, payload.sha256, body))
+            self.recorder.spawn(self._keep_value(job, payload.sha256, body))
 
     async def _keep_value(self, job: Job, sha256: str, body: bytes) -> None:
-        try:
-            await self._values.put_bytes(sha256, body)
-        except (OSError, BackendError) as error:
-            self._fail(
-                job, ErrorInfo(ErrorKind.PLATFORM, type(error).__name__, f"the result cannot be stored: {error}")
-            )
-            return
-        if not job.record.status.final:
+        refusal = await self.results.keep(sha256, body)
+        if refusal is not None:
+            self._fail(job, refusal)
+        elif not job.decided:
             output = value_output(Payload(sha256=sha256, size=len(body)))
             self._finish(job, lifecycle.succeed(job.record, output, time.time()))
 
     def _failed_attempt(self, job: Job, error: ErrorInfo) -> None:
-        if lifecycle.may_retry(error.kind, job.call.retries, job.record.retries):
-            job.record = lifecycle.requeue(job.record, counts=True)
-            self._spawn(self._saved(job.record))
-            job.pool.queue.appendleft(job)
+        if error.kind is ErrorKind.WORKER_LOST and not job.sent:  # it is certain that this start never happened
+            self._queue_again(job, lifecycle.unstart(job.record))
+        elif lifecycle.may_retry(error.kind, job.call.retries, job.record.retries):
+            self._queue_again(job, lifecycle.requeue(job.record, counts=True))
         else:
             self._fail(job, error)
 
+    def _queue_again(self, job: Job, record: JobRecord) -> None:
+        job.record = record
+        job.queued_at = time.monotonic()
+        self.recorder.requeued(job)
+        job.pool.queue.appendleft(job)
+        self._deadlines.queued(job)
+
     def _fail(self, job: Job, error: ErrorInfo) -> None:
-        if not job.record.status.final:
+        if not job.decided:
             text = f"{error.type}: {error.message}" if error.kind is ErrorKind.USER else error.message
             self._finish(job, lifecycle.fail(job.record, error.kind, error_output(error), text, time.time()))
 
     # ---- the end of a job
 
     def cancel(self, job: Job) -> None:
+        """End a job now, because somebody wants that."""
+        self.end(job, ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", "the job was cancelled"))
+
+    def end(self, job: Job, error: ErrorInfo) -> None:
         """End a job now. What runs of it is stopped by its worker and cannot answer any more."""
+        if job.decided:
+            return
         worker = next((one for one in job.pool.workers.values() if job.record.id in one.running), None)
         if job.record.status is JobStatus.IN_QUEUE:
             for queue in (job.pool.queue, *(one.queue for one in job.pool.workers.values())):
                 with contextlib.suppress(ValueError):  # it waits in one of them only
                     queue.remove(job)
-        self._fail(job, ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", "the job was cancelled"))
+        self._fail(job, error)
         if worker is not None and worker.link is not None and job.sent:
             worker.link.send({"type": messages.CANCEL, "job": job.record.id, "attempt": job.record.attempts})
         elif worker is not None:
@@ -323,27 +332,23 @@ class Dispatcher:
 
     def drop_instance(self, instance: str) -> None:
         """Close an instance where it lives. Nothing happens where it is unknown."""
-        worker = self._bindings.pop(instance, None)
-        self._orphans.pop(instance, None)
-        if worker is not None:
-            worker.instances.discard(instance)
-            if worker.link is not None:
-                worker.link.send({"type": messages.DROP, "instance": instance})
+        self._homes.drop(instance)
 
     async def drained(self, deadline_s: float) -> bool:
         """Wait until nothing runs. False: something still does at the deadline."""
         end = time.monotonic() + deadline_s
-        while any(job.record.status is JobStatus.IN_PROGRESS for job in self._jobs.values()):
+        while running := [job.done for job in self._jobs.values() if job.record.status is JobStatus.IN_PROGRESS]:
             left = end - time.monotonic()
             if left <= 0:
                 return False
-            futures = [job.done for job in self._jobs.values() if job.record.status is JobStatus.IN_PROGRESS]
-            await asyncio.wait(futures, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(running, timeout=min(left, _LOOK_S), return_when=asyncio.FIRST_COMPLETED)
         return True
 
     def hold(self) -> None:
         """Hand out nothing any more; what runs can still end."""
         self._held = True
+        for pool in self._fleet.pools.values():
+            pool.paused = "the control plane drains; it goes on after its next start"
 
     def stop(self) -> None:
         """The workers end now: jobs that are lost with them stay in the store for the next start."""
@@ -351,38 +356,17 @@ class Dispatcher:
 
     async def settle(self) -> None:
         """Wait for what is being committed."""
-        while self._tasks:  # wait, not gather: from Python 3.12 on that gives no turn to tasks that have just ended
-            await asyncio.wait(self._tasks)
+        await self.recorder.settle()
 
     def _finish(self, job: Job, record: JobRecord) -> None:
-        job.record = record
-        self._spawn(self._commit_final(job))
+        self._deadlines.ended(job)
+        self.recorder.final(job, record)
 
-    async def _commit_final(self, job: Job) -> None:
-        committed = await self._saved(job.record)
+    def _ended(self, job: Job) -> None:
+        """The end of a job is on disk."""
         job.pool.leave(job.client)
-        if committed:
-            self._jobs.pop(job.record.id, None)
-        else:  # the record stays in memory, answers are given from there
-            asyncio.get_running_loop().call_later(_SAVE_AGAIN_S, lambda: self._spawn(self._save_again(job)))
-        if not job.done.done():
-            job.done.set_result(job.record)
-        self._announcer.final(job)
+        self._jobs.pop(job.record.id, None)
         self.on_load(job.record.endpoint)
-
-    async def _save_again(self, job: Job) -> None:
-        if await self._saved(job.record):
-            self._jobs.pop(job.record.id, None)
-        else:
-            asyncio.get_running_loop().call_later(_SAVE_AGAIN_S, lambda: self._spawn(self._save_again(job)))
-
-    async def _saved(self, record: JobRecord) -> bool:
-        try:
-            await self._store.save_job(record)
-        except BackendError as error:
-            logger.error("job %s cannot be written: %s", record.id, error)
-            return False
-        return True
 
     def _release(self, worker: Worker, job: Job) -> None:
         worker.running.pop(job.record.id, None)
@@ -392,11 +376,6 @@ class Dispatcher:
         self.pump(pool)
         self.on_load(pool.key.endpoint)
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
 
 def _is_current(job: Job, worker: Worker, attempt: int) -> bool:
     """Whether the worker still has this attempt."""
@@ -405,10 +384,6 @@ def _is_current(job: Job, worker: Worker, attempt: int) -> bool:
 
 def _freedom(worker: Worker) -> int:
     return worker.free_slots
-
-
-def _rebuilt(instance: str) -> str:
-    return f"the worker of object {instance} was lost; the object is built anew from its constructor arguments"
 
 
 _TOO_MANY_INSTANCES = (

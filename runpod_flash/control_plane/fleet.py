@@ -8,15 +8,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from runpod_flash.control_plane.crashes import Crashes
 from runpod_flash.control_plane.environments import Environment
 from runpod_flash.control_plane.inventory import Grant
+from runpod_flash.control_plane.job_logs import LogTail
 from runpod_flash.control_plane.launchers.base import WorkerProcess
 from runpod_flash.control_plane.records import JobRecord
 from worker_runtime.wire.jobs import Call
 from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
-
-LOG_LINES = 400
-"""Lines of output that are kept with each job."""
 
 
 class WorkerState(StrEnum):
@@ -57,8 +56,15 @@ class Job:
     pool: "Pool"
     queued_at: float
     done: asyncio.Future[JobRecord]
-    logs: deque[dict[str, str]] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
-    sent: bool = False  # the running attempt has reached its worker
+    logs: LogTail = field(default_factory=LogTail)
+    sent: bool = False  # the running attempt has been sent to its worker
+    outcome: JobRecord | None = None  # the decided end, before it is on disk; then it becomes the record
+    timers: "dict[str, asyncio.TimerHandle]" = field(default_factory=dict)  # of its deadlines, by name
+
+    @property
+    def decided(self) -> bool:
+        """Whether its end is decided, told or not."""
+        return self.outcome is not None or self.record.status.final
 
     @property
     def client(self) -> str | None:
@@ -120,8 +126,10 @@ class Pool:
     building: "asyncio.Task[None] | None" = None
     building_since: float = 0.0  # seconds since the epoch
     building_detail: str = ""
+    paused: str = ""  # why there shall be no worker at the moment
+    stalled: str = ""  # why nothing can be started, whatever workers there are
     blocked: str = ""  # why no worker can be started at the moment
-    failed_starts: int = 0
+    crashes: Crashes = field(default_factory=Crashes)
     gave_up: bool = False  # no worker could be had; nothing is tried again before the next job
     used_at: float = 0.0  # monotonic
     clients: dict[str, int] = field(default_factory=dict)  # unfinished jobs by client

@@ -95,13 +95,18 @@ def recover(job: JobRecord, allowance: int | None, now: float) -> JobRecord:
     return requeue(job, counts=False)
 
 
+def unstart(job: JobRecord) -> JobRecord:
+    """The job back in the queue, of which it is certain that the attempt was never sent to its worker."""
+    return requeue(job, counts=False)
+
+
 def may_retry(kind: ErrorKind, allowance: int | None, used: int) -> bool:
     """Whether a failed attempt is followed by another.
 
-    `allowance` is the endpoint's `retries`: None means a lost worker once and the function's exceptions never, n means
-    both up to n times. Nothing else is ever retried: it would fail the same way.
+    `allowance` is the endpoint's `retries`: None means a lost worker (killed for its memory, too) once and the
+    function's exceptions never, n means both up to n times. Nothing else is ever retried: it would fail the same way.
     """
-    if kind is ErrorKind.WORKER_LOST:
+    if kind in (ErrorKind.WORKER_LOST, ErrorKind.OUT_OF_MEMORY):
         return used < (1 if allowance is None else allowance)
     if kind is ErrorKind.USER:
         return used < (allowance or 0)

@@ -28,6 +28,9 @@ class WorkerEvents(Protocol):
 
     def log(self, worker: Worker, job: str | None, stream: str, lines: list[str]) -> None: ...
 
+    def retire(self, worker: Worker) -> None:
+        """It takes no more jobs: it is about to end."""
+
     def finished(self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, body: bytes) -> None: ...
 
     def gone(self, worker: Worker, reason: str, stderr: list[str]) -> None: ...
@@ -124,6 +127,8 @@ class LinkServer:
             case messages.LOG:
                 self._events.log(worker, header.get("job"), header["stream"], header["lines"])
             case messages.DONE:
+                if header.get("ends"):
+                    self._events.retire(worker)
                 self._events.finished(worker, header["job"], header["attempt"], header.get("error"), body)
             case messages.STARTED:
                 pass

@@ -1,9 +1,19 @@
 """What the HTTP faces need of the platform behind them. Tests bring a small one of their own."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.control_plane.records import JobRecord, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What became of jobs that a client asked to hear of: final already, still waited for, not known here."""
+
+    final: Sequence[JobRecord]
+    waiting: Sequence[str]
+    unknown: Sequence[str]
 
 
 class Platform(Protocol):
@@ -18,13 +28,14 @@ class Platform(Protocol):
         job_id: str,
         client: str | None,
         key: str | None,
-        timeout_ms: int | None,
+        policy: Policy,
     ) -> JobRecord:
         """Queue a job; returns when it is stored. The same `key` at the same endpoint gives the job that it made first.
 
-        `client` is the event stream that hears of it; `timeout_ms` replaces the endpoint's limit.
+        `client` is the event stream that hears of it; `policy` goes before what the endpoint and the platform say.
 
         Raises:
+            StoreFull: the disk is full; nothing was accepted.
             ContentNotFound: the platform lacks an artifact or value that the input names.
             WireError: the input is none of ours and no worker can take it.
         """
@@ -34,6 +45,16 @@ class Platform(Protocol):
 
     async def wait(self, job_id: str, timeout_s: float, /) -> JobRecord:
         """The job when it is final, or as it is after `timeout_s` seconds or when the platform stops."""
+
+    def watch(self, client: str, job_ids: Sequence[str], /) -> Watched:
+        """How the jobs stand; from now on the event stream `client` hears of those that are not final."""
+
+    def submitted(self, keys: Sequence[str], /) -> Mapping[str, JobRecord]:
+        """The jobs, of any endpoint, that were made with these idempotency keys, by key; other keys are absent."""
+
+    def facts(self, job_id: str, /) -> Mapping[str, Any]:
+        """All that is known of a job, as JSON: `job` (its object), `endpoint` (`id`, `name`, `project`), `attempts`
+        and `cause` (an object that says what it waits for or why it ended so) or None. Raises JobNotFound."""
 
     async def cancel(self, endpoint_id: str, job_id: str, /) -> JobRecord:
         """Cancel the job unless it is final; returns it as it is then."""
@@ -47,7 +68,7 @@ class Platform(Protocol):
     async def drop_instance(self, instance_id: str, /) -> None:
         """Close and forget the object of a remote class. Unknown ones are none."""
 
-    def logs(self, job_id: str, /) -> Sequence[Mapping[str, str]]:
+    def logs(self, job_id: str, /) -> Sequence[Mapping[str, Any]]:
         """What the job wrote, as far as it is remembered: `stream` and `line` of each."""
 
     def overview(self) -> Mapping[str, Any]:

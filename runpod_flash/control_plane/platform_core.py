@@ -2,24 +2,35 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from runpod_flash.control_plane import lifecycle
+from runpod_flash.control_plane import causes, lifecycle
 from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.catalog import Catalog
+from runpod_flash.control_plane.causes import Cause, CauseKind
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.environments import Environments, InstallFailed
 from runpod_flash.control_plane.fleet import Fleet, Job, Worker, WorkerState
-from runpod_flash.control_plane.records import EndpointRecord, JobRecord
+from runpod_flash.control_plane.platform import Watched
+from runpod_flash.control_plane.records import EndpointRecord, JobRecord, LogLine, Policy
 from runpod_flash.control_plane.store import Store
+from runpod_flash.control_plane.terms import Terms
+from runpod_flash.control_plane.views import job_object
 from runpod_flash.errors import ContentNotFound, EndpointNotFound, JobNotFound
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus
 
 
 class PlatformCore:
-    """Implements what `api` needs of the platform."""
+    """Implements what `api` needs of the platform.
+
+    Attributes:
+        refusal: why no worker can ever serve an endpoint, None where one can.
+        admit: raises StoreFull where nothing new can be accepted.
+        disk: what is used of the disk, for the overview.
+        draining: whether the control plane is about to end.
+    """
 
     def __init__(
         self,
@@ -29,6 +40,7 @@ class PlatformCore:
         dispatcher: Dispatcher,
         environments: Environments,
         announcer: Announcer,
+        terms: Terms = Terms(),  # noqa: B008 - frozen
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -36,6 +48,10 @@ class PlatformCore:
         self._dispatcher = dispatcher
         self._environments = environments
         self._announcer = announcer
+        self._terms = terms
+        self.refusal: Callable[[EndpointRecord], ErrorInfo | None] = lambda endpoint: None
+        self.admit: Callable[[], None] = lambda: None
+        self.disk: Callable[[], Mapping[str, Any]] = dict
         self._by_key: dict[tuple[str, str], asyncio.Future[JobRecord]] = {}  # submits under way
         self._started = time.time()
         self._stopping = asyncio.Event()
@@ -53,22 +69,23 @@ class PlatformCore:
         job_id: str,
         client: str | None,
         key: str | None,
-        timeout_ms: int | None,
+        policy: Policy,
     ) -> JobRecord:
         """Accept a job; it is on disk when this returns. The same idempotency key gives the same job.
 
         Raises:
             EndpointNotFound, ContentNotFound: unknown endpoint, artifact or value; nothing was accepted.
+            StoreFull: the disk is full, or its bound reached; nothing was accepted.
             WireError, VersionMismatch: `call_input` is no call of this protocol.
 
         While the control plane stops, jobs are still taken: they run after its next start, which whoever waits causes.
         """
         endpoint = self._catalog.get(endpoint_id)
         if key is None:
-            return await self._accept(endpoint, call_input, job_id, client, key, timeout_ms)
+            return await self._accept(endpoint, call_input, job_id, client, key, policy)
         pending = self._by_key.get((endpoint_id, key))
         if pending is None:
-            pending = asyncio.ensure_future(self._accept_once(endpoint, call_input, job_id, client, key, timeout_ms))
+            pending = asyncio.ensure_future(self._accept_once(endpoint, call_input, job_id, client, key, policy))
             self._by_key[endpoint_id, key] = pending
             pending.add_done_callback(lambda _: self._by_key.pop((endpoint_id, key), None))
         return await asyncio.shield(pending)
@@ -80,12 +97,12 @@ class PlatformCore:
         job_id: str,
         client: str | None,
         key: str,
-        timeout_ms: int | None,
+        policy: Policy,
     ) -> JobRecord:
         known = self._store.job_by_key(endpoint.id, key)
         if known is not None:
             return self._again(endpoint.id, known, client)
-        return await self._accept(endpoint, call_input, job_id, client, key, timeout_ms)
+        return await self._accept(endpoint, call_input, job_id, client, key, policy)
 
     def _again(self, endpoint_id: str, job_id: str, client: str | None) -> JobRecord:
         """The job of a repeated submit. The one who repeats it is the one who waits for it."""
@@ -104,14 +121,17 @@ class PlatformCore:
         job_id: str,
         client: str | None,
         key: str | None,
-        timeout_ms: int | None,
+        policy: Policy,
     ) -> JobRecord:
+        self.admit()
         call = Call.from_input(call_input)
         self._dispatcher.check_content(call)
-        limit = int(endpoint.body.get("timeout") or 0) if timeout_ms is None else timeout_ms
+        limits = self._terms.limits(policy, own=client is not None)
+        timeout_ms = int(endpoint.body.get("timeout") or 0) if policy.timeout_ms is None else policy.timeout_ms
         record = JobRecord(
-            job_id, endpoint.id, call_input, time.time(), idempotency_key=key, client=client, timeout_ms=limit
-        )
+            job_id, endpoint.id, call_input, time.time(), idempotency_key=key, client=client, timeout_ms=timeout_ms,
+            **limits,
+        )  # fmt: skip
         await self._queue(record, call)
         return record
 
@@ -125,27 +145,32 @@ class PlatformCore:
     async def _requeue(self, record: JobRecord) -> None:
         try:
             call = Call.from_input(record.input)
-            record = lifecycle.recover(record, call.retries, time.time())
-            if record.status.final:
-                await self._store.save_job(record)
+            recovered = lifecycle.recover(record, call.retries, time.time())
+            if recovered.status.final:
+                await self._store.save_job(recovered)
                 return
             self._dispatcher.check_content(call)
-            await self._queue(record, call)
+            await self._queue(recovered, call, known=recovered is record)
         except (WireError, ContentNotFound, EndpointNotFound) as error:
             lost = ErrorInfo(ErrorKind.PLATFORM, type(error).__name__, f"the job cannot go on after a restart: {error}")
             await self._store.save_job(lifecycle.refuse(record, lost, time.time()))
 
-    async def _queue(self, record: JobRecord, call: Call) -> None:
+    async def _queue(self, record: JobRecord, call: Call, *, known: bool = False) -> None:
+        """Bring a job to its pool; before that it is written, unless the store knows it as it is."""
         endpoint = self._catalog.get(record.endpoint)
         manifest = self._dispatcher.manifest(call.artifact)
+        refusal = self.refusal(endpoint)
         try:
             environment_key = await self._environments.key(manifest.environment)
         except InstallFailed as error:
-            failed = lifecycle.refuse(record, ErrorInfo(ErrorKind.INSTALL, "InstallError", str(error)), time.time())
+            refusal = refusal or ErrorInfo(ErrorKind.INSTALL, "InstallError", str(error))
+        if refusal is not None:
+            failed = lifecycle.refuse(record, refusal, time.time())
             await self._store.save_job(failed)
             self._announcer.refused(failed, record.client)
             return
-        await self._store.save_job(record)
+        if not known:
+            await self._store.save_job(record)
         try:
             endpoint = self._catalog.get(record.endpoint)  # it may have been deleted or changed meanwhile
         except EndpointNotFound as error:
@@ -155,13 +180,20 @@ class PlatformCore:
         pool = self._dispatcher.pool_for(endpoint, call.artifact, environment_key)
         if pool.environment is None:
             pool.environment = self._environments.ready(environment_key)
-        self._dispatcher.accept(record, call, pool)
+        self._dispatcher.accept(record, call, pool, self._store.logs(record.id) if record.attempts else ())
+
+    def _known(self, job_id: str) -> JobRecord | None:
+        """The job as it stands; None where it is unknown, or its time to be kept is over."""
+        job = self._dispatcher.unfinished(job_id)
+        record = job.record if job is not None else self._store.job(job_id)
+        if record is None or (record.finished_at is not None and record.finished_at + record.keep_s < time.time()):
+            return None
+        return record
 
     def job(self, endpoint_id: str, job_id: str) -> JobRecord:
         """The job as it stands. Raises EndpointNotFound, JobNotFound."""
         self._catalog.get(endpoint_id)
-        job = self._dispatcher.unfinished(job_id)
-        record = job.record if job is not None else self._store.job(job_id)
+        record = self._known(job_id)
         if record is None or record.endpoint != endpoint_id:
             raise JobNotFound(f"endpoint {endpoint_id} has no job {job_id}; results are kept for a limited time")
         return record
@@ -180,7 +212,7 @@ class PlatformCore:
             finally:
                 stopping.cancel()
             return job.record
-        record = self._store.job(job_id)
+        record = self._known(job_id)
         if record is None:
             raise JobNotFound(f"there is no job {job_id}")
         return record
@@ -194,6 +226,48 @@ class PlatformCore:
             return await asyncio.shield(job.done)
         return self.job(endpoint_id, job_id)
 
+    def watch(self, client: str, job_ids: Sequence[str]) -> Watched:
+        """Let an event stream hear of the ends of these jobs; those that are final already are returned."""
+        final, waiting, unknown = list[JobRecord](), list[str](), list[str]()
+        for job_id in job_ids:
+            record, job = self._known(job_id), self._dispatcher.unfinished(job_id)
+            if record is None:
+                unknown.append(job_id)
+            elif job is None:
+                final.append(record)
+            else:
+                self._dispatcher.adopt(job, client)
+                waiting.append(job_id)
+        return Watched(final, waiting, unknown)
+
+    def submitted(self, keys: Sequence[str]) -> Mapping[str, JobRecord]:
+        """The jobs that were made with these idempotency keys, by key."""
+        return self._store.jobs_by_keys(keys)
+
+    def facts(self, job_id: str) -> Mapping[str, Any]:
+        """All that is known of a job: as published, its endpoint, its attempts, why it waits. Raises JobNotFound."""
+        record = self._known(job_id)
+        if record is None:
+            raise JobNotFound(f"there is no job {job_id}; results are kept for a limited time")
+        endpoint = self._catalog.get(record.endpoint)
+        cause = self._cause(record)
+        return {
+            "job": job_object(record, time.time()),
+            "endpoint": {"id": endpoint.id, "name": endpoint.name, "project": endpoint.project},
+            "attempts": record.attempts,
+            "cause": None if cause is None else cause.to_json(),
+        }
+
+    def _cause(self, record: JobRecord) -> Cause | None:
+        """Why a job waits, or that it could never be served."""
+        job = self._dispatcher.unfinished(record.id)
+        if job is not None and record.status is JobStatus.IN_QUEUE:
+            return causes.why(job.pool, job)
+        found = record.output.get("flash", {}).get("error", {}) if isinstance(record.output, dict) else {}
+        if found.get("kind") == ErrorKind.INFEASIBLE:
+            return Cause(CauseKind.INFEASIBLE, record.error or "", record.finished_at or record.created_at)
+        return None
+
     async def drop_instance(self, instance: str) -> None:
         """Close an object of a remote class."""
         self._dispatcher.drop_instance(instance)
@@ -203,10 +277,10 @@ class PlatformCore:
         for job in self._dispatcher.jobs_of(endpoint_id):
             self._dispatcher.cancel(job)
 
-    def logs(self, job_id: str) -> list[dict[str, str]]:
-        """The lines that the job wrote, oldest first, as far as they are kept."""
+    def logs(self, job_id: str) -> list[LogLine]:
+        """The last lines that the job wrote, of all its attempts, oldest first; kept as long as the job."""
         job = self._dispatcher.unfinished(job_id)
-        return list(job.logs) if job is not None else self._announcer.logs(job_id)
+        return job.logs.lines() if job is not None else self._store.logs(job_id)
 
     def health(self, endpoint_id: str) -> dict[str, dict[str, int]]:
         """Counts of jobs and workers, with every key that the published API has."""
@@ -246,15 +320,25 @@ class PlatformCore:
                 "project": record.project,
                 **self.health(record.id),
                 "workerIds": [worker.id for worker in self._workers(record.id)],
+                "waiting": self._waiting(record.id),
             }
             for record in self._catalog.list()
         ]
         return {
             "started": self._started,
             "draining": self.draining,
+            "disk": dict(self.disk()),
             "jobs": self._dispatcher.active,
             "endpoints": endpoints,
         }
+
+    def _waiting(self, endpoint_id: str) -> dict[str, Any] | None:
+        """How many jobs wait, and why the one that waits longest does."""
+        waiting = [job for job in self._dispatcher.jobs_of(endpoint_id) if job.record.status is JobStatus.IN_QUEUE]
+        if not waiting:
+            return None
+        first = min(waiting, key=lambda job: job.queued_at)
+        return {"count": len(waiting), "cause": causes.why(first.pool, first).to_json()}
 
     @property
     def idle(self) -> bool:

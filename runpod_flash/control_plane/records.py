@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from worker_runtime.wire.jobs import JobStatus
 
@@ -18,6 +18,27 @@ class EndpointRecord:
     config_hash: str
     generation: int  # grows with each change that needs new workers
     created_at: float  # seconds since the epoch
+
+
+class LogLine(TypedDict):
+    """A line that a job wrote: in which attempt, to which stream (stdout or stderr)."""
+
+    attempt: int
+    stream: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a submit asks for its job. None: the platform's own choice; 0: no limit.
+
+    `sync`: it came by `runsync`, whose results the published API keeps for a shorter time.
+    """
+
+    timeout_ms: int | None = None
+    queue_timeout_ms: int | None = None
+    ttl_ms: int | None = None
+    sync: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +60,6 @@ class JobRecord:
     idempotency_key: str | None = None
     client: str | None = None  # the event stream that hears of it
     timeout_ms: int = 0  # how long an attempt may run; 0: as long as it likes
+    queue_timeout_ms: int = 0  # how long it may wait for a worker, each time that it is queued; 0: as long as it lives
+    ttl_ms: int = 0  # how long it may live, waiting and running, from its submission; 0: for ever
+    keep_s: float = 24 * 3600.0  # how long it is kept after its end

@@ -60,3 +60,23 @@ END;
 CREATE TRIGGER job_removed AFTER DELETE ON jobs BEGIN
     DELETE FROM job_inputs WHERE job = old.id;
 END;
+
+-- version 2
+-- A job says itself until when it is kept, and what it wrote is kept with it.
+ALTER TABLE jobs ADD COLUMN expires_at REAL;    -- NULL as long as the status is not final
+UPDATE jobs SET expires_at = finished_at + 86400;
+DROP INDEX jobs_by_end;
+DROP INDEX jobs_by_key;
+CREATE INDEX jobs_by_expiry ON jobs (expires_at);
+CREATE INDEX jobs_by_key ON jobs (idempotency_key, endpoint) WHERE idempotency_key IS NOT NULL;
+
+CREATE TABLE job_logs (
+    job   TEXT PRIMARY KEY,
+    lines TEXT NOT NULL            -- JSON: objects with attempt, stream, line
+);
+
+DROP TRIGGER job_removed;
+CREATE TRIGGER job_removed AFTER DELETE ON jobs BEGIN
+    DELETE FROM job_inputs WHERE job = old.id;
+    DELETE FROM job_logs WHERE job = old.id;
+END;

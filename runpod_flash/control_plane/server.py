@@ -25,6 +25,7 @@ from runpod_flash.control_plane.artifacts import Artifacts
 from runpod_flash.control_plane.autoscaler import Autoscaler
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.catalog import Catalog
+from runpod_flash.control_plane.disk import DiskGuard
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.environments import Environments
 from runpod_flash.control_plane.events import EventHub
@@ -43,7 +44,8 @@ from worker_runtime.wire import PROTOCOL
 
 logger = logging.getLogger(__name__)
 
-_COLLECT_S = 600.0
+_COLLECT_S = 60.0
+_LOOK_S = 5.0
 
 
 class ControlPlane:
@@ -52,10 +54,12 @@ class ControlPlane:
     def __init__(self, settings: PlaneSettings, state: StateFolder) -> None:
         self._settings = settings
         self._state = state
-        self._stop = asyncio.Event()
+        self._stop, self._hurry = asyncio.Event(), asyncio.Event()
+        self._shown = "starting"
         self._gpus = inventory.detect() if settings.fake_gpus is None else inventory.fake(settings.fake_gpus)
-        self._store = Store.open(state.database)
+        self._store = Store.open(state.database, power_safe=settings.power_safe)
         self._blobs = Blobs(state.blobs)
+        self._disk = DiskGuard(state.plane, lambda: self._store.size() + self._blobs.size, settings.disk_limit)
         self._hub = EventHub()
         self._catalog = Catalog(self._store)
         self._fleet = Fleet()
@@ -80,8 +84,23 @@ class ControlPlane:
         self._autoscaler = Autoscaler(self._catalog, self._fleet, self._supervisor)
         self._links = LinkServer(self._supervisor)
         self._platform = PlatformCore(
-            self._store, self._catalog, self._fleet, self._dispatcher, self._environments, self._announcer
+            self._store,
+            self._catalog,
+            self._fleet,
+            self._dispatcher,
+            self._environments,
+            self._announcer,
+            settings.terms,
         )
+        self._connect()
+
+    def _connect(self) -> None:
+        """Tie the parts together where one must hear of another."""
+        self._platform.refusal, self._platform.admit = self._supervisor.refusal, self._disk.admit
+        self._platform.disk = self._disk.to_json
+        self._blobs.admit = self._disk.admit
+        self._dispatcher.results.patience_s = self._settings.disk_patience_s
+        self._dispatcher.recorder.on_refused = self._disk.reserve.give
         self._dispatcher.on_load = self._autoscaler.load_changed
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         self._catalog.on_change = self._autoscaler.endpoint_changed
@@ -104,13 +123,14 @@ class ControlPlane:
         """Serve until asked to stop (SIGTERM, SIGINT) or idle for too long."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self._asked_to_stop)
         with _sockets(self._settings.port, self._state.socket) as (tcp, unix):
             port = int(tcp.getsockname()[1])
             self._supervisor.api_url = f"http://127.0.0.1:{port}"
             await asyncio.to_thread(
                 shutil.rmtree, self._supervisor.work, True
             )  # of workers whose control plane was killed
+            self._show("starting", port)
             await self._links.start(str(self._state.worker_socket))
             replayed = await self._platform.replay()
             server = _Server(
@@ -121,25 +141,45 @@ class ControlPlane:
             serving = asyncio.create_task(server.serve(sockets=[tcp, unix]))
             while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
                 await asyncio.sleep(0.005)
-            self._state.write_record(self._record(port))
+            self._show("serving", port)
             logger.info("serving on port %d, %d jobs replayed", port, replayed)
             timers = [
-                asyncio.create_task(work) for work in (self._watch_leases(), self._watch_idleness(), self._collect())
+                asyncio.create_task(work)
+                for work in (self._watch_leases(), self._watch_idleness(port), self._collect())
             ]
             await asyncio.wait([serving, asyncio.ensure_future(self._stop.wait())], return_when=asyncio.FIRST_COMPLETED)
-            await self._wind_down(server, serving, timers)
+            await self._wind_down(server, serving, timers, port)
+
+    def _asked_to_stop(self) -> None:
+        """The first time it drains, the second time it stops at once."""
+        (self._hurry if self._stop.is_set() else self._stop).set()
+
+    def _show(self, state: str, port: int) -> None:
+        """Tell clients, and whoever looks, in which state it is. A disk that is full does not keep it from going on."""
+        self._shown = state
+        try:
+            self._state.write_record(self._record(port))
+        except OSError as error:
+            logger.warning("the state %s cannot be written down: %s", state, error)
+            if state != "serving":
+                self._state.remove_record()
 
     async def _wind_down(
-        self, server: "_Server", serving: "asyncio.Task[None]", timers: list["asyncio.Task[None]"]
+        self, server: "_Server", serving: "asyncio.Task[None]", timers: list["asyncio.Task[None]"], port: int
     ) -> None:
-        """Accept nothing new, let what runs finish, end the workers, then the streams and the store."""
+        """Start nothing new, let what runs finish, end the workers, then the streams and the store."""
         self._platform.draining = True
         self._dispatcher.hold()
-        self._state.remove_record()
+        self._show("draining", port)
         self._autoscaler.close()
         for timer in timers:
             timer.cancel()
-        await self._dispatcher.drained(self._settings.drain_s)
+        drained = asyncio.ensure_future(self._dispatcher.drained(self._settings.drain_s))
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        await asyncio.wait([drained, hurry], return_when=asyncio.FIRST_COMPLETED)
+        for waiting in (drained, hurry):
+            waiting.cancel()
+        self._show("stopping", port)
         self._dispatcher.stop()
         await self._supervisor.close()
         await self._links.close()
@@ -182,6 +222,8 @@ class ControlPlane:
             port=port,
             socket=str(self._state.socket),
             worker_socket=str(self._state.worker_socket),
+            state=self._shown,
+            drain_s=self._settings.drain_s,
         )
 
     async def _watch_leases(self) -> None:
@@ -192,12 +234,30 @@ class ControlPlane:
             if time.monotonic() - before < 2 * pause:  # else this process was held up itself, and beats lie unread
                 self._supervisor.check_leases()
 
-    async def _watch_idleness(self) -> None:
-        """Leave when nobody has been here for a while, even where an endpoint keeps a minimum of workers."""
+    def _has_successor(self) -> bool:
+        """Whether a control plane of another content of the package has come after this one."""
+        mine = process_started(os.getpid()) or 0.0
+        for other in self._state.others():
+            record = other.read_record()
+            if record is not None and record.serving and record.started > mine and record.alive:
+                return True
+        return False
+
+    async def _watch_idleness(self, port: int) -> None:
+        """Leave when nobody has been here for a while, even where an endpoint keeps a minimum of workers.
+
+        One that has a successor leaves as soon as its clients have gone and its jobs have ended.
+        """
         limit = self._settings.idle_exit_s
         idle_since = time.monotonic()
-        while limit > 0:
-            await asyncio.sleep(min(limit / 4, 5.0))
+        while True:
+            await asyncio.sleep(min(limit / 4 or _LOOK_S, _LOOK_S))
+            if self._shown == "serving" and self._has_successor():
+                self._show("superseded", port)
+            if self._shown == "superseded":
+                limit = min(limit or _LOOK_S, _LOOK_S)
+            if not limit:
+                continue
             if not self._platform.idle or self._hub.clients:
                 idle_since = time.monotonic()
             elif time.monotonic() - max(idle_since, self._hub.last_left) > limit:
@@ -205,10 +265,11 @@ class ControlPlane:
 
     async def _collect(self) -> None:
         while True:
-            now, keep = time.time(), self._settings.keep_results_s
+            now, keep = time.time(), self._settings.terms.keep_s
             try:
-                await self._store.collect(now, keep)
+                await self._store.collect(now)
                 await self._blobs.collect(now, 2 * keep, self._fleet.content())
+                self._disk.watch()
             except (BackendError, OSError) as error:
                 logger.warning("old results and values cannot be removed: %s", error)
             await asyncio.sleep(_COLLECT_S)

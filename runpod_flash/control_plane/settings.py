@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from runpod_flash.control_plane.terms import Terms
 from runpod_flash.errors import ConfigError
 
 T = TypeVar("T")
@@ -29,7 +30,12 @@ class PlaneSettings:
         cancel_grace_s: seconds a cancelled call has to end before its worker is killed (`FLASH_CANCEL_GRACE_S`).
         drain_s: seconds that running jobs have at a stop (`FLASH_DRAIN_S`).
         install_failure_s: seconds a failed environment build is remembered (`FLASH_INSTALL_FAILURE_S`).
-        keep_results_s: seconds a finished job is kept (`FLASH_KEEP_RESULTS_S`).
+        terms: how long jobs may wait and live and are kept: those of our SDK wait `FLASH_QUEUE_TIMEOUT_S` and are kept
+            `FLASH_KEEP_RESULTS_S`, those of the published API live `FLASH_TTL_S` and are kept `FLASH_KEEP_ASYNC_S`
+            (run) or `FLASH_KEEP_SYNC_S` (runsync).
+        disk_limit: bytes that jobs and values may use; 0: no bound (`FLASH_DISK_LIMIT_GB`).
+        disk_patience_s: seconds a large result waits for room on a full disk (`FLASH_DISK_PATIENCE_S`).
+        power_safe: whether commits survive a loss of power, too (`FLASH_DURABILITY=power`).
         allow_apt: whether apt packages may be installed (`FLASH_ALLOW_APT=1`).
         fake_gpus: a stand-in inventory for tests, "NVIDIA L4:24,NVIDIA L4:24" (`FLASH_FAKE_GPUS`); None: the real one.
         runtime_home: where sockets may live (`XDG_RUNTIME_DIR`).
@@ -43,7 +49,10 @@ class PlaneSettings:
     cancel_grace_s: float
     drain_s: float
     install_failure_s: float
-    keep_results_s: float
+    terms: Terms
+    disk_limit: int
+    disk_patience_s: float
+    power_safe: bool
     allow_apt: bool
     fake_gpus: str | None
     runtime_home: Path | None
@@ -55,6 +64,7 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
     env = os.environ if environ is None else environ
     if not env.get("FLASH_HOME"):
         raise ConfigError("FLASH_HOME is not set; the control plane needs a folder for its state")
+    usual = Terms()
     return PlaneSettings(
         home=Path(env["FLASH_HOME"]),
         port=_number(env, "FLASH_PORT", int, 0),
@@ -63,7 +73,16 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
         cancel_grace_s=_number(env, "FLASH_CANCEL_GRACE_S", float, 3.0),
         drain_s=_number(env, "FLASH_DRAIN_S", float, 10.0),
         install_failure_s=_number(env, "FLASH_INSTALL_FAILURE_S", float, 120.0),
-        keep_results_s=_number(env, "FLASH_KEEP_RESULTS_S", float, 24 * 3600.0),
+        terms=Terms(
+            queue_timeout_s=_number(env, "FLASH_QUEUE_TIMEOUT_S", float, usual.queue_timeout_s),
+            keep_s=_number(env, "FLASH_KEEP_RESULTS_S", float, usual.keep_s),
+            ttl_s=_number(env, "FLASH_TTL_S", float, usual.ttl_s),
+            keep_async_s=_number(env, "FLASH_KEEP_ASYNC_S", float, usual.keep_async_s),
+            keep_sync_s=_number(env, "FLASH_KEEP_SYNC_S", float, usual.keep_sync_s),
+        ),
+        disk_limit=round(_number(env, "FLASH_DISK_LIMIT_GB", float, 50.0) * 1024**3),
+        disk_patience_s=_number(env, "FLASH_DISK_PATIENCE_S", float, 10.0),
+        power_safe=_choice(env, "FLASH_DURABILITY", ("process", "power")) == "power",
         allow_apt=env.get("FLASH_ALLOW_APT", "") == "1",
         fake_gpus=env.get("FLASH_FAKE_GPUS"),
         runtime_home=Path(env["XDG_RUNTIME_DIR"]) if env.get("XDG_RUNTIME_DIR") else None,
@@ -71,6 +90,13 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
             name: value for name, value in env.items() if name in _PASSED_ON or name.startswith(("LC_", "UV_", "XDG_"))
         },
     )
+
+
+def _choice(env: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
+    value = env.get(name) or allowed[0]
+    if value not in allowed:
+        raise ConfigError(f"{name} is {value!r}; it must be {' or '.join(allowed)}")
+    return value
 
 
 def _number(env: Mapping[str, str], name: str, kind: Callable[[str], T], default: T) -> T:

@@ -24,7 +24,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-from runpod_flash.control_plane.records import EndpointRecord, JobRecord
+from runpod_flash.control_plane.records import EndpointRecord, JobRecord, LogLine
 from runpod_flash.errors import BackendError
 from worker_runtime.wire.jobs import JobStatus
 
@@ -45,10 +45,12 @@ _SELECT_JOB = (
     "FROM jobs JOIN job_inputs ON job_inputs.job = jobs.id "
 )
 _SAVE_JOB = (
-    f"INSERT INTO jobs ({', '.join(_JOB_COLUMNS)}, facts, output) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+    f"INSERT INTO jobs ({', '.join(_JOB_COLUMNS)}, expires_at, facts, output) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (id) DO UPDATE SET status = excluded.status, retries = excluded.retries, "
-    "finished_at = excluded.finished_at, facts = excluded.facts, output = excluded.output"
+    "finished_at = excluded.finished_at, expires_at = excluded.expires_at, facts = excluded.facts, "
+    "output = excluded.output WHERE jobs.finished_at IS NULL"  # an end is written once and never changes
 )
+_SAVE_LOGS = "INSERT INTO job_logs (job, lines) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET lines = excluded.lines"
 _SAVE_INPUT = "INSERT INTO job_inputs (job, input) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET input = excluded.input"
 
 
@@ -75,8 +77,10 @@ class Store:
         self._with_input: set[str] = set()  # unfinished jobs whose input is on disk or in the pending group
 
     @classmethod
-    def open(cls, path: Path) -> "Store":
+    def open(cls, path: Path, *, power_safe: bool = False) -> "Store":
         """Open the database, make it where there is none, bring an older one up to date.
+
+        Commits survive the end of any process; with `power_safe` a loss of power too, which costs a disk flush each.
 
         The file belongs to this process until `close`: no other can open it.
 
@@ -94,7 +98,7 @@ class Store:
                 "PRAGMA locking_mode = EXCLUSIVE"
             )  # before WAL: no shared memory, so any file system will do
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(f"PRAGMA synchronous = {'FULL' if power_safe else 'NORMAL'}")
             _migrate(connection, path)
         except (sqlite3.Error, OSError, StoreError) as error:
             if connection is not None:
@@ -143,11 +147,12 @@ class Store:
     def save_job(self, record: JobRecord) -> Awaitable[None]:
         """Write a job, new or changed. Its input and key are those of the first time."""
         finished_at = (record.finished_at or record.created_at) if record.status.final else None
+        expires_at = None if finished_at is None else finished_at + record.keep_s
         facts = json.dumps({name: getattr(record, name) for name in _JOB_FACTS})
         output = None if record.output is None else json.dumps(record.output)
         key = None if record.idempotency_key is None else _text(record.idempotency_key)
-        columns = [record.id, record.endpoint, str(record.status), record.retries, finished_at, key, facts, output]
-        statements: list[Statement] = [(_SAVE_JOB, columns)]
+        columns = [record.id, record.endpoint, str(record.status), record.retries, finished_at, key]
+        statements: list[Statement] = [(_SAVE_JOB, [*columns, expires_at, facts, output])]
         if record.id not in self._with_input:
             statements.append((_SAVE_INPUT, [record.id, json.dumps(dict(record.input))]))
         if record.status.final:
@@ -155,6 +160,15 @@ class Store:
         else:
             self._with_input.add(record.id)
         return self._write(*statements)
+
+    def save_logs(self, job_id: str, lines: Sequence[LogLine]) -> Awaitable[None]:
+        """Write what a job has written so far, in place of what was kept before."""
+        return self._write((_SAVE_LOGS, [job_id, json.dumps(list(lines))]))
+
+    def logs(self, job_id: str) -> list[LogLine]:
+        """What a job has written: its last lines, the oldest first."""
+        rows = self._read("SELECT lines FROM job_logs WHERE job = ?", job_id)
+        return json.loads(rows[0][0]) if rows else []
 
     def job(self, job_id: str) -> JobRecord | None:
         """The job, None where it is unknown or collected."""
@@ -166,6 +180,12 @@ class Store:
         rows = self._read(sql, endpoint_id, _text(key))
         return rows[0][0] if rows else None
 
+    def jobs_by_keys(self, keys: Sequence[str]) -> dict[str, JobRecord]:
+        """The jobs, of any endpoint, that were submitted with these idempotency keys; the last one of each key."""
+        marks = ", ".join("?" * len(keys))
+        found = self._jobs(f"WHERE idempotency_key IN ({marks}) ORDER BY seq", *map(_text, keys))
+        return {job.idempotency_key: job for job in found if job.idempotency_key is not None}
+
     def unfinished_jobs(self) -> list[JobRecord]:
         """The jobs that are not final, in the order in which they came."""
         jobs = list(self._jobs("WHERE finished_at IS NULL ORDER BY seq"))
@@ -176,16 +196,24 @@ class Store:
         """The endpoint's last jobs, the newest first."""
         return list(self._jobs("WHERE endpoint = ? ORDER BY seq DESC LIMIT ?", endpoint_id, limit))
 
-    async def collect(self, now: float, keep_s: float) -> int:
-        """Delete the jobs that ended more than `keep_s` seconds before `now`; returns how many. Raises StoreError."""
-        ended = "SELECT seq FROM jobs WHERE finished_at < ? LIMIT ?"
-        sql = f"DELETE FROM jobs WHERE seq IN ({ended})"
-        removed: int = await self._write((sql, [now - keep_s, _COLLECTED_AT_ONCE]))
+    async def collect(self, now: float) -> int:
+        """Delete the finished jobs whose time to be kept is over; returns how many. Raises StoreError."""
+        expired = "SELECT seq FROM jobs WHERE expires_at < ? LIMIT ?"
+        sql = f"DELETE FROM jobs WHERE seq IN ({expired})"
+        removed: int = await self._write((sql, [now, _COLLECTED_AT_ONCE]))
         total = removed
         while removed == _COLLECTED_AT_ONCE:  # in parts, between which others have their turn
-            removed = await self._write((sql, [now - keep_s, _COLLECTED_AT_ONCE]))
+            removed = await self._write((sql, [now, _COLLECTED_AT_ONCE]))
             total += removed
         return total
+
+    def size(self) -> int:
+        """Bytes on disk, what is not yet moved from the log into the database included."""
+        sizes = 0
+        for path in (self._path, self._path.with_name(f"{self._path.name}-wal")):
+            with contextlib.suppress(FileNotFoundError):
+                sizes += path.stat().st_size
+        return sizes
 
     # ---- in and out
 

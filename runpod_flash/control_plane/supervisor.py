@@ -12,6 +12,7 @@ from typing import Any
 
 from runpod_flash import hardware
 from runpod_flash.control_plane.announcer import Announcer
+from runpod_flash.control_plane.crashes import Crashes
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.environments import Environment, Environments, InstallFailed
 from runpod_flash.control_plane.fleet import Fleet, Link, Pool, Worker, WorkerState
@@ -26,8 +27,6 @@ from worker_runtime.wire.specs import WorkerLaunch
 
 logger = logging.getLogger(__name__)
 
-START_ATTEMPTS = 3
-"""Starts in a row that may fail before the jobs that wait for them fail."""
 NO_FREE_GPU = "every suitable GPU is in use"
 """Why a worker cannot be started at the moment, in `Pool.blocked`."""
 _START_TIMEOUT_S = 60.0
@@ -82,6 +81,7 @@ class Supervisor:
         self._by_id: dict[str, Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_cpu = 0
+        self._closing = False
         self.api_url = ""  # where the code of workers finds this control plane, known when it listens
         self.on_capacity: Callable[[], None] = lambda: None
 
@@ -170,12 +170,18 @@ class Supervisor:
 
     def feasible(self, pool: Pool, endpoint: EndpointRecord) -> bool:
         """Whether this machine can ever have such a worker; where it cannot, the pool's jobs fail."""
+        refusal = self.refusal(endpoint)
+        if refusal is not None:
+            self._dispatcher.fail_pool(pool, refusal)
+        return refusal is None
+
+    def refusal(self, endpoint: EndpointRecord) -> ErrorInfo | None:
+        """Why this machine can never have a worker for the endpoint, with what there is; None where it can."""
         try:
             self._inventory.check(_wanted_gpus(endpoint)[1])
         except Infeasible as error:
-            self._dispatcher.fail_pool(pool, ErrorInfo(ErrorKind.INFEASIBLE, "Infeasible", str(error)))
-            return False
-        return True
+            return ErrorInfo(ErrorKind.INFEASIBLE, "Infeasible", str(error))
+        return None
 
     def _say(self, pool: Pool, endpoint: EndpointRecord, grant: Grant) -> None:
         if grant.notice:
@@ -225,6 +231,7 @@ class Supervisor:
             env=self._env(worker, environment, endpoint, len(cpus)),
             overlay=environment.overlay,
             cpus=cpus,
+            memory_mb=_size(endpoint)[1],
             max_concurrency=worker.pool.key.concurrency,
             beat_s=self._site.lease_s / 3,
             cancel_grace_s=self._site.cancel_grace_s,
@@ -247,7 +254,7 @@ class Supervisor:
 
     def _cpus(self, endpoint: EndpointRecord) -> tuple[int, ...]:
         """The cores of a `cpu=` endpoint: as many as its size has, in turn around the machine; empty: all."""
-        wished = max((int(entry.get("vcpuCount") or 0) for entry in endpoint.body.get("cpu") or []), default=0)
+        wished, _ = _size(endpoint)
         there = list(self._site.cpus)
         if not wished or wished >= len(there):
             return ()
@@ -352,6 +359,7 @@ class Supervisor:
 
     async def close(self) -> None:
         """End all workers and wait for their end."""
+        self._closing = True
         for pool in self._fleet.pools.values():
             self.abandon(pool)
         for worker in list(self._by_id.values()):
@@ -369,16 +377,15 @@ class Supervisor:
     def _lost(self, worker: Worker, reason: str, stderr: list[str]) -> None:
         if worker.state is WorkerState.GONE:
             return
-        pool, never_ready = worker.pool, worker.state is WorkerState.STARTING
+        pool, state = worker.pool, worker.state
         self._dispatcher.worker_lost(worker, reason, stderr)
-        if never_ready:
-            pool.failed_starts += 1
-            if pool.failed_starts >= START_ATTEMPTS:
-                pool.failed_starts = 0
-                words = "\n".join(
-                    [f"no worker could start, {START_ATTEMPTS} times in a row; the last time {reason}", *stderr[-20:]]
-                )
-                self._dispatcher.fail_pool(pool, ErrorInfo(ErrorKind.WORKER_LOST, "WorkerLost", words))
+        if state is WorkerState.DRAINING or self._closing:
+            return
+        words = "\n".join([reason, *stderr[-20:]])
+        pool.crashes = pool.crashes.after_end(was_ready=state is WorkerState.READY, reason=words, now=time.monotonic())
+        if pool.crashes.hopeless:
+            verdict, pool.crashes = pool.crashes.verdict(), Crashes()
+            self._dispatcher.fail_pool(pool, ErrorInfo(ErrorKind.WORKER_LOST, "WorkerLost", verdict))
 
     def _forget(self, worker: Worker, reason: str) -> None:
         self._by_id.pop(worker.id, None)
@@ -393,6 +400,12 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _size(endpoint: EndpointRecord) -> tuple[int, int]:
+    """The largest size that a `cpu=` endpoint names: its cores and its memory in MB; zeros where it names none."""
+    sizes = [(int(entry.get("vcpuCount") or 0), str(entry.get("id"))) for entry in endpoint.body.get("cpu") or []]
+    return max(((cores, cores * hardware.RAM_GB_PER_VCPU.get(kind, 0) * 1024) for cores, kind in sizes), default=(0, 0))
 
 
 def _wanted_gpus(endpoint: EndpointRecord) -> tuple[list[str], int]:

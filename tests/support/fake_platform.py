@@ -29,6 +29,7 @@ class FakePlatform:
         self.modern = True  # has /flash/v1/
         self.ends_at_once = True  # jobs complete when they arrive
         self.announces = True
+        self.fits = 1000  # as many final jobs go into one answer of `watch`
         self.refuse: Callable[[Request], Response | None] = lambda request: None
         self.jobs: dict[str, dict[str, Any]] = {}
         self.by_key: dict[str, str] = {}
@@ -63,6 +64,9 @@ class FakePlatform:
         routes = [
             Route("/flash/v1/capabilities", self._guarded(self._capabilities)),
             Route("/flash/v1/events", self._guarded(self._events)),
+            Route("/flash/v1/jobs/watch", self._guarded(self._watch), methods=["POST"]),
+            Route("/flash/v1/jobs/find", self._guarded(self._find), methods=["POST"]),
+            Route("/flash/v1/jobs/{job}", self._guarded(self._facts)),
             Route("/flash/v1/jobs/{job}/logs", self._guarded(self._logs)),
             Route("/flash/v1/instances/{id}", self._guarded(self._drop), methods=["DELETE"]),
             Route("/flash/v1/{kind}/{id}", self._guarded(self._content), methods=["HEAD", "GET", "PUT"]),
@@ -125,6 +129,27 @@ class FakePlatform:
             return problem(404, "no such job")
         self.finish(request.path_params["job"], None, "CANCELLED")
         return JSONResponse({"id": request.path_params["job"], "status": "CANCELLED"})
+
+    async def _watch(self, request: Request) -> Response:
+        body = await request.json()
+        known = [self.jobs[job] for job in body["jobs"] if job in self.jobs]
+        final = [job for job in known if job["status"] not in ("IN_QUEUE", "IN_PROGRESS")]
+        waiting = [job["id"] for job in known if job not in final]
+        self.clients |= dict.fromkeys(waiting, body["client"])
+        unknown = [job for job in body["jobs"] if job not in self.jobs]
+        rest = [job["id"] for job in final[self.fits :]]
+        return JSONResponse({"jobs": final[: self.fits], "waiting": waiting, "unknown": unknown, "rest": rest})
+
+    async def _find(self, request: Request) -> Response:
+        found = {key: self.by_key[key] for key in (await request.json())["keys"] if key in self.by_key}
+        jobs = {key: {"id": job, "endpoint": "ep", "status": self.jobs[job]["status"]} for key, job in found.items()}
+        return JSONResponse({"jobs": jobs})
+
+    async def _facts(self, request: Request) -> Response:
+        job = self.jobs.get(request.path_params["job"])
+        endpoint = {"id": "ep", "name": "infer", "project": ""}
+        facts = {"job": job, "endpoint": endpoint, "attempts": 1, "cause": None}
+        return JSONResponse(facts) if job else problem(404, "no such job", "JobNotFound")
 
     async def _logs(self, request: Request) -> Response:
         return JSONResponse({"lines": [{"stream": "stdout", "line": "one"}, {"stream": "stderr", "line": "two"}]})

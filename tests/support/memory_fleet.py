@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from runpod_flash.control_plane.artifacts import Artifacts
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.fleet import Fleet, Job, Pool, Worker, WorkerState
 from runpod_flash.control_plane.inventory import Grant
-from runpod_flash.control_plane.records import EndpointRecord, JobRecord
+from runpod_flash.control_plane.records import EndpointRecord, JobRecord, LogLine
 from runpod_flash.control_plane.store import StoreError
 from runpod_flash.control_plane.views import job_object
 from worker_runtime.wire import messages, paths
@@ -36,6 +36,7 @@ class MemoryStore:
     turns: int = 2
     full: bool = False
     versions: dict[str, list[JobRecord]] = field(default_factory=dict)
+    logs: dict[str, list[LogLine]] = field(default_factory=dict)
 
     async def save_job(self, record: JobRecord) -> None:
         for _ in range(self.turns):
@@ -43,6 +44,11 @@ class MemoryStore:
         if self.full:
             raise StoreError("the disk is full")
         self.versions.setdefault(record.id, []).append(record)
+
+    async def save_logs(self, job_id: str, lines: Sequence[LogLine]) -> None:
+        if self.full:
+            raise StoreError("the disk is full")
+        self.logs[job_id] = list(lines)
 
 
 @dataclass
@@ -154,6 +160,7 @@ class Scene:
         retries: int | None = None,
         client: str | None = "c",
         large: bytes | None = None,
+        **limits: int,
     ) -> Job:
         """Queue a job as the platform does: first to the store, then to the dispatcher."""
         arguments = Payload(inline=b"a", size=1)
@@ -162,7 +169,9 @@ class Scene:
             self.values.held[str(arguments.sha256)] = large
         home = Instance(instance, Payload(inline=b"c", size=1)) if instance is not None else None
         call = Call(self.artifact, arguments, "m" if instance else None, home, retries)
-        record = JobRecord(f"j{next(self._numbers)}", ENDPOINT.id, call.to_input(), time.time(), client=client)
+        record = JobRecord(
+            f"j{next(self._numbers)}", ENDPOINT.id, call.to_input(), time.time(), client=client, **limits
+        )  # type: ignore[arg-type]
         await self.store.save_job(record)
         job = self.dispatcher.accept(record, call, self.pool)
         self.jobs.append(job)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runpod_flash.control_plane.catalog import Catalog
-from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.control_plane.platform import Watched
+from runpod_flash.control_plane.records import JobRecord, Policy
+from runpod_flash.control_plane.views import job_object
 from runpod_flash.errors import ContentNotFound, JobNotFound
 from worker_runtime.wire.jobs import JobStatus
 
@@ -18,14 +20,16 @@ class MemoryPlatform:
     """Implements `Platform` over a dictionary.
 
     Attributes:
-        submitted: what came with each job beside its input.
+        came_with: what came with each job beside its input.
+        watched: the last client that asked to hear of each job.
         missing: ids of content that a submit is told to upload.
         fault: raised by `health`, to see what becomes of unexpected failures.
     """
 
     catalog: Catalog
     jobs: dict[str, JobRecord] = field(default_factory=dict)
-    submitted: dict[str, dict[str, Any]] = field(default_factory=dict)
+    came_with: dict[str, dict[str, Any]] = field(default_factory=dict)
+    watched: dict[str, str] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
     dropped: list[str] = field(default_factory=list)
     fault: Exception | None = None
@@ -40,7 +44,7 @@ class MemoryPlatform:
         job_id: str,
         client: str | None,
         key: str | None,
-        timeout_ms: int | None,
+        policy: Policy,
     ) -> JobRecord:
         self.catalog.get(endpoint_id)
         for job in self.jobs.values():
@@ -49,7 +53,7 @@ class MemoryPlatform:
         if job_input.get("needs") in self.missing:
             raise ContentNotFound(f"there is no value {job_input['needs']}; upload it and submit again")
         self.jobs[job_id] = JobRecord(job_id, endpoint_id, job_input, time.time(), idempotency_key=key)
-        self.submitted[job_id] = {"client": client, "timeout_ms": timeout_ms}
+        self.came_with[job_id] = {"client": client, "policy": policy}
         return self.jobs[job_id]
 
     def job(self, endpoint_id: str, job_id: str, /) -> JobRecord:
@@ -63,6 +67,29 @@ class MemoryPlatform:
             async with asyncio.timeout(timeout_s), self.changed:
                 await self.changed.wait_for(lambda: self.jobs[job_id].status.final)
         return self.jobs[job_id]
+
+    def watch(self, client: str, job_ids: Sequence[str], /) -> Watched:
+        known = [self.jobs[job_id] for job_id in job_ids if job_id in self.jobs]
+        waiting = [job.id for job in known if not job.status.final]
+        self.watched |= dict.fromkeys(waiting, client)
+        unknown = [job_id for job_id in job_ids if job_id not in self.jobs]
+        return Watched([job for job in known if job.status.final], waiting, unknown)
+
+    def submitted(self, keys: Sequence[str], /) -> Mapping[str, JobRecord]:
+        found = {job.idempotency_key: job for job in self.jobs.values()}
+        return {key: found[key] for key in keys if key in found}
+
+    def facts(self, job_id: str, /) -> Mapping[str, Any]:
+        if job_id not in self.jobs:
+            raise JobNotFound(f"there is no job {job_id}")
+        job = self.jobs[job_id]
+        endpoint = self.catalog.get(job.endpoint)
+        return {
+            "job": job_object(job, time.time()),
+            "endpoint": {"id": endpoint.id, "name": endpoint.name, "project": endpoint.project},
+            "attempts": job.attempts,
+            "cause": None if job.status.final else {"kind": "queued"},
+        }
 
     async def cancel(self, endpoint_id: str, job_id: str, /) -> JobRecord:
         job = self.job(endpoint_id, job_id)

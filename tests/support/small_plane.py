@@ -21,7 +21,7 @@ from runpod_flash.control_plane.environments import Environment, InstallFailed
 from runpod_flash.control_plane.fleet import Fleet, Job, Worker, WorkerState
 from runpod_flash.control_plane.launchers.base import Launcher
 from runpod_flash.control_plane.platform_core import PlatformCore
-from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.control_plane.records import JobRecord, Policy
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.supervisor import Site, Supervisor
 from runpod_flash.control_plane.views import job_object
@@ -173,15 +173,13 @@ class SmallPlane:
         *,
         client: str | None = "c",
         key: str | None = None,
-        timeout_ms: int | None = None,
+        policy: Policy = Policy(),  # noqa: B008 - frozen
     ) -> JobRecord:
         """Submit a job as the HTTP face does."""
         self.numbers += 1
         job_input = (call or self.call()).to_input()
         job_id = f"j{self.numbers}"
-        return await self.platform.submit(
-            endpoint, job_input, job_id=job_id, client=client, key=key, timeout_ms=timeout_ms
-        )
+        return await self.platform.submit(endpoint, job_input, job_id=job_id, client=client, key=key, policy=policy)
 
     def job(self, record: JobRecord) -> Job:
         """The unfinished job."""
@@ -263,6 +261,7 @@ async def small_plane(
     supervisor = Supervisor(where, fleet, dispatcher, environments, devices, launcher, announcer)  # type: ignore[arg-type]
     autoscaler = Autoscaler(catalog, fleet, supervisor)
     platform = PlatformCore(store, catalog, fleet, dispatcher, environments, announcer)  # type: ignore[arg-type]
+    platform.refusal = supervisor.refusal
     dispatcher.on_load = autoscaler.load_changed
     supervisor.on_capacity = autoscaler.capacity_changed
     catalog.on_change, catalog.on_delete = autoscaler.endpoint_changed, autoscaler.endpoint_deleted

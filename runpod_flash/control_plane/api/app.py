@@ -7,6 +7,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from runpod_flash.control_plane.api.flash_jobs import FlashJobsApi
 from runpod_flash.control_plane.api.flash_v1 import FlashApi
 from runpod_flash.control_plane.api.jobs import JobsApi
 from runpod_flash.control_plane.api.management_v2 import ManagementApi
@@ -38,6 +39,7 @@ def build_app(services: Services) -> Starlette:
         routes=[
             *ManagementApi(services.catalog, services.platform).routes(),
             *JobsApi(services.platform).routes(),
+            *FlashJobsApi(services.platform).routes(),
             *FlashApi(services.platform, services.blobs, services.hub, services.capabilities).routes(),
         ],
         middleware=[

@@ -1,6 +1,7 @@
-"""Reading what clients send: JSON objects of limited size."""
+"""Reading what clients send: JSON objects of limited size, and their fields."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from starlette.requests import Request
@@ -8,7 +9,11 @@ from starlette.requests import Request
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.errors import PayloadTooLarge
 
+ID_LIMIT = 255
+"""The longest id or key, in characters."""
+
 _SWALLOWED = 64 * 1024**2
+_AN_ID = f"a text of 1 to {ID_LIMIT} characters"
 
 
 async def json_object(request: Request, limit: int) -> dict[str, Any]:
@@ -40,9 +45,41 @@ async def json_object(request: Request, limit: int) -> dict[str, Any]:
 def header(request: Request, name: str) -> str | None:
     """A header of a request, None where it is absent or empty. Raises Problem: 400, it is too long for an id."""
     value = request.headers.get(name) or None
-    if value is not None and len(value) > 255:
-        raise Problem(400, f"header {name} has {len(value)} characters; at most 255 are allowed")
+    if value is not None and len(value) > ID_LIMIT:
+        raise Problem(400, f"header {name} has {len(value)} characters; at most {ID_LIMIT} are allowed")
     return value
+
+
+def text_field(body: Mapping[str, Any], name: str) -> str:
+    """A field of a body that holds an id. Raises Problem: 400, it does not."""
+    if name not in body:
+        raise Problem(400, f"field '{name}' is missing; it must be {_AN_ID}")
+    value = body[name]
+    if not _is_id(value):
+        raise Problem(400, f"field '{name}' is {value!r:.80}; it must be {_AN_ID}")
+    return str(value)
+
+
+def texts_field(body: Mapping[str, Any], name: str, most: int) -> list[str]:
+    """A field of a body that holds a list of ids, each once, in their order. Raises Problem: 400, it does not."""
+    allowed = f"it must be a list of 1 to {most} ids, each {_AN_ID}"
+    if name not in body:
+        raise Problem(400, f"field '{name}' is missing; {allowed}")
+    value = body[name]
+    if not isinstance(value, list):
+        raise Problem(400, f"field '{name}' is {value!r:.80}; {allowed}")
+    if not 1 <= len(value) <= most:
+        raise Problem(400, f"field '{name}' has {len(value)} items; {allowed}")
+    for number, item in enumerate(value):
+        if not _is_id(item):
+            raise Problem(400, f"field '{name}' has {item!r:.80} as item {number}; {allowed}")
+    return list(dict.fromkeys(value))
+
+
+def _is_id(value: object) -> bool:
+    if not isinstance(value, str) or not 1 <= len(value) <= ID_LIMIT:
+        return False
+    return value == value.encode(errors="ignore").decode()  # JSON can hold halves of characters
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -7,13 +7,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from runpod_flash.control_plane.api.bodies import ID_LIMIT
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.errors import ContentNotFound
-
-CLIENT_ID_LIMIT = 255
 
 
 class FlashApi:
@@ -42,8 +41,8 @@ class FlashApi:
 
     async def _get_events(self, request: Request) -> Response:
         client = request.query_params.get("client", "")
-        if not 1 <= len(client) <= CLIENT_ID_LIMIT:
-            raise Problem(400, f"query parameter 'client' must be an id of 1 to {CLIENT_ID_LIMIT} characters")
+        if not 1 <= len(client) <= ID_LIMIT:
+            raise Problem(400, f"query parameter 'client' must be an id of 1 to {ID_LIMIT} characters")
         return StreamingResponse(self._hub.stream(client), media_type="application/x-ndjson")
 
     async def _artifact(self, request: Request) -> Response:

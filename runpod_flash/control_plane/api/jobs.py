@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 from runpod_flash.control_plane.api.bodies import header, json_object
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.problems import Problem
-from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.control_plane.records import JobRecord, Policy
 from runpod_flash.control_plane.views import health_object, job_object
 
 RUN_LIMIT = 10 * 1024**2
@@ -20,6 +20,7 @@ RUNSYNC_LIMIT = 20 * 1024**2
 WAIT_MS = (1_000, 300_000)
 WAIT_DEFAULT_MS = 90_000
 TIMEOUT_LIMIT_MS = 7 * 24 * 3600 * 1000
+TTL_LEAST_MS = 10_000
 
 
 class JobsApi:
@@ -39,12 +40,12 @@ class JobsApi:
         ]
 
     async def _run(self, request: Request) -> Response:
-        record = await self._submit(request, f"{uuid.uuid4()}-u1", RUN_LIMIT)
+        record = await self._submit(request, f"{uuid.uuid4()}-u1", RUN_LIMIT, sync=False)
         return JSONResponse({"id": record.id, "status": str(record.status)})
 
     async def _runsync(self, request: Request) -> Response:
         wait_ms = _wait_ms(request.query_params.get("wait"))
-        record = await self._submit(request, f"sync-{uuid.uuid4()}", RUNSYNC_LIMIT)
+        record = await self._submit(request, f"sync-{uuid.uuid4()}", RUNSYNC_LIMIT, sync=True)
         if not record.status.final:
             record = await self._platform.wait(record.id, wait_ms / 1000)
         return _job(record)
@@ -59,7 +60,7 @@ class JobsApi:
     async def _health(self, request: Request) -> Response:
         return JSONResponse(health_object(self._platform.health(request.path_params["endpoint"])))
 
-    async def _submit(self, request: Request, job_id: str, limit: int) -> JobRecord:
+    async def _submit(self, request: Request, job_id: str, limit: int, *, sync: bool) -> JobRecord:
         client, key = header(request, "X-Flash-Client"), header(request, "Idempotency-Key")
         body = await json_object(request, limit)
         return await self._platform.submit(
@@ -68,7 +69,7 @@ class JobsApi:
             job_id=job_id,
             client=client,
             key=key,
-            timeout_ms=_timeout_ms(body),
+            policy=_policy(body, sync=sync),
         )
 
 
@@ -83,18 +84,28 @@ def _input(body: Mapping[str, Any]) -> dict[str, Any]:
     return job_input
 
 
-def _timeout_ms(body: Mapping[str, Any]) -> int | None:
+def _policy(body: Mapping[str, Any], *, sync: bool) -> Policy:
+    """The published `policy`; `queueTimeout`, how long a job may wait for a worker each time, is an extension."""
     policy = body.get("policy")
     if policy is None:
-        return None
+        return Policy(sync=sync)
     if not isinstance(policy, dict):
         raise Problem(400, "field 'policy' must be an object")
-    timeout = policy.get("executionTimeout")
-    if timeout is None:
+    return Policy(
+        timeout_ms=_limit(policy, "executionTimeout", 1),
+        queue_timeout_ms=_limit(policy, "queueTimeout", 1),
+        ttl_ms=_limit(policy, "ttl", TTL_LEAST_MS),
+        sync=sync,
+    )
+
+
+def _limit(policy: Mapping[str, Any], name: str, least: int) -> int | None:
+    value = policy.get(name)
+    if value is None:
         return None
-    if type(timeout) is not int or not 1 <= timeout <= TIMEOUT_LIMIT_MS:
-        raise Problem(400, f"field 'policy.executionTimeout' is {timeout!r:.80}; it must be 1 to {TIMEOUT_LIMIT_MS} ms")
-    return timeout
+    if type(value) is not int or not least <= value <= TIMEOUT_LIMIT_MS:
+        raise Problem(400, f"field 'policy.{name}' is {value!r:.80}; it must be {least} to {TIMEOUT_LIMIT_MS} ms")
+    return value
 
 
 def _wait_ms(text: str | None) -> int:

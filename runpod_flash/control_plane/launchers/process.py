@@ -5,10 +5,15 @@ import contextlib
 import json
 import signal
 import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+
+import psutil
 
 from worker_runtime import launch_command
 from worker_runtime.wire.specs import WorkerLaunch
+
+_INIT_S = 5.0  # for the worker's init process to end what is below it
 
 
 class LocalProcess:
@@ -28,7 +33,16 @@ class LocalProcess:
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
+        """End the worker and all it started, stopped processes (SIGSTOP) too."""
+        if self._process.returncode is not None:
+            return
+        children, below = _tree(self._process.pid)
         self._signal(signal.SIGKILL)
+        _each(below, psutil.Process.kill)
+        # The worker's init process is left to end the rest: without it, what is forked meanwhile would have no parent
+        # here. Only where it does not, as when user code has killed it, the rest is ended from here.
+        _each(children, psutil.Process.resume)
+        asyncio.get_running_loop().call_later(_INIT_S, _end_rest, [*children, *below])
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process.returncode is None:
@@ -51,3 +65,25 @@ class ProcessLauncher:
             await process.stdin.drain()
             process.stdin.close()
         return LocalProcess(process)
+
+
+def _tree(pid: int) -> tuple[list[psutil.Process], list[psutil.Process]]:
+    """The children of a process, and all that is below those."""
+    try:
+        parent = psutil.Process(pid)
+        children, everything = parent.children(), parent.children(recursive=True)
+    except psutil.Error:  # it has just ended
+        return [], []
+    return children, [process for process in everything if process not in children]
+
+
+def _end_rest(processes: Sequence[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            _each([*process.children(recursive=True), process], psutil.Process.kill)
+
+
+def _each(processes: Iterable[psutil.Process], do: Callable[[psutil.Process], None]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):  # it has ended, or become another user's
+            do(process)

@@ -197,7 +197,7 @@ def test_a_lost_socket_leaves_the_port(state: StateFolder) -> None:
 
 def test_a_stubborn_one_is_killed(state: StateFolder) -> None:
     record = ensure(state, "stubborn")
-    assert daemon.stop(state, deadline_s=0.2)
+    assert daemon.stop(state, margin_s=0.2, now=True)
     assert not record.alive
     assert state.read_record() is None
 

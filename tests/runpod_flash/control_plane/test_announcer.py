@@ -68,15 +68,15 @@ def test_who_waits_hears_how_many_workers_are_busy_and_how_many_start() -> None:
         scene.announcer.refresh(scene.pool)
         await scene.submit()  # one more that waits is no news
         assert told(scene) == [
-            ("queued", "1 waiting; 1 worker busy"),
-            ("queued", "6 waiting; 1 worker busy, 1 starting"),
-            ("queued", "6 waiting; 1 worker busy, 2 starting"),
+            ("queued", "1 waiting; next in line, 1 worker busy"),
+            ("queued", "6 waiting; next in line, 1 worker busy, 1 starting"),
+            ("queued", "6 waiting; next in line, 1 worker busy, 2 starting"),
         ]
 
     run(play)
 
 
-def test_what_blocks_is_said_and_workers_that_end_count_as_busy() -> None:
+def test_what_blocks_is_said() -> None:
     async def play(scene: Scene) -> None:
         busy = scene.start()
         await scene.submit()
@@ -84,7 +84,7 @@ def test_what_blocks_is_said_and_workers_that_end_count_as_busy() -> None:
         busy.worker.state = WorkerState.DRAINING
         scene.pool.blocked = "every suitable GPU is in use"
         scene.announcer.refresh(scene.pool)
-        assert told(scene, "late")[-1] == ("queued", "1 waiting; 1 worker busy, every suitable GPU is in use")
+        assert told(scene, "late")[-1] == ("queued", "1 waiting; every suitable GPU is in use")
 
     run(play)
 
@@ -103,28 +103,10 @@ def test_output_goes_to_the_caller_of_its_job_or_to_all_of_the_worker() -> None:
 
         assert lines("a") == [["one"], ["all"], ["lost?"]]
         assert lines("b") == [["all"], ["lost?"]]
-        assert [line["line"] for line in other.logs] == ["all", "lost?"]
-        assert [line["line"] for line in nobodys.logs] == ["all", "lost?"]
+        assert [line["line"] for line in other.logs.lines()] == ["all", "lost?"]
+        assert [line["line"] for line in nobodys.logs.lines()] == ["all", "lost?"]
 
     run(play, 3)
-
-
-def test_the_output_of_the_last_finished_jobs_is_remembered() -> None:
-    async def play(scene: Scene) -> None:
-        worker = scene.start()
-        job = await scene.submit()
-        await scene.turns()
-        scene.announcer.log(worker.worker, job.record.id, "stdout", ["hello"])
-        worker.done(job)
-        await job.done
-        await scene.turns()
-        assert scene.announcer.logs(job.record.id) == [{"stream": "stdout", "line": "hello"}]
-        for number in range(501):
-            job.record = type(job.record)(f"x{number}", "e", {}, 0.0)
-            scene.announcer.final(job)
-        assert scene.announcer.logs("j2") == []
-
-    run(play)
 
 
 def test_a_notice_reaches_those_who_are_there_and_those_who_come() -> None:

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runpod_flash.control_plane import causes
 from runpod_flash.control_plane import dispatcher as dispatcher_module
+from runpod_flash.control_plane.causes import CauseKind
 from runpod_flash.control_plane.fleet import Job, WorkerState
 from runpod_flash.errors import ContentNotFound
 from tests.support.memory_fleet import Scene
@@ -40,6 +42,13 @@ def error_of(job: Job) -> ErrorInfo:
     found = read_output(job.record.output)
     assert isinstance(found, ErrorInfo)
     return found
+
+
+async def once_in_a_while(condition: Callable[[], object]) -> None:
+    """Wait for what takes real time."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 # ---- any order of events
@@ -240,28 +249,82 @@ async def test_a_result_that_cannot_be_stored_is_an_error_of_the_platform() -> N
 
 
 @played
-async def test_an_end_that_cannot_be_written_is_told_and_kept_in_memory() -> None:
+async def test_an_end_that_cannot_be_written_is_told_when_it_can() -> None:
     scene = Scene()
     worker = scene.start()
     job = await scene.submit()
     await scene.turns()
     scene.store.full = True
     worker.done(job)
+    await scene.turns()
+    assert (job.decided, job.done.done(), job.record.status) == (True, False, JobStatus.IN_PROGRESS)
+    assert scene.events.of("job") == []
+    scene.dispatcher.cancel(job)  # too late
+    scene.store.full = False
     assert (await job.done).status is JobStatus.COMPLETED
-    assert scene.dispatcher.unfinished(job.record.id) is job  # so that its status can be asked for
+    scene.check_ends()
 
 
 @played
-async def test_a_start_that_cannot_be_written_does_not_happen_where_one_is_all_that_is_allowed() -> None:
+async def test_a_start_that_cannot_be_written_does_not_happen_and_uses_up_nothing() -> None:
     scene = Scene()
     once, often = await scene.submit(retries=0), await scene.submit()
     scene.store.full = True
     worker = scene.start()
-    await once.done
-    assert error_of(once).kind is ErrorKind.PLATFORM
-    scene.store.full = False
     await scene.turns()
-    assert list(worker.calls) == [often.record.id]
+    assert (worker.calls, scene.dispatcher.recorder.stalled) == ({}, True)
+    assert causes.why(scene.pool, once).kind is CauseKind.NO_CAPACITY
+    scene.store.full = False
+    await once_in_a_while(lambda: worker.calls)
+    assert list(worker.calls) == [once.record.id]
+    worker.done(once)
+    assert (await once.done).status is JobStatus.COMPLETED
+    await scene.turns()
+    worker.done(often)
+    assert ((await often.done).attempts, often.record.retries) == (1, 0)
+
+
+@played
+async def test_a_start_that_was_never_sent_is_not_held_against_the_job() -> None:
+    scene = Scene()
+    first = scene.start()
+    job = await scene.submit(retries=0)
+    scene.lose(first)  # before the start was committed
+    second = scene.start()
+    await scene.turns()
+    assert second.calls == {job.record.id: 2}
+    second.done(job)
+    assert ((await job.done).attempts, job.record.retries) == (2, 0)
+
+
+@played
+async def test_time_that_is_over_ends_a_job_wherever_it_is() -> None:
+    scene = Scene()
+    worker = scene.start()
+    running = await scene.submit(ttl_ms=30, retries=5)
+    waiting, patient = await scene.submit(queue_timeout_ms=30), await scene.submit()
+    await scene.turns()
+    for job in (running, waiting):
+        assert (await job.done).status is JobStatus.TIMED_OUT
+        assert error_of(job).kind is ErrorKind.EXPIRED
+    assert "ttl of 0.03 s" in error_of(running).message
+    assert "queue timeout of 0.03 s" in error_of(waiting).message
+    assert worker.frames[-1] == {"type": messages.CANCEL, "job": running.record.id, "attempt": 1, "body": b""}
+    worker.done(running, error=ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", "stopped"))
+    await scene.turns()
+    assert list(worker.calls) == [patient.record.id]
+
+
+@played
+async def test_a_job_that_runs_does_not_wait_any_more_and_one_that_is_queued_again_does() -> None:
+    scene = Scene()
+    worker = scene.start()
+    job = await scene.submit(queue_timeout_ms=40)
+    await scene.turns()
+    await asyncio.sleep(0.08)
+    assert job.record.status is JobStatus.IN_PROGRESS
+    scene.lose(worker)
+    assert (await job.done).status is JobStatus.TIMED_OUT
 
 
 @played

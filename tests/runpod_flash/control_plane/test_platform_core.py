@@ -9,6 +9,7 @@ import pytest
 
 from runpod_flash.control_plane.environments import InstallFailed
 from runpod_flash.control_plane.fleet import WorkerState
+from runpod_flash.control_plane.records import Policy
 from runpod_flash.errors import ContentNotFound, EndpointNotFound, JobNotFound
 from tests.support.small_plane import SmallPlane, small_plane
 from worker_runtime.wire.errors import WireError
@@ -42,7 +43,7 @@ async def test_unknown_things_are_named_and_nothing_is_accepted(plane: SmallPlan
     with pytest.raises(ContentNotFound, match="0" * 64):
         await plane.submit(endpoint, Call(plane.artifact, Payload(sha256="0" * 64, size=9)))
     with pytest.raises(WireError):
-        await plane.platform.submit(endpoint, {"x": 1}, job_id="j", client=None, key=None, timeout_ms=None)
+        await plane.platform.submit(endpoint, {"x": 1}, job_id="j", client=None, key=None, policy=Policy())
     with pytest.raises(JobNotFound, match="j-unknown"):
         plane.platform.job(endpoint, "j-unknown")
     with pytest.raises(JobNotFound):
@@ -169,7 +170,7 @@ async def test_output_is_kept_while_the_job_runs_and_after(plane: SmallPlane) ->
     await plane.until(lambda: plane.launcher.alive[0].calls)
     (worker,) = plane.workers(WorkerState.READY)
     plane.supervisor.log(worker, record.id, "stdout", ["hello"])
-    line = [{"stream": "stdout", "line": "hello"}]
+    line = [{"attempt": 1, "stream": "stdout", "line": "hello"}]
     assert plane.platform.logs(record.id) == line
     plane.finish()
     await plane.platform.wait(record.id, 5)
@@ -187,7 +188,7 @@ async def _leave_unfinished(plane: SmallPlane) -> None:
     await plane.until(lambda: len(plane.launcher.alive) == 2)
     plane.connect()
     await plane.until(lambda: sum(len(process.calls) for process in plane.launcher.alive) == 2)
-    await plane.submit(endpoint, timeout_ms=77, client="patient")  # j3
+    await plane.submit(endpoint, policy=Policy(timeout_ms=77), client="patient")  # j3
     await plane.submit(endpoint)  # j4
 
 

@@ -55,7 +55,7 @@ def serving(state: StateFolder, process: "subprocess.Popen[str]") -> PlaneRecord
     def record() -> PlaneRecord | None:
         assert process.poll() is None, process.stderr and process.stderr.read()
         found = state.read_record()
-        return found if found is not None and found.pid == process.pid else None
+        return found if found is not None and found.pid == process.pid and found.serving else None
 
     found = wait_until(record)
     assert found is not None
@@ -183,7 +183,7 @@ def _settings(home: Path, **changes: str) -> settings.PlaneSettings:
 def test_collecting_goes_on_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state, rounds = state_of(tmp_path / "home"), list[str]()
 
-    async def refuse(store: Store, now: float, keep_s: float) -> int:
+    async def refuse(store: Store, now: float) -> int:
         rounds.append("store")
         if len(rounds) == 1:
             raise StoreError("the disk is full")

@@ -17,7 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from runpod_flash.control_plane.records import EndpointRecord, JobRecord
+from runpod_flash.control_plane.records import EndpointRecord, JobRecord, LogLine
 from runpod_flash.control_plane.store import Store, StoreError, StoreFull
 from tests.support.full_disk import run_on_small_disk
 from tests.support.place import ROOT
@@ -148,14 +148,14 @@ def test_counters_outlive_jobs_and_go_with_the_endpoint(path: Path) -> None:
     async def fill(store: Store) -> None:
         await store.save_endpoint(endpoint())
         for number, status in enumerate(JobStatus):
-            record = job(f"j{number}", status=JobStatus.IN_PROGRESS)
+            record = job(f"j{number}", status=JobStatus.IN_PROGRESS, keep_s=200.0)
             await store.save_job(record)
             record = replace(record, status=status, retries=number % 2, finished_at=1500.0 if status.final else None)
             await store.save_job(record)
             await store.save_job(record)  # a repeated write counts nothing twice
         assert store.counts("e1") == {"completed": 1, "failed": 2, "retried": 3}
-        assert await store.collect(1600.0, keep_s=200.0) == 0
-        assert await store.collect(1800.0, keep_s=200.0) == 4
+        assert await store.collect(1600.0) == 0
+        assert await store.collect(1800.0) == 4
         assert len(store.recent_jobs("e1", 10)) == 2
         assert store.counts("e1") == {"completed": 1, "failed": 2, "retried": 3}
 
@@ -175,9 +175,12 @@ def test_counters_outlive_jobs_and_go_with_the_endpoint(path: Path) -> None:
 def test_collecting_takes_thousands_in_parts(path: Path) -> None:
     async def fill(store: Store) -> int:
         await asyncio.gather(
-            *(store.save_job(job(f"j{n}", status=JobStatus.COMPLETED, finished_at=5.0)) for n in range(2500))
+            *(
+                store.save_job(job(f"j{n}", status=JobStatus.COMPLETED, finished_at=5.0, keep_s=1.0))
+                for n in range(2500)
+            )
         )
-        return await store.collect(100.0, keep_s=1.0)
+        return await store.collect(100.0)
 
     with opened(path) as store:
         assert asyncio.run(fill(store)) == 2500
@@ -248,10 +251,11 @@ def test_a_newer_database_is_refused_and_left_alone(path: Path) -> None:
 def test_an_older_database_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(path) as store:
         commit(lambda: store.save_job(job()))
-    steps = {1: "not run again", 2: "CREATE TABLE extra (x)", 3: "ALTER TABLE extra ADD COLUMN y"}
+    now = version_of(path)
+    steps = {now: "not run again", now + 1: "CREATE TABLE extra (x)", now + 2: "ALTER TABLE extra ADD COLUMN y"}
     monkeypatch.setattr("runpod_flash.control_plane.store._schema", lambda: steps)
     with opened(path) as store:
-        assert store._read("PRAGMA user_version") == [(3,)]
+        assert store._read("PRAGMA user_version") == [(now + 2,)]
         assert store._read("SELECT x, y FROM extra") == []
         assert store.unfinished_jobs() == [job()]
 
@@ -260,13 +264,93 @@ def test_a_step_that_fails_leaves_the_version_before_it(path: Path, monkeypatch:
     with opened(path):
         pass
     with monkeypatch.context() as patched:
-        steps = {1: "", 2: "CREATE TABLE extra (x); CREATE NONSENSE"}
+        steps = {version_of(path): "", version_of(path) + 1: "CREATE TABLE extra (x); CREATE NONSENSE"}
         patched.setattr("runpod_flash.control_plane.store._schema", lambda: steps)
         with pytest.raises(StoreError, match="failed"):
             Store.open(path)
+    before = version_of(path)
     with opened(path) as store:
-        assert store._read("PRAGMA user_version") == [(1,)]
+        assert store._read("PRAGMA user_version") == [(before,)]
         assert store._read("SELECT name FROM sqlite_master WHERE name = 'extra'") == []
+
+
+VERSION_1 = """
+CREATE TABLE endpoints (id TEXT PRIMARY KEY, project TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL,
+    config_hash TEXT NOT NULL, generation INTEGER NOT NULL, created_at REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE jobs (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, endpoint TEXT NOT NULL, status TEXT NOT NULL,
+    retries INTEGER NOT NULL, finished_at REAL, idempotency_key TEXT, facts TEXT NOT NULL, output TEXT);
+CREATE INDEX jobs_by_endpoint ON jobs (endpoint);
+CREATE INDEX jobs_by_end ON jobs (finished_at);
+CREATE INDEX jobs_by_key ON jobs (endpoint, idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE TABLE job_inputs (job TEXT PRIMARY KEY, input TEXT NOT NULL);
+CREATE TABLE counters (endpoint TEXT PRIMARY KEY, completed INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0, retried INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE TRIGGER job_removed AFTER DELETE ON jobs BEGIN DELETE FROM job_inputs WHERE job = old.id; END;
+INSERT INTO jobs VALUES (1, 'old', 'e1', 'COMPLETED', 0, 1000.0, 'k', '{"created_at": 1.0, "attempts": 1}', '"value"');
+INSERT INTO jobs VALUES (2, 'waits', 'e1', 'IN_QUEUE', 0, NULL, NULL, '{"created_at": 2.0}', NULL);
+INSERT INTO job_inputs VALUES ('old', '{"a": 1}'), ('waits', '{"b": 2}');
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_database_of_the_first_version_goes_on(path: Path) -> None:
+    path.parent.mkdir()
+    connection = sqlite3.connect(path)
+    connection.executescript(VERSION_1)
+    connection.close()
+    with opened(path) as store:
+        assert [job.id for job in store.unfinished_jobs()] == ["waits"]
+        done = store.job("old")
+        assert done is not None
+        assert (done.output, done.attempts, store.job_by_key("e1", "k")) == ("value", 1, "old")
+        commit(lambda: store.save_logs("old", [{"attempt": 1, "stream": "stdout", "line": "hello"}]))
+        assert asyncio.run(store.collect(1000.0 + 24 * 3600)) == 0
+        assert asyncio.run(store.collect(1001.0 + 24 * 3600)) == 1
+        assert (store.job("old"), store.logs("old")) == (None, [])
+
+
+def test_an_end_is_written_once(path: Path) -> None:
+    with opened(path) as store:
+        end = job(status=JobStatus.COMPLETED, finished_at=5.0, output=1)
+        for record in (job(), end, replace(end, output=2), job(attempts=9)):
+            commit(lambda record=record: store.save_job(record))  # type: ignore[misc]
+        assert store.job("j1") == end
+
+
+def test_logs_are_kept_with_the_job_and_go_with_it(path: Path) -> None:
+    lines: list[LogLine] = [{"attempt": 1, "stream": "stderr", "line": "oh"}]
+    with opened(path) as store:
+        commit(lambda: store.save_job(job(status=JobStatus.FAILED, finished_at=5.0, keep_s=1.0)))
+        commit(lambda: store.save_logs("j1", [*lines, *lines]))
+        commit(lambda: store.save_logs("j1", lines))
+    with opened(path) as store:
+        assert (store.logs("j1"), store.logs("j2")) == (lines, [])
+        assert asyncio.run(store.collect(7.0)) == 1
+        assert store.logs("j1") == []
+
+
+def test_keys_find_jobs_of_any_endpoint(path: Path) -> None:
+    with opened(path) as store:
+        commit(lambda: store.save_job(job("j1", idempotency_key="a")))
+        commit(lambda: store.save_job(job("j2", endpoint="e2", idempotency_key="b")))
+        found = store.jobs_by_keys(["a", "b", "c"])
+        assert {key: record.id for key, record in found.items()} == {"a": "j1", "b": "j2"}
+        assert store.jobs_by_keys([]) == {}
+
+
+@pytest.mark.parametrize(("power_safe", "mode"), [(False, 1), (True, 2)])
+def test_how_safe_commits_are_is_a_choice(path: Path, power_safe: bool, mode: int) -> None:
+    store = Store.open(path, power_safe=power_safe)
+    assert store._read("PRAGMA synchronous") == [(mode,)]
+    store.close()
+
+
+def version_of(path: Path) -> int:
+    """The version of the schema that this release writes."""
+    connection = sqlite3.connect(path)
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.close()
+    return int(version)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
@@ -410,12 +494,14 @@ class StoreMachine(RuleBasedStateMachine):
                     attempts=data.draw(st.integers(0, 9)),
                     retries=data.draw(st.integers(0, 9)),
                     finished_at=data.draw(TIMES.filter(bool)) if status.final else None,
+                    keep_s=data.draw(st.sampled_from([0.0, 60.0])),
                     output=data.draw(JSON),
                     error=data.draw(st.none() | st.text()),
                     **first,  # type: ignore[arg-type]
                 )
                 written.append(self.store.save_job(new))
-                self.jobs[name] = new
+                if old is None or not old.status.final:  # an end is written once
+                    self.jobs[name] = new
             await asyncio.gather(*written)
 
         asyncio.run(write())
@@ -434,8 +520,10 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(now=TIMES)
     def collect(self, now: float) -> None:
-        gone = [job.id for job in self.jobs.values() if job.finished_at is not None and job.finished_at < now]
-        assert asyncio.run(self.store.collect(now, 0.0)) == len(gone)
+        gone = [
+            job.id for job in self.jobs.values() if job.finished_at is not None and job.finished_at + job.keep_s < now
+        ]
+        assert asyncio.run(self.store.collect(now)) == len(gone)
         for name in gone:
             del self.jobs[name]
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import psutil
 import pytest
 
-from runpod_flash.control_plane import supervisor
+from runpod_flash.control_plane import crashes, supervisor
 from runpod_flash.control_plane.environments import Environment
 from runpod_flash.control_plane.fleet import WorkerState
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
@@ -140,7 +140,7 @@ def test_a_worker_that_is_never_ready_is_given_up(tmp_path: Path) -> None:
         record = await plane.submit(endpoint)
         await plane.until(lambda: plane.platform.job(endpoint, record.id).status.final)
         assert "not ready after" in error_of(plane, endpoint, record.id).message
-        assert len(plane.launcher.processes) == supervisor.START_ATTEMPTS
+        assert len(plane.launcher.processes) == crashes.STARTS
         assert plane.launcher.alive == []
 
     played(play)(tmp_path)
@@ -152,7 +152,7 @@ def test_a_worker_that_is_silent_is_killed_and_one_that_starts_silently_counts_a
     async def play(plane: SmallPlane) -> None:
         endpoint = await plane.endpoint()
         record = await plane.submit(endpoint)
-        for number in range(supervisor.START_ATTEMPTS):
+        for number in range(crashes.STARTS):
             await plane.until(lambda number=number: len(plane.launcher.processes) == number + 1)  # type: ignore[misc]
             plane.connect(ready=False)
             plane.supervisor.check_leases()

@@ -15,6 +15,9 @@ ROUTES = [
     ("GET", "/flash/v1/capabilities"),
     ("GET", "/flash/v1/events?client=a"),
     ("PUT", "/flash/v1/values/x"),
+    ("POST", "/flash/v1/jobs/watch"),
+    ("POST", "/flash/v1/jobs/find"),
+    ("GET", "/flash/v1/jobs/x"),
     ("GET", "/nowhere"),
 ]
 

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from runpod_flash.control_plane.records import Policy
 from tests.support.plane_app import PlaneApp
 from tests.support.waiting import wait_until
 from worker_runtime.wire.jobs import JobStatus
@@ -29,7 +30,7 @@ async def test_run_then_status_then_cancel(plane: PlaneApp) -> None:
     assert job["status"] == "IN_QUEUE"
     assert re.fullmatch(f"{UUID4}-u1", job["id"])
     assert set(job) == {"id", "status"}
-    assert plane.platform.submitted[job["id"]] == {"client": "c1", "timeout_ms": None}
+    assert plane.platform.came_with[job["id"]] == {"client": "c1", "policy": Policy()}
     for method in ("GET", "POST"):
         status = (await plane.client.request(method, f"/v2/{endpoint}/status/{job['id']}")).json()
         assert (status["id"], status["status"]) == (job["id"], "IN_QUEUE")
@@ -113,7 +114,7 @@ async def test_bodies_are_limited(plane: PlaneApp, route: str, limit: int) -> No
 async def test_the_time_limit_of_one_job(plane: PlaneApp, policy: dict[str, Any]) -> None:
     endpoint = await plane.endpoint()
     job = (await plane.client.post(f"/v2/{endpoint}/run", json={"input": {"x": 1}, "policy": policy})).json()
-    assert plane.platform.submitted[job["id"]]["timeout_ms"] == policy["executionTimeout"]
+    assert plane.platform.came_with[job["id"]]["policy"].timeout_ms == policy["executionTimeout"]
 
 
 async def test_one_key_is_one_job(plane: PlaneApp) -> None:

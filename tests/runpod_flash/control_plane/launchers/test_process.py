@@ -2,13 +2,17 @@
 
 import asyncio
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from runpod_flash.control_plane import bundle
-from runpod_flash.control_plane.launchers.process import ProcessLauncher
+from runpod_flash.control_plane.launchers import process as launcher
+from runpod_flash.control_plane.launchers.process import LocalProcess, ProcessLauncher
+from tests.worker_runtime.scripted_plane import Plane, by_name
 from worker_runtime.wire.specs import WorkerLaunch
 
 
@@ -81,3 +85,70 @@ def test_a_worker_that_cannot_be_started_is_an_os_error(tmp_path: Path, bundle_f
     (tmp_path / "work").write_text("a file where the folder should be")
     with pytest.raises(OSError, match="work"):
         asyncio.run(ProcessLauncher().start(launch(tmp_path, bundle_folder, "unix:/nowhere")))
+
+
+def on_a_plane(folder: Path, test: Callable[[Plane], Coroutine[Any, Any, None]], *, isolate: bool) -> None:
+    """Run a test with a real worker, which the test shall end; nothing of it may be left."""
+
+    async def play() -> None:
+        async with Plane(folder, isolate=isolate) as plane:
+            await test(plane)
+            assert await asyncio.wait_for(plane.process.wait(), 10) == -9
+            await plane.nothing_left()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("isolate", [True, False], ids=["namespaces", "plain"])
+def test_kill_ends_a_tree_that_is_stopped(tmp_path_factory: pytest.TempPathFactory, isolate: bool) -> None:
+    async def test(plane: Plane) -> None:
+        await plane.start(by_name("orphan_then_sleep"))
+        await plane.until(lambda: "orphaned" in plane.lines(), "an orphan in a session of its own")
+        parent = psutil.Process(plane.process.pid)
+        tree = [parent, *parent.children(recursive=True)]
+        assert len(tree) == 4  # with init, the child and the orphan
+        for process in tree:
+            process.suspend()
+        LocalProcess(plane.process).kill()
+
+    on_a_plane(tmp_path_factory.mktemp("s"), test, isolate=isolate)
+
+
+def test_kill_ends_what_is_forked_meanwhile(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("s")
+    marks = folder / "marks"
+
+    def size() -> int:
+        return marks.stat().st_size if marks.exists() else 0
+
+    async def test(plane: Plane) -> None:
+        await plane.start(by_name("fork_on_and_on"), str(marks))
+        await plane.until(lambda: size() > 20, "processes that follow each other")
+        LocalProcess(plane.process).kill()
+        async with asyncio.timeout(5):
+            before = -1
+            while before != size():
+                before = size()
+                await asyncio.sleep(0.3)
+
+    on_a_plane(folder, test, isolate=False)
+
+
+def test_kill_ends_what_a_stopped_worker_has_inherited(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher, "_INIT_S", 0.1)
+
+    async def test(plane: Plane) -> None:
+        await plane.start(by_name("orphan_then_sleep"))
+        await plane.until(lambda: "orphaned" in plane.lines(), "an orphan in a session of its own")
+        parent = psutil.Process(plane.process.pid)
+        (init,) = parent.children()
+        parent.suspend()
+        init.kill()
+        while init in parent.children() and init.status() != psutil.STATUS_ZOMBIE:
+            await asyncio.sleep(0.01)
+        assert len(parent.children()) == 3  # init's remains, the child and the orphan
+        LocalProcess(plane.process).kill()
+
+    on_a_plane(tmp_path_factory.mktemp("s"), test, isolate=False)

@@ -1,0 +1,80 @@
+"""Jobs by their own names, of whatever endpoint: ask about many at once, find them by their keys, all facts of one."""
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from runpod_flash.control_plane.api.bodies import json_object, text_field, texts_field
+from runpod_flash.control_plane.platform import Platform
+from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.control_plane.views import job_object
+
+AT_ONCE = 1000
+"""The most ids or keys of one request."""
+
+ANSWER_LIMIT = 8 * 1024**2
+"""About how many bytes of job objects are sent in one answer."""
+
+_BODY_LIMIT = 4 * 1024**2
+
+
+class FlashJobsApi:
+    """The routes below `/flash/v1/jobs`, but for the logs."""
+
+    def __init__(self, platform: Platform, *, answer_limit: int = ANSWER_LIMIT) -> None:
+        self._platform = platform
+        self._answer_limit = answer_limit
+
+    def routes(self) -> list[BaseRoute]:
+        """All routes of this face."""
+        return [
+            Route("/flash/v1/jobs/watch", self._watch, methods=["POST"]),
+            Route("/flash/v1/jobs/find", self._find, methods=["POST"]),
+            Route("/flash/v1/jobs/{job}", self._facts, methods=["GET"]),
+        ]
+
+    async def _watch(self, request: Request) -> Response:
+        body = await json_object(request, _BODY_LIMIT)
+        client, asked = text_field(body, "client"), texts_field(body, "jobs", AT_ONCE)
+        watched = self._platform.watch(client, asked)
+        jobs = _objects(watched.final, self._answer_limit)
+        answered = {*jobs, *watched.waiting, *watched.unknown}
+        rest = {
+            "waiting": list(watched.waiting),
+            "unknown": list(watched.unknown),
+            "rest": [job_id for job_id in asked if job_id not in answered],
+        }
+        body_text = b'{"jobs":[%s],%s' % (b",".join(jobs.values()), _json(rest)[1:])
+        return Response(body_text, media_type="application/json")
+
+    async def _find(self, request: Request) -> Response:
+        keys = texts_field(await json_object(request, _BODY_LIMIT), "keys", AT_ONCE)
+        found = self._platform.submitted(keys)
+        return JSONResponse({"jobs": {key: _summary(record) for key, record in found.items()}})
+
+    async def _facts(self, request: Request) -> Response:
+        return JSONResponse(dict(self._platform.facts(request.path_params["job"])))
+
+
+def _objects(records: Iterable[JobRecord], limit: int) -> dict[str, bytes]:
+    """The JSON of the first jobs, by id: at least one, and no more once they have `limit` bytes."""
+    now, size, objects = time.time(), 0, dict[str, bytes]()
+    for record in records:
+        objects[record.id] = _json(job_object(record, now))
+        size += len(objects[record.id])
+        if size >= limit:
+            break
+    return objects
+
+
+def _summary(record: JobRecord) -> dict[str, str]:
+    return {"id": record.id, "endpoint": record.endpoint, "status": str(record.status)}
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

@@ -1,0 +1,61 @@
+"""The deadlines of jobs: how long one may live, and how long it may wait for a worker. On the clock that never jumps.
+
+A step of the machine's clock moves nothing here; only over a restart of the control plane is the time that has passed
+taken from the clock, and never less than nothing.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from runpod_flash.control_plane.fleet import Job
+from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
+
+_TTL: Final = "ttl"
+_QUEUE: Final = "queue"
+
+Expire = Callable[[Job, ErrorInfo], None]
+"""Ends a job with this error."""
+
+
+class Deadlines:
+    """Sets and clears the timers of jobs."""
+
+    def __init__(self, expire: Expire) -> None:
+        self._expire = expire
+
+    def accepted(self, job: Job) -> None:
+        """The job has come, or has come back after a restart."""
+        record = job.record
+        if record.ttl_ms > 0:
+            passed = max(0.0, time.time() - record.created_at)
+            text = f"its ttl of {record.ttl_ms / 1000:g} s ended before it did"
+            self._set(job, _TTL, record.ttl_ms / 1000 - passed, text)
+        self.queued(job)
+
+    def queued(self, job: Job) -> None:
+        """The job waits for a worker."""
+        limit = job.record.queue_timeout_ms / 1000
+        if limit > 0:
+            self._set(job, _QUEUE, limit, f"no worker took it within its queue timeout of {limit:g} s")
+
+    def started(self, job: Job) -> None:
+        """The job waits no more."""
+        self._clear(job, _QUEUE)
+
+    def ended(self, job: Job) -> None:
+        """The job's end is decided."""
+        self._clear(job, _TTL)
+        self._clear(job, _QUEUE)
+
+    def _set(self, job: Job, name: str, seconds: float, text: str) -> None:
+        self._clear(job, name)
+        error = ErrorInfo(ErrorKind.EXPIRED, "JobExpired", text)
+        job.timers[name] = asyncio.get_running_loop().call_later(max(0.0, seconds), self._expire, job, error)
+
+    @staticmethod
+    def _clear(job: Job, name: str) -> None:
+        timer = job.timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
