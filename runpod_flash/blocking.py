@@ -23,10 +23,14 @@ class Running(Generic[T]):
         self._task: asyncio.Task[T] | None = None
         self._end: concurrent.futures.Future[T] = concurrent.futures.Future()
 
-    def begin(self) -> None:
-        """Start; called on the loop."""
-        self._task = self._loop.create_task(self._coroutine)
-        self._task.add_done_callback(self._finish)
+    def start(self) -> None:
+        """Let it run."""
+        self._loop.call_soon_threadsafe(self._begin)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return self._end.done()
 
     def result(self, timeout: float | None = None) -> T:
         """Block until it has ended; its value or its exception.
@@ -42,13 +46,28 @@ class Running(Generic[T]):
         return bool(concurrent.futures.wait([self._end], timeout).done)
 
     def cancel(self) -> None:
-        """Cancel it; it may take its time to end."""
-        self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
+        """Cancel it; it may take its time to end. One that was not started never will be."""
+        self._loop.call_soon_threadsafe(self._cancel)
+
+    def _begin(self) -> None:
+        if not self.ended:
+            self._task = self._loop.create_task(self._coroutine)
+            self._task.add_done_callback(self._finish)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        elif not self.ended:
+            self._coroutine.close()
+            self._was_cancelled()
+
+    def _was_cancelled(self) -> None:
+        self._end.cancel()
+        self._end.set_running_or_notify_cancel()
 
     def _finish(self, task: "asyncio.Task[T]") -> None:
         if task.cancelled():
-            self._end.cancel()
-            self._end.set_running_or_notify_cancel()
+            self._was_cancelled()
             return
         error = task.exception()
         if error is not None:
@@ -73,7 +92,13 @@ class Bridge:
             raise
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> Running[T]:
-        """Run a coroutine in the background.
+        """Run a coroutine in the background. Raises CallError as `prepare`."""
+        running = self.prepare(coroutine)
+        running.start()
+        return running
+
+    def prepare(self, coroutine: Coroutine[Any, Any, T]) -> Running[T]:
+        """Get ready to run a coroutine, whose `Running` the caller then has before anything happens.
 
         Raises:
             CallError: this is the bridge's own thread, which would wait for itself.
@@ -83,9 +108,7 @@ class Bridge:
             raise CallError(
                 "a blocking call inside an async function on the same thread would wait for itself; use await"
             )
-        running = Running(self._running_loop(), coroutine)
-        self._loop.call_soon_threadsafe(running.begin)
-        return running
+        return Running(self._running_loop(), coroutine)
 
     @property
     def alive(self) -> bool:

@@ -10,7 +10,7 @@ from runpod_flash.spec import EndpointSpec
 
 
 class Keeper(Protocol):
-    """Who made a remote object on the platform and can drop it there: a session."""
+    """Who made a remote object on the platform and can drop it there: the objects of a session."""
 
     async def drop(self, instance_id: str) -> None:
         """Drop it and wait for that."""

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Never, NoReturn, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, TypeVar, overload
 
 from runpod_flash import options
 from runpod_flash.errors import ConfigError
@@ -14,10 +14,15 @@ from runpod_flash.remote import (
     RemoteFunction,
     RemoteInstance,
     RemoteMethod,
+    handle,
     is_generator,
     make_remote,
+    recovery,
 )
 from runpod_flash.spec import DEFAULT_SCALER_VALUE, EndpointSpec
+
+if TYPE_CHECKING:
+    from runpod_flash.job import Dual, EndpointJob
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -142,6 +147,32 @@ class Endpoint:
         if not self.spec.name:
             options.check({"name": target.__name__})
         return make_remote(target, self.spec.named(target.__name__))
+
+    def job(self, job_id: str) -> "EndpointJob[Any]":
+        """The handle of a job of this endpoint that was submitted earlier, maybe by another program.
+
+        Raises:
+            ConfigError: the endpoint has no name.
+        """
+        return handle(self._own_name("job"), job_id)
+
+    @property
+    def recover(self) -> "Dual[[], list[EndpointJob[Any]]]":
+        """`recover()` gives the jobs that this project's programs have submitted to the endpoint, the oldest first.
+
+        The programs need not have lived to see the answer: what arrived on the platform is there, as long as it is
+        kept. Blocks; where an event loop runs in this thread it gives a coroutine to be awaited.
+
+        Raises:
+            ConfigError: the endpoint has no name.
+            BackendError: the platform, or this user's record of submissions, cannot be read.
+        """
+        return recovery(self._own_name("recover"))
+
+    def _own_name(self, what: str) -> str:
+        if not self.spec.name:
+            raise ConfigError(f"{what}() needs to know the endpoint; give it a name: Endpoint(name=…).{what}(…)")
+        return self.spec.name
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"{name} of an endpoint cannot be changed after its declaration; declare another Endpoint")

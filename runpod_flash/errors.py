@@ -17,6 +17,7 @@ FlashError
 │  ├─ RemoteError                     your function raised; the original exception is raised where it can be loaded
 │  ├─ InstallError                    the dependencies could not be installed
 │  ├─ WorkerLost                      the worker died, or could not start
+│  │  └─ OutOfMemory                  it was killed because memory ran out: of its cpu= size, or of the machine
 │  ├─ JobCancelled
 │  ├─ JobTimedOut (TimeoutError)      execution_timeout_ms ran out
 │  └─ JobExpired                      its ttl ended before it finished
@@ -131,7 +132,11 @@ class InstallError(JobError):
 
 
 class WorkerLost(JobError):
-    """The worker died (killed, out of memory, crashed interpreter), fell silent, or could not start."""
+    """The worker died (killed, crashed interpreter), fell silent, or could not start."""
+
+
+class OutOfMemory(WorkerLost):
+    """The worker was killed because memory ran out: that of its `cpu=` size, or of the machine. The message says it."""
 
 
 class JobCancelled(JobError):

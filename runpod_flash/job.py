@@ -156,3 +156,12 @@ class EndpointJob(Generic[R]):
 
     def __repr__(self) -> str:
         return f"EndpointJob(id={self.id!r}, status={self._seen.get('status')!r})"
+
+
+def recovery(name: str, session: "Session") -> Dual[[], list[EndpointJob[Any]]]:
+    """Gives the handles of the jobs that were submitted to the endpoint of this name: see `Session.submitted`."""
+
+    async def recover() -> list[EndpointJob[Any]]:
+        return [EndpointJob(ticket, session) for ticket in await session.submitted(name)]
+
+    return Dual(recover, session.run)

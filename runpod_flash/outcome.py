@@ -14,6 +14,7 @@ from runpod_flash.errors import (
     JobExpired,
     JobTimedOut,
     NotPicklable,
+    OutOfMemory,
     RemoteError,
     ShippingError,
     WireMismatch,
@@ -31,6 +32,7 @@ Fetch = Callable[[str], Awaitable[bytes]]
 _BY_KIND: dict[ErrorKind, type[JobError]] = {
     ErrorKind.INSTALL: InstallError,
     ErrorKind.WORKER_LOST: WorkerLost,
+    ErrorKind.OUT_OF_MEMORY: OutOfMemory,
     ErrorKind.CANCELLED: JobCancelled,
     ErrorKind.TIMED_OUT: JobTimedOut,
     ErrorKind.EXPIRED: JobExpired,

@@ -19,7 +19,7 @@ from runpod_flash.errors import CallError
 from runpod_flash.spec import EndpointSpec
 
 if TYPE_CHECKING:
-    from runpod_flash.job import EndpointJob
+    from runpod_flash.job import Dual, EndpointJob
     from runpod_flash.session import Session
 
 P = ParamSpec("P")
@@ -109,7 +109,15 @@ class RemoteFunction(CallForms[P, R]):
 
     def job(self, job_id: str) -> "EndpointJob[R]":
         """The handle of a job that was submitted earlier, maybe by another program."""
-        return _job(Ticket(job_id, "", self.spec.name), _session())
+        return handle(self.spec.name, job_id)
+
+    @property
+    def recover(self) -> "Dual[[], list[EndpointJob[R]]]":
+        """`recover()` gives the jobs that this project's programs have submitted to the endpoint, the oldest first.
+
+        See `Endpoint.recover`.
+        """
+        return recovery(self.spec.name)
 
     def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
         check_arguments(self.__name__, self._signature, args, kwargs)
@@ -165,7 +173,7 @@ class RemoteClass(Generic[T]):
 
     def job(self, job_id: str) -> "EndpointJob[Any]":
         """The handle of a job that was submitted earlier, maybe by another program."""
-        return _job(Ticket(job_id, "", self.spec.name), _session())
+        return handle(self.spec.name, job_id)
 
     @functools.cached_property
     def _signature(self) -> inspect.Signature | None:
@@ -298,6 +306,16 @@ class RemoteMethod(CallForms[..., Any]):
 
     def __repr__(self) -> str:
         return f"<remote method {self.__name__} of {self._instance!r}>"
+
+
+def handle(name: str, job_id: str) -> "EndpointJob[Any]":
+    """The handle of a job of the endpoint of this name."""
+    return _job(Ticket(job_id, "", name), _session())
+
+
+def recovery(name: str) -> "Dual[[], list[EndpointJob[Any]]]":
+    """What gives the jobs that were submitted to the endpoint of this name."""
+    return cast("Dual[[], list[EndpointJob[Any]]]", lazy.load("runpod_flash.job").recovery(name, _session()))
 
 
 def check_arguments(

@@ -1,43 +1,40 @@
 """Where a program meets its platform: a connection for each event loop, and a memory of what it has there.
 
-    request ▶ encode ▶ connect ▶ ship ▶ agree on the endpoint ▶ upload what is missing ▶ submit ▶ wait ▶ value
+    request ▶ encode ▶ connect ▶ ship ▶ agree on the endpoint ▶ upload what is missing ▶ note ▶ submit ▶ wait ▶ value
 
 The current session is a context variable. Its default does nothing until the first call.
 """
 
 import asyncio
-import atexit
 import concurrent.futures
 import contextlib
-import os
 import sys
 import uuid
-import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runpod_flash import backends, options, outcome, package_index, shipping
+from runpod_flash import backends, journal, options, outcome, package_index, shipping
 from runpod_flash import output as output_module
 from runpod_flash import settings as settings_module
+from runpod_flash.agreement import Declarations, provision
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.blocking import Bridge, Running
 from runpod_flash.calls import Request, Ticket
-from runpod_flash.confighash import config_hash
 from runpod_flash.errors import (
-    BackendError,
     BackendUnavailable,
-    ConfigError,
     ContentNotFound,
     EndpointNotFound,
     FlashError,
 )
+from runpod_flash.journal import Journal, Submission
+from runpod_flash.objects import Objects
 from runpod_flash.output import Output
 from runpod_flash.project import project_of_program
 from runpod_flash.settings import Settings
-from runpod_flash.spec import EndpointSpec, to_body
+from runpod_flash.spec import EndpointSpec
 from worker_runtime.wire.jobs import Call, Instance, Payload
 from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
 
@@ -46,7 +43,6 @@ T = TypeVar("T")
 CANCEL_S = 2.0
 """How long a cancelled call waits for the platform to take the cancellation, in seconds."""
 
-_EXIT_S = 1.0  # … and the end of the program for objects to be dropped
 _DETACH_S = 3.0
 _SUBMITS = 3  # a platform may turn out to have lost the endpoint, then the artifact
 _LOG_LINES = 50
@@ -63,15 +59,6 @@ class _Link:
     shared: "dict[Hashable, asyncio.Task[Any]]" = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Declaration:
-    """Who declared an endpoint of this program: a function or class, by its name and itself."""
-
-    spec: EndpointSpec
-    place: tuple[str, str]
-    target: "weakref.ref[Any]"
-
-
 class Session:
     """Calls go through it. Made without effect; settings are read, and the platform is reached, by the first call.
 
@@ -84,13 +71,11 @@ class Session:
         self._given, self._project = settings, project
         self._bridge = Bridge()
         self._links: dict[asyncio.AbstractEventLoop, _Link] = {}
-        self._declared: dict[str, _Declaration] = {}
+        self._declared = Declarations()
+        self._journal: Journal | None = None
         self._stored: set[str] = set()  # artifacts that the platform holds
-        self._objects: set[str] = set()  # remote objects that were used and not dropped
-        self._doomed: set[str] = set()  # those of them that nobody has any more
-        self._dropping: set[asyncio.Task[None]] = set()
+        self._objects = Objects(self._bridge, self._backend)
         self._index: PackageIndex | None = None
-        self._owner: int | None = None  # the process that registered `_at_exit`
 
     @property
     def settings(self) -> Settings:
@@ -110,6 +95,14 @@ class Session:
     def output(self) -> Output:
         """What shows progress and the workers' output to the user."""
         return output_module.of_program(self.settings.logs)
+
+    @property
+    def journal(self) -> Journal | None:
+        """Where submissions are noted. None in a worker, and for the inline target, whose jobs end with the program."""
+        settings = self.settings
+        if self._journal is None and settings.target != "inline" and not settings.in_worker:
+            self._journal = Journal(settings.home, settings.target, str(self.project), self._cannot_note)
+        return self._journal
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
@@ -175,16 +168,56 @@ class Session:
         """What a job has written."""
         return list(await (await self._backend()).logs(await self._endpoint_id(ticket), ticket.job_id))
 
+    # --- jobs of other programs ---------------------------------------------------------------------------------------
+
+    async def noted(self) -> list[Submission]:
+        """What programs of this user have submitted to this target, the oldest first, as far as it is noted."""
+        noted = await asyncio.to_thread(journal.read, self.settings.home)
+        return [each for each in noted if each.target == self.settings.target]
+
+    async def submitted(self, name: str) -> list[Ticket]:
+        """The jobs that this project's programs have submitted to the endpoint of this name, the oldest first.
+
+        Those are all that are noted and that the platform still has, acknowledged or not.
+        """
+        ours = str(self.project), name
+        noted = [each for each in await self.noted() if (each.project, each.endpoint) == ours]
+        if noted:
+            await (await self._backend()).find(name)  # so that the backend knows the name to show
+        return await self.arrived(noted)
+
+    async def arrived(self, noted: Sequence[Submission]) -> list[Ticket]:
+        """The jobs that came of these submissions, as far as the platform has them."""
+        if not noted:
+            return []
+        found = await (await self._backend()).find_submitted([each.key for each in noted])
+        if found is None:
+            return [Ticket(each.job_id, each.endpoint_id, each.endpoint) for each in noted if each.job_id]
+        known = [(found[each.key], each.endpoint) for each in noted if each.key in found]
+        return [Ticket(str(job["id"]), str(job["endpoint"]), name) for job, name in known]
+
+    async def facts(self, job_id: str) -> Json:
+        """All that the platform knows of a job: see `Backend.facts`."""
+        return await (await self._backend()).facts(job_id)
+
     # --- calls from blocking code -------------------------------------------------------------------------------------
 
     def call_blocking(self, request: Request) -> Any:
         """`call` for code without an event loop. The first Ctrl-C cancels the job, a second one leaves it alone."""
         tickets: list[Ticket] = []
-        running = self.start(self.call(request, tickets))
+        self._objects.watch_exit()
+        running = self._bridge.prepare(self.call(request, tickets))
         try:
-            return _result(running)
+            try:
+                running.start()
+                return _result(running)
+            except KeyboardInterrupt:  # from here on, wherever it comes, another one is caught below
+                running.cancel()
+                running.wait(_DETACH_S)
+                raise
         except KeyboardInterrupt:
-            self._interrupted(running, tickets, request)
+            if not running.ended:
+                self._say_detached(tickets, request)
             raise
 
     def submit_blocking(self, request: Request) -> Ticket:
@@ -193,7 +226,7 @@ class Session:
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> Running[T]:
         """Run a coroutine on the bridge."""
-        self._watch_exit()
+        self._objects.watch_exit()
         return self._bridge.start(coroutine)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -205,44 +238,12 @@ class Session:
             running.cancel()
             raise
 
-    def _interrupted(self, running: Running[Any], tickets: list[Ticket], request: Request) -> None:
-        running.cancel()
-        try:
-            running.wait(_DETACH_S)
-        except KeyboardInterrupt:
-            for ticket in tickets:
-                self.output.say(
-                    f"detached from job {ticket.job_id} of endpoint '{ticket.name}', which may still run; "
-                    f"ask for it later with {request.target.__name__}.job({ticket.job_id!r}).result()"
-                )
-            raise
-
-    # --- remote objects -----------------------------------------------------------------------------------------------
-
-    async def drop(self, instance_id: str) -> None:
-        """Drop a remote object; a platform that is gone is no error."""
-        with contextlib.suppress(BackendError):
-            self._doomed.add(instance_id)  # where this is cancelled, the next connection does it
-            await (await self._backend()).drop_instance(instance_id)
-            self._doomed.discard(instance_id)
-            self._objects.discard(instance_id)
-
-    def drop_later(self, instance_id: str) -> None:
-        """`drop` without waiting; called from anywhere, by the garbage collector too."""
-        if self._owner != os.getpid() or instance_id not in self._objects or sys.is_finalizing():
-            return
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            with contextlib.suppress(RuntimeError):  # the program ends, and no thread can be started any more
-                self._bridge.start(self.drop(instance_id))
-        else:
-            self._drop_on_loop(instance_id)
-
-    def _drop_on_loop(self, instance_id: str) -> None:
-        task = asyncio.get_running_loop().create_task(self.drop(instance_id))
-        self._dropping.add(task)
-        task.add_done_callback(self._dropping.discard)
+    def _say_detached(self, tickets: list[Ticket], request: Request) -> None:
+        for ticket in tickets:
+            self.output.say(
+                f"detached from job {ticket.job_id} of endpoint '{ticket.name}', which may still run; come back with "
+                f"`flash jobs attach {ticket.job_id}` or {request.target.__name__}.job({ticket.job_id!r}).result()"
+            )
 
     # --- the steps of a submission ------------------------------------------------------------------------------------
 
@@ -264,56 +265,38 @@ class Session:
             call = Call(
                 call.artifact, call.arguments, call.method, Instance(request.instance.id, constructor), call.retries
             )
-        submission = asyncio.create_task(backend.submit(endpoint_id, call.to_input(), key))
+        job_id = await self._send(request, endpoint_id, backend.submit(endpoint_id, call.to_input(), key), key)
+        if request.instance is not None and not request.instance.borrowed:
+            self._objects.add(request.instance)
+        return Ticket(job_id, endpoint_id, spec.name)
+
+    async def _send(self, request: Request, endpoint_id: str, sending: Coroutine[Any, Any, str], key: str) -> str:
+        """The id of the job that `sending` submits. It is noted before and after."""
+        journal = self.journal
+        if journal is not None:
+            journal.submitting(key, request.spec.name, endpoint_id, request.shown)
+        submission = asyncio.create_task(sending)
         try:
             job_id = await asyncio.shield(submission)
         except asyncio.CancelledError:
             await self._abandon(endpoint_id, submission)
             raise
-        if request.instance is not None and not request.instance.borrowed:
-            request.instance.session = self
-            self._objects.add(request.instance.id)
-        return Ticket(job_id, endpoint_id, spec.name)
+        if journal is not None:
+            journal.acknowledged(key, job_id)
+        return job_id
+
+    def _cannot_note(self, message: str) -> None:
+        self.output.notice({"key": "no-journal", "message": message})
 
     async def _agree(self, backend: Backend, request: Request) -> str:
         """The id of the request's endpoint, which after this is on the platform as declared."""
         spec, agreed = request.spec, self._link().agreed
         known = agreed.get(spec.name)
         if known is None or known[0] != spec:
-            self._declare(request)
+            self._declared.add(request)
             options.check_requirements(spec)
-            known = agreed[spec.name] = spec, await self._shared(spec, lambda: self._provision(backend, spec))
+            known = agreed[spec.name] = spec, await self._shared(spec, lambda: provision(backend, spec, self.output))
         return known[1]
-
-    def _declare(self, request: Request) -> None:
-        """Refuse a second declaration of a name that differs; the same function declared again replaces itself."""
-        spec, place = request.spec, (request.target.__module__, request.target.__qualname__)
-        known = self._declared.get(spec.name)
-        if known is not None and known.spec != spec and known.place != place and known.target() is not None:
-            raise ConfigError(
-                f"endpoint '{spec.name}' is declared twice with different options, by {'.'.join(known.place)} and "
-                f"{'.'.join(place)}; give one of them another name="
-            )
-        self._declared[spec.name] = _Declaration(spec, place, weakref.ref(request.target))
-
-    async def _provision(self, backend: Backend, spec: EndpointSpec) -> str:
-        body = to_body(spec, default_queue_delay=backend.default_queue_delay)
-        found = await backend.find(spec.name)
-        if found is None:
-            try:
-                return str((await backend.create(body))["id"])
-            except BackendError:
-                found = await backend.find(spec.name)  # another program may have been quicker
-                if found is None:
-                    raise
-        if bool(found.get("cpu")) != ("cpu" in body):  # an endpoint keeps its compute family, so this is another one
-            self.output.say(f"endpoint '{spec.name}' changes between gpu= and cpu=, so it is made anew")
-            await backend.delete(str(found["id"]))
-            return str((await backend.create(body))["id"])
-        if config_hash(found) != config_hash(body) or dict(found.get("env") or {}) != body["env"]:
-            change = {key: value for key, value in body.items() if key != "type"}  # which no endpoint can change
-            found = await backend.update(str(found["id"]), change)
-        return str(found["id"])
 
     async def _store(self, backend: Backend, artifact: shipping.Artifact) -> None:
         if not await backend.has_artifact(artifact.id):
@@ -359,14 +342,13 @@ class Session:
             raise
 
     async def _connect(self) -> Backend:
-        self._watch_exit()
+        self._objects.watch_exit()
         settings = self.settings
         if settings.runpod_api_key and not settings.target_chosen:
             message = "RUNPOD_API_KEY is set, but this version has no cloud target yet: calls run on this machine"
             self.output.notice({"key": "no-cloud", "message": message})
         backend = await backends.connect(settings, self.project)
-        for instance_id in self._doomed:
-            self._drop_on_loop(instance_id)
+        self._objects.drop_doomed()
         return backend
 
     def _link(self) -> _Link:
@@ -389,44 +371,17 @@ class Session:
     async def _endpoint_id(self, ticket: Ticket) -> str:
         if ticket.endpoint_id:
             return ticket.endpoint_id
-        found = await (await self._backend()).find(ticket.name)
+        backend = await self._backend()
+        found = await self._shared(("find", ticket.name), lambda: backend.find(ticket.name))
         if found is None:
             raise EndpointNotFound(f"the platform has no endpoint '{ticket.name}' in project {self.project}")
         return str(found["id"])
 
-    # --- the end ------------------------------------------------------------------------------------------------------
-
     def close(self) -> None:
         """Drop remote objects and end the bridge; connections end with their event loops."""
-        if self._owner == os.getpid():
-            atexit.unregister(self._at_exit)
-            self._at_exit()
-            self._owner = None
-
-    def _watch_exit(self) -> None:
-        if self._owner != os.getpid():
-            if self._owner is not None:  # a fork: objects are the parent's, who drops them
-                self._objects.clear()
-                self._doomed.clear()
-            else:
-                atexit.register(self._at_exit)
-            self._owner = os.getpid()
-
-    def _at_exit(self) -> None:
-        if self._owner != os.getpid():
-            return
-        if self._objects:
-            with contextlib.suppress(FlashError, TimeoutError, RuntimeError, concurrent.futures.CancelledError):
-                if self._bridge.alive:
-                    self._bridge.run(self._drop_all(), _EXIT_S)
-                else:
-                    asyncio.run(self._drop_all())
-        self._bridge.close()
-
-    async def _drop_all(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_EXIT_S):
-                await asyncio.gather(*(self.drop(instance_id) for instance_id in list(self._objects)))
+        self._objects.close()
+        if self._journal is not None:
+            self._journal.close()
 
 
 _unused = Session()  # does nothing until a call goes through it

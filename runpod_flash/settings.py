@@ -37,6 +37,7 @@ class Settings:
         runtime_home: folder for sockets, where the system has one (`XDG_RUNTIME_DIR`).
         project: folder in which names of endpoints are unique (`FLASH_PROJECT`); None: the program's own.
         same_machine: whether a platform at a URL runs on this machine (`FLASH_SAME_MACHINE=1`, set in workers).
+        in_worker: whether this program is the code of an endpoint, run by one of its workers.
         logs: how output of workers is shown: auto, marked, plain or off (`FLASH_LOGS`).
         environ: all variables, .env included; for what reads settings of other tools (pip's).
     """
@@ -49,6 +50,7 @@ class Settings:
     runtime_home: "Path | None" = None
     project: "Path | None" = None
     same_machine: bool = False
+    in_worker: bool = False
     logs: str = "auto"
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -71,6 +73,7 @@ def load(environ: Mapping[str, str] | None = None, folder: "Path | None" = None)
         runtime_home=path(env["XDG_RUNTIME_DIR"]) if env.get("XDG_RUNTIME_DIR") else None,
         project=path(env["FLASH_PROJECT"]).absolute() if env.get("FLASH_PROJECT") else None,
         same_machine=env.get("FLASH_SAME_MACHINE") == "1",
+        in_worker=_is_worker(process),
         logs=_choice(env, "FLASH_LOGS", LOG_STYLES),
         environ=env,
     )
@@ -80,7 +83,11 @@ def served_here(name: str) -> bool:
     """Whether this process is a worker of the endpoint `name`, so that its function is the original one here."""
     if serving.get() == name:
         return True
-    return bool(os.environ.get("RUNPOD_ENDPOINT_ID")) and os.environ.get("FLASH_RESOURCE_NAME") == name
+    return _is_worker(os.environ) and os.environ.get("FLASH_RESOURCE_NAME") == name
+
+
+def _is_worker(process: Mapping[str, str]) -> bool:
+    return bool(process.get("RUNPOD_ENDPOINT_ID") and process.get("FLASH_RESOURCE_NAME"))
 
 
 def _target(text: str) -> str:

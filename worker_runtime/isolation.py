@@ -89,7 +89,8 @@ def kill_descendants(within_s: float = math.inf) -> None:
     """
     end = time.monotonic() + within_s
     untouchable = set[int]()
-    while (found := set(_descendants(os.getpid())) - untouchable) and time.monotonic() < end:
+    while time.monotonic() < end:
+        found = set(descendants(os.getpid())) - untouchable
         for pid in found:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -97,19 +98,14 @@ def kill_descendants(within_s: float = math.inf) -> None:
                 continue
             except PermissionError:
                 untouchable.add(pid)
-        while _reap_one():
-            pass
+        # That nothing is found proves nothing: who has just forked and ended was passed over, and so was the new one.
+        if not _reap_all() or (untouchable and not found):
+            return
         time.sleep(0.002)  # until the killed ones have become ours
 
 
-def _reap_one() -> bool:
-    try:
-        return os.waitpid(-1, os.WNOHANG)[0] != 0
-    except ChildProcessError:
-        return False
-
-
-def _descendants(ancestor: int) -> list[int]:
+def descendants(ancestor: int) -> list[int]:
+    """The living processes below one, itself not, by the parents that /proc tells; none where there is no /proc."""
     children: dict[int, list[int]] = {}
     for pid, parent in _parents():
         children.setdefault(parent, []).append(pid)
@@ -119,6 +115,16 @@ def _descendants(ancestor: int) -> list[int]:
         found += below
         waiting += below
     return found
+
+
+def _reap_all() -> bool:
+    """Reap every child that has ended; whether one is left that lives."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _parents() -> Iterator[tuple[int, int]]:

@@ -13,11 +13,12 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Coroutine
-from dataclasses import dataclass
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from worker_runtime import memory
 from worker_runtime.capture import Capture
 from worker_runtime.keeper import Keeper
 from worker_runtime.link import Link, LinkLost
@@ -44,12 +45,12 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """Why the worker ends. `killed` is the call that had to be killed, with its outcome; `said`: a `gone` is due."""
+    """Why the worker ends. `killed` are the calls that end with it, with their outcomes; `said`: a `gone` is due."""
 
     reason: str
     said: bool = True
     code: int = 0
-    killed: tuple[str, ErrorInfo] | None = None
+    killed: Mapping[str, ErrorInfo] = field(default_factory=dict)
 
 
 class Worker:
@@ -63,6 +64,7 @@ class Worker:
         self._child_frames: asyncio.Task[None] | None = None
         self._draining = False
         self._files_id = ""
+        self._oom_kills = 0  # before the child started
         self._link: Link
         self._child: asyncio.StreamWriter
         self._control: asyncio.StreamWriter  # held so that it is not closed
@@ -120,7 +122,10 @@ class Worker:
         if self._child_frames is None:
             self._files_id = manifest.files_id
             self._unpack(data)
+            self._oom_kills = memory.oom_kills()
             self._keeper.start_child()
+            if self._launch.memory_mb > 0:
+                self._spawn(self._watch_memory())
             self._child_frames = self._spawn(self._from_child(reader))
         elif manifest.files_id != self._files_id:
             raise WireError(f"artifact {artifact} has other local modules than this worker has imported")
@@ -154,7 +159,13 @@ class Worker:
             self._kill(job, ErrorInfo(ErrorKind.TIMED_OUT, "JobTimedOut", message))
 
     def _kill(self, job: _Job, error: ErrorInfo) -> None:
-        self._end(_End(f"call {job.id}: {error.message}", killed=(job.id, error)))
+        self._end(_End(f"call {job.id}: {error.message}", killed={job.id: error}))
+
+    def _out_of_memory(self, message: str, code: int = 0) -> None:
+        # Those that were handed over first are the ones that run; whose memory it is cannot be told.
+        running = list(self._jobs)[: self._launch.max_concurrency]
+        error = ErrorInfo(ErrorKind.OUT_OF_MEMORY, "OutOfMemory", message)
+        self._end(_End(message, code=code, killed=dict.fromkeys(running, error)))
 
     def _drain_if_idle(self) -> None:
         if not self._draining or self._jobs or self._ending.done():
@@ -226,8 +237,19 @@ class Worker:
             self._end(_End("the process that holds the child was killed", code=1))
         elif self._draining and not self._jobs:
             self._end(_End("drained", said=False))
+        elif (code := json.loads(line)["exit"]) == -signal.SIGKILL and memory.oom_kills() > self._oom_kills:
+            self._out_of_memory(memory.KILLED_BY_SYSTEM, code=1)
         else:
-            self._end(_End(_in_words(json.loads(line)["exit"]), code=1))
+            self._end(_End(_in_words(code), code=1))
+
+    async def _watch_memory(self) -> None:
+        limit, pause_s = self._launch.memory_mb * memory.MB, memory.SHORT_PAUSE_S
+        while True:
+            await asyncio.sleep(pause_s)
+            measured = await asyncio.to_thread(memory.measure, self._keeper.pid, limit)
+            if measured.used > limit:
+                self._out_of_memory(memory.too_much(measured.used, limit))
+            pause_s = measured.pause_s
 
     def _end(self, end: _End) -> None:
         if not self._ending.done():
@@ -245,9 +267,10 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._capture.finish()
-        if end.killed is not None and (job := self._jobs.pop(end.killed[0], None)):
-            done = {"type": messages.DONE, "job": job.id, "attempt": job.attempt, "error": end.killed[1].to_json()}
-            self._link.send(done)
+        for killed, error in end.killed.items():
+            if job := self._jobs.pop(killed, None):
+                done = {"type": messages.DONE, "job": job.id, "attempt": job.attempt, "error": error.to_json()}
+                self._link.send({**done, "ends": True})
         if end.said:
             self._link.send({
                 "type": messages.GONE, "reason": end.reason, "stderr": self._capture.tail, "jobs": list(self._jobs),

@@ -35,6 +35,8 @@ def _group(help_text: str) -> typer.Typer:
 app = _group("Look after what runs on this machine: control plane, endpoints, workers.")
 server = _group("Start, stop and look at the control plane.")
 app.add_typer(server, name="server")
+jobs = _group("Come back to jobs.")
+app.add_typer(jobs, name="jobs")
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
 
@@ -83,8 +85,21 @@ def server_status(json: Json = False) -> None:
     lazy.load("flash_cli.commands.server").status(as_json=json)
 
 
+@jobs.command("attach")
+def jobs_attach(
+    job: Annotated[str | None, typer.Argument(metavar="JOB", help="Id of the job.")] = None,
+    last: Annotated[bool, typer.Option("--last", help="Take the job that was submitted last.")] = False,
+    json: Json = False,
+) -> None:
+    """Show what a job writes, wait for its end and print its result.
+
+    The job goes on when this is left with Ctrl-C. Exit status 0: completed, 1: failed, 130: left.
+    """
+    lazy.load("flash_cli.commands.jobs").attach(job, last=last, as_json=json)
+
+
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrongly used, 3 `server status` found none."""
+    """Run the command line and exit: 0 done, 1 failed, 2 wrongly used, 3 `server status` found none, 130 left early."""
     said = Options()
     try:
         typer.main.get_command(app)(prog_name="flash", obj=said)

@@ -77,6 +77,19 @@ class Backend(Protocol):
         """The lines that the job wrote to stdout and stderr and that the platform still has, oldest first."""
         ...
 
+    async def find_submitted(self, keys: Sequence[str]) -> Mapping[str, Json] | None:
+        """The jobs that were submitted with these keys, by key: `id`, `endpoint` (its id) and `status` of each.
+
+        Keys without a job are absent. None: this platform cannot find jobs by their keys.
+        """
+
+    async def facts(self, job_id: str) -> Json:
+        """All that is known of a job of any endpoint: `job`, `endpoint` (`id`, `name`, `project`), `attempts`, `cause`.
+
+        Raises JobNotFound.
+        """
+        ...
+
     async def drop_instance(self, instance_id: str) -> None:
         """Close and forget an instance of a remote class; one that is unknown is no error."""
 

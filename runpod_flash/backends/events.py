@@ -1,9 +1,10 @@
 """The event stream as a client sees it: lines become events, and final jobs find those who wait for them."""
 
 import asyncio
+import contextlib
 import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 from runpod_flash.errors import WireMismatch
@@ -29,20 +30,44 @@ class Lines:
         return [_event(line) for line in lines if line.strip()]
 
 
-class FinalJobs:
-    """Brings each final job to those who wait for it, also when it came before they asked.
+class Follower:
+    """One who wants the end of a job. What comes while it does something else is kept for it."""
 
-    A job is *covered* while the stream that was open when it was submitted still is: then its end will be announced.
-    When the stream is lost, all who wait are woken with None and no job is covered any more.
+    def __init__(self, job: Json | None) -> None:
+        self._job = job
+        self._wake: asyncio.Future[None] | None = None
+
+    async def end(self, timeout_s: float | None = None) -> Json | None:
+        """The final job; None when the stream was lost meanwhile or the time is over."""
+        if self._job is None:
+            wake = self._wake = asyncio.get_running_loop().create_future()
+            try:
+                await asyncio.wait([wake], timeout=timeout_s)
+            finally:
+                wake.cancel()
+        return self._job
+
+    def tell(self, job: Json | None) -> None:
+        """The job is final; None: no word of it will come."""
+        self._job = job or self._job
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+
+class FinalJobs:
+    """Brings each final job to those who follow it, also when it came before they asked.
+
+    A job is *covered* while the stream on which the platform promised to announce its end is open. When the stream is
+    lost, all who wait are woken with None and no job is covered any more.
     """
 
     def __init__(self) -> None:
         self._covered: set[str] = set()
         self._arrived: OrderedDict[str, Json] = OrderedDict()
-        self._waiting: dict[str, list[asyncio.Future[Json | None]]] = {}
+        self._followers: dict[str, list[Follower]] = {}
 
     def cover(self, job_id: str) -> None:
-        """The job was submitted on the open stream."""
+        """The platform has promised to announce the end of the job on the open stream."""
         if job_id not in self._arrived:
             self._covered.add(job_id)
 
@@ -54,10 +79,10 @@ class FinalJobs:
         """A job is final."""
         job_id = str(job.get("id"))
         self._covered.discard(job_id)
-        waiting = [future for future in self._waiting.pop(job_id, []) if not future.done()]
-        for future in waiting:
-            future.set_result(job)
-        if not waiting:
+        followers = self._followers.get(job_id, ())
+        for follower in followers:
+            follower.tell(job)
+        if not followers:
             self._arrived[job_id] = job
             while len(self._arrived) > _KEPT:
                 self._arrived.popitem(last=False)
@@ -65,26 +90,20 @@ class FinalJobs:
     def lose(self) -> None:
         """The stream is gone."""
         self._covered.clear()
-        waiting, self._waiting = self._waiting, {}
-        for future in [future for futures in waiting.values() for future in futures if not future.done()]:
-            future.set_result(None)
+        for follower in [follower for followers in self._followers.values() for follower in followers]:
+            follower.tell(None)
 
-    async def wait(self, job_id: str, timeout_s: float | None = None) -> Json | None:
-        """The final job; None when the stream was lost or the time is over."""
-        if job_id in self._arrived:
-            return self._arrived.pop(job_id)
-        future: asyncio.Future[Json | None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(job_id, []).append(future)
+    @contextlib.contextmanager
+    def follow(self, job_id: str) -> Iterator[Follower]:
+        """While inside, the end of the job is kept for the one who follows it, whenever it comes."""
+        follower = Follower(self._arrived.pop(job_id, None))
+        self._followers.setdefault(job_id, []).append(follower)
         try:
-            done, _ = await asyncio.wait([future], timeout=timeout_s)
-            return future.result() if done else None
+            yield follower
         finally:
-            future.cancel()
-            left = [other for other in self._waiting.get(job_id, []) if other is not future]
-            if left:
-                self._waiting[job_id] = left
-            else:
-                self._waiting.pop(job_id, None)
+            self._followers[job_id].remove(follower)
+            if not self._followers[job_id]:
+                del self._followers[job_id]
 
 
 def _event(line: bytes | bytearray) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Where the platform has `/flash/v1/`, the ends of jobs are announced on the event
 them; where it has not, jobs are asked for with growing pauses.
 """
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
@@ -14,13 +15,14 @@ from urllib.parse import quote, urlsplit
 from runpod_flash.backends.base import Json
 from runpod_flash.backends.connection import Address, Connection, Locate
 from runpod_flash.backends.events import FinalJobs
+from runpod_flash.backends.lookups import AT_ONCE, Looked, Lookups
 from runpod_flash.errors import BackendError, ConfigError, ContentNotFound, EndpointNotFound, JobNotFound
 from runpod_flash.output import Output, of_program
 from runpod_flash.settings import Settings
 from worker_runtime.wire.jobs import JobStatus
 
 _FINAL = {status.value for status in JobStatus if status.final}
-_ASK_AGAIN_S = 30.0  # a job whose end should have been announced is looked at this often all the same
+_ASK_AGAIN_S = 30.0  # jobs whose end should have been announced are looked at this often all the same
 _POLL_S = (0.05, 2.0)  # first and longest pause between looks at a job whose end nobody announces
 
 
@@ -69,6 +71,7 @@ class HttpBackend:
         # A header holds no more than ASCII, a path may hold all: percent signs stand for the rest.
         self._scope = {"X-Flash-Project": quote(str(project), safe="/ !#$&'()*+,:;=?@[]~")} if project else {}
         self._final_jobs = FinalJobs()
+        self._lookups = Lookups(self._watch)
         self._names: dict[str, str] = {}  # of endpoints, by id
         self._connection = Connection(locate, self._take, self._final_jobs.lose, patience_s=patience_s)
 
@@ -157,6 +160,27 @@ class HttpBackend:
         listing = await self._json("GET", f"/flash/v1/jobs/{_part(job_id)}/logs", missing=JobNotFound)
         return [str(line.get("line", "")) for line in listing.get("lines", [])]
 
+    async def find_submitted(self, keys: Sequence[str]) -> Mapping[str, Json] | None:
+        await self._connection.ready()
+        if not self._connection.streams:
+            return None
+        found: dict[str, Json] = {}
+        for start in range(0, len(keys), AT_ONCE):
+            asked = {"keys": keys[start : start + AT_ONCE]}
+            found |= (await self._json("POST", "/flash/v1/jobs/find", json=asked)).get("jobs", {})
+        return found
+
+    async def facts(self, job_id: str) -> Json:
+        await self._connection.ready()
+        if not self._connection.streams:
+            raise BackendError(
+                f"{self._connection.platform} knows jobs by their endpoints only; ask with "
+                f"Endpoint(name=…).job({job_id!r})"
+            )
+        facts = await self._json("GET", f"/flash/v1/jobs/{_part(job_id)}", missing=JobNotFound)
+        self._named(facts.get("endpoint", {}))
+        return facts
+
     async def drop_instance(self, instance_id: str) -> None:
         try:
             await self._connection.send("DELETE", f"/flash/v1/instances/{_part(instance_id)}", missing=ContentNotFound)
@@ -168,20 +192,33 @@ class HttpBackend:
 
     async def _final(self, endpoint_id: str, job_id: str) -> Json:
         """Wait for the end of a job as it is announced, or look at the job again and again."""
-        pause, longest = _POLL_S
-        while True:
-            if self._final_jobs.covers(job_id):
-                announced = await self._final_jobs.wait(job_id, _ASK_AGAIN_S)
-                if announced is not None:
-                    return announced
-            job = await self.status(endpoint_id, job_id)
-            if job.get("status") in _FINAL:
-                return job
-            if not self._final_jobs.covers(job_id):
-                announced = await self._final_jobs.wait(job_id, pause)
-                if announced is not None:
-                    return announced
-                pause = min(pause * 1.5, longest)
+        (first, longest), pause = _POLL_S, 0.0
+        with self._final_jobs.follow(job_id) as follower:
+            while True:
+                announced = await follower.end(_to_next_look() if self._final_jobs.covers(job_id) else pause)
+                job = announced or await self._look(endpoint_id, job_id)
+                if job is not None:
+                    return job
+                pause = min(max(first, pause * 1.5), longest)
+
+    async def _look(self, endpoint_id: str, job_id: str) -> Json | None:
+        """The job if it is final. Where there is a stream, its end is announced from then on."""
+        await self._connection.ready()
+        if self._connection.streams:
+            return await self._lookups.look(job_id)
+        job = await self.status(endpoint_id, job_id)
+        return job if job.get("status") in _FINAL else None
+
+    async def _watch(self, job_ids: Sequence[str]) -> Looked:
+        connection = self._connection
+        await connection.ready()
+        number = connection.number
+        asked = {"client": connection.client_id, "jobs": job_ids}
+        looked = Looked.of(await self._json("POST", "/flash/v1/jobs/watch", json=asked))
+        if connection.is_up and connection.number == number:
+            for job_id in looked.waiting:
+                self._final_jobs.cover(job_id)
+        return looked
 
     def _take(self, event: Mapping[str, Any]) -> None:
         """An event of the stream; those of a kind that this version does not know are left alone."""
@@ -218,6 +255,11 @@ class HttpBackend:
                 f"{platform} answered {method} {path} with {body[:80]!r}, no JSON object; is the URL right?"
             )
         return answer
+
+
+def _to_next_look() -> float:
+    """Seconds until all who wait for announced jobs look at them: at the same moments, so that they ask together."""
+    return _ASK_AGAIN_S - asyncio.get_running_loop().time() % _ASK_AGAIN_S
 
 
 def _check_url(url: str) -> None:

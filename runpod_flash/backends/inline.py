@@ -14,7 +14,7 @@ import threading
 import traceback
 import uuid
 import weakref
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,6 +54,7 @@ class _Endpoint:
 
 @dataclass(slots=True)
 class _Job:
+    endpoint: str
     object: dict[str, Any]
     end: "concurrent.futures.Future[None]" = field(default_factory=concurrent.futures.Future)
     task: "asyncio.Task[None] | None" = None
@@ -175,7 +176,7 @@ class InlineBackend:
         missing = [sha256 for sha256 in call.values if sha256 not in platform.values]
         if missing or call.artifact not in platform.manifests:
             raise ContentNotFound(f"there is no {f'value {missing[0]}' if missing else f'artifact {call.artifact}'}")
-        job = _Job({"id": f"{uuid.uuid4()}-inline", "status": JobStatus.IN_QUEUE.value})
+        job = _Job(endpoint_id, {"id": f"{uuid.uuid4()}-inline", "status": JobStatus.IN_QUEUE.value})
         platform.jobs[job.object["id"]] = job
         platform.keys[key] = job.object["id"]
         platform.start(lambda: platform.run(endpoint, job, call))
@@ -208,6 +209,24 @@ class InlineBackend:
     async def logs(self, endpoint_id: str, job_id: str) -> Sequence[str]:
         self._job(job_id)
         return []  # written straight to this process's streams
+
+    async def find_submitted(self, keys: Sequence[str]) -> Mapping[str, Json]:
+        jobs = {key: self._job(self._platform.keys[key]) for key in keys if key in self._platform.keys}
+        return {
+            key: {"id": job.object["id"], "endpoint": job.endpoint, "status": job.object["status"]}
+            for key, job in jobs.items()
+        }
+
+    async def facts(self, job_id: str) -> Json:
+        job = self._job(job_id)
+        name = self._endpoint(job.endpoint).body["name"]
+        started = job.object["status"] != JobStatus.IN_QUEUE.value
+        return {
+            "job": dict(job.object),
+            "endpoint": {"id": job.endpoint, "name": name, "project": ""},
+            "attempts": job.object.get("retries", 0) + started,
+            "cause": None,
+        }
 
     async def drop_instance(self, instance_id: str) -> None:
         dropped = [

@@ -276,7 +276,7 @@ try: f.remote()
 except errors.WorkerLost as error: print(error)
 """
     done = place.run_script(script).good()
-    assert "3 times in a row" in done.stdout
+    assert "5 times in a row" in done.stdout
     assert "the interpreter is broken" in done.stdout
     before = control_plane(place).cpu_times()
     with pytest.raises(AssertionError):

@@ -95,6 +95,21 @@ def test_cancelling_takes_the_time_it_needs(bridge: Bridge) -> None:
         running.result()
 
 
+def test_what_is_prepared_is_there_before_it_runs_and_can_be_cancelled_before(bridge: Bridge) -> None:
+    running = bridge.prepare(add(1, 2))
+    assert not running.ended
+    running.start()
+    assert running.result() == 3
+    assert running.ended
+    never = bridge.prepare(fail())
+    for _ in range(2):
+        never.cancel()
+    never.start()
+    with pytest.raises(concurrent.futures.CancelledError):
+        never.result()
+    assert never.ended
+
+
 def test_it_works_where_a_loop_runs(bridge: Bridge) -> None:
     async def main() -> int:
         return bridge.run(add(2, 3))

@@ -104,3 +104,11 @@ def test_on_a_worker_of_the_endpoint_the_original_comes_back(monkeypatch: pytest
     monkeypatch.setenv("FLASH_RESOURCE_NAME", "plain")
     assert Endpoint()(plain) is plain  # type: ignore[comparison-overlap]
     assert type(Endpoint("other")(plain)) is RemoteFunction
+
+
+def test_jobs_of_an_endpoint_need_its_name() -> None:
+    with pytest.raises(ConfigError, match=r"job\(\) needs to know the endpoint; give it a name: Endpoint\(name=…\)"):
+        Endpoint(cpu="cpu3c-1-2").job("id")
+    with pytest.raises(ConfigError, match=r"recover\(\) needs to know the endpoint"):
+        Endpoint(cpu="cpu3c-1-2").recover()
+    assert Endpoint("x").job("the-id").id == "the-id"

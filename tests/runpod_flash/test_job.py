@@ -115,6 +115,8 @@ def test_a_handle_from_an_id() -> None:
     assert job.result() == 7
     with pytest.raises(JobNotFound):
         add.job("no-such-job").status()
+    assert Endpoint("add").job(job.id).result() == 7
+    assert Endpoint("add").recover() == []
 
 
 def test_a_none_result_is_a_result() -> None:

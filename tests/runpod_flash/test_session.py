@@ -16,11 +16,13 @@ from typing import Any
 
 import pytest
 
-from runpod_flash import Endpoint
-from runpod_flash.backends.inline import InlinePlatform, platform_of
+from runpod_flash import Endpoint, journal
+from runpod_flash.backends.inline import InlineBackend, InlinePlatform, platform_of
+from runpod_flash.blocking import Running
 from runpod_flash.errors import ConfigError, NotPicklable
 from runpod_flash.session import Session, current, use
 from runpod_flash.settings import Settings
+from tests.support.fake_platform import KEY, FakePlatform, serving
 from tests.support.inline import inline_session
 from tests.support.waiting import wait_until
 
@@ -51,11 +53,6 @@ async def forever() -> None:
     await asyncio.sleep(3600)
 
 
-def body_of(platform: InlinePlatform) -> dict[str, Any]:
-    (endpoint,) = platform.endpoints.values()
-    return endpoint.body
-
-
 # --- agreeing ---
 
 
@@ -77,45 +74,6 @@ def test_threads_with_loops_of_their_own_agree(platform: InlinePlatform) -> None
         results = list(pool.map(lambda item: item[1].run(work, item[0]), enumerate(contexts)))
     assert results == list(range(20))
     assert len(platform.manifests) == 1
-
-
-def test_the_same_options_reuse_others_change_in_place(platform: InlinePlatform) -> None:
-    def declare(**options: Any) -> Any:
-        @Endpoint("work", **CPU, **options)
-        def work() -> int:
-            return 1
-
-        return work
-
-    declare().remote()
-    (first,) = platform.endpoints
-    declare().remote()
-    declare(workers=3).remote()
-    assert body_of(platform)["workers"]["max"] == 3
-    declare(workers=3, env={"A": "b"}).remote()
-    assert body_of(platform)["env"] == {"A": "b"}
-    assert list(platform.endpoints) == [first]
-
-
-def test_two_functions_with_one_name_must_not_differ(platform: InlinePlatform) -> None:
-    @Endpoint("shared", **CPU)
-    def one() -> int:
-        return 1
-
-    @Endpoint("shared", **CPU)
-    def same() -> int:
-        return 2
-
-    @Endpoint("shared", **CPU, workers=4)
-    def different() -> int:
-        return 3
-
-    assert (one.remote(), same.remote()) == (1, 2)
-    with pytest.raises(
-        ConfigError, match=r"'shared' is declared twice with different options, by .*one and .*different"
-    ):
-        different.remote()
-    assert len(platform.endpoints) == 1
 
 
 def test_an_endpoint_that_was_deleted_is_made_again(platform: InlinePlatform) -> None:
@@ -239,6 +197,11 @@ def test_the_first_ctrl_c_cancels(tmp_path: Path) -> None:
     assert (stdout, stderr) == ("interrupted\n", "")
 
 
+DETACHED = (
+    r"detached from job (\S+)-inline of endpoint '{0}', which may still run; "
+    r"come back with `flash jobs attach \1-inline` or {0}\.job\('\1-inline'\)\.result\(\)"
+)
+
 SLOW_CANCEL = """
 from runpod_flash.backends.inline import InlineBackend
 async def cancel(self, endpoint_id, job_id):
@@ -257,7 +220,7 @@ def test_a_second_ctrl_c_detaches_and_says_how_to_come_back(tmp_path: Path) -> N
         stdout, stderr = program.communicate(timeout=20)
         assert time.monotonic() - start < 1.5
     assert stdout == "interrupted\n"
-    assert re.search(r"detached from job \S+-inline of endpoint 'busy'.*busy\.job\('\S+'\)\.result\(\)", stderr)
+    assert re.search(DETACHED.format("busy"), stderr)
 
 
 def test_a_cancellation_that_nobody_answers_is_given_up(tmp_path: Path) -> None:
@@ -266,6 +229,164 @@ def test_a_cancellation_that_nobody_answers_is_given_up(tmp_path: Path) -> None:
         stdout, _ = program.communicate(timeout=20)
         assert 1.5 < time.monotonic() - start < 4
     assert stdout.endswith("interrupted\n")
+
+
+@pytest.mark.parametrize("where", ["before the cancellation", "after the cancellation", "while it is waited for"])
+def test_a_second_ctrl_c_is_heard_wherever_it_comes(
+    where: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    waits, cancelling = threading.Event(), threading.Event()
+    outcome, result, cancel, wait = InlineBackend.outcome, Running.result, Running.cancel, Running.wait
+
+    async def outcome_and_say(self: InlineBackend, *args: str) -> Any:
+        waits.set()
+        return await outcome(self, *args)
+
+    async def unanswered(self: InlineBackend, *args: str) -> None:
+        cancelling.set()
+        await asyncio.sleep(3600)
+
+    def first(self: Running[Any], timeout: float | None = None) -> Any:
+        waits.wait(10)
+        signal.raise_signal(signal.SIGINT)
+        return result(self, timeout)
+
+    def second(self: Running[Any]) -> None:
+        if where == "after the cancellation":
+            cancel(self)
+        signal.raise_signal(signal.SIGINT)
+
+    def second_later(self: Running[Any], timeout: float) -> bool:
+        cancelling.wait(10)
+        signal.raise_signal(signal.SIGINT)
+        return wait(self, timeout)
+
+    monkeypatch.setattr(InlineBackend, "outcome", outcome_and_say)
+    monkeypatch.setattr(InlineBackend, "cancel", unanswered)
+    monkeypatch.setattr(Running, "result", first)
+    if where == "while it is waited for":
+        monkeypatch.setattr(Running, "wait", second_later)
+    else:
+        monkeypatch.setattr(Running, "cancel", second)
+    with pytest.raises(KeyboardInterrupt):
+        forever.remote()
+    assert re.search(DETACHED.format("forever"), capfd.readouterr().err)
+
+
+def test_a_ctrl_c_before_the_call_has_begun_makes_no_job(
+    platform: InlinePlatform, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Running, "start", lambda running: signal.raise_signal(signal.SIGINT))
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        forever.remote()
+    assert time.monotonic() - start < 2
+    assert platform.jobs == {}
+    assert capfd.readouterr().err == ""
+
+
+# --- submissions are noted ---
+
+
+@pytest.fixture
+def remote_platform() -> FakePlatform:
+    return FakePlatform()
+
+
+@pytest.fixture
+def remote(remote_platform: FakePlatform, tmp_path: Path) -> Iterator[Session]:
+    """A session with a platform that is reached by its URL."""
+    with serving(remote_platform) as url:
+        settings = Settings(target=url, api_key=KEY, home=tmp_path / "home")
+        with use(Session(settings, tmp_path / "project")) as session:
+            yield session
+
+
+def test_a_submission_is_noted_before_it_leaves(remote: Session, remote_platform: FakePlatform) -> None:
+    seen: list[tuple[str, list[journal.Submission]]] = []
+
+    def look(request: Any) -> None:
+        if request.url.path.endswith("/run"):
+            seen.append((request.headers["idempotency-key"], journal.read(remote.settings.home)))
+
+    remote_platform.refuse = look
+    job = identity.spawn(1)
+    ((key, noted),) = seen
+    (before,) = noted
+    target, project = remote.settings.target, str(remote.project)
+    assert before == journal.Submission(key, before.time, target, project, "identity", "ep0", "identity")
+    (after,) = journal.read(remote.settings.home)
+    assert (after.key, after.job_id) == (key, job.id)
+
+
+def test_what_has_arrived_is_recovered_acknowledged_or_not(remote: Session, remote_platform: FakePlatform) -> None:
+    assert identity.recover() == []
+    assert remote_platform.requests == {}, "where nothing is noted, nobody is asked"
+    jobs = [identity.spawn(number).id for number in range(3)]
+    home, target, project = remote.settings.home, remote.settings.target, str(remote.project)
+    cut_off = journal.Journal(home, target, project, print)
+    for key in ("arrived", "never-arrived"):
+        cut_off.submitting(key, "identity", "ep0", "identity")
+    for others in ((target, "/elsewhere"), ("http://elsewhere", project)):
+        journal.Journal(home, *others, print).submitting("theirs", "identity", "ep0", "identity")
+    cut_off.submitting("other", "other", "ep1", "other")
+    cut_off.acknowledged("gone", "gone")
+    for key in ("arrived", "theirs", "other"):
+        remote_platform.by_key[key] = f"job-{key}"
+        remote_platform.jobs[f"job-{key}"] = {"id": f"job-{key}", "status": "IN_QUEUE"}
+    found = identity.recover()
+    assert [job.id for job in found] == [*jobs, "job-arrived"]
+    remote_platform.finish("job-arrived", "late")
+    assert found[-1].result() == "late"
+
+    async def main() -> list[str]:
+        return [job.id for job in await Endpoint("identity").recover()]
+
+    assert asyncio.run(main()) == [*jobs, "job-arrived"]
+    assert [job.id for job in Endpoint("other").recover.blocking()] == ["job-other"]
+
+
+def test_where_jobs_have_no_keys_the_acknowledged_ones_are_recovered(
+    remote: Session, remote_platform: FakePlatform
+) -> None:
+    remote_platform.modern = False
+    notes = journal.Journal(remote.settings.home, remote.settings.target, str(remote.project), print)
+    for key in ("one", "two"):
+        notes.submitting(key, "identity", "ep0", "identity")
+    notes.acknowledged("two", "job-two")
+    assert [job.id for job in identity.recover()] == ["job-two"]
+
+
+def test_many_handles_of_one_endpoint_look_it_up_together(remote: Session, remote_platform: FakePlatform) -> None:
+    jobs = [identity.spawn(number).id for number in range(50)]
+    before = remote_platform.requests["GET serverless"]
+
+    async def main() -> None:
+        await asyncio.gather(*(identity.job(job).wait() for job in jobs), return_exceptions=True)
+
+    asyncio.run(main())
+    assert remote_platform.requests["GET serverless"] == before + 1
+    assert remote_platform.requests["POST watch"] == 1
+
+
+def test_a_journal_that_cannot_be_written_fails_no_call(
+    remote_platform: FakePlatform, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    with serving(remote_platform) as url:
+        settings = Settings(target=url, api_key=KEY, home=tmp_path / "file" / "home")
+        with use(Session(settings, tmp_path)):
+            for _ in range(3):
+                identity.spawn(1)
+    assert capfd.readouterr().err.count("submitted.jsonl cannot be written") == 1
+
+
+def test_workers_and_inline_programs_note_nothing(session: Session, tmp_path: Path) -> None:
+    identity.remote(1)
+    assert identity.recover() == []
+    assert not journal.path_of(session.settings.home).exists()
+    assert Session(Settings(in_worker=True, home=tmp_path), tmp_path).journal is None
+    assert Session(Settings(home=tmp_path), tmp_path).journal is not None
 
 
 # --- the session itself ---

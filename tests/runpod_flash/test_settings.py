@@ -35,6 +35,14 @@ def test_the_environment(tmp_path: Path) -> None:
     assert settings.environ["PIP_INDEX_URL"] == "i"
 
 
+def test_a_worker_is_told_by_the_process_alone(tmp_path: Path) -> None:
+    worker = {"RUNPOD_ENDPOINT_ID": "e", "FLASH_RESOURCE_NAME": "infer"}
+    (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in worker.items()))
+    assert load(worker, tmp_path).in_worker
+    for environ in ({}, {"RUNPOD_ENDPOINT_ID": "e"}, {"FLASH_RESOURCE_NAME": "infer"}):
+        assert not load(environ, tmp_path).in_worker
+
+
 def test_the_nearest_env_file_for_our_names_only(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("FLASH_TARGET=https://far\n")
     (tmp_path / "project").mkdir()

@@ -42,6 +42,8 @@ async def awaiting() -> None:
     assert_type(await job.result.aio(), float)
     assert_type(await job.wait(timeout=60), Any)
     assert_type(await double.local("x"), list[str])
+    assert_type(await double.recover.aio(), list[EndpointJob[list[str]]])
+    assert_type(await Endpoint(name="add").recover(), Any)
     model = RemoteModel(3)
     assert_type(model, RemoteInstance[Model])
     assert_type(RemoteModel.local(3), Model)
@@ -62,6 +64,9 @@ def blocking() -> None:
     assert_type(job.id, str)
     assert_type(job.logs.blocking(), list[str])
     assert_type(add.job("id"), EndpointJob[float])
+    assert_type(add.recover.blocking(), list[EndpointJob[float]])
+    assert_type(Endpoint(name="add").job("id"), EndpointJob[Any])
+    assert_type(Endpoint(name="add").recover.blocking(), list[EndpointJob[Any]])
     kept: AsyncRemoteFunction[[str], list[str]] = double
     held: RemoteClass[Model] = RemoteModel
     del kept, held

@@ -232,6 +232,22 @@ def orphan_then_sleep():
     time.sleep(600)
 
 
+def fork_on_and_on(path):
+    """Leave processes behind that are followed by others again and again, for a while; each marks the file."""
+    code = f"""
+import os, time
+file, end = os.open({path!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT), time.monotonic() + 40
+while time.monotonic() < end:
+    if os.fork():
+        os._exit(0)
+    os.write(file, b"x")
+    time.sleep(0.1)
+"""
+    for _ in range(5):
+        subprocess.Popen([sys.executable, "-S", "-c", code])
+    time.sleep(600)
+
+
 def fork_and_return():
     return "child" if os.fork() == 0 else "parent"
 

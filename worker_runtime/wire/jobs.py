@@ -42,7 +42,8 @@ class ErrorKind(StrEnum):
     UNPICKLABLE_RESULT = "unpicklable_result"
     LOAD = "load"  # the shipped code or the arguments could not be loaded on the worker
     INSTALL = "install"  # the environment could not be built
-    WORKER_LOST = "worker_lost"  # killed, out of memory, silent, or it never started
+    WORKER_LOST = "worker_lost"  # killed, silent, or it never started
+    OUT_OF_MEMORY = "out_of_memory"  # the worker was killed because memory ran out
     CANCELLED = "cancelled"
     TIMED_OUT = "timed_out"
     EXPIRED = "expired"

@@ -17,7 +17,8 @@ worker → control plane
     beat
     started   job attempt          user code begins
     log       job stream lines     `stream` stdout or stderr; `job` null where the call cannot be told
-    done      job attempt error    body: the encoded result; `error` is null or `ErrorInfo.to_json()`
+    done      job attempt error    body: the encoded result; `error` is null or `ErrorInfo.to_json()`; with `ends` true
+                                   the worker takes no more jobs, and `gone` follows
     gone      reason stderr jobs   the child ended by itself; `jobs` ran in it; the worker ends too
 The link between the worker's parent and its child speaks the same run, cancel, drop, drain, artifact, ready, started
 and done; there `artifact` carries the header of the manifest (`manifest`) and the body is the encoded code.

@@ -128,6 +128,7 @@ class WorkerLaunch:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)  # the complete environment of the user's code
     overlay: str | None = None  # folder of packages laid in front of the interpreter's own
     cpus: tuple[int, ...] = ()  # affinity; empty: all
+    memory_mb: int = 0  # what user code may use, in MB of 1024² bytes; 0: no limit
     max_concurrency: int = 1
     beat_s: float = 3.0
     cancel_grace_s: float = 3.0
@@ -148,6 +149,7 @@ class WorkerLaunch:
             env=string_map(data, "env"),
             overlay=optional(data, "overlay", str),
             cpus=tuple(require(data, "cpus", list, default=[])),
+            memory_mb=require(data, "memory_mb", int, default=0),
             max_concurrency=require(data, "max_concurrency", int, default=1),
             beat_s=float(data.get("beat_s", 3.0)),
             cancel_grace_s=float(data.get("cancel_grace_s", 3.0)),

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -34,14 +35,32 @@ def test_what_is_no_event_is_refused(line: bytes) -> None:
         Lines().feed(line)
 
 
+async def end_of(jobs: FinalJobs, job_id: str, timeout_s: float | None = None) -> Any:
+    with jobs.follow(job_id) as follower:
+        return await follower.end(timeout_s)
+
+
 def test_a_final_job_that_came_first_is_kept() -> None:
     async def run() -> None:
         jobs = FinalJobs()
         jobs.arrive({"id": "a", "output": 1})
         jobs.cover("a")
         assert jobs.covers("a")
-        assert await jobs.wait("a") == {"id": "a", "output": 1}
+        assert await end_of(jobs, "a") == {"id": "a", "output": 1}
         assert not jobs.covers("a"), "the next one who asks must look"
+
+    asyncio.run(run())
+
+
+def test_what_comes_while_a_follower_is_busy_is_kept_for_it() -> None:
+    async def run() -> None:
+        jobs = FinalJobs()
+        with jobs.follow("a") as follower:
+            jobs.arrive({"id": "a"})
+            for number in range(events._KEPT + 5):
+                jobs.arrive({"id": str(number)})
+            jobs.lose()
+            assert await follower.end() == {"id": "a"}
 
     asyncio.run(run())
 
@@ -50,13 +69,13 @@ def test_all_who_wait_are_told_and_a_cancelled_one_harms_nobody() -> None:
     async def run() -> None:
         jobs = FinalJobs()
         jobs.cover("a")
-        waiting = [asyncio.create_task(jobs.wait("a")) for _ in range(3)]
+        waiting = [asyncio.create_task(end_of(jobs, "a")) for _ in range(3)]
         await asyncio.sleep(0)
         waiting[0].cancel()
         await asyncio.wait([waiting[0]])
         jobs.arrive({"id": "a"})
         assert await asyncio.gather(*waiting[1:]) == [{"id": "a"}] * 2
-        assert jobs._waiting == {}
+        assert jobs._followers == {}
 
     asyncio.run(run())
 
@@ -65,13 +84,13 @@ def test_a_lost_stream_wakes_all_with_nothing() -> None:
     async def run() -> None:
         jobs = FinalJobs()
         jobs.cover("a")
-        waiting = asyncio.create_task(jobs.wait("a"))
+        waiting = asyncio.create_task(end_of(jobs, "a"))
         await asyncio.sleep(0)
         jobs.lose()
         assert await waiting is None
         assert not jobs.covers("a")
-        assert await jobs.wait("a", 0.01) is None
-        assert jobs._waiting == {}
+        assert await end_of(jobs, "a", 0.01) is None
+        assert jobs._followers == {}
 
     asyncio.run(run())
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from starlette.responses import PlainTextResponse
 from runpod_flash.backends import connection, http
 from runpod_flash.backends.connection import Address
 from runpod_flash.backends.http import HttpBackend
+from runpod_flash.backends.lookups import Looked
 from runpod_flash.errors import (
     AuthError,
     BackendError,
@@ -100,8 +101,9 @@ def test_announced_jobs_are_not_asked_for(url: str, platform: FakePlatform) -> N
         job = await backend.submit("ep", {"n": 1}, "key")
         await until(lambda: backend._final_jobs._arrived)
         assert (await backend.outcome("ep", job))["status"] == "COMPLETED"
-        assert not [path for path in platform.requests if path.startswith("GET job-")]
+        assert not platform.requests["POST watch"]
         assert (await backend.outcome("ep", job))["status"] == "COMPLETED", "asked again, it is looked up"
+        assert platform.requests["POST watch"] == 1
 
     run(url, test)
 
@@ -112,11 +114,71 @@ def test_a_call_survives_a_broken_stream(url: str, platform: FakePlatform) -> No
     async def test(backend: HttpBackend) -> None:
         job = await backend.submit("ep", {}, "key")
         outcome = asyncio.create_task(backend.outcome("ep", job))
-        await until(lambda: backend._final_jobs._waiting)
+        await until(lambda: backend._final_jobs._followers)
         platform.break_streams()
-        await until(lambda: platform.requests["GET job-0"])
+        await until(lambda: platform.requests["POST watch"])
         platform.finish(job, "late")
         assert (await outcome)["output"] == "late"
+
+    run(url, test)
+
+
+def test_thousands_of_calls_that_lost_their_stream_ask_together(url: str, platform: FakePlatform) -> None:
+    platform.ends_at_once, platform.fits = False, 500
+    count = 2500
+    platform.jobs = {f"job-{n}": {"id": f"job-{n}", "status": "IN_QUEUE"} for n in range(count)}
+
+    async def test(backend: HttpBackend) -> None:
+        calls = [asyncio.create_task(backend.outcome("ep", f"job-{n}")) for n in range(count)]
+        await until(lambda: len(backend._final_jobs._covered) == count)
+        assert platform.requests["POST watch"] == 3
+        platform.announces = False
+        for n in range(1100):
+            platform.finish(f"job-{n}", n)
+        platform.announces = True
+        platform.break_streams()
+        await until(lambda: len(backend._final_jobs._covered) == count - 1100)
+        for n in range(1100, count):
+            platform.finish(f"job-{n}", n)
+        assert [job["output"] for job in await asyncio.gather(*calls)] == list(range(count))
+        assert platform.requests["POST watch"] <= 9
+        assert not [path for path in platform.requests if path.startswith("GET job-")]
+        assert backend._final_jobs._followers == {}
+
+    run(url, test)
+
+
+def test_a_job_of_another_program_is_announced_once_it_was_asked_for(url: str, platform: FakePlatform) -> None:
+    platform.jobs["theirs"] = {"id": "theirs", "status": "IN_PROGRESS"}
+
+    async def test(backend: HttpBackend) -> None:
+        outcome = asyncio.create_task(backend.outcome("ep", "theirs"))
+        await until(lambda: backend._final_jobs.covers("theirs"))
+        assert platform.clients["theirs"] == backend._connection.client_id
+        platform.finish("theirs", "done")
+        assert (await outcome)["output"] == "done"
+        assert platform.requests["POST watch"] == 1
+
+    run(url, test)
+
+
+def test_an_end_that_comes_before_the_answer_is_kept(url: str, platform: FakePlatform) -> None:
+    platform.jobs |= {f"job-{n}": {"id": f"job-{n}", "status": "IN_PROGRESS"} for n in range(900)}
+
+    async def test(backend: HttpBackend) -> None:
+        ask = backend._lookups._ask
+
+        async def slow(jobs: Sequence[str]) -> Looked:
+            looked = await ask(jobs)
+            for job in jobs:
+                platform.finish(job, job)
+            await until(lambda: all(follower._job for each in followers.values() for follower in each))
+            return looked
+
+        followers = backend._final_jobs._followers
+        backend._lookups._ask = slow
+        calls = [backend.outcome("ep", f"job-{n}") for n in range(900)]
+        assert [job["output"] for job in await asyncio.gather(*calls)] == [f"job-{n}" for n in range(900)]
 
     run(url, test)
 
@@ -130,7 +192,7 @@ def test_a_call_survives_a_restart_of_the_platform(socket: Path, platform: FakeP
             backend = await opened_at(url)
             job = await backend.submit("ep", {}, "key")
             outcome = asyncio.create_task(backend.outcome("ep", job))
-            await until(lambda: backend._final_jobs._waiting)
+            await until(lambda: backend._final_jobs._followers)
         platform.announces = False
         platform.finish(job, "meanwhile")
         with serving(platform, socket):
@@ -160,7 +222,7 @@ def test_a_platform_that_stays_away_fails_calls(
             async with backend_at(url, socket=socket) as backend:
                 job = await backend.submit("ep", {}, "key")
                 outcome = asyncio.create_task(backend.outcome("ep", job))
-                await until(lambda: backend._final_jobs._waiting)
+                await until(lambda: backend._final_jobs._followers)
                 platform.break_streams()
                 platform.refuse = lambda request: problem(503, "going", "BackendUnavailable")
                 with pytest.raises(BackendUnavailable):
@@ -181,7 +243,7 @@ def test_a_lost_job_is_not_waited_for(url: str, platform: FakePlatform) -> None:
     async def test(backend: HttpBackend) -> None:
         job = await backend.submit("ep", {}, "key")
         outcome = asyncio.create_task(backend.outcome("ep", job))
-        await until(lambda: backend._final_jobs._waiting)
+        await until(lambda: backend._final_jobs._followers)
         platform.jobs.clear()
         platform.break_streams()
         with pytest.raises(JobNotFound):
@@ -216,6 +278,9 @@ def test_without_our_interface_jobs_are_asked_for(url: str, platform: FakePlatfo
         platform.finish(job)
         assert (await outcome)["output"] == "value"
         assert await backend.logs("ep", job) == []
+        assert await backend.find_submitted(["key"]) is None
+        with pytest.raises(BackendError, match=r"knows jobs by their endpoints only.*job\('job-0'\)"):
+            await backend.facts(job)
         assert "x-flash-client" not in platform.headers[-1]
 
     run(url, test)
@@ -230,6 +295,23 @@ def test_a_job_whose_end_was_not_announced_is_found_all_the_same(
     async def test(backend: HttpBackend) -> None:
         job = await backend.submit("ep", {"n": 1}, "key")
         assert (await backend.outcome("ep", job))["output"] == {"n": 1}
+
+    run(url, test)
+
+
+def test_calls_that_began_at_different_times_look_together(
+    url: str, platform: FakePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "_ASK_AGAIN_S", 1.0)
+    platform.announces = False
+
+    async def test(backend: HttpBackend) -> None:
+        calls = []
+        for number in range(40):
+            job = await backend.submit("ep", {"n": number}, f"key-{number}")
+            calls.append(asyncio.create_task(backend.outcome("ep", job)))
+        assert [job["output"] for job in await asyncio.gather(*calls)] == [{"n": number} for number in range(40)]
+        assert platform.requests["POST watch"] < 5
 
     run(url, test)
 
@@ -297,6 +379,20 @@ def test_job_verbs(url: str, platform: FakePlatform) -> None:
     run(url, test)
 
 
+def test_jobs_by_key_and_by_id(url: str, platform: FakePlatform) -> None:
+    async def test(backend: HttpBackend) -> None:
+        job = await backend.submit("ep", {}, "key-1500")
+        found = await backend.find_submitted([f"key-{n}" for n in range(2100)])
+        assert found == {"key-1500": {"id": job, "endpoint": "ep", "status": "COMPLETED"}}
+        assert platform.requests["POST find"] == 3
+        facts = await backend.facts(job)
+        assert (facts["job"]["id"], facts["endpoint"]["name"], facts["attempts"]) == (job, "infer", 1)
+        with pytest.raises(JobNotFound):
+            await backend.facts("other")
+
+    run(url, test)
+
+
 class Ear(Output):
     """An output that also remembers what it was told."""
 
@@ -323,7 +419,7 @@ def test_events_reach_the_user(url: str, platform: FakePlatform) -> None:
         job = await backend.submit(endpoint["id"], {}, "key")
         about = {"endpoint": endpoint["id"], "name": "infer"}
         outcome = asyncio.create_task(backend.outcome(endpoint["id"], job))
-        await until(lambda: backend._final_jobs._waiting)
+        await until(lambda: backend._final_jobs._followers)
         assert ear._progress.line(time.monotonic() + 1).startswith("infer · running")
         platform.emit({"event": "notice", "key": "k", "name": "infer", "message": "no GPU here"})
         platform.emit(
@@ -345,9 +441,9 @@ def test_a_malformed_event_does_not_hang_calls(url: str, platform: FakePlatform)
     async def test(backend: HttpBackend) -> None:
         job = await backend.submit("ep", {}, "key")
         outcome = asyncio.create_task(backend.outcome("ep", job))
-        await until(lambda: backend._final_jobs._waiting)
+        await until(lambda: backend._final_jobs._followers)
         platform.emit({"event": "job"})
-        await until(lambda: platform.requests[f"GET {job}"])
+        await until(lambda: platform.requests["POST watch"])
         platform.finish(job)
         assert (await outcome)["output"] == "value"
 

@@ -62,6 +62,9 @@ def test_what_is_not_there() -> None:
         for verb in (backend.status, backend.outcome, backend.cancel, backend.logs):
             with pytest.raises(JobNotFound):
                 await verb(made["id"], "j")
+        with pytest.raises(JobNotFound):
+            await backend.facts("j")
+        assert await backend.find_submitted(["k"]) == {}
         await backend.drop_instance("nobody's")
         assert not await backend.has_artifact("a" * 64)
 
@@ -82,7 +85,13 @@ def test_one_key_never_makes_two_jobs(session: Session) -> None:
         call = Call(artifact, Payload.of(_no_arguments())).to_input()
         jobs = {await backend.submit(found["id"], call, "key") for _ in range(3)}
         assert len(jobs) == 1
-        assert (await backend.outcome(found["id"], jobs.pop()))["status"] == "COMPLETED"
+        (job,) = jobs
+        assert (await backend.outcome(found["id"], job))["status"] == "COMPLETED"
+        by_key = await backend.find_submitted(["key", "other"])
+        assert by_key == {"key": {"id": job, "endpoint": found["id"], "status": "COMPLETED"}}
+        facts = await backend.facts(job)
+        assert facts["endpoint"] == {"id": found["id"], "name": "count", "project": ""}
+        assert (facts["job"]["status"], facts["attempts"], facts["cause"]) == ("COMPLETED", 1, None)
 
     asyncio.run(main())
 

@@ -1,0 +1,64 @@
+"""What program and platform agree on: an endpoint as it is declared here is there, found, changed or made."""
+
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+from runpod_flash.backends.base import Backend
+from runpod_flash.calls import Request
+from runpod_flash.confighash import config_hash
+from runpod_flash.errors import BackendError, ConfigError
+from runpod_flash.output import Output
+from runpod_flash.spec import EndpointSpec, to_body
+
+
+@dataclass(frozen=True, slots=True)
+class _Declaration:
+    """Who declared an endpoint of this program: a function or class, by its name and itself."""
+
+    spec: EndpointSpec
+    place: tuple[str, str]
+    target: "weakref.ref[Any]"
+
+
+class Declarations:
+    """The endpoints that this program has declared and used, by name."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Declaration] = {}
+
+    def add(self, request: Request) -> None:
+        """Remember who declares a name; the same function declared again replaces itself.
+
+        Raises:
+            ConfigError: another one has declared it with other options.
+        """
+        spec, place = request.spec, (request.target.__module__, request.target.__qualname__)
+        known = self._known.get(spec.name)
+        if known is not None and known.spec != spec and known.place != place and known.target() is not None:
+            raise ConfigError(
+                f"endpoint '{spec.name}' is declared twice with different options, by {'.'.join(known.place)} and "
+                f"{'.'.join(place)}; give one of them another name="
+            )
+        self._known[spec.name] = _Declaration(spec, place, weakref.ref(request.target))
+
+
+async def provision(backend: Backend, spec: EndpointSpec, output: Output) -> str:
+    """Bring the endpoint to the platform as it is declared; returns its id there. Raises BackendError, ConfigError."""
+    body = to_body(spec, default_queue_delay=backend.default_queue_delay)
+    found = await backend.find(spec.name)
+    if found is None:
+        try:
+            return str((await backend.create(body))["id"])
+        except BackendError:
+            found = await backend.find(spec.name)  # another program may have been quicker
+            if found is None:
+                raise
+    if bool(found.get("cpu")) != ("cpu" in body):  # an endpoint keeps its compute family, so this is another one
+        output.say(f"endpoint '{spec.name}' changes between gpu= and cpu=, so it is made anew")
+        await backend.delete(str(found["id"]))
+        return str((await backend.create(body))["id"])
+    if config_hash(found) != config_hash(body) or dict(found.get("env") or {}) != body["env"]:
+        change = {key: value for key, value in body.items() if key != "type"}  # which no endpoint can change
+        found = await backend.update(str(found["id"]), change)
+    return str(found["id"])

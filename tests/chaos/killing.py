@@ -1,0 +1,152 @@
+"""Whom the chaos tests kill, and how long it takes until work goes on."""
+
+import contextlib
+import json
+import random
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from tests.support.place import Place
+from tests.support.waiting import wait_until
+
+PROGRAM = "runpod_flash.control_plane"
+RECOVERY_S = 60.0
+"""Longer than this nothing may stand still."""
+
+
+def control_planes(place: Place) -> list[psutil.Process]:
+    """The control plane of a place, also one that is just starting."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        with contextlib.suppress(psutil.Error):
+            if PROGRAM in (process.info["cmdline"] or ()) and str(place.home) in process.environ().values():
+                found.append(process)
+    return found
+
+
+def parents(place: Place) -> list[psutil.Process]:
+    """The parents of the workers."""
+    return [worker for plane in control_planes(place) for worker in _children(plane) if _runs(worker, "__main__")]
+
+
+def children(place: Place) -> list[psutil.Process]:
+    """The processes of user code."""
+    return [
+        child
+        for parent in parents(place)
+        for child in _children(parent, recursive=True)
+        if _runs(child, "worker_runtime.child")
+    ]
+
+
+VICTIMS = {"control plane": control_planes, "worker parent": parents, "worker child": children}
+
+
+def _children(process: psutil.Process, *, recursive: bool = False) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=recursive)
+    except psutil.Error:
+        return []
+
+
+def _runs(process: psutil.Process, text: str) -> bool:
+    try:
+        return any(text in part for part in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+@dataclass
+class Killer:
+    """Kills at random moments, and measures from each kill to the next start of a call."""
+
+    place: Place
+    starts: Path
+    random: random.Random
+    kills: dict[str, int] = field(default_factory=dict)
+    recoveries: dict[str, list[float]] = field(default_factory=dict)
+
+    def kill(self, kind: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """Kill one of a kind, as soon as there is one."""
+
+        def one() -> psutil.Process | None:
+            found = VICTIMS[kind](self.place)
+            return self.random.choice(found) if found else None
+
+        while True:
+            victim = wait_until(one, RECOVERY_S, f"a {kind}")
+            assert victim is not None
+            with contextlib.suppress(psutil.NoSuchProcess):
+                victim.send_signal(number)
+                self.kills[kind] = self.kills.get(kind, 0) + 1
+                return
+
+    def recovered(self, kind: str) -> None:
+        """Wait until a call starts, and note how long that took."""
+        before, begun = self._size(), time.monotonic()
+        wait_until(lambda: self._size() > before, RECOVERY_S, f"work goes on after a {kind} was killed")
+        self.recoveries.setdefault(kind, []).append(time.monotonic() - begun)
+
+    def pause(self, longest_s: float) -> None:
+        """Let a random time pass, which is what a random moment is."""
+        time.sleep(self.random.uniform(0, longest_s))
+
+    def _size(self) -> int:
+        with contextlib.suppress(FileNotFoundError):
+            return self.starts.stat().st_size
+        return 0
+
+    def report(self) -> str:
+        """The figures in words."""
+        lines = []
+        for kind, times in self.recoveries.items():
+            middle, slowest = sorted(times)[len(times) // 2], max(times)
+            lines.append(
+                f"{kind}: {self.kills[kind]} kills, work went on after {middle:.2f} s, slowest {slowest:.2f} s"
+            )
+        return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def load(place: Place, jobs: int, in_flight: int = 150, **env: str) -> "Iterator[Loaded]":
+    """The load program under way in this place; `Loaded.finish` lets it end."""
+    folder = place.project / "load"
+    folder.mkdir()
+    with place.start(["-m", "tests.chaos.load", str(folder), str(jobs), str(in_flight)], env=env) as process:
+        loaded = Loaded(place, folder, jobs, process.pid)
+        try:
+            yield loaded
+            stdout, stderr = process.communicate(timeout=300)
+            assert process.returncode == 0, stderr[-5000:]
+            loaded.said = json.loads(stdout)
+        finally:
+            process.kill()
+
+
+@dataclass
+class Loaded:
+    """A running load and what it leaves in its folder."""
+
+    place: Place
+    folder: Path
+    jobs: int
+    pid: int
+    said: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def starts(self) -> Path:
+        """A line for each start of a call."""
+        return self.folder / "starts"
+
+    def begun(self, number: int = 50) -> None:
+        """Wait until some calls have started."""
+        wait_until(lambda: self.starts.exists() and len(self.starts.read_text().split()) >= number, 60, "the load runs")
+
+    def enough(self) -> None:
+        """Let the load end when it has made its jobs."""
+        (self.folder / "enough").touch()

@@ -1,0 +1,85 @@
+"""The load of the chaos tests, a client program: `python -m tests.chaos.load FOLDER JOBS IN_FLIGHT`.
+
+Every call notes its start in FOLDER/starts (a line with its number) and gives a value that follows from its number. The
+program keeps IN_FLIGHT calls under way, makes at least JOBS of them and goes on until FOLDER/enough exists. What it
+gets it writes to FOLDER/results, a line for each: number, job, value.
+"""
+
+import asyncio
+import itertools
+import json
+import sys
+from pathlib import Path
+
+from runpod_flash import Endpoint
+from runpod_flash.errors import BackendError
+from runpod_flash.job import EndpointJob
+
+WORKERS = 2
+
+
+@Endpoint(name="chaos", cpu="cpu3c-1-2", workers=(WORKERS, WORKERS), retries=1000)
+def work(number: int, folder: str) -> tuple[int, int]:
+    """Takes 1 to 50 ms; its value shows that it ran, and with which number."""
+    import os
+    import time
+
+    descriptor = os.open(os.path.join(folder, "starts"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, f"{number}\n".encode())
+    os.close(descriptor)
+    time.sleep((1 + number * 7919 % 50) / 1000)
+    return number, value_of(number)
+
+
+def value_of(number: int) -> int:
+    """What a call gives."""
+    return number * number + 7
+
+
+class Load:
+    """Calls under way, and what came of them."""
+
+    def __init__(self, folder: Path, in_flight: int) -> None:
+        self.folder = folder
+        self.gate = asyncio.Semaphore(in_flight)
+        self.refused = 0
+
+    async def one(self, number: int) -> None:
+        """One call from its submit to its line in the results."""
+        try:
+            job = await self.submit(number)
+            self.note(number, job, await job.result.aio())
+        finally:
+            self.gate.release()
+
+    async def submit(self, number: int) -> EndpointJob[tuple[int, int]]:
+        """Submit until it is accepted: a full disk refuses for a while."""
+        while True:
+            try:
+                return await work.spawn.aio(number, str(self.folder))
+            except BackendError as error:
+                if "nothing new is accepted" not in str(error):
+                    raise
+                self.refused += 1
+                await asyncio.sleep(0.2)
+
+    def note(self, number: int, job: EndpointJob[tuple[int, int]], value: tuple[int, int]) -> None:
+        """Write down a result."""
+        with (self.folder / "results").open("a") as file:
+            file.write(json.dumps([number, job.id, list(value)]) + "\n")
+
+
+async def main(folder: Path, jobs: int, in_flight: int) -> None:
+    """Run the load to its end."""
+    load = Load(folder, in_flight)
+    async with asyncio.TaskGroup() as group:
+        for number in itertools.count():
+            if number >= jobs and (folder / "enough").exists():
+                break
+            await load.gate.acquire()
+            group.create_task(load.one(number))
+    print(json.dumps({"jobs": number, "refused": load.refused}))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))

@@ -1,0 +1,49 @@
+"""What is true after a chaos test: every call has its value, each job ended once, every start is journaled."""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos.load import value_of
+from tests.support.place import Place
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The figures. `starts` is how often user code has begun, `attempts` how many starts the journal has."""
+
+    jobs: int
+    starts: int
+    attempts: int
+
+    def __str__(self) -> str:
+        return f"{self.jobs} jobs, 0 lost, 0 ended twice; {self.starts} starts of {self.attempts} attempts"
+
+
+def check(place: Place, folder: Path, numbers: Iterable[int]) -> Verdict:
+    """Compare what the program got, what ran and what the journal says. The control plane must have stopped."""
+    results = [json.loads(line) for line in (folder / "results").read_text().splitlines()]
+    assert sorted(number for number, _, _ in results) == sorted(numbers), "a call is lost, or came back twice"
+    assert all(value == [number, value_of(number)] for number, _, value in results), "a wrong value"
+    assert len({job for _, job, _ in results}) == len(results), "two calls were one job"
+    attempts, statuses, completed = _journal(place)
+    assert Counter(statuses.values()) == {"COMPLETED": len(statuses)}
+    assert completed == len(statuses), "the counters have seen another number of ends than there are jobs"
+    assert {job for _, job, _ in results} == set(statuses), "the journal has other jobs than the program"
+    starts = Counter(int(line) for line in (folder / "starts").read_text().split())
+    for number, job, _ in results:
+        assert 1 <= starts[number] <= attempts[job], f"call {number}: {starts[number]} starts, {attempts[job]} attempts"
+    return Verdict(len(results), sum(starts.values()), sum(attempts.values()))
+
+
+def _journal(place: Place) -> tuple[dict[str, int], dict[str, str], int]:
+    """Attempts and states by job, and the counter of completed jobs, from the database of a stopped control plane."""
+    (path,) = place.home.glob("planes/*/flash.db")
+    connection = sqlite3.connect(path)
+    rows = connection.execute("SELECT id, json_extract(facts, '$.attempts'), status FROM jobs").fetchall()
+    (completed,) = connection.execute("SELECT sum(completed) FROM counters").fetchone()
+    connection.close()
+    return {job: attempts for job, attempts, _ in rows}, {job: status for job, _, status in rows}, completed
