@@ -29,6 +29,7 @@ STOP_MARGIN_S = 15.0
 
 _SILENT_S = 30.0  # a living control plane that does not answer is given this long to end, or to begin
 _PAUSE_S = 0.02
+_STARTS = 3  # of one that ends without naming a cause: it was killed, which is no reason to give up
 _SECOND_S = 0.3  # after the first SIGTERM it drains, at the second it stops at once
 _LOG_LIMIT = 5_000_000  # bytes after which the log begins anew; one old one is kept
 
@@ -229,16 +230,29 @@ async def _start(
             raise BackendUnavailable(
                 "the files of runpod_flash have changed since this program imported them; start it again"
             )
-    pid, log_start = _spawn(state, environ, command)
+    cause, starts = "", 0
+    while not cause and starts < _STARTS:
+        pid, log_start = _spawn(state, environ, command)
+        starts += 1
+        record = await _answering(state, pid, log_start, end)
+        if record is not None:
+            return record
+        cause = _named_cause(state, log_start)
+    raise BackendUnavailable(f"the control plane could not start: {cause or _last_words(state, log_start)}")
+
+
+async def _answering(state: StateFolder, pid: int, log_start: int, end: float) -> PlaneRecord | None:
+    """The record of a control plane that was started, once it answers; None when it has ended before."""
     while True:
         record = running(state)
         if record is not None and record.serving and reach(record):
             return record
         if process_started(pid) is None:
-            raise BackendUnavailable(f"the control plane could not start: {_cause(state, log_start)}")
+            return None
         if time.monotonic() > end:
             os.kill(pid, signal.SIGKILL)
-            raise BackendUnavailable(f"the control plane did not answer in time: {_cause(state, log_start)}")
+            words = _named_cause(state, log_start) or _last_words(state, log_start)
+            raise BackendUnavailable(f"the control plane did not answer in time: {words}")
         await asyncio.sleep(_PAUSE_S)
 
 
@@ -261,19 +275,28 @@ def _spawn(state: StateFolder, environ: Mapping[str, str], command: Sequence[str
     return int(starter.stdout), log_start
 
 
-def _cause(state: StateFolder, log_start: int) -> str:
-    """Why it ended, from what it wrote: the last line `error: …`, else the last lines."""
+def _named_cause(state: StateFolder, log_start: int) -> str:
+    """What it gave as the cause of its end: its last line `error: …`; empty where it was killed or crashed."""
+    for line in reversed(_said(state, log_start)):
+        if line.startswith("error: "):
+            return line.removeprefix("error: ")
+    return ""
+
+
+def _last_words(state: StateFolder, log_start: int) -> str:
+    lines = _said(state, log_start)
+    said = "\n".join(["its last words:", *lines[-8:]]) if lines else "it said nothing"
+    return f"{said}\n(the whole log: {state.log})"
+
+
+def _said(state: StateFolder, log_start: int) -> list[str]:
+    """The lines that it has written."""
     try:
         with state.log.open("rb") as log:
             log.seek(log_start)
-            lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+            return [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
     except OSError:
-        lines = []
-    for line in reversed(lines):
-        if line.startswith("error: "):
-            return line.removeprefix("error: ")
-    said = "\n".join(["its last words:", *lines[-8:]]) if lines else "it said nothing"
-    return f"{said}\n(the whole log: {state.log})"
+        return []
 
 
 def _folders_to_name() -> list[Path]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -22,6 +23,8 @@ from runpod_flash.errors import ContentNotFound
 from worker_runtime.wire import messages
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, error_output, value_output
 from worker_runtime.wire.specs import ArtifactManifest
+
+logger = logging.getLogger(__name__)
 
 _LOOK_S: Final = 0.5  # while draining: a job that was queued again is not waited for
 
@@ -238,6 +241,7 @@ class Dispatcher:
         """An attempt has ended. A late word about an older attempt is ignored."""
         job = worker.running.get(job_id)
         if job is None or job.record.attempts != attempt:
+            logger.info("job %s: a late result is refused (attempt %d of worker %s)", job_id, attempt, worker.id)
             return
         self._release(worker, job)
         if error is None or error.kind not in (ErrorKind.WORKER_LOST, ErrorKind.OUT_OF_MEMORY):

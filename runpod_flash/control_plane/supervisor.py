@@ -291,6 +291,7 @@ class Supervisor:
 
     def beat(self, worker: Worker) -> None:
         worker.last_beat = time.monotonic()
+        self._end_if_given_up(worker)
 
     def log(self, worker: Worker, job: str | None, stream: str, lines: list[str]) -> None:
         self._announcer.log(worker, job, stream, lines)
@@ -306,6 +307,7 @@ class Supervisor:
         self._dispatcher.finished(worker, job, attempt, info, body)
         if worker.state is WorkerState.DRAINING and not worker.running and not worker.queue:
             self.stop(worker)
+        self._end_if_given_up(worker)
 
     def gone(self, worker: Worker, reason: str, stderr: list[str]) -> None:
         self._terminate(worker)
@@ -351,6 +353,7 @@ class Supervisor:
             if worker.link is not None and time.monotonic() - worker.last_beat > self._site.lease_s:
                 if worker.process is not None:
                     worker.process.kill()
+                logger.warning("worker %s is given up: it was silent for %g s", worker.id, self._site.lease_s)
                 self._lost(worker, f"it was silent for {self._site.lease_s:g} s", [])
 
     def worker_keys(self) -> list[str]:
@@ -368,6 +371,11 @@ class Supervisor:
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
+
+    def _end_if_given_up(self, worker: Worker) -> None:
+        """One that could not be reached when its lease was over, and is back."""
+        if worker.state is WorkerState.GONE and worker.process is not None:
+            worker.process.kill()
 
     def _terminate(self, worker: Worker) -> None:
         if worker.process is not None:

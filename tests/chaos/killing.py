@@ -4,6 +4,7 @@ import contextlib
 import json
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import psutil
 from tests.support.place import Place
 from tests.support.waiting import wait_until
 
-PROGRAM = "runpod_flash.control_plane"
+PROGRAMS = {"runpod_flash.control_plane", "tests.chaos.altered_plane"}
 RECOVERY_S = 60.0
 """Longer than this nothing may stand still."""
 
@@ -24,8 +25,9 @@ def control_planes(place: Place) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         with contextlib.suppress(psutil.Error):
-            if PROGRAM in (process.info["cmdline"] or ()) and str(place.home) in process.environ().values():
-                found.append(process)
+            words = set(process.info["cmdline"] or ())
+            if PROGRAMS & words and "-c" not in words and str(place.home) in process.environ().values():
+                found.append(process)  # `-c` is the one that starts it, for a moment
     return found
 
 
@@ -45,6 +47,11 @@ def children(place: Place) -> list[psutil.Process]:
 
 
 VICTIMS = {"control plane": control_planes, "worker parent": parents, "worker child": children}
+
+
+def tree_of(process: psutil.Process) -> list[psutil.Process]:
+    """A process and all below it."""
+    return [process, *_children(process, recursive=True)]
 
 
 def _children(process: psutil.Process, *, recursive: bool = False) -> list[psutil.Process]:
@@ -71,8 +78,12 @@ class Killer:
     kills: dict[str, int] = field(default_factory=dict)
     recoveries: dict[str, list[float]] = field(default_factory=dict)
 
-    def kill(self, kind: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """Kill one of a kind, as soon as there is one."""
+    def victims(self, kind: str) -> set[int]:
+        """The processes of a kind."""
+        return {process.pid for process in VICTIMS[kind](self.place)}
+
+    def kill(self, kind: str, number: signal.Signals = signal.SIGKILL) -> psutil.Process:
+        """Send a signal to one of a kind, as soon as there is one."""
 
         def one() -> psutil.Process | None:
             found = VICTIMS[kind](self.place)
@@ -84,7 +95,7 @@ class Killer:
             with contextlib.suppress(psutil.NoSuchProcess):
                 victim.send_signal(number)
                 self.kills[kind] = self.kills.get(kind, 0) + 1
-                return
+                return victim
 
     def recovered(self, kind: str) -> None:
         """Wait until a call starts, and note how long that took."""
@@ -117,15 +128,16 @@ def load(place: Place, jobs: int, in_flight: int = 150, **env: str) -> "Iterator
     """The load program under way in this place; `Loaded.finish` lets it end."""
     folder = place.project / "load"
     folder.mkdir()
-    with place.start(["-m", "tests.chaos.load", str(folder), str(jobs), str(in_flight)], env=env) as process:
-        loaded = Loaded(place, folder, jobs, process.pid)
-        try:
-            yield loaded
-            stdout, stderr = process.communicate(timeout=300)
-            assert process.returncode == 0, stderr[-5000:]
-            loaded.said = json.loads(stdout)
-        finally:
-            process.kill()
+    loaded = Loaded(place, folder, [str(folder), str(jobs), str(in_flight)], env)
+    loaded.start()
+    try:
+        yield loaded
+        loaded.finish()
+    except AssertionError as error:
+        error.add_note(loaded.kill())
+        raise
+    finally:
+        loaded.kill()
 
 
 @dataclass
@@ -134,19 +146,45 @@ class Loaded:
 
     place: Place
     folder: Path
-    jobs: int
-    pid: int
-    said: dict[str, int] = field(default_factory=dict)
+    arguments: list[str]
+    env: dict[str, str]
+    jobs: int = 0
+    """How many calls it has made, known at its end."""
+    process: "subprocess.Popen[str] | None" = None
 
     @property
     def starts(self) -> Path:
         """A line for each start of a call."""
         return self.folder / "starts"
 
+    def start(self) -> None:
+        """Start the program."""
+        self.process = self.place.start(["-m", "tests.chaos.load", *self.arguments], env=self.env)
+
+    def kill(self) -> str:
+        """Kill the program, which may have ended by itself; returns its last words."""
+        assert self.process is not None
+        self.process.kill()
+        return (
+            "" if self.process.stderr is None or self.process.stderr.closed else self.process.communicate()[1][-5000:]
+        )
+
+    def finish(self) -> None:
+        """Wait for its end."""
+        assert self.process is not None
+        stdout, stderr = self.process.communicate(timeout=300)
+        assert self.process.returncode == 0, stderr[-5000:]
+        self.jobs = json.loads(stdout)["jobs"]
+
     def begun(self, number: int = 50) -> None:
         """Wait until some calls have started."""
-        wait_until(lambda: self.starts.exists() and len(self.starts.read_text().split()) >= number, 60, "the load runs")
+        wait_until(lambda: self.lines("starts") >= number, 60, "the load runs")
 
     def enough(self) -> None:
         """Let the load end when it has made its jobs."""
         (self.folder / "enough").touch()
+
+    def lines(self, name: str) -> int:
+        """How many lines a file of the folder has."""
+        path = self.folder / name
+        return len(path.read_text().splitlines()) if path.exists() else 0

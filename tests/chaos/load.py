@@ -2,7 +2,8 @@
 
 Every call notes its start in FOLDER/starts (a line with its number) and gives a value that follows from its number. The
 program keeps IN_FLIGHT calls under way, makes at least JOBS of them and goes on until FOLDER/enough exists. What it
-gets it writes to FOLDER/results, a line for each: number, job, value.
+gets it writes to FOLDER/results, a line for each: number, job, value. Where it was killed and is started again, it first
+comes back to the jobs that it has submitted. Each refused submit is a line in FOLDER/refusals.
 """
 
 import asyncio
@@ -42,7 +43,14 @@ class Load:
     def __init__(self, folder: Path, in_flight: int) -> None:
         self.folder = folder
         self.gate = asyncio.Semaphore(in_flight)
-        self.refused = 0
+
+    async def come_back(self) -> set[int]:
+        """The numbers that an earlier run of this program has submitted, whose results are noted now."""
+        jobs = await work.recover.aio()
+        values = await asyncio.gather(*(job.result.aio() for job in jobs))
+        for job, value in zip(jobs, values, strict=True):
+            self.note(value[0], job, value)
+        return {number for number, _ in values}
 
     async def one(self, number: int) -> None:
         """One call from its submit to its line in the results."""
@@ -60,25 +68,31 @@ class Load:
             except BackendError as error:
                 if "nothing new is accepted" not in str(error):
                     raise
-                self.refused += 1
+                self.append("refusals", str(error))
                 await asyncio.sleep(0.2)
 
     def note(self, number: int, job: EndpointJob[tuple[int, int]], value: tuple[int, int]) -> None:
         """Write down a result."""
-        with (self.folder / "results").open("a") as file:
-            file.write(json.dumps([number, job.id, list(value)]) + "\n")
+        self.append("results", json.dumps([number, job.id, list(value)]))
+
+    def append(self, name: str, line: str) -> None:
+        """Write one line, whole or not at all."""
+        with (self.folder / name).open("a") as file:
+            file.write(line.replace("\n", " ") + "\n")
 
 
 async def main(folder: Path, jobs: int, in_flight: int) -> None:
     """Run the load to its end."""
     load = Load(folder, in_flight)
+    known = await load.come_back()
     async with asyncio.TaskGroup() as group:
         for number in itertools.count():
             if number >= jobs and (folder / "enough").exists():
                 break
-            await load.gate.acquire()
-            group.create_task(load.one(number))
-    print(json.dumps({"jobs": number, "refused": load.refused}))
+            if number not in known:
+                await load.gate.acquire()
+                group.create_task(load.one(number))
+    print(json.dumps({"jobs": number}))
 
 
 if __name__ == "__main__":

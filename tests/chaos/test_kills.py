@@ -32,8 +32,8 @@ def test_a_hundred_kills_of_each_kind_lose_nothing_and_double_nothing(
         killer.recovered(order[-1])
         loaded.enough()
     place.flash("server", "stop").good()
-    verdict = check(place, loaded.folder, range(loaded.said["jobs"]))
+    verdict = check(place, loaded.folder, range(loaded.jobs))
     assert killer.kills == dict.fromkeys(VICTIMS, KILLS)
-    assert loaded.said["jobs"] >= JOBS
+    assert loaded.jobs >= JOBS
     with capsys.disabled():
         print(f"\n{verdict}\n{killer.report()}")

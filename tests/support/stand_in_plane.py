@@ -1,7 +1,8 @@
 """A stand-in for the control plane's program: keeps the agreement of `state_folder`, does nothing else.
 
 Run as `python stand_in_plane.py CONTENT MODE`. Modes: `serve`, `fail` (one line of cause), `die` (a traceback), `hang`
-(never listens), `deaf` (a record, nobody listens), `stubborn` (serves and ignores SIGTERM).
+(never listens), `deaf` (a record, nobody listens), `stubborn` (serves and ignores SIGTERM), `shot`
+(killed by SIGKILL at each start but the third).
 """
 
 import fcntl
@@ -23,6 +24,12 @@ def main(content: str, mode: str) -> None:
         sys.exit("noise\nerror: the disk is full")
     if mode == "die":
         raise RuntimeError("unexpected")
+    if mode == "shot":
+        with state.home.joinpath("shots").open("a+") as file:
+            file.write("x")
+            file.seek(0)
+            if len(file.read()) < 3:
+                os.kill(os.getpid(), signal.SIGKILL)
     if mode == "hang":
         time.sleep(60)
     lock = state.plane_lock.open("ab")

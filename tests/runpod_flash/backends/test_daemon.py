@@ -125,6 +125,17 @@ def test_the_cause_it_names_is_told(state: StateFolder) -> None:
     assert "old one" in state.log.read_text()
 
 
+def test_one_that_is_killed_while_it_starts_is_started_again(
+    state: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "_STARTS", 2)
+    with pytest.raises(BackendUnavailable, match="could not start: it said nothing"):
+        ensure(state, "shot")
+    (state.home / "shots").unlink()
+    monkeypatch.setattr(daemon, "_STARTS", 3)
+    assert ensure(state, "shot").alive
+
+
 def test_one_that_never_answers_is_ended(state: StateFolder) -> None:
     with pytest.raises(BackendUnavailable, match="did not answer in time"):
         ensure(state, "hang", deadline_s=1.0)
