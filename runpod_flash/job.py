@@ -63,7 +63,7 @@ class dual(Generic[R, P, V]):
 class EndpointJob(Generic[R]):
     """A submitted job. It lives on the platform: it goes on when this handle is gone.
 
-    `status`, `wait`, `result`, `cancel` and `logs` block, but where an event loop runs in this thread they give a
+    `status`, `cause`, `wait`, `result`, `cancel` and `logs` block, but where an event loop runs in this thread they give a
     coroutine to be awaited; `job.result.blocking()` and `job.result.aio()` are unambiguous. The properties tell what
     was last seen.
     """
@@ -100,6 +100,16 @@ class EndpointJob(Generic[R]):
         """Ask for the state: IN_QUEUE, IN_PROGRESS, COMPLETED, FAILED, CANCELLED or TIMED_OUT."""
         await self._see(await self._session.status(self._ticket))
         return str(self._seen.get("status", "UNKNOWN"))
+
+    @dual
+    async def cause(self) -> str | None:
+        """Why the job waits, or could never run, in the platform's words; None where it runs or has run.
+
+        Raises:
+            BackendError: the platform does not say so.
+        """
+        cause = (await self._session.facts(self.id)).get("cause")
+        return None if cause is None else str(cause["text"])
 
     @dual
     async def wait(self, timeout: float | None = None) -> "EndpointJob[R]":

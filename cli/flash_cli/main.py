@@ -74,9 +74,13 @@ def server_start(
 
 
 @server.command("stop")
-def server_stop() -> None:
-    """Stop the control plane and all its workers."""
-    lazy.load("flash_cli.commands.server").stop()
+def server_stop(
+    now: Annotated[
+        bool, typer.Option("--now", help="Give running jobs no time; they go on after the next start.")
+    ] = False,
+) -> None:
+    """Stop the control plane and all its workers; running jobs have FLASH_DRAIN_S seconds to end."""
+    lazy.load("flash_cli.commands.server").stop(now=now)
 
 
 @server.command("status")

@@ -181,6 +181,8 @@ class PlatformCore:
         if pool.environment is None:
             pool.environment = self._environments.ready(environment_key)
         self._dispatcher.accept(record, call, pool, self._store.logs(record.id) if record.attempts else ())
+        if record.client is not None and (short := self.disk().get("message")):
+            self._announcer.notice_to(record.client, pool, "disk", str(short))
 
     def _known(self, job_id: str) -> JobRecord | None:
         """The job as it stands; None where it is unknown, or its time to be kept is over."""

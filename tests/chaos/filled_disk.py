@@ -33,7 +33,7 @@ def main(place: Place) -> None:
         for round_ in (1, 2):
             loaded.begun(200 * round_)
             fill(ballast)
-            wait_until(lambda: loaded.lines("refusals") >= REFUSALS, 60, "submits are refused")  # noqa: B023
+            wait_until(lambda: loaded.lines("refusals") >= REFUSALS, 60, "submits are refused")
             fill(ballast)  # what has become free meanwhile
             before = loaded.lines("refusals")
             wait_until(lambda: loaded.lines("refusals") >= before + REFUSALS, 60, "submits are still refused")  # noqa: B023

@@ -2,8 +2,8 @@
 
 Every call notes its start in FOLDER/starts (a line with its number) and gives a value that follows from its number. The
 program keeps IN_FLIGHT calls under way, makes at least JOBS of them and goes on until FOLDER/enough exists. What it
-gets it writes to FOLDER/results, a line for each: number, job, value. Where it was killed and is started again, it first
-comes back to the jobs that it has submitted. Each refused submit is a line in FOLDER/refusals.
+gets it writes to FOLDER/results, a line for each: number, job, value. Each refused submit is a line in FOLDER/refusals.
+Where it was killed and is started again, it first comes back to the jobs that it has submitted.
 """
 
 import asyncio

@@ -20,7 +20,7 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(tmp_path: Path, capsys: p
     shell = f'mount -t tmpfs -o size={SIZE} tmpfs "$1/home" || exit 77; exec "$2" -m tests.chaos.filled_disk "$1"'
     ran = subprocess.run(
         ["unshare", "--mount", "sh", "-c", shell, "sh", str(tmp_path), sys.executable],
-        capture_output=True, text=True, timeout=500, cwd=ROOT, env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"},
+        capture_output=True, text=True, timeout=500, cwd=ROOT, env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/cli"},
     )  # fmt: skip
     if ran.returncode == 77 or "unshare:" in ran.stderr:
         pytest.skip(f"a small disk cannot be mounted here: {ran.stderr.strip()}")

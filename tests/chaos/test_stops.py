@@ -1,4 +1,4 @@
-"""Workers are stopped by SIGSTOP for longer than their lease, then go on; the control plane cannot reach them meanwhile.
+"""Workers are stopped by SIGSTOP for longer than their lease, then go on, out of the control plane's reach meanwhile.
 
 That is a worker on a machine that was cut off: it is counted as lost, its calls run elsewhere, and what it says when it
 is back is refused.

@@ -35,8 +35,8 @@ def start(port: int | None) -> None:
     _show("runs already" if before is not None and before.pid == record.pid else "started", state, record)
 
 
-def stop() -> None:
-    """Stop every control plane of this user's state folder with its workers.
+def stop(*, now: bool) -> None:
+    """Stop every control plane of this user's state folder with its workers; with `now`, running jobs get no time.
 
     Raises:
         BackendUnavailable: one belongs to another user.
@@ -45,7 +45,7 @@ def stop() -> None:
     if not found:
         console.say("no control plane runs")
     for folder, record in found:
-        daemon.stop(folder)
+        daemon.stop(folder, now=now)
         console.say(f"control plane stopped (process {record.pid})")
 
 
@@ -57,17 +57,28 @@ def status(*, as_json: bool) -> None:
         console.data({"running": bool(found), "home": str(state.home), "planes": [_facts(*each) for each in found]})
     else:
         for folder, record in found:
-            _show("runs" if daemon.reach(record) else "runs but does not answer", folder, record)
+            _show(_state(record), folder, record)
         if not found:
             console.say(f"no control plane runs (state: {state.home})")
     if not found:
         raise typer.Exit(NOT_RUNNING)
 
 
+def _state(record: PlaneRecord) -> str:
+    """What it does now, in words."""
+    if record.state == "starting":
+        return "is starting"
+    if record.state in ("draining", "stopping"):
+        return f"is {record.state}"
+    said = "runs" if daemon.reach(record) else "runs but does not answer"
+    return f"{said}, superseded by a newer one" if record.state == "superseded" else said
+
+
 def _facts(state: StateFolder, record: PlaneRecord) -> dict[str, Any]:
     return {
         "pid": record.pid,
         "version": record.version,
+        "state": record.state,
         "port": record.port,
         "socket": record.socket,
         "answers": daemon.reach(record) is not None,

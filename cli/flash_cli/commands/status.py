@@ -16,16 +16,21 @@ def status(*, as_json: bool) -> None:
     state = plane.state_folder()
     found = [(record, plane.overview(folder, record)) for folder, record in daemon.all_running(state)]
     if as_json:
-        planes = [{"pid": record.pid, "version": record.version, "port": record.port, **said} for record, said in found]
+        planes = [
+            {"pid": record.pid, "version": record.version, "port": record.port, "state": record.state, **said}
+            for record, said in found
+        ]
         console.data({"running": bool(found), "home": str(state.home), "planes": planes})
         return
     if not found:
         console.say(f"no control plane runs; the first call starts one (state: {state.home})")
     for record, said in found:
-        drains = ", draining" if said.get("draining") else ""
+        state = "" if record.state == "serving" else f", {record.state}"
         up = console.since(said["started"])
-        console.say(f"control plane {record.version}, process {record.pid}, up {up}, {said['jobs']} open jobs{drains}")
+        console.say(f"control plane {record.version}, process {record.pid}, up {up}, {said['jobs']} open jobs{state}")
         _show(said["endpoints"])
+        if disk := (said.get("disk") or {}).get("message"):
+            console.say(f"warning: {disk}")
 
 
 def _show(endpoints: list[Mapping[str, Any]]) -> None:
@@ -37,6 +42,10 @@ def _show(endpoints: list[Mapping[str, Any]]) -> None:
         for endpoint in endpoints
     ]
     console.table(("ENDPOINT", "ID", "WORKERS", "JOBS", "PROJECT"), rows)
+    for endpoint in endpoints:
+        if waiting := endpoint.get("waiting"):
+            cause, name = waiting["cause"], endpoint["name"]
+            console.say(f"{name}: {waiting['count']} waiting for {console.since(cause['since'])}; {cause['text']}")
 
 
 def _counts(counts: Mapping[str, int]) -> str:

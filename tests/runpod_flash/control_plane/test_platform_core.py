@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -10,6 +11,7 @@ import pytest
 from runpod_flash.control_plane.environments import InstallFailed
 from runpod_flash.control_plane.fleet import WorkerState
 from runpod_flash.control_plane.records import Policy
+from runpod_flash.control_plane.store import StoreFull
 from runpod_flash.errors import ContentNotFound, EndpointNotFound, JobNotFound
 from tests.support.small_plane import SmallPlane, small_plane
 from worker_runtime.wire.errors import WireError
@@ -176,6 +178,132 @@ async def test_output_is_kept_while_the_job_runs_and_after(plane: SmallPlane) ->
     await plane.platform.wait(record.id, 5)
     await plane.turns()
     assert (plane.platform.logs(record.id), plane.platform.logs("unknown")) == (line, [])
+
+
+@played
+async def test_who_watches_gets_what_is_final_and_hears_of_the_rest(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint()
+    await plane.serve(endpoint)  # j1
+    waiting = await plane.submit(endpoint, client=None)
+    watched = plane.platform.watch("w", ["j1", waiting.id, "nowhere"])
+    assert [record.id for record in watched.final] == ["j1"]
+    assert (list(watched.waiting), list(watched.unknown)) == ([waiting.id], ["nowhere"])
+    plane.connect()
+    await plane.until(plane.finish)
+    await plane.platform.wait(waiting.id, 5)
+    await plane.until(lambda: plane.events.of("job", "w"))
+    assert [event["job"]["id"] for event in plane.events.of("job", "w")] == [waiting.id]
+
+
+@played
+async def test_submitted_jobs_are_found_by_their_keys_final_or_not(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint()
+    first = await plane.submit(endpoint, key="k1")
+    await plane.platform.cancel(endpoint, first.id)
+    second = await plane.submit(endpoint, key="k2")
+    found = plane.platform.submitted(["k1", "k2", "k3"])
+    assert {key: record.id for key, record in found.items()} == {"k1": first.id, "k2": second.id}
+
+
+@played
+async def test_each_waiting_job_has_a_cause(plane: SmallPlane) -> None:
+    plane.environments.gate = asyncio.Event()
+    endpoint = await plane.endpoint(workers={"min": 0, "max": 1, "idleTimeout": 60})
+    first, second = await plane.submit(endpoint), await plane.submit(endpoint)
+
+    def cause(job_id: str) -> tuple[str, int] | None:
+        told = plane.platform.facts(job_id)["cause"]
+        return None if told is None else (told["kind"], told["behind"])
+
+    await plane.turns()
+    assert (cause(first.id), cause(second.id)) == (("building", 0), ("building", 1))
+    plane.environments.gate.set()
+    await plane.until(lambda: plane.launcher.alive)
+    assert cause(first.id) == ("starting", 0)
+    (entry,) = plane.platform.overview()["endpoints"]
+    assert (entry["waiting"]["count"], entry["waiting"]["cause"]["kind"]) == (2, "starting")
+    plane.connect()
+    await plane.until(lambda: plane.launcher.alive[0].calls)
+    assert (cause(first.id), cause(second.id)) == (None, ("queued", 0))
+    facts = plane.platform.facts(first.id)
+    assert (facts["job"]["status"], facts["attempts"], facts["endpoint"]["id"]) == ("IN_PROGRESS", 1, endpoint)
+    await plane.until(plane.finish)
+    await plane.until(plane.finish)
+    await plane.platform.wait(second.id, 5)
+    (entry,) = plane.platform.overview()["endpoints"]
+    assert (cause(second.id), entry["waiting"]) == (None, None)
+    with pytest.raises(JobNotFound):
+        plane.platform.facts("nowhere")
+
+
+@played
+async def test_what_can_never_run_fails_at_once_with_what_there_is(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint(gpu={"pools": ["ADA_24"], "count": 8})
+    plane.platform.refusal = lambda _: ErrorInfo(ErrorKind.INFEASIBLE, "Infeasible", "8 GPUs are asked for, 2 are here")
+    record = await plane.submit(endpoint)
+    ended = plane.platform.job(endpoint, record.id)
+    assert (ended.status, ended.attempts) == (JobStatus.FAILED, 0)
+    cause = plane.platform.facts(record.id)["cause"]
+    assert (cause["kind"], cause["text"]) == ("infeasible", "8 GPUs are asked for, 2 are here")
+    assert plane.launcher.processes == []
+    assert [event["job"]["id"] for event in plane.events.of("job", "c")] == [record.id]
+
+
+@played
+async def test_a_full_disk_accepts_nothing_and_what_was_accepted_goes_on(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint()
+    record = await plane.submit(endpoint, key="k")
+
+    def full() -> None:
+        raise StoreFull("nothing new is accepted")
+
+    plane.platform.admit = full
+    with pytest.raises(StoreFull):
+        await plane.submit(endpoint)
+    assert (await plane.submit(endpoint, key="k")).id == record.id, "a repeated submit is nothing new"
+    assert [job.id for job in plane.store.unfinished_jobs()] == [record.id]
+    await plane.until(lambda: plane.launcher.alive)
+    plane.connect()
+    await plane.until(plane.finish)
+    assert (await plane.platform.wait(record.id, 5)).status is JobStatus.COMPLETED
+
+
+@played
+async def test_clients_are_warned_of_a_disk_that_fills_up(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint()
+    plane.platform.disk = lambda: {"message": "the disk has 90 MB left"}
+    await plane.submit(endpoint, client="c")
+    (notice,) = plane.events.of("notice", "c")
+    assert (notice["key"], notice["message"]) == ("disk", "the disk has 90 MB left")
+
+
+@played
+async def test_a_job_whose_time_to_be_kept_is_over_is_gone_before_it_is_collected(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint()
+    record = await plane.submit(endpoint, client=None, policy=Policy(sync=True))
+    await plane.platform.cancel(endpoint, record.id)
+    ended = plane.platform.job(endpoint, record.id)
+    assert ended.keep_s == 60
+    assert ended.finished_at is not None
+    await plane.store.save_job(replace(ended, id="old", idempotency_key=None, finished_at=ended.finished_at - 61))
+    for ask in (lambda: plane.platform.job(endpoint, "old"), lambda: plane.platform.facts("old")):
+        with pytest.raises(JobNotFound):
+            ask()
+    assert list(plane.platform.watch("c", ["old"]).unknown) == ["old"]
+
+
+@played
+async def test_a_job_is_cancelled_while_its_worker_starts_and_the_place_serves_the_next(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint(workers={"min": 0, "max": 1, "idleTimeout": 60})
+    first = await plane.submit(endpoint)
+    await plane.until(lambda: plane.launcher.alive)
+    plane.connect(ready=False)
+    assert (await plane.platform.cancel(endpoint, first.id)).status is JobStatus.CANCELLED
+    for worker in plane.workers():
+        plane.supervisor.ready(worker, "3.11.0")
+    await plane.serve(endpoint)
+    assert plane.platform.job(endpoint, first.id).attempts == 0
+    assert len(plane.launcher.processes) == 1
 
 
 # ---- restarts

@@ -125,6 +125,24 @@ def test_a_client_that_does_not_go_holds_up_no_stop(tmp_path: Path) -> None:
             assert time.monotonic() - started < 8
 
 
+def test_it_is_starting_then_serving_then_gone(tmp_path: Path) -> None:
+    state = state_of(tmp_path / "home")
+    seen = set[str]()
+    with running(state.home) as process:
+
+        def serves() -> bool:
+            record = state.read_record()
+            seen.add(record.state if record else "")
+            return record is not None and record.serving
+
+        wait_until(serves)
+        process.terminate()
+        assert process.wait(20) == 0
+    assert seen <= {"", "starting", "serving"}
+    assert "serving" in seen
+    assert state.read_record() is None
+
+
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [

@@ -117,6 +117,29 @@ async def test_the_time_limit_of_one_job(plane: PlaneApp, policy: dict[str, Any]
     assert plane.platform.came_with[job["id"]]["policy"].timeout_ms == policy["executionTimeout"]
 
 
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ({"ttl": 9999}, "must be 10000 to 604800000 ms"),
+        ({"ttl": 604_800_001}, "must be 10000 to 604800000 ms"),
+        ({"queueTimeout": 0}, "must be 1 to 604800000 ms"),
+        ({"queueTimeout": "1"}, "policy.queueTimeout"),
+    ],
+)
+async def test_times_out_of_bounds(plane: PlaneApp, policy: dict[str, Any], said: str) -> None:
+    endpoint = await plane.endpoint()
+    body = {"input": {"x": 1}, "policy": policy}
+    assert said in refused(await plane.client.post(f"/v2/{endpoint}/run", json=body), 400)
+    assert plane.platform.jobs == {}
+
+
+async def test_how_long_a_job_may_wait_and_live(plane: PlaneApp) -> None:
+    endpoint = await plane.endpoint()
+    body = {"input": {"x": 1}, "policy": {"ttl": 10_000, "queueTimeout": 5}}
+    job = (await plane.client.post(f"/v2/{endpoint}/run", json=body)).json()
+    assert plane.platform.came_with[job["id"]]["policy"] == Policy(ttl_ms=10_000, queue_timeout_ms=5)
+
+
 async def test_one_key_is_one_job(plane: PlaneApp) -> None:
     endpoint = await plane.endpoint()
     headers = {"Idempotency-Key": "k"}
