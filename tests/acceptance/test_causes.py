@@ -34,7 +34,9 @@ if __name__ == "__main__":
 
 
 def test_each_waiting_job_says_why(place: Place) -> None:
-    done = place.run_script(SCRIPT, arguments=[str(place.project)], env={"FLASH_FAKE_GPUS": "NVIDIA L4:24,NVIDIA L4:24"}).good()
+    done = place.run_script(
+        SCRIPT, arguments=[str(place.project)], env={"FLASH_FAKE_GPUS": "NVIDIA L4:24,NVIDIA L4:24"}
+    ).good()
     said = done.stdout.splitlines()
     assert said[0] == "second: next in line, 1 worker busy"
     assert said[1] == "third: the endpoint has workers=0"

@@ -1,4 +1,4 @@
-"""The bound on what jobs may take of the disk: a warning before it, a clear error at it, and what was accepted stays."""
+"""The bound on what jobs may take of the disk: a warning before it, a clear error at it; what was accepted stays."""
 
 import json
 

@@ -25,9 +25,9 @@ def status(*, as_json: bool) -> None:
     if not found:
         console.say(f"no control plane runs; the first call starts one (state: {state.home})")
     for record, said in found:
-        state = "" if record.state == "serving" else f", {record.state}"
+        doing = "" if record.state == "serving" else f", {record.state}"
         up = console.since(said["started"])
-        console.say(f"control plane {record.version}, process {record.pid}, up {up}, {said['jobs']} open jobs{state}")
+        console.say(f"control plane {record.version}, process {record.pid}, up {up}, {said['jobs']} open jobs{doing}")
         _show(said["endpoints"])
         if disk := (said.get("disk") or {}).get("message"):
             console.say(f"warning: {disk}")
