@@ -63,9 +63,9 @@ class dual(Generic[R, P, V]):
 class EndpointJob(Generic[R]):
     """A submitted job. It lives on the platform: it goes on when this handle is gone.
 
-    `status`, `cause`, `wait`, `result`, `cancel` and `logs` block, but where an event loop runs in this thread they give a
-    coroutine to be awaited; `job.result.blocking()` and `job.result.aio()` are unambiguous. The properties tell what
-    was last seen.
+    `status`, `cause`, `wait`, `result`, `cancel` and `logs` block, but where an event loop runs in this thread they
+    give a coroutine to be awaited; `job.result.blocking()` and `job.result.aio()` are unambiguous. The properties tell
+    what was last seen.
     """
 
     def __init__(self, ticket: Ticket, session: "Session") -> None:

@@ -72,10 +72,18 @@ class Link:
             raise LinkLost("the control plane closed the link") from error
 
     async def close(self) -> None:
-        """Send what is left and close; a stream that has ended already is no error."""
-        self._writer.close()
+        """Send what is left and close once it has been read; a stream that has ended already is no error.
+
+        Without that, a control plane that writes before it reads would lose it: a write that fails ends its stream.
+        """
         with contextlib.suppress(OSError):  # TimeoutError is one: nobody reads any more
-            await asyncio.wait_for(self._writer.wait_closed(), _CLOSE_S)
+            self._writer.write_eof()
+            async with asyncio.timeout(_CLOSE_S):
+                while await self._reader.read(_BUFFER):  # until the control plane has seen the end and closes
+                    pass
+        self._writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
 
     def _keep_alive(self) -> None:
         sock = self._writer.get_extra_info("socket")

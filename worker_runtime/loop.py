@@ -20,9 +20,10 @@ from typing import Any
 
 from worker_runtime import memory
 from worker_runtime.capture import Capture
+from worker_runtime.child_link import ChildLink
 from worker_runtime.keeper import Keeper
 from worker_runtime.link import Link, LinkLost
-from worker_runtime.wire import frames, messages, paths
+from worker_runtime.wire import messages, paths
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.frames import Header
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
@@ -66,7 +67,7 @@ class Worker:
         self._files_id = ""
         self._oom_kills = 0  # before the child started
         self._link: Link
-        self._child: asyncio.StreamWriter
+        self._child: ChildLink
         self._control: asyncio.StreamWriter  # held so that it is not closed
         self._capture: Capture
 
@@ -96,26 +97,26 @@ class Worker:
         launch = self._launch
         await self._link.greet(launch.worker, launch.token, os.getpid())
         self._spawn(self._beat())
-        reader, self._child = await asyncio.open_connection(sock=self._keeper.link, limit=4 * 1024 * 1024)
+        self._child = await ChildLink.open(self._keeper.link)
         while True:
             header, body = await self._link.receive()
             match header.get("type"):
                 case messages.ARTIFACT:
-                    self._artifact(header["id"], body, reader)
+                    self._artifact(header["id"], body)
                 case messages.RUN:
                     self._jobs[header["job"]] = _Job(header["job"], header["attempt"], header.get("timeout_ms") or 0)
-                    self._to_child(header, body)
+                    self._child.send(header, body)
                 case messages.CANCEL:
                     self._cancel(header)
                 case messages.DROP:
-                    self._to_child(header)
+                    self._child.send(header)
                 case messages.DRAIN:
                     self._draining = True
                     self._drain_if_idle()
                 case other:
                     raise WireError(f"the control plane sent a frame of type {other!r}")
 
-    def _artifact(self, artifact: str, data: bytes, reader: asyncio.StreamReader) -> None:
+    def _artifact(self, artifact: str, data: bytes) -> None:
         manifest = paths.read_manifest(data)
         if manifest.id != artifact:
             raise WireError(f"the artifact {artifact} has the id {manifest.id}")
@@ -126,10 +127,10 @@ class Worker:
             self._keeper.start_child()
             if self._launch.memory_mb > 0:
                 self._spawn(self._watch_memory())
-            self._child_frames = self._spawn(self._from_child(reader))
+            self._child_frames = self._spawn(self._from_child())
         elif manifest.files_id != self._files_id:
             raise WireError(f"artifact {artifact} has other local modules than this worker has imported")
-        self._to_child(_artifact_header(artifact, manifest), paths.read_code(data) or b"")
+        self._child.send(_artifact_header(artifact, manifest), paths.read_code(data) or b"")
 
     def _unpack(self, data: bytes) -> None:
         folder = Path(self._launch.folder)
@@ -137,14 +138,10 @@ class Worker:
             (folder / name).mkdir(parents=True, exist_ok=True)
         paths.unpack_files(data, folder / "code")
 
-    def _to_child(self, header: Header, body: bytes = b"") -> None:
-        # Never waits: a child that holds the GIL reads nothing, and a cancel for it must still be read here.
-        self._child.writelines(frames.encode(header, body))
-
     def _cancel(self, header: Header) -> None:
         job = self._jobs.get(header["job"])
         if job is not None and job.attempt == header["attempt"]:
-            self._to_child(header)
+            self._child.send(header)
             asyncio.get_running_loop().call_later(self._launch.cancel_grace_s, self._grace_over, job)
 
     def _grace_over(self, job: _Job) -> None:
@@ -173,15 +170,15 @@ class Worker:
         if self._child_frames is None:
             self._end(_End("drained", said=False))
             return
-        self._to_child({"type": messages.DRAIN})
+        self._child.send({"type": messages.DRAIN})
         asyncio.get_running_loop().call_later(_DRAIN_S, self._end, _End("drained", said=False))
 
     # --- child → control plane ---
 
-    async def _from_child(self, reader: asyncio.StreamReader) -> None:
+    async def _from_child(self) -> None:
         with contextlib.suppress(EOFError, OSError):  # its end is init's to tell
             while True:
-                header, body = await frames.read(reader)
+                header, body = await self._child.receive()
                 match header.get("type"):
                     case messages.DONE:
                         self._done(header, body)
@@ -266,6 +263,8 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._child_frames is not None:
+            self._child.close()
         self._capture.finish()
         for killed, error in end.killed.items():
             if job := self._jobs.pop(killed, None):

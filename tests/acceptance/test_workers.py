@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.place import Place
-from tests.support.plane_api import begun, control_plane, finished, plane_client, plane_folder
+from tests.support.plane_api import begun, control_plane, finished, last_input, plane_client
 from tests.support.waiting import wait_until
 
 
@@ -221,7 +221,7 @@ print(f.remote())
         (endpoint,) = client.get("/v2/serverless").json()["endpoints"]
         status = json.loads(place.flash("status", "--json").good().stdout)
         assert status["planes"]
-        body = {"input": _last_input(place)}
+        body = {"input": last_input(place)}
 
         def submit(_: int) -> str:
             answer = client.post(f"/v2/{endpoint['id']}/run", json=body, headers={"Idempotency-Key": "one"})
@@ -238,19 +238,6 @@ print(f.remote())
         wait_until(ended, 20, "the job has ended")
         assert submit(0) in ids
     assert starts.read_text() == "xx"
-
-
-def _last_input(place: Place) -> object:
-    """The input of the job that a script has submitted, taken from a copy of the database."""
-    code = """
-import json, shutil, sqlite3, sys, tempfile
-with tempfile.TemporaryDirectory() as folder:
-    for name in ("flash.db", "flash.db-wal"):
-        shutil.copy(f"{sys.argv[1]}/{name}", folder)
-    print(sqlite3.connect(f"{folder}/flash.db").execute("SELECT input FROM job_inputs").fetchone()[0])
-"""
-    command = [sys.executable, "-c", code, str(plane_folder(place))]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 BROKEN = """#!/bin/sh

@@ -36,6 +36,19 @@ def test_code_runs_as_pasted(shared_place: Place, name: str, text: str) -> None:
     shared_place.run_script(text, name=f"{name.lower().replace('-', '_')}.py", timeout_s=120).good()
 
 
+def test_each_guarantee_names_a_test_that_there_is() -> None:
+    rows = re.findall(
+        r"^\| (?!what|who|---)(.*) \|$", (ROOT / "docs/guarantees.md").read_text().split("## Figures")[0], re.MULTILINE
+    )
+    assert rows
+    for row in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", row.split(" | ")[-1])
+        assert named, f"no test: {row}"
+        for path, test in named:
+            text = (ROOT / path).read_text()
+            assert re.search(rf"\b(def|class) {test}\b", text) if test else "def test_" in text, f"{path}::{test}"
+
+
 def test_the_newest_version_of_the_changelog_is_the_package_s() -> None:
     versions = re.findall(r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert versions[0] == VERSION

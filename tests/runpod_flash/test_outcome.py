@@ -120,6 +120,7 @@ def test_an_exception_that_cannot_be_rebuilt_is_told_with_its_traceback() -> Non
     [
         (ErrorKind.INSTALL, errors.InstallError),
         (ErrorKind.WORKER_LOST, errors.WorkerLost),
+        (ErrorKind.OUT_OF_MEMORY, errors.OutOfMemory),
         (ErrorKind.CANCELLED, errors.JobCancelled),
         (ErrorKind.TIMED_OUT, errors.JobTimedOut),
         (ErrorKind.EXPIRED, errors.JobExpired),
@@ -137,6 +138,11 @@ def test_each_kind_of_failure_has_its_class(kind: ErrorKind, error: type[errors.
     facts = found if isinstance(found, errors.JobError) else found.__cause__
     assert isinstance(facts, errors.JobError)
     assert (facts.job_id, facts.attempts, facts.logs) == ("j1", 1, ("one", "two"))
+
+
+def test_who_expects_a_lost_worker_hears_of_one_that_ran_out_of_memory() -> None:
+    with pytest.raises(errors.WorkerLost, match="used 3 GB"):
+        raise failed(ErrorInfo(ErrorKind.OUT_OF_MEMORY, "OutOfMemory", "used 3 GB"))
 
 
 def test_every_kind_is_known() -> None:

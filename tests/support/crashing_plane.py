@@ -111,7 +111,7 @@ class Life:
         self.submits: dict[str, asyncio.Task[JobRecord]] = {}
         self.artifact = artifact(world.artifacts)
         self._numbers = iter(range(10**9))
-        self._starting = self.loop.create_task(self._start())
+        self.starting = self.loop.create_task(self._start())
 
     async def _start(self) -> None:
         if not self.catalog.list():
@@ -121,9 +121,15 @@ class Life:
     @property
     def serving(self) -> bool:
         """Whether it has replayed, and takes requests."""
-        if self._starting.done():
-            self._starting.result()
-        return self._starting.done()
+        if self.starting.done():
+            self.starting.result()
+        return self.starting.done()
+
+    @property
+    def writing(self) -> bool:
+        """Whether something is decided and not yet on disk, or submitted and not yet answered."""
+        open_submits = any(not task.done() for task in self.submits.values())
+        return open_submits or any(job.decided for job in self.dispatcher.jobs_of(self.catalog.list()[0].id))
 
     @contextlib.contextmanager
     def on_loop(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from tests.worker_runtime.scripted_plane import ROOT, Plane, by_name, is_error
+from worker_runtime import memory
 from worker_runtime.wire.jobs import ErrorKind
 
 NOBODY = 65534
@@ -202,6 +203,20 @@ def test_as_nobody(short_folder: Path, isolate: bool) -> None:
             assert len(plane.left_over()) >= 3
             plane.process.kill()
             await plane.nothing_left()
+
+    asyncio.run(main())
+
+
+@both
+@pytest.mark.parametrize("user", [None, pytest.param(NOBODY, marks=root_only)])
+def test_memory_that_forked_processes_share_counts_once(short_folder: Path, user: int | None, isolate: bool) -> None:
+    python = sys.executable if user is None else _python_for_nobody()
+
+    async def main() -> None:
+        settings = {"memory_mb": 256}
+        async with Plane(short_folder, python=python, user=user, isolate=isolate, settings=settings) as plane:
+            assert await plane.call(by_name("share"), 180, 7 * memory.SHORT_PAUSE_S) == 180 * memory.MB
+            assert "gone" not in plane.kinds()
 
     asyncio.run(main())
 

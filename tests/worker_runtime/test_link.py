@@ -1,13 +1,15 @@
 """The worker's stream to its control plane."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from worker_runtime import link
 from worker_runtime.link import Link, LinkLost
-from worker_runtime.wire import frames
+from worker_runtime.wire import frames, messages
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -17,11 +19,11 @@ def greeted_by(folder: Path, serve: Serve) -> None:
 
     async def main() -> None:
         server = await asyncio.start_unix_server(serve, folder / "s")
-        link = await Link.connect(f"unix:{folder}/s")
+        stream = await Link.connect(f"unix:{folder}/s")
         try:
-            await asyncio.wait_for(link.greet("w", "t", 1), 10)
+            await asyncio.wait_for(stream.greet("w", "t", 1), 10)
         finally:
-            await link.close()
+            await stream.close()
             server.close()
 
     asyncio.run(main())
@@ -59,3 +61,61 @@ def test_a_server_that_does_not_welcome(short_folder: Path) -> None:
 
     with pytest.raises(LinkLost, match="'run'"):
         greeted_by(short_folder, serve)
+
+
+def test_what_was_sent_last_is_read_by_a_server_that_writes_before_it_reads(short_folder: Path) -> None:
+    served, closing, heard = asyncio.Event(), asyncio.Event(), list[int]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.writelines(frames.encode({"type": messages.WELCOME}))
+        await frames.read(reader)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # typed as one that cannot read
+        served.set()
+        await closing.wait()
+        for _ in range(5):
+            writer.writelines(frames.encode({"type": messages.CANCEL}))
+            await asyncio.sleep(0)
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        with contextlib.suppress(EOFError):
+            while True:
+                heard.append((await frames.read(reader))[0]["number"])
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_unix_server(serve, short_folder / "s")
+        stream = await Link.connect(f"unix:{short_folder}/s")
+        await stream.greet("w", "t", 1)
+        await served.wait()
+        for number in range(100):
+            stream.send({"type": messages.DONE, "number": number})
+        ended = asyncio.create_task(stream.close())
+        await asyncio.sleep(0)
+        closing.set()
+        await asyncio.wait_for(ended, 10)
+        server.close()
+
+    asyncio.run(main())
+    assert heard == list(range(100))
+
+
+def test_a_server_that_does_not_see_the_end_holds_it_up_for_a_while_only(
+    short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "_CLOSE_S", 0.05)
+    closed, ended = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await closed.wait()
+        writer.close()
+        ended.set()
+
+    async def main() -> None:
+        server = await asyncio.start_unix_server(serve, short_folder / "s")
+        stream = await Link.connect(f"unix:{short_folder}/s")
+        stream.send({"type": messages.DONE}, bytes(10_000_000))
+        await asyncio.wait_for(stream.close(), 10)
+        closed.set()
+        await ended.wait()
+        server.close()
+
+    asyncio.run(main())

@@ -1,17 +1,26 @@
 """The worker's parent over a real child: outcomes, output, cancelling, deadlines, endings."""
 
+import array
 import asyncio
+import contextlib
+import fcntl
 import itertools
+import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.worker_runtime.scripted_plane import ROOT, Plane, by_name, by_value, is_error, kill
+from tests.worker_runtime.scripted_plane import ROOT, Plane, bundle, by_name, by_value, is_error, kill
 from tests.worker_runtime.user_code import Oops
-from worker_runtime import launch_command
+from worker_runtime import launch_command, memory
 from worker_runtime.wire import messages, paths
 from worker_runtime.wire.jobs import ErrorKind
 from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
@@ -251,6 +260,195 @@ def test_drain_lets_calls_finish_and_closes_instances(short_folder: Path) -> Non
             assert not Path(plane.launch.folder).exists()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("size", [10, 3_000_000])
+def test_a_result_that_was_sent_just_before_the_child_ended_counts(short_folder: Path, size: int) -> None:
+    async def main() -> None:
+        async with Plane(short_folder) as plane:
+            job = await plane.start(by_name("end_after_answers"), 1, size)
+            waiting = await plane.start(by_name("add"), 1)
+            assert await plane.outcome(job) == b"x" * size
+            gone, _ = await plane.frame("gone")
+            assert (gone["reason"], gone["jobs"]) == ("exited with code 7", [waiting])
+            assert plane.kinds()[-2:] == ["done", "gone"]
+
+    asyncio.run(main())
+
+
+def test_results_that_wait_for_a_slow_control_plane_outlive_a_call_that_is_sent_to_the_dead_child(
+    short_folder: Path,
+) -> None:
+    async def main() -> None:
+        async with Plane(short_folder) as plane:
+            await plane.call(by_name("add"), 1)
+            stream = (await plane._connected).transport
+            stream.pause_reading()  # type: ignore[attr-defined]  # typed as one that cannot read
+            jobs = [await plane.start(by_name("end_after_answers"), 2, size) for size in (20_000_000, 10)]
+            await _until(
+                lambda: not any(b'"link"' in _command(pid) for pid in plane.left_over()), "the child has ended"
+            )
+            late = await plane.start(by_name("add"), 1)
+            await _until(lambda: _unread(stream.get_extra_info("socket").fileno()) == 0, "the parent has got the call")
+            stream.resume_reading()  # type: ignore[attr-defined]
+            assert [len(await plane.outcome(job)) for job in jobs] == [20_000_000, 10]
+            gone, _ = await plane.frame("gone")
+            assert (gone["reason"], gone["jobs"]) == ("exited with code 7", [late])
+
+    asyncio.run(main())
+
+
+async def _until(condition: Callable[[], bool], what: str, deadline_s: float = 15.0) -> None:
+    """Wait for what no frame tells."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, what
+        await asyncio.sleep(0.02)
+
+
+def _unread(descriptor: int) -> int:
+    """What was written to a socket and not read by the other side."""
+    count = array.array("i", [0])
+    fcntl.ioctl(descriptor, termios.TIOCOUTQ, count)
+    return count[0]
+
+
+@pytest.mark.parametrize("isolate", [True, False], ids=["namespaces", "plain"])
+@pytest.mark.parametrize("name", ["fill", "fill_in_a_process"])
+def test_a_call_that_uses_more_memory_than_its_worker_has_ends_and_is_told_so(
+    short_folder: Path, name: str, isolate: bool
+) -> None:
+    async def main() -> None:
+        async with Plane(short_folder, isolate=isolate, settings={"memory_mb": 256}) as plane:
+            job = await plane.start(by_name(name), 400)
+            waiting = await plane.start(by_name("add"), 1)
+            info = is_error(await plane.outcome(job), ErrorKind.OUT_OF_MEMORY, "OutOfMemory")
+            assert re.search(r"used 0\.\d+ GB of memory and its size allows 0\.25 GB", info.message)
+            gone, _ = await plane.frame("gone")
+            assert (gone["reason"], gone["jobs"]) == (info.message, [waiting])
+            assert [header.get("ends") for _, header, _ in plane.frames if header["type"] == "done"] == [True]
+            assert plane.kinds()[-2:] == ["done", "gone"]
+            assert plane.lines("stdout", job) == ["filling"]
+            assert await plane.process.wait() == 0
+            await plane.nothing_left()
+
+    asyncio.run(main())
+
+
+def test_all_calls_that_ran_are_told_when_memory_runs_out_and_those_that_waited_are_not_blamed(
+    short_folder: Path,
+) -> None:
+    async def main() -> None:
+        async with Plane(short_folder, settings={"memory_mb": 256, "max_concurrency": 2}) as plane:
+            running = [await plane.start(by_name("sleep"), 60), await plane.start(by_name("fill"), 400)]
+            waiting = [await plane.start(by_name("add"), number) for number in range(2)]
+            for job in running:
+                is_error(await plane.outcome(job), ErrorKind.OUT_OF_MEMORY)
+            gone, _ = await plane.frame("gone")
+            assert gone["jobs"] == waiting
+            assert plane.kinds()[-3:] == ["done", "done", "gone"]
+
+    asyncio.run(main())
+
+
+def test_memory_that_runs_out_between_calls_ends_the_worker_only(short_folder: Path) -> None:
+    async def main() -> None:
+        async with Plane(short_folder, settings={"memory_mb": 256}) as plane:
+            assert await plane.call(by_name("fill_later"), str(short_folder / "go-on"), 400) == "left"
+            (short_folder / "go-on").touch()
+            gone, _ = await plane.frame("gone")
+            assert "its size allows 0.25 GB" in gone["reason"]
+            assert gone["jobs"] == []
+            assert plane.kinds().count("done") == 1
+
+    asyncio.run(main())
+
+
+def test_a_call_that_stays_below_the_limit_is_left_alone(short_folder: Path) -> None:
+    async def main() -> None:
+        async with Plane(short_folder, settings={"memory_mb": 256}) as plane:
+            assert await plane.call(by_name("fill"), 150, 7 * memory.SHORT_PAUSE_S) == "filled"
+            assert await plane.call(by_name("add"), 1) == 3
+            assert "gone" not in plane.kinds()
+
+    asyncio.run(main())
+
+
+def test_a_child_that_is_killed_for_another_reason_is_told_as_killed(short_folder: Path) -> None:
+    async def main() -> None:
+        async with Plane(short_folder, settings={"memory_mb": 256}) as plane:
+            job = await plane.start(by_name("kill_self"), int(signal.SIGKILL))
+            gone, _ = await plane.frame("gone")
+            assert (gone["reason"], gone["jobs"]) == ("killed by signal 9 (SIGKILL)", [job])
+            assert "done" not in plane.kinds()
+
+    asyncio.run(main())
+
+
+COUNTS_UP = """
+def oom_kills(calls=[]):
+    calls.append(None)
+    return len(calls)
+"""
+
+
+@pytest.mark.parametrize(("number", "of_memory"), [(signal.SIGKILL, True), (signal.SIGSEGV, False)])
+def test_a_child_that_the_system_kills_for_memory_is_told_as_such(
+    short_folder: Path, number: int, of_memory: bool
+) -> None:
+    runtime = bundle(short_folder / "bundle") / "worker_runtime"
+    runtime.unlink()
+    shutil.copytree(ROOT / "worker_runtime", runtime)
+    with (runtime / "memory.py").open("a") as file:
+        file.write(COUNTS_UP)  # the kernel's count, one more each time that it is looked at
+
+    async def main() -> None:
+        async with Plane(short_folder) as plane:
+            job = await plane.start(by_name("kill_self"), int(number))
+            waiting = await plane.start(by_name("add"), 1)
+            gone, _ = await plane.frame("gone")
+            assert gone["jobs"] == ([waiting] if of_memory else [job, waiting])
+            if of_memory:
+                info = is_error(await plane.outcome(job), ErrorKind.OUT_OF_MEMORY, "OutOfMemory")
+                assert info.message == gone["reason"] == memory.KILLED_BY_SYSTEM
+            assert await plane.process.wait() == 1
+
+    asyncio.run(main())
+
+
+@contextlib.contextmanager
+def _group(limit: int) -> Iterator[Path]:
+    """A memory cgroup of the kernel's own, inside of this process's; the test is skipped where none can be made."""
+    lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    first = [path for _, controllers, path in lines if "memory" in controllers.split(",")]
+    path = next(iter([*first, *(path for number, _, path in lines if number == "0")]), "/")
+    folder = Path("/sys/fs/cgroup", "memory" if first else "", path.lstrip("/"), f"flash-test-{os.getpid()}")
+    try:
+        folder.mkdir()
+        (folder / ("memory.limit_in_bytes" if first else "memory.max")).write_text(str(limit))
+    except OSError as error:
+        if folder.exists():
+            folder.rmdir()
+        pytest.skip(f"no memory cgroup can be made here: {error}")
+    try:
+        yield folder
+    finally:
+        folder.rmdir()
+
+
+def test_a_child_that_the_kernel_itself_kills_for_memory_is_told_as_such(short_folder: Path) -> None:
+    async def main(group: Path) -> None:
+        async with Plane(short_folder) as plane:
+            await plane.frame("hello")
+            for pid in plane.left_over():  # the parent and init; the child is not started yet
+                (group / "cgroup.procs").write_text(str(pid))
+            info = is_error(await plane.call(by_name("fill"), 400), ErrorKind.OUT_OF_MEMORY, "OutOfMemory")
+            assert info.message == memory.KILLED_BY_SYSTEM
+            assert await plane.process.wait() == 1
+            await plane.nothing_left()
+
+    with _group(200 * memory.MB) as group:
+        asyncio.run(main(group))
 
 
 @pytest.mark.parametrize("isolate", [True, False])

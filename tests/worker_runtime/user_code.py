@@ -358,3 +358,59 @@ def use_processes(method):
 
 def add_nothing(value):
     return value
+
+
+HELD = []
+
+
+def fill(megabytes, seconds=60):
+    print("filling", flush=True)
+    HELD.append(b"x" * (megabytes << 20))
+    time.sleep(seconds)
+    return "filled"
+
+
+def fill_in_a_process(megabytes):
+    print("filling", flush=True)
+    code = f"import time; held = b'x' * ({megabytes} << 20); time.sleep(60)"
+    subprocess.run([sys.executable, "-S", "-c", code], check=True)
+
+
+def fill_later(path, megabytes):
+    """Go on after the end of the call, when there is such a file."""
+
+    def wait_and_fill():
+        while not os.path.exists(path):
+            time.sleep(0.01)
+        fill(megabytes)
+
+    threading.Thread(target=wait_and_fill, daemon=True).start()
+    return "left"
+
+
+def share(megabytes, seconds):
+    """Hold something that forked processes have too, for a while."""
+    held = b"x" * (megabytes << 20)
+    for _ in range(3):
+        if os.fork() == 0:
+            time.sleep(seconds)
+            os._exit(0)
+    time.sleep(seconds)
+    return len(held)
+
+
+def end_after_answers(count, size):
+    """End this process as soon as so many calls have been answered."""
+    from worker_runtime.channel import Channel
+
+    answer = Channel.done
+
+    def answer_and_end(*args):
+        answer(*args)
+        CALLS.append("answered")
+        if len(CALLS) == count:
+            os._exit(7)
+
+    if not CALLS:
+        Channel.done = answer_and_end
+    return b"x" * size

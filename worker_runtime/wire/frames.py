@@ -7,7 +7,7 @@ import asyncio
 import json
 import socket
 import struct
-from typing import Any
+from typing import Any, Protocol
 
 from worker_runtime.wire.errors import WireError
 
@@ -19,13 +19,20 @@ BODY_LIMIT = 16 * 1024**3
 _LENGTHS = struct.Struct("!IQ")
 
 
+class Source(Protocol):
+    """What frames are read from: a stream of asyncio's, or what reads like one."""
+
+    async def readexactly(self, n: int) -> bytes:
+        """Read so many bytes. Raises IncompleteReadError where the stream ends before."""
+
+
 def encode(header: Header, body: bytes = b"") -> list[bytes]:
     """Return the pieces to write, in order. The body is not copied."""
     head = json.dumps(header, separators=(",", ":")).encode()
     return [_LENGTHS.pack(len(head), len(body)) + head, body] if body else [_LENGTHS.pack(len(head), 0) + head]
 
 
-async def read(reader: asyncio.StreamReader) -> tuple[Header, bytes]:
+async def read(reader: Source) -> tuple[Header, bytes]:
     """Read one frame.
 
     Raises:

@@ -354,9 +354,10 @@ async def test_a_word_about_an_earlier_attempt_in_the_same_worker_is_ignored() -
     await scene.turns()
     assert worker.calls == {job.record.id: 2}
     scene.dispatcher.finished(worker.worker, job.record.id, 1, None, b"late")
-    assert job.record.status is JobStatus.IN_PROGRESS
+    assert not job.decided
     worker.done(job, b"in time")
-    assert (await job.done).attempts == 2
+    record = await job.done
+    assert (record.attempts, read_output(record.output)) == (2, Payload(inline=b"in time", size=7))
 
 
 @pytest.mark.parametrize(("retries", "starts"), [(None, 2), (0, 1), (3, 4)])

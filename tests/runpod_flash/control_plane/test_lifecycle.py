@@ -59,6 +59,7 @@ def test_a_job_that_may_start_once_does_not_start_again_after_a_restart() -> Non
     [
         (ErrorKind.USER, JobStatus.FAILED),
         (ErrorKind.INSTALL, JobStatus.FAILED),
+        (ErrorKind.OUT_OF_MEMORY, JobStatus.FAILED),
         (ErrorKind.CANCELLED, JobStatus.CANCELLED),
         (ErrorKind.TIMED_OUT, JobStatus.TIMED_OUT),
     ],
@@ -80,3 +81,11 @@ def test_retries_follow_the_promise(kind: ErrorKind, allowance: int | None, used
         assert allowed == (allowance is not None and used < allowance)
     else:
         assert not allowed
+
+
+@pytest.mark.parametrize(("allowance", "starts"), [(None, 2), (0, 1), (1, 2), (3, 4)])
+@pytest.mark.parametrize("kind", [ErrorKind.WORKER_LOST, ErrorKind.OUT_OF_MEMORY])
+def test_a_worker_that_ran_out_of_memory_is_one_that_was_lost(
+    kind: ErrorKind, allowance: int | None, starts: int
+) -> None:
+    assert [lifecycle.may_retry(kind, allowance, used) for used in range(starts)] == [True] * (starts - 1) + [False]

@@ -269,6 +269,21 @@ async def test_a_full_disk_accepts_nothing_and_what_was_accepted_goes_on(plane: 
 
 
 @played
+async def test_a_submit_that_cannot_be_written_is_refused_and_can_be_repeated(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint()
+    large = Call(plane.artifact, Payload(inline=bytes(200_000), size=200_000))
+    (pages,) = plane.store._connection.execute("PRAGMA page_count").fetchone()
+    plane.store._connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreFull):
+        await plane.submit(endpoint, large, key="k")
+    assert plane.platform.idle
+    assert (plane.platform.submitted(["k"]), plane.launcher.processes) == ({}, [])
+    plane.store._connection.execute(f"PRAGMA max_page_count = {2**30}")
+    record = await plane.submit(endpoint, large, key="k")
+    assert [job.id for job in plane.store.unfinished_jobs()] == [record.id]
+
+
+@played
 async def test_clients_are_warned_of_a_disk_that_fills_up(plane: SmallPlane) -> None:
     endpoint = await plane.endpoint()
     plane.platform.disk = lambda: {"message": "the disk has 90 MB left"}

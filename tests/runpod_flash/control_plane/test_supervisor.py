@@ -94,6 +94,28 @@ async def test_a_cpu_size_sets_cores_and_threads_in_turn_around_the_machine(plan
     assert "PYTHONPATH" not in launches[0].env
 
 
+@pytest.mark.parametrize(
+    ("changes", "memory_mb"),
+    [
+        ({"cpu": [{"id": "cpu3c", "vcpuCount": 1}]}, 2048),
+        ({"cpu": [{"id": "cpu3g", "vcpuCount": 4}]}, 16384),
+        ({"cpu": [{"id": "cpu3c", "vcpuCount": 2}, {"id": "cpu3c", "vcpuCount": 4}]}, 8192),
+        ({"cpu": [{"id": "cpu3g", "vcpuCount": 2}, {"id": "cpu3c", "vcpuCount": 2}]}, 8192),
+        ({"cpu": [{"id": "one of tomorrow", "vcpuCount": 2}]}, 0),
+        ({"cpu": []}, 0),
+        ({"gpu": {"pools": ["ADA_24"], "count": 1}}, 0),
+        ({}, 0),
+    ],
+)
+def test_a_cpu_size_has_its_memory_and_a_gpu_has_no_limit(
+    changes: dict[str, Any], memory_mb: int, tmp_path: Path
+) -> None:
+    async def play(plane: SmallPlane) -> None:
+        assert (await launched(plane, **changes)).memory_mb == memory_mb
+
+    played(play, gpus="NVIDIA GeForce RTX 4090:24")(tmp_path)
+
+
 # ---- how workers end
 
 
@@ -111,6 +133,36 @@ async def test_a_worker_that_goes_takes_its_place_and_key_along(plane: SmallPlan
     plane.supervisor.gone(worker, "exited with code 3", ["last words"])
     await plane.until(lambda: plane.platform.job(endpoint, job).status.final)
     assert error_of(plane, endpoint, job).message == "the worker was lost: exited with code 3\nlast words"
+
+
+OUT_OF_MEMORY = ErrorInfo(ErrorKind.OUT_OF_MEMORY, "OutOfMemory", "the worker's processes used 3 GB")
+
+
+@pytest.mark.parametrize(("retries", "starts"), [(None, 2), (0, 1)])
+def test_a_call_that_ran_out_of_memory_starts_on_another_worker_as_often_as_it_may(
+    retries: int | None, starts: int, tmp_path: Path
+) -> None:
+    async def play(plane: SmallPlane) -> None:
+        endpoint = await plane.endpoint()
+        for number in range(1, crashes.ENDS // starts + 2):  # no number of them is a reason to give the endpoint up
+            record = await plane.submit(endpoint, plane.call(retries=retries))
+            for _ in range(starts):
+                await plane.until(lambda record=record: _calls(plane, record.id))  # type: ignore[misc]
+                (worker,) = plane.workers()
+                plane.supervisor.retire(worker)
+                plane.finish(error=OUT_OF_MEMORY)
+                plane.supervisor.gone(worker, OUT_OF_MEMORY.message, [])
+            await plane.until(lambda record=record: plane.platform.job(endpoint, record.id).status.final)  # type: ignore[misc]
+            assert error_of(plane, endpoint, record.id) == OUT_OF_MEMORY
+            assert len(plane.launcher.processes) == starts * number
+
+    played(play)(tmp_path)
+
+
+def _calls(plane: SmallPlane, job: str) -> bool:
+    """Let workers connect; whether a living one has the call."""
+    plane.connect()
+    return any(job in process.calls for process in plane.launcher.alive)
 
 
 @pytest.fixture
