@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --quiet --disable-pip-version-check
 PYTEST := $(PY) -m pytest
 
-.PHONY: help demo test test-full test-all check fix bench wheel clean
+.PHONY: help demo test test-full test-all check fix bench soak wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ fix: $(VENV)/.stamp-dev  ## what ruff can mend by itself
 bench: $(VENV)/.stamp-dev  ## figures; see benchmarks/README.md for what they do not prove
 	$(PY) benchmarks/bench_import.py
 	$(PY) benchmarks/bench_call.py
+
+soak: $(VENV)/.stamp-dev  ## ten minutes of mixed load; writes docs/soak.md
+	$(PY) -m tests.chaos.soak --minutes 10 --out docs
 
 wheel: $(VENV)/.stamp-dev  ## build the wheel, install it into a fresh environment, make a call from outside the repository
 	rm -rf dist
