@@ -57,6 +57,12 @@ class Artifacts:
         """Make an artifact known; it is loaded by its first call. Its local modules must be importable by then."""
         self._shipped[artifact] = _Artifact(manifest, code or b"")
 
+    def forget(self, artifact: str) -> None:
+        """Let go of an artifact that no call needs; it may be added again."""
+        with self._lock:
+            self._shipped.pop(artifact, None)
+            self._loaded.pop(artifact, None)
+
     def name(self, artifact: str) -> str:
         """The user's name for the function or class."""
         shipped = self._shipped.get(artifact)

@@ -108,7 +108,7 @@ class Worker:
                     self._child.send(header, body)
                 case messages.CANCEL:
                     self._cancel(header)
-                case messages.DROP:
+                case messages.DROP | messages.FORGET:
                     self._child.send(header)
                 case messages.DRAIN:
                     self._draining = True

@@ -55,6 +55,8 @@ class _Inbox:
                 case messages.ARTIFACT:
                     manifest = ArtifactManifest.from_json(header["manifest"])
                     self._artifacts.add(header["id"], manifest, body or None)
+                case messages.FORGET:
+                    self._artifacts.forget(header["id"])
                 case messages.CANCEL:
                     if self._interrupts.cancel(_key(header)):
                         self._channel.cancelled(_key(header))

@@ -7,7 +7,7 @@ from runpod_flash.errors import ContentNotFound
 from worker_runtime.wire import paths
 from worker_runtime.wire.specs import ArtifactManifest
 
-_KEPT = 64
+_KEPT, _KEPT_BYTES = 64, 256 * 1024**2
 
 
 class ArtifactSource(Protocol):
@@ -32,6 +32,9 @@ class Artifacts:
         """The artifact's bytes. Raises ContentNotFound."""
         return self._load(artifact_id)[1]
 
+    def _size(self) -> int:
+        return sum(len(data) for _, data in self._kept.values())
+
     def _load(self, artifact_id: str) -> tuple[ArtifactManifest, bytes]:
         found = self._kept.get(artifact_id)
         if found is None:
@@ -41,7 +44,7 @@ class Artifacts:
                 raise ContentNotFound(f"there is no artifact {artifact_id}; upload it and submit again") from None
             found = (paths.read_manifest(data), data)
             self._kept[artifact_id] = found
-            while len(self._kept) > _KEPT:
+            while len(self._kept) > 1 and (len(self._kept) > _KEPT or self._size() > _KEPT_BYTES):
                 self._kept.popitem(last=False)
         self._kept.move_to_end(artifact_id)
         return found

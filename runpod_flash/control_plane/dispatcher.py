@@ -206,8 +206,9 @@ class Dispatcher:
             return
         if not _is_current(job, worker, attempt) or worker.link is None:
             return  # cancelled, or the worker was lost, while this waited
+        for forgotten in worker.uses(job.call.artifact):
+            worker.link.send({"type": messages.FORGET, "id": forgotten})
         if artifact:
-            worker.artifacts.add(job.call.artifact)
             worker.link.send({"type": messages.ARTIFACT, "id": job.call.artifact}, artifact)
         header = {"type": messages.RUN, "job": job.record.id, "attempt": attempt, "call": job.call.to_input()}
         sizes = [[sha256, len(data)] for sha256, data in values]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from runpod_flash.control_plane.crashes import Crashes
 from runpod_flash.control_plane.environments import Environment
@@ -16,6 +16,9 @@ from runpod_flash.control_plane.launchers.base import WorkerProcess
 from runpod_flash.control_plane.records import JobRecord
 from worker_runtime.wire.jobs import Call
 from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
+
+ARTIFACTS_PER_WORKER: Final = 16
+"""The most artifacts that a worker has at a time, beside those that its calls need."""
 
 
 class WorkerState(StrEnum):
@@ -94,7 +97,7 @@ class Worker:
     link: Link | None = None
     running: dict[str, Job] = field(default_factory=dict)
     queue: deque[Job] = field(default_factory=deque)  # jobs of the instances that live here
-    artifacts: set[str] = field(default_factory=set)
+    artifacts: dict[str, None] = field(default_factory=dict)  # that it has, the one used last at the end
     instances: set[str] = field(default_factory=set)
     idle_since: float = 0.0
     last_beat: float = 0.0
@@ -104,6 +107,19 @@ class Worker:
     def free_slots(self) -> int:
         """How many more jobs it can run now."""
         return self.pool.key.concurrency - len(self.running) if self.state is WorkerState.READY else 0
+
+    def uses(self, artifact: str) -> list[str]:
+        """A call of this artifact goes there: it has it now. Gives the ids of those that it shall forget."""
+        self.artifacts.pop(artifact, None)
+        self.artifacts[artifact] = None
+        surplus = len(self.artifacts) - ARTIFACTS_PER_WORKER
+        if surplus <= 0:
+            return []
+        needed = {artifact, *(job.call.artifact for job in self.running.values())}
+        forgotten = [each for each in self.artifacts if each not in needed][:surplus]
+        for each in forgotten:
+            del self.artifacts[each]
+        return forgotten
 
     @property
     def idle(self) -> bool:

@@ -282,7 +282,7 @@ class Supervisor:
             return
         link.send({"type": messages.WELCOME})
         link.send({"type": messages.ARTIFACT, "id": artifact}, data)
-        worker.artifacts.add(artifact)
+        worker.uses(artifact)
 
     def ready(self, worker: Worker, python: str) -> None:
         worker.python, worker.last_beat = python, time.monotonic()

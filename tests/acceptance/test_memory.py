@@ -41,3 +41,22 @@ def test_a_call_that_needs_more_memory_than_its_size_has(
     assert told
     assert 2 < float(told[1]) < 3.2
     assert (logs, another) == (str(["asked for 3000"] * attempts), "True")
+
+
+CHANGING = """
+from runpod_flash import Endpoint
+def resident():
+    with open("/proc/self/statm") as file: return int(file.read().split()[1]) * 4096 / 2**20
+def declare(number):
+    held = bytes([number % 250]) * 2**20
+    @Endpoint(name="changing", cpu="cpu3c-1-2", workers=1)
+    def f(): return len(held), resident()
+    return f
+sizes = [declare(number).remote()[1] for number in range(80)]
+print(sizes[-1] - sizes[25])
+"""
+
+
+def test_code_that_changes_with_each_call_does_not_fill_the_worker(shared_place: Place) -> None:
+    grown = float(shared_place.run_script(CHANGING, name="changing.py").good().stdout)
+    assert grown < 20, f"{grown:.0f} MB more after 55 versions of the code with 1 MB each"

@@ -30,6 +30,7 @@ from tests.support.plane_api import control_plane
 from tests.support.waiting import wait_until
 
 SAMPLE_EVERY_S = 2.0
+SHORTEST_MIN = 0.5
 KEEP_S = 15
 """How long results are kept here, in seconds."""
 
@@ -154,6 +155,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long it is measured")
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder of soak.md and images/soak.svg")
     options = parser.parse_args()
+    if options.minutes < SHORTEST_MIN:
+        parser.error(f"--minutes must be {SHORTEST_MIN} or more; less gives too few samples for a verdict")
     with soak_place() as place:
         soaked = Soak(place).run(60 * options.minutes)
         (options.out / "images").mkdir(parents=True, exist_ok=True)

@@ -90,8 +90,8 @@ def _shared_memory(process: psutil.Process) -> float:
     """Memory of one of many processes: what several share counts in parts, where the system tells, else in each."""
     try:
         memory = process.memory_full_info()
-    except psutil.AccessDenied:  # a process of a worker that is isolated, where this user is not root
-        memory = process.memory_info()
+    except psutil.AccessDenied:  # a worker's own processes, where this user is not root
+        return float(process.memory_info().rss)
     return float(getattr(memory, "pss", memory.rss))
 
 

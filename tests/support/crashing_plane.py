@@ -208,7 +208,7 @@ class Life:
         worker = Worker(name, "token", "key", pool, 1, Path(name), Grant(), now, idle_since=now, last_beat=now)
         played = PlayedWorker(self.world, worker)
         worker.link = played
-        worker.artifacts.add(self.artifact)
+        worker.uses(self.artifact)
         pool.workers[name] = worker
         self.workers.append(played)
         with self.on_loop():

@@ -184,7 +184,7 @@ class Scene:
         worker = Worker(name, "token", "key", self.pool, 1, Path(name), Grant(), now, idle_since=now, last_beat=now)
         scripted = ScriptedWorker(self, worker)
         worker.link = scripted
-        worker.artifacts.add(self.artifact)
+        worker.uses(self.artifact)
         self.pool.workers[name] = worker
         self.workers.append(scripted)
         if ready:

@@ -140,6 +140,19 @@ def test_loaded_code_is_kept_and_the_oldest_goes(host: Host) -> None:
     assert len(LOADED) == 2
 
 
+def test_code_that_is_forgotten_is_not_kept_and_may_come_again(host: Host) -> None:
+    call = Call(host.add(Tracked()), NOTHING)
+    host.run(call)
+    host.artifacts.forget(call.artifact)
+    host.artifacts.forget("unknown")
+    error = host.run(call).error
+    assert error is not None
+    assert "was not sent to this worker" in error.message
+    host.add(Tracked())
+    assert payload.decode(host.run(call).value) == "tracked"
+    assert len(LOADED) == 2
+
+
 def test_methods_without_an_instance_belong_to_the_class(host: Host) -> None:
     letters = Payload.of(payload.encode((("ab",), {})))
     outcome = host.run(Call(host.add(dict, "dict"), letters, method="fromkeys"))

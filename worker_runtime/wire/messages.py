@@ -10,6 +10,7 @@ control plane → worker
                                    `call` is `Call.to_input()`; `timeout_ms` 0: none
     cancel    job attempt          stop that call
     drop      instance             close and forget an instance
+    forget    id                   this artifact is not needed any more; where it is, it is sent again
     drain                          finish what runs, then end
 worker → control plane
     hello     protocol worker token pid
@@ -20,9 +21,10 @@ worker → control plane
     done      job attempt error    body: the encoded result; `error` is null or `ErrorInfo.to_json()`; with `ends` true
                                    the worker takes no more jobs, and `gone` follows
     gone      reason stderr jobs   the child ended by itself; `jobs` ran in it; the worker ends too
-The link between the worker's parent and its child speaks the same run, cancel, drop, drain, artifact, ready, started
-and done; there `artifact` carries the header of the manifest (`manifest`) and the body is the encoded code.
+The link between the worker's parent and its child speaks the same run, cancel, drop, drain, artifact, forget, ready,
+started and done; there `artifact` carries the header of the manifest (`manifest`) and the body is the encoded code.
 """
 
 WELCOME, ARTIFACT, RUN, CANCEL, DROP, DRAIN = "welcome", "artifact", "run", "cancel", "drop", "drain"
+FORGET = "forget"
 HELLO, READY, BEAT, STARTED, LOG, DONE, GONE = "hello", "ready", "beat", "started", "log", "done", "gone"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from runpod_flash.control_plane import artifacts as artifacts_module
 from runpod_flash.control_plane.artifacts import Artifacts
 from runpod_flash.errors import ContentNotFound
 from worker_runtime.wire import paths
@@ -42,6 +43,18 @@ def test_the_oldest_leaves_memory_but_can_be_read_again() -> None:
         artifacts.data(identity)
     assert artifacts.data(made[0][0]) == made[0][1]
     assert source.reads == 81
+
+
+def test_large_ones_leave_earlier(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [artifact(f"f{number}") for number in range(4)]
+    monkeypatch.setattr(artifacts_module, "_KEPT_BYTES", 2 * len(made[0][1]))
+    source = Folder(dict(made))
+    artifacts = Artifacts(source)
+    for identity, _ in (*made, *made[-2:]):
+        artifacts.data(identity)
+    assert source.reads == 4
+    artifacts.data(made[0][0])
+    assert source.reads == 5
 
 
 def test_an_unknown_artifact_is_asked_for_again() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from runpod_flash.control_plane import causes
 from runpod_flash.control_plane import dispatcher as dispatcher_module
 from runpod_flash.control_plane.causes import CauseKind
-from runpod_flash.control_plane.fleet import Job, WorkerState
+from runpod_flash.control_plane.fleet import ARTIFACTS_PER_WORKER, Job, WorkerState
 from runpod_flash.errors import ContentNotFound
 from tests.support.memory_fleet import Scene
 from worker_runtime.wire import messages
@@ -206,6 +206,20 @@ async def test_a_worker_gets_an_artifact_once_and_values_with_each_call() -> Non
     assert worker.types() == [messages.ARTIFACT, messages.RUN, messages.RUN]
     assert worker.frames[-1]["body"] == b"v" * (INLINE_LIMIT + 1)
     assert worker.frames[-1]["values"] == [[next(iter(scene.values.held)), INLINE_LIMIT + 1]]
+
+
+@played
+async def test_a_worker_is_told_which_artifacts_it_shall_forget_and_gets_them_again() -> None:
+    scene = Scene()
+    worker = scene.start()
+    for number in range(ARTIFACTS_PER_WORKER):
+        worker.worker.uses(f"older{number}")
+    job = await scene.submit()
+    await scene.turns()
+    assert worker.types() == [messages.FORGET, messages.ARTIFACT, messages.RUN]
+    assert worker.frames[0]["id"] == "older0"
+    worker.done(job)
+    await job.done
 
 
 @played

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from runpod_flash.control_plane.fleet import WorkerState
+from runpod_flash.control_plane.fleet import ARTIFACTS_PER_WORKER, WorkerState
 from tests.support.memory_fleet import ENDPOINT, Scene
 from worker_runtime.wire.jobs import INLINE_LIMIT
 
@@ -39,6 +39,21 @@ def test_a_worker_is_idle_when_nothing_runs_or_waits_in_it() -> None:
         worker.done(job)
         assert not worker.worker.idle
         assert scene.pool.busy == 1
+
+    run(play)
+
+
+def test_a_worker_keeps_the_artifacts_used_last_and_those_that_its_calls_need() -> None:
+    async def play(scene: Scene) -> None:
+        worker = scene.start().worker
+        await scene.submit()
+        await scene.turns()
+        assert list(worker.artifacts) == [scene.artifact]
+        others = [f"a{number}" for number in range(ARTIFACTS_PER_WORKER)]
+        assert [worker.uses(other) for other in others] == [[]] * (len(others) - 1) + [["a0"]]
+        assert (worker.uses("a1"), worker.uses("a0")) == ([], ["a2"])
+        assert len(worker.artifacts) == ARTIFACTS_PER_WORKER
+        assert scene.artifact in worker.artifacts, "a call that runs needs it"
 
     run(play)
 
