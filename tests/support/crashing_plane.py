@@ -12,6 +12,7 @@ import inspect
 import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,6 @@ from worker_runtime.wire.jobs import Call, ErrorInfo, Instance, Payload
 T = TypeVar("T")
 
 MEMORY_DISK = Path("/dev/shm")
-_killed: list["asyncio.Task[Any]"] = []  # kept, so that no `finally` of theirs ever runs
 
 
 @dataclass(eq=False)
@@ -67,6 +67,9 @@ class World:
     starts: dict[str, list[int]] = field(default_factory=dict)  # by job: the attempts that workers have begun
     told: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)  # by job: the ends that clients were told
     life: "Life | None" = None
+    killed: "list[asyncio.Task[Any]]" = field(
+        default_factory=list
+    )  # kept, so that no `finally` of theirs runs
 
     def begin(self) -> "Life":
         """Start a control plane on what there is."""
@@ -91,6 +94,10 @@ class World:
         if self.life is not None:
             self.life.crash()
         shutil.rmtree(self.folder)
+        for task in self.killed:
+            coroutine: Any = task.get_coro()
+            with contextlib.suppress(Exception):
+                coroutine.close()
 
 
 class Life:
@@ -99,6 +106,8 @@ class Life:
     def __init__(self, world: World) -> None:
         self.world = world
         self.loop = asyncio.new_event_loop()
+        self.tasks = weakref.WeakSet[asyncio.Task[Any]]()
+        self.loop.set_task_factory(self._task)
         self.store = Store.open(world.folder / "flash.db")
         self.fleet = Fleet()
         self.catalog = Catalog(self.store)
@@ -117,6 +126,11 @@ class Life:
         if not self.catalog.list():
             await self.catalog.create("/p", BODY)
         await self.platform.replay()
+
+    def _task(self, loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> "asyncio.Task[Any]":
+        task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **options)
+        self.tasks.add(task)
+        return task
 
     @property
     def serving(self) -> bool:
@@ -160,14 +174,15 @@ class Life:
         """SIGKILL."""
         if self.loop.is_closed():
             return
-        for task in asyncio.all_tasks(self.loop):
+        for task in [task for task in self.tasks if not task.done()]:
             coroutine: Any = task.get_coro()
             if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
                 coroutine.close()
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # that is the point
-            _killed.append(task)
+            self.world.killed.append(task)
         self.store._connection.close()
         self.loop.close()
+        self.loop.call_soon = lambda *_, **__: None  # type: ignore[method-assign,assignment,return-value]  # it is dead
 
     def stop(self) -> None:
         """SIGTERM without time for what runs."""
