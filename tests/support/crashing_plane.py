@@ -67,9 +67,7 @@ class World:
     starts: dict[str, list[int]] = field(default_factory=dict)  # by job: the attempts that workers have begun
     told: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)  # by job: the ends that clients were told
     life: "Life | None" = None
-    killed: "list[asyncio.Task[Any]]" = field(
-        default_factory=list
-    )  # kept, so that no `finally` of theirs runs
+    killed: "list[asyncio.Task[Any]]" = field(default_factory=list)  # kept, so that no `finally` of theirs runs
 
     def begin(self) -> "Life":
         """Start a control plane on what there is."""
