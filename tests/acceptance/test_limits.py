@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.support.place import Place
 from tests.support.plane_api import last_input, plane_client
@@ -20,6 +21,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_jobs_that_wait_or_live_too_long_end_and_their_place_is_free_again(place: Place) -> None:
     place.run_script(SCRIPT, arguments=["1.5"]).good()
     body = {"input": last_input(place)}

@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.support.place import ROOT, Place
 from tests.support.plane_api import finished
 from tests.support.waiting import wait_until
@@ -36,6 +38,7 @@ def states(place: Place) -> list[str]:
     return sorted(plane["state"] for plane in json.loads(shown.stdout)["planes"])
 
 
+@pytest.mark.slow
 def test_the_older_one_ends_its_calls_and_leaves(place: Place, tmp_path: Path) -> None:
     env = {"PYTHONPATH": newer_version(tmp_path / "newer")}
     script = [str(place.write("script.py", SCRIPT)), str(place.project)]

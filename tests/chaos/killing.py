@@ -124,11 +124,11 @@ class Killer:
 
 
 @contextlib.contextmanager
-def load(place: Place, jobs: int, in_flight: int = 150, **env: str) -> "Iterator[Loaded]":
+def load(place: Place, jobs: int, in_flight: int = 150, once_every: int = 0, **env: str) -> "Iterator[Loaded]":
     """The load program under way in this place; `Loaded.finish` lets it end."""
     folder = place.project / "load"
     folder.mkdir()
-    loaded = Loaded(place, folder, [str(folder), str(jobs), str(in_flight)], env)
+    loaded = Loaded(place, folder, [str(folder), str(jobs), str(in_flight), str(once_every)], env)
     loaded.start()
     try:
         yield loaded

@@ -1,9 +1,10 @@
-"""The load of the chaos tests, a client program: `python -m tests.chaos.load FOLDER JOBS IN_FLIGHT`.
+"""The load of the chaos tests, a client program: `python -m tests.chaos.load FOLDER JOBS IN_FLIGHT ONCE_EVERY`.
 
 Every call notes its start in FOLDER/starts (a line with its number) and gives a value that follows from its number. The
 program keeps IN_FLIGHT calls under way, makes at least JOBS of them and goes on until FOLDER/enough exists. What it
 gets it writes to FOLDER/results, a line for each: number, job, value. Each refused submit is a line in FOLDER/refusals.
-Where it was killed and is started again, it first comes back to the jobs that it has submitted.
+Where it was killed and is started again, it first comes back to the jobs that it has submitted. Every ONCE_EVERYth call
+(0: none) may start once only: it may be lost, and then its value is null.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import sys
 from pathlib import Path
 
 from runpod_flash import Endpoint
-from runpod_flash.errors import BackendError
+from runpod_flash.errors import BackendError, WorkerLost
 from runpod_flash.job import EndpointJob
 
 WORKERS = 2
@@ -32,6 +33,12 @@ def work(number: int, folder: str) -> tuple[int, int]:
     return number, value_of(number)
 
 
+@Endpoint(name="once", cpu="cpu3c-1-2", workers=(1, 1), retries=0)
+def work_once(number: int, folder: str) -> tuple[int, int]:
+    """The same, at most once."""
+    return work.local(number, folder)
+
+
 def value_of(number: int) -> int:
     """What a call gives."""
     return number * number + 7
@@ -40,8 +47,9 @@ def value_of(number: int) -> int:
 class Load:
     """Calls under way, and what came of them."""
 
-    def __init__(self, folder: Path, in_flight: int) -> None:
+    def __init__(self, folder: Path, in_flight: int, once_every: int) -> None:
         self.folder = folder
+        self.once_every = once_every
         self.gate = asyncio.Semaphore(in_flight)
 
     async def come_back(self) -> set[int]:
@@ -56,24 +64,34 @@ class Load:
         """One call from its submit to its line in the results."""
         try:
             job = await self.submit(number)
-            self.note(number, job, await job.result.aio())
+            try:
+                self.note(number, job, await job.result.aio())
+            except WorkerLost:
+                if not self.may_start_once(number):
+                    raise
+                self.note(number, job, None)
         finally:
             self.gate.release()
+
+    def may_start_once(self, number: int) -> bool:
+        """Whether this is a call without a second start."""
+        return self.once_every > 0 and number % self.once_every == 0
 
     async def submit(self, number: int) -> EndpointJob[tuple[int, int]]:
         """Submit until it is accepted: a full disk refuses for a while."""
         while True:
             try:
-                return await work.spawn.aio(number, str(self.folder))
+                called = work_once if self.may_start_once(number) else work
+                return await called.spawn.aio(number, str(self.folder))
             except BackendError as error:
                 if "nothing new is accepted" not in str(error):
                     raise
                 self.append("refusals", str(error))
                 await asyncio.sleep(0.2)
 
-    def note(self, number: int, job: EndpointJob[tuple[int, int]], value: tuple[int, int]) -> None:
+    def note(self, number: int, job: EndpointJob[tuple[int, int]], value: tuple[int, int] | None) -> None:
         """Write down a result."""
-        self.append("results", json.dumps([number, job.id, list(value)]))
+        self.append("results", json.dumps([number, job.id, value]))
 
     def append(self, name: str, line: str) -> None:
         """Write one line, whole or not at all."""
@@ -81,9 +99,9 @@ class Load:
             file.write(line.replace("\n", " ") + "\n")
 
 
-async def main(folder: Path, jobs: int, in_flight: int) -> None:
+async def main(folder: Path, jobs: int, in_flight: int, once_every: int) -> None:
     """Run the load to its end."""
-    load = Load(folder, in_flight)
+    load = Load(folder, in_flight, once_every)
     known = await load.come_back()
     async with asyncio.TaskGroup() as group:
         for number in itertools.count():
@@ -96,4 +114,4 @@ async def main(folder: Path, jobs: int, in_flight: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(main(Path(sys.argv[1]), *map(int, sys.argv[2:])))

@@ -8,7 +8,7 @@ from tests.chaos.killing import VICTIMS, Killer, load
 from tests.chaos.verdict import check
 from tests.support.place import Place
 
-JOBS, KILLS = 5000, 100
+JOBS, KILLS, ONCE_EVERY = 5000, 100, 10
 PATIENT = 0.7
 """How often the next kill waits until work goes on; else it may hit a recovery."""
 
@@ -21,7 +21,7 @@ def test_a_hundred_kills_of_each_kind_lose_nothing_and_double_nothing(
     chance = random.Random()
     order = [kind for kind in VICTIMS for _ in range(KILLS)]
     chance.shuffle(order)
-    with load(place, JOBS) as loaded:
+    with load(place, JOBS, once_every=ONCE_EVERY) as loaded:
         loaded.begun()
         killer = Killer(place, loaded.starts, chance)
         for kind in order:
@@ -32,7 +32,7 @@ def test_a_hundred_kills_of_each_kind_lose_nothing_and_double_nothing(
         killer.recovered(order[-1])
         loaded.enough()
     place.flash("server", "stop").good()
-    verdict = check(place, loaded.folder, range(loaded.jobs))
+    verdict = check(place, loaded.folder, range(loaded.jobs), ONCE_EVERY)
     assert killer.kills == dict.fromkeys(VICTIMS, KILLS)
     assert loaded.jobs >= JOBS
     with capsys.disabled():
