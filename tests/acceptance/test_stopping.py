@@ -34,7 +34,7 @@ def begun_once(place: Place) -> None:
 
 @pytest.mark.parametrize("how", ["signal", "command"])
 def test_one_that_drains_says_so_and_the_second_time_stops_at_once(place: Place, how: str) -> None:
-    with begun(place, WAITING, str(place.project)) as process:
+    with begun(place, WAITING, str(place.project), FLASH_DRAIN_S="60") as process:
         begun_once(place)
         plane = control_plane(place)
         plane.terminate()
@@ -58,7 +58,7 @@ def test_one_that_drains_says_so_and_the_second_time_stops_at_once(place: Place,
 
 
 def test_a_drain_ends_with_what_runs(place: Place) -> None:
-    with begun(place, WAITING, str(place.project)) as process:
+    with begun(place, WAITING, str(place.project), FLASH_DRAIN_S="60") as process:
         begun_once(place)
         plane = control_plane(place)
         plane.terminate()
