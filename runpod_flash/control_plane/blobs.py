@@ -47,7 +47,7 @@ class Blobs:
         self.value_limit = value_limit
         self.artifact_limit = artifact_limit
         self.size = 0
-        self.admit: Callable[[], None] = lambda: None
+        self.admit: Callable[[], object] = lambda: None
 
     # ---- values
 

@@ -114,11 +114,12 @@ class DiskGuard:
             free = 0
         return DiskUse(self._used(), self._limit, free, self.reserve.size)
 
-    def admit(self) -> None:
-        """Raise StoreFull where nothing new can be accepted."""
+    def admit(self) -> str:
+        """Raise StoreFull where nothing new can be accepted; else say what is short, empty where nothing is."""
         use = self.look()
         if use.level is DiskLevel.FULL:
             raise StoreFull(f"nothing new is accepted, and what was accepted goes on: {use.said()}")
+        return use.said()
 
     def watch(self) -> None:
         """Keep room back where there is some, and log it once when there is little left."""

@@ -27,9 +27,8 @@ class PlatformCore:
 
     Attributes:
         refusal: why no worker can ever serve an endpoint, None where one can.
-        admit: raises StoreFull where nothing new can be accepted.
+        admit: raises StoreFull where nothing new can be accepted; else says what is short on the disk, if anything.
         disk: what is used of the disk, for the overview.
-        draining: whether the control plane is about to end.
     """
 
     def __init__(
@@ -50,12 +49,11 @@ class PlatformCore:
         self._announcer = announcer
         self._terms = terms
         self.refusal: Callable[[EndpointRecord], ErrorInfo | None] = lambda endpoint: None
-        self.admit: Callable[[], None] = lambda: None
+        self.admit: Callable[[], str] = str
         self.disk: Callable[[], Mapping[str, Any]] = dict
         self._by_key: dict[tuple[str, str], asyncio.Future[JobRecord]] = {}  # submits under way
         self._started = time.time()
         self._stopping = asyncio.Event()
-        self.draining = False
 
     def release_waiting(self) -> None:
         """Let `wait` return what there is: the control plane ends."""
@@ -123,7 +121,7 @@ class PlatformCore:
         key: str | None,
         policy: Policy,
     ) -> JobRecord:
-        self.admit()
+        short = self.admit()
         call = Call.from_input(call_input)
         self._dispatcher.check_content(call)
         limits = self._terms.limits(policy, own=client is not None)
@@ -133,6 +131,9 @@ class PlatformCore:
             **limits,
         )  # fmt: skip
         await self._queue(record, call)
+        job = self._dispatcher.unfinished(record.id)
+        if short and client is not None and job is not None:
+            self._announcer.notice_to(client, job.pool, "disk", short)
         return record
 
     async def replay(self) -> int:
@@ -181,8 +182,6 @@ class PlatformCore:
         if pool.environment is None:
             pool.environment = self._environments.ready(environment_key)
         self._dispatcher.accept(record, call, pool, self._store.logs(record.id) if record.attempts else ())
-        if record.client is not None and (short := self.disk().get("message")):
-            self._announcer.notice_to(record.client, pool, "disk", str(short))
 
     def _known(self, job_id: str) -> JobRecord | None:
         """The job as it stands; None where it is unknown, or its time to be kept is over."""
@@ -328,7 +327,6 @@ class PlatformCore:
         ]
         return {
             "started": self._started,
-            "draining": self.draining,
             "disk": dict(self.disk()),
             "jobs": self._dispatcher.active,
             "endpoints": endpoints,

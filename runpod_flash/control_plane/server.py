@@ -168,7 +168,6 @@ class ControlPlane:
         self, server: "_Server", serving: "asyncio.Task[None]", timers: list["asyncio.Task[None]"], port: int
     ) -> None:
         """Start nothing new, let what runs finish, end the workers, then the streams and the store."""
-        self._platform.draining = True
         self._dispatcher.hold()
         self._show("draining", port)
         self._autoscaler.close()

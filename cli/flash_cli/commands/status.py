@@ -5,6 +5,8 @@ from typing import Any
 
 from flash_cli import console, plane
 from runpod_flash.backends import daemon
+from runpod_flash.errors import BackendUnavailable
+from runpod_flash.state_folder import PlaneRecord, StateFolder
 
 
 def status(*, as_json: bool) -> None:
@@ -14,10 +16,16 @@ def status(*, as_json: bool) -> None:
         BackendError: a control plane runs and does not answer properly.
     """
     state = plane.state_folder()
-    found = [(record, plane.overview(folder, record)) for folder, record in daemon.all_running(state)]
+    found = [(record, _overview(folder, record)) for folder, record in daemon.all_running(state)]
     if as_json:
         planes = [
-            {"pid": record.pid, "version": record.version, "port": record.port, "state": record.state, **said}
+            {
+                "pid": record.pid,
+                "version": record.version,
+                "port": record.port,
+                "state": record.state,
+                **(said or {"endpoints": []}),
+            }
             for record, said in found
         ]
         console.data({"running": bool(found), "home": str(state.home), "planes": planes})
@@ -25,12 +33,25 @@ def status(*, as_json: bool) -> None:
     if not found:
         console.say(f"no control plane runs; the first call starts one (state: {state.home})")
     for record, said in found:
+        if not said:
+            console.say(f"control plane {record.version}, process {record.pid}, {record.state}")
+            continue
         doing = "" if record.state == "serving" else f", {record.state}"
         up = console.since(said["started"])
         console.say(f"control plane {record.version}, process {record.pid}, up {up}, {said['jobs']} open jobs{doing}")
         _show(said["endpoints"])
         if disk := (said.get("disk") or {}).get("message"):
             console.say(f"warning: {disk}")
+
+
+def _overview(folder: StateFolder, record: PlaneRecord) -> Mapping[str, Any]:
+    """What a control plane says; empty while it starts or is about to end, when it need not answer."""
+    try:
+        return plane.overview(folder, record)
+    except BackendUnavailable:
+        if record.state in ("starting", "stopping"):
+            return {}
+        raise
 
 
 def _show(endpoints: list[Mapping[str, Any]]) -> None:

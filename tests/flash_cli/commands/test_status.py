@@ -2,7 +2,10 @@
 
 import json
 
+import pytest
+
 from tests.support.place import Place
+from tests.support.plane_api import plane_folder, plane_record
 
 CALL = """
 from runpod_flash import Endpoint
@@ -45,3 +48,18 @@ def test_an_endpoint_with_its_jobs_and_workers(place: Place) -> None:
     assert "1 completed" in table
     assert "seen-in-status" in table
     assert str(place.project) in table
+
+
+@pytest.mark.parametrize(("state", "status"), [("starting", 0), ("stopping", 0), ("serving", 1)])
+def test_one_that_starts_or_stops_need_not_answer(place: Place, state: str, status: int) -> None:
+    place.flash("server", "start").good()
+    deaf = {**plane_record(place), "state": state, "socket": "/nowhere", "port": 1}
+    (plane_folder(place) / "record.json").write_text(json.dumps(deaf))
+    shown = place.flash("status")
+    assert shown.status == status
+    if status:
+        assert "does not answer" in shown.stderr
+    else:
+        assert f"process {deaf['pid']}, {state}" in shown.stdout
+        (plane,) = json.loads(place.flash("status", "--json").good().stdout)["planes"]
+        assert (plane["state"], plane["endpoints"]) == (state, [])

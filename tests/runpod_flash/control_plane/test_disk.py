@@ -30,10 +30,10 @@ def test_less_room_is_never_better(used: int, limit: int, free: int, reserve: in
 def test_a_bound_that_is_reached_stops_acceptance_and_says_what_to_do(tmp_path: Path) -> None:
     used = [0]
     guard = DiskGuard(tmp_path, lambda: used[0], limit=10 * GB)
-    guard.admit()
+    assert guard.admit() == ""
     assert guard.to_json()["level"] == "good"
     used[0] = 9 * GB
-    guard.admit()
+    assert guard.admit() == guard.to_json()["message"]
     assert (guard.to_json()["level"], "9.0 GB of the 10.0 GB" in guard.to_json()["message"]) == ("low", True)
     used[0] = 10 * GB
     with pytest.raises(StoreFull, match=r"nothing new is accepted.*raise the limit"):

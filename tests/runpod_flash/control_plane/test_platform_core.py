@@ -254,7 +254,7 @@ async def test_a_full_disk_accepts_nothing_and_what_was_accepted_goes_on(plane: 
     endpoint = await plane.endpoint()
     record = await plane.submit(endpoint, key="k")
 
-    def full() -> None:
+    def full() -> str:
         raise StoreFull("nothing new is accepted")
 
     plane.platform.admit = full
@@ -286,7 +286,7 @@ async def test_a_submit_that_cannot_be_written_is_refused_and_can_be_repeated(pl
 @played
 async def test_clients_are_warned_of_a_disk_that_fills_up(plane: SmallPlane) -> None:
     endpoint = await plane.endpoint()
-    plane.platform.disk = lambda: {"message": "the disk has 90 MB left"}
+    plane.platform.admit = lambda: "the disk has 90 MB left"
     await plane.submit(endpoint, client="c")
     (notice,) = plane.events.of("notice", "c")
     assert (notice["key"], notice["message"]) == ("disk", "the disk has 90 MB left")
