@@ -35,7 +35,7 @@ class Services:
     hub: EventHub
     key: str = field(repr=False)
     capabilities: Mapping[str, Any]
-    worker_keys: Callable[[], Iterable[str]] = tuple
+    worker_keys: Callable[[], Iterable[tuple[str, str, str]]] = tuple
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     workers: CommandWorkers | None = None
 
