@@ -43,7 +43,9 @@ class AuthMiddleware:
     `key` is the user's; `worker_keys` gives those of the workers that live now, whose code may call other endpoints.
     """
 
-    def __init__(self, app: ASGIApp, key: str, worker_keys: Callable[[], Iterable[tuple[str, str, str]]] = tuple) -> None:
+    def __init__(
+        self, app: ASGIApp, key: str, worker_keys: Callable[[], Iterable[tuple[str, str, str]]] = tuple
+    ) -> None:
         self._app = app
         self._key = key.encode()
         self._worker_keys = worker_keys

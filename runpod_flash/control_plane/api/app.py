@@ -13,6 +13,7 @@ from runpod_flash.control_plane.api.flash_jobs import FlashJobsApi
 from runpod_flash.control_plane.api.flash_v1 import FlashApi
 from runpod_flash.control_plane.api.jobs import JobsApi
 from runpod_flash.control_plane.api.management_v2 import ManagementApi
+from runpod_flash.control_plane.api.openai import OpenAiApi
 from runpod_flash.control_plane.api.workers import WorkersApi
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.catalog import Catalog
@@ -47,6 +48,7 @@ def build_app(services: Services) -> Starlette:
         routes=[
             *ManagementApi(services.catalog, services.platform).routes(),
             *JobsApi(services.platform, access, services.limits).routes(),
+            *OpenAiApi(services.platform, access, services.limits).routes(),
             *_worker_routes(services),
             *FlashJobsApi(services.platform).routes(),
             *FlashApi(services.platform, services.blobs, services.hub, services.capabilities).routes(),

@@ -239,7 +239,9 @@ async def test_each_waiting_job_has_a_cause(plane: SmallPlane) -> None:
 @played
 async def test_what_can_never_run_fails_at_once_with_what_there_is(plane: SmallPlane) -> None:
     endpoint = await plane.endpoint(gpu={"pools": ["ADA_24"], "count": 8})
-    plane.platform.intake.refusal = lambda _: ErrorInfo(ErrorKind.INFEASIBLE, "Infeasible", "8 GPUs are asked for, 2 are here")
+    plane.platform.intake.refusal = lambda _: ErrorInfo(
+        ErrorKind.INFEASIBLE, "Infeasible", "8 GPUs are asked for, 2 are here"
+    )
     record = await plane.submit(endpoint)
     ended = plane.platform.job(endpoint, record.id)
     assert (ended.status, ended.attempts) == (JobStatus.FAILED, 0)
