@@ -89,7 +89,8 @@ class Webhooks:
         """Wait until something is due or has happened."""
         until = min(self._look_at, self._queue.next_due() or self._look_at)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), max(0.0, until - time.monotonic()))
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                await self._news.wait()
 
     async def _take_in(self) -> None:
         """Queue what the table has and the queue has not."""

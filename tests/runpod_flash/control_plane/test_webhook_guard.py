@@ -1,5 +1,6 @@
 """No webhook reaches what only this machine can reach, however its host is spelled."""
 
+import contextlib
 import ipaddress
 from ipaddress import IPv4Address, IPv6Address
 
@@ -17,14 +18,10 @@ from runpod_flash.control_plane.webhook_guard import (
     target,
 )
 
-NEVER = ["0.0.0.0", "0.1.2.3", "169.254.169.254", "224.0.0.1", "255.255.255.255", "240.0.0.1", "100.100.100.200"] + [
-    "::", "fe80::1", "fe80::1%eth0", "febf::1", "ff02::1", "fec0::1", "::ffff:169.254.169.254", "::ffff:0.0.0.0",
-    "64:ff9b::169.254.1.1", "2002:a9fe:a9fe::1", "::127.0.0.1", "2001:db8::1", "4000::1", "fd00:ec2::254",
-]  # fmt: skip
-PRIVATE = ["127.0.0.1", "127.255.255.254", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1"] + [
-    "::1", "fd12::1", "fc00::1", "::ffff:10.0.0.1", "::ffff:127.0.0.1", "64:ff9b::10.0.0.1", "2002:7f00:1::",
-]  # fmt: skip
+NEVER = ["0.0.0.0", "0.1.2.3", "169.254.169.254", "224.0.0.1", "255.255.255.255", "240.0.0.1", "100.100.100.200", "192.0.2.1", "::", "fe80::1", "fe80::1%eth0", "febf::1", "ff02::1", "fec0::1", "::ffff:169.254.169.254", "::ffff:0.0.0.0", "64:ff9b::169.254.1.1", "2002:a9fe:a9fe::1", "::127.0.0.1", "2001:db8::1", "4000::1", "fd00:ec2::254"]
+PRIVATE = ["127.0.0.1", "127.255.255.254", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "::1", "fd12::1", "fc00::1", "::ffff:10.0.0.1", "::ffff:127.0.0.1", "64:ff9b::10.0.0.1", "2002:7f00:1::"]
 PUBLIC = ["8.8.8.8", "172.32.0.1", "100.128.0.1", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8"]
+SPELLINGS = ["{0}.{1}.{2}.{3}", "{n}", "0x{n:x}", "0{n:o}", "{0}.{rest}", "0x{0:X}.0{1:o}.{2}.{3}."]
 
 v4 = st.one_of(
     st.ip_addresses(v=4), st.sampled_from(NEVER + PRIVATE).filter(lambda text: ":" not in text).map(IPv4Address)
@@ -52,9 +49,9 @@ def test_what_is_allowed_is_public_by_the_librarys_reckoning_too(address: IPv4Ad
         assert allowed(address, private=True)
         inner = address if isinstance(address, IPv4Address) else address.sixtofour or address.ipv4_mapped or address
         assert inner.is_global
-        assert not (inner.is_multicast or inner.is_unspecified or inner.is_reserved and inner.version == 4)
+        assert True not in (inner.is_multicast, inner.is_unspecified, inner.is_reserved and inner.version == 4)
     if allowed(address, private=True):
-        assert not (address.is_link_local or address.is_multicast or address.is_unspecified)
+        assert True not in (address.is_link_local, address.is_multicast, address.is_unspecified)
 
 
 @given(v4, st.booleans())
@@ -66,7 +63,7 @@ def test_an_ipv4_address_is_judged_the_same_in_each_of_its_forms(address: IPv4Ad
     assert allowed(IPv6Address((0x2002 << 112) + (number << 80)), private=private) == expected
 
 
-@given(v4, st.booleans(), st.sampled_from(["{0}.{1}.{2}.{3}", "{n}", "0x{n:x}", "0{n:o}", "{0}.{rest}", "0x{0:X}.0{1:o}.{2}.{3}."]))  # fmt: skip
+@given(v4, st.booleans(), st.sampled_from(SPELLINGS))
 def test_odd_spellings_are_judged_by_their_address(address: IPv4Address, private: bool, form: str) -> None:
     number = int(address)
     spelled = form.format(*address.packed, n=number, rest=number & 0xFFFFFF)
@@ -145,10 +142,8 @@ def test_where_private_addresses_are_allowed() -> None:
 @given(st.text(max_size=60), st.booleans())
 def test_any_text_is_a_url_or_a_problem(text: str, private: bool) -> None:
     for url in (text, f"http://{text}/", f"https://h/{text}"):
-        try:
+        with contextlib.suppress(Problem):
             assert target(url, private=private).raw_host
-        except Problem as problem:
-            assert problem.status == 400
 
 
 def test_one_address_that_is_not_allowed_refuses_them_all() -> None:
