@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from runpod_flash.control_plane import causes, lifecycle
@@ -29,6 +29,7 @@ class PlatformCore:
         refusal: why no worker can ever serve an endpoint, None where one can.
         admit: raises StoreFull where nothing new can be accepted; else says what is short on the disk, if anything.
         disk: what is used of the disk, for the overview.
+        unload: stores what a call's input carries; gives the call and the input to be kept, both without it.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class PlatformCore:
         self.refusal: Callable[[EndpointRecord], ErrorInfo | None] = lambda endpoint: None
         self.admit: Callable[[], str] = str
         self.disk: Callable[[], Mapping[str, Any]] = dict
+        self.unload: Callable[[Mapping[str, Any]], Awaitable[tuple[Call, Mapping[str, Any]]]] = _as_sent
         self._by_key: dict[tuple[str, str], asyncio.Future[JobRecord]] = {}  # submits under way
         self._started = time.time()
         self._stopping = asyncio.Event()
@@ -122,7 +124,7 @@ class PlatformCore:
         policy: Policy,
     ) -> JobRecord:
         short = self.admit()
-        call = Call.from_input(call_input)
+        call, call_input = await self.unload(call_input)
         self._dispatcher.check_content(call)
         limits = self._terms.limits(policy, own=client is not None)
         timeout_ms = int(endpoint.body.get("timeout") or 0) if policy.timeout_ms is None else policy.timeout_ms
@@ -347,6 +349,10 @@ class PlatformCore:
 
     def _workers(self, endpoint_id: str) -> list[Worker]:
         return [worker for pool in self._fleet.of(endpoint_id) for worker in pool.workers.values()]
+
+
+async def _as_sent(call_input: Mapping[str, Any]) -> tuple[Call, Mapping[str, Any]]:
+    return Call.from_input(call_input), call_input
 
 
 def _count(jobs: list[Job], status: JobStatus) -> int:

@@ -22,7 +22,7 @@ from runpod_flash.control_plane.problems import LastResort, handlers
 @dataclass(frozen=True, slots=True)
 class Services:
     """What the faces are faces of. `capabilities` is the answer to `GET /flash/v1/capabilities`,
-    `worker_keys` gives the keys of the workers that live now."""
+    `worker_keys` gives the keys of the workers that live now, `published_only` leaves out all below `/flash/v1/`."""
 
     platform: Platform
     catalog: Catalog
@@ -31,16 +31,20 @@ class Services:
     key: str = field(repr=False)
     capabilities: Mapping[str, Any]
     worker_keys: Callable[[], Iterable[str]] = tuple
+    published_only: bool = False
 
 
 def build_app(services: Services) -> Starlette:
     """The ASGI application. It starts and stops nothing: whoever serves it closes the hub before the server stops."""
+    own = [
+        *FlashJobsApi(services.platform).routes(),
+        *FlashApi(services.platform, services.blobs, services.hub, services.capabilities).routes(),
+    ]
     return Starlette(
         routes=[
             *ManagementApi(services.catalog, services.platform).routes(),
             *JobsApi(services.platform).routes(),
-            *FlashJobsApi(services.platform).routes(),
-            *FlashApi(services.platform, services.blobs, services.hub, services.capabilities).routes(),
+            *(() if services.published_only else own),
         ],
         middleware=[
             Middleware(LastResort),
