@@ -18,7 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--published-only",
         action="store_true",
-        help="the control planes that tests start have nothing below /flash/v1/ (see tests/acceptance/published_only.py)",
+        help="control planes that tests start have nothing below /flash/v1/",
     )
 
 

@@ -46,8 +46,10 @@ async def connect(settings: Settings, project: Path) -> "HttpBackend":
         BackendUnavailable, AuthError, WireMismatch, ConfigError: it cannot be reached, refuses, differs, is no URL.
     """
     _check_url(settings.target)
-    said = "FLASH_API_KEY is not set" if settings.api_key is None else "it was sent the one in FLASH_API_KEY"
-    hint = f"{said}; set FLASH_API_KEY to the key that the platform's owner has"
+    source = settings.api_key_from
+    said = f"no key was sent: {source} is not set" if settings.api_key is None else f"it was sent the one from {source}"
+    way = "set FLASH_API_KEY, or say `flash target use`, with a key that the platform's owner gives"
+    hint = f"{said}; {way}"
     address = Address(settings.target, settings.api_key, settings.target, hint)
 
     async def locate() -> Address:
