@@ -20,7 +20,7 @@ from runpod_flash.control_plane.job_logs import LogTail
 from runpod_flash.control_plane.pools import Pools
 from runpod_flash.control_plane.recorder import JobStore, Recorder
 from runpod_flash.control_plane.records import JobRecord, LogLine
-from runpod_flash.control_plane.results import Results, Values
+from runpod_flash.control_plane.results import Results, Values, described
 from runpod_flash.errors import ContentNotFound
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, value_output
 
@@ -299,8 +299,11 @@ class Dispatcher:
         self._changed(pool)
 
     def _succeeded(self, job: Job, body: bytes) -> None:
-        payload = Payload.of(body)
-        if payload.sha256 is None:
+        assert job.call is not None
+        payload = described(job.call, body)
+        if isinstance(payload, ErrorInfo):
+            self._fail(job, payload)
+        elif payload.sha256 is None:
             self._finish(job, lifecycle.succeed(job.record, value_output(payload), time.time()))
         else:
             self.recorder.spawn(self._keep_value(job, payload.sha256, body))

@@ -24,6 +24,7 @@ from runpod_flash.control_plane.api.app import Services, build_app
 from runpod_flash.control_plane.artifacts import Artifacts
 from runpod_flash.control_plane.autoscaler import Autoscaler
 from runpod_flash.control_plane.blobs import Blobs
+from runpod_flash.control_plane.carried import Carried
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.command_workers import CommandWorkers
 from runpod_flash.control_plane.disk import DiskGuard
@@ -108,7 +109,7 @@ class ControlPlane:
     def _connect(self) -> None:
         """Tie the parts together where one must hear of another."""
         self._platform.intake.refusal, self._platform.intake.admit = self._supervisor.refusal, self._disk.admit
-        self._platform.look.disk = self._disk.to_json
+        self._platform.look.disk, self._platform.intake.unload = self._disk.to_json, Carried(self._blobs).unload
         self._blobs.admit = self._disk.admit
         self._dispatcher.results.patience_s = self._settings.disk_patience_s
         self._dispatcher.recorder.on_refused = self._disk.reserve.give
@@ -220,6 +221,7 @@ class ControlPlane:
                 key=ensure_key(self._state.key_path),
                 capabilities=capabilities,
                 worker_keys=self._supervisor.worker_keys,
+                published_only=self._settings.published_only,
                 limits=self._limits,
                 workers=self._commands,
             )

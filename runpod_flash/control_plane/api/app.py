@@ -28,7 +28,8 @@ from runpod_flash.control_plane.problems import LastResort, handlers
 @dataclass(frozen=True, slots=True)
 class Services:
     """What the faces are faces of. `capabilities` is the answer to `GET /flash/v1/capabilities`,
-    `worker_keys` gives the keys of the workers that live now, `workers` serves those that run commands."""
+    `worker_keys` gives the keys of the workers that live now, `workers` serves those that run commands,
+    `published_only` leaves out all below `/flash/v1/`."""
 
     platform: Platform
     catalog: Catalog
@@ -39,19 +40,23 @@ class Services:
     worker_keys: Callable[[], Iterable[tuple[str, str, str]]] = tuple
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     workers: CommandWorkers | None = None
+    published_only: bool = False
 
 
 def build_app(services: Services) -> Starlette:
     """The ASGI application. It starts and stops nothing: whoever serves it closes the hub before the server stops."""
     access = Access(services.catalog)
+    own = [
+        *FlashJobsApi(services.platform).routes(),
+        *FlashApi(services.platform, services.blobs, services.hub, services.capabilities).routes(),
+    ]
     return Starlette(
         routes=[
             *ManagementApi(services.catalog, services.platform).routes(),
             *JobsApi(services.platform, access, services.limits).routes(),
             *OpenAiApi(services.platform, access, services.limits).routes(),
             *_worker_routes(services),
-            *FlashJobsApi(services.platform).routes(),
-            *FlashApi(services.platform, services.blobs, services.hub, services.capabilities).routes(),
+            *(() if services.published_only else own),
         ],
         middleware=[
             Middleware(LastResort),
