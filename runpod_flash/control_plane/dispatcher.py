@@ -21,7 +21,7 @@ from runpod_flash.control_plane.pools import Pools
 from runpod_flash.control_plane.recorder import JobStore, Recorder
 from runpod_flash.control_plane.records import JobRecord, LogLine
 from runpod_flash.control_plane.results import Results, Values, described
-from runpod_flash.errors import ContentNotFound
+from runpod_flash.errors import BackendError
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, value_output
 
 logger = logging.getLogger(__name__)
@@ -191,7 +191,7 @@ class Dispatcher:
                 job.sent = courier.hand_over(job, worker, goods)
                 if not job.sent and worker.state is not WorkerState.GONE:
                     self._take_back(job, worker, attempt)
-        except (OSError, ContentNotFound) as error:
+        except (OSError, BackendError) as error:
             self._give_up(job, worker, attempt, f"the call's data cannot be read: {error}")
         finally:
             if not job.sent:

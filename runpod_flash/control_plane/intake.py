@@ -26,6 +26,7 @@ class Intake:
     Attributes:
         refusal: why no worker can ever serve an endpoint, None where one can.
         admit: raises StoreFull where nothing new can be accepted; else says what is short on the disk, if anything.
+        on_end: called with each job that ends here, before any worker has seen it.
         seal: hides what the worker alone may read.
         unload: stores what a call's input carries; gives the call and the input to be kept, both without it.
     """
@@ -47,6 +48,7 @@ class Intake:
         self._terms = terms
         self.refusal: Callable[[EndpointRecord], ErrorInfo | None] = lambda endpoint: None
         self.admit: Callable[[], str] = str
+        self.on_end: Callable[[str], None] = lambda job_id: None
         self.unload: Callable[[Mapping[str, Any]], Awaitable[tuple[Call, Mapping[str, Any]]]] = _as_sent
         self.seal: Callable[[Mapping[str, Any]], str] = _no_seal
         self._by_key: dict[tuple[str, str], asyncio.Future[JobRecord]] = {}  # submits under way
@@ -203,6 +205,7 @@ class Intake:
             failed = lifecycle.refuse(record, refusal, time.time(), plain=call is None)
             await self._store.save_job(failed)
             self._announcer.refused(failed, record.client)
+            self.on_end(record.id)
             return
         if not known:
             await self._store.save_job(record)
