@@ -55,7 +55,7 @@ class Autoscaler:
         if endpoint.command is not None:
             self._pools.of_command(endpoint)
         for pool in self._fleet.of(endpoint.id):
-            pool.name, pool.gave_up = endpoint.name, False
+            pool.name, pool.gave_up = endpoint.name, ""
             if rolled:
                 for worker in list(pool.workers.values()):
                     self._supervisor.retire(worker)

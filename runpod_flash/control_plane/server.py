@@ -20,9 +20,11 @@ from starlette.applications import Starlette
 from runpod_flash import release
 from runpod_flash.control_plane import bundle, inventory
 from runpod_flash.control_plane.announcer import Announcer
+from runpod_flash.control_plane.api.access import Access
 from runpod_flash.control_plane.api.app import Services, build_app
 from runpod_flash.control_plane.artifacts import Artifacts
 from runpod_flash.control_plane.autoscaler import Autoscaler
+from runpod_flash.control_plane.balanced_workers import BalancedWorkers
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.carried import Carried
 from runpod_flash.control_plane.catalog import Catalog
@@ -37,6 +39,7 @@ from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.links import LinkServer
 from runpod_flash.control_plane.platform_core import PlatformCore
+from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.sealing import Seal
 from runpod_flash.control_plane.settings import PlaneSettings
 from runpod_flash.control_plane.store import Store
@@ -99,6 +102,15 @@ class ControlPlane:
         )
         self._limits = Limits()
         self._seal = Seal(state.plane / "seal")
+        self._access = Access(self._catalog)
+        self._balanced = BalancedWorkers(
+            self._catalog,
+            self._fleet,
+            self._dispatcher,
+            self._supervisor,
+            self._limits,
+            lambda connection, endpoint_id: self._access.endpoint(connection, Need.RUN, endpoint_id),
+        )
         self._commands = CommandWorkers(
             self._dispatcher,
             self._supervisor,
@@ -107,6 +119,7 @@ class ControlPlane:
             self._limits,
             settings.cancel_grace_s,
             self._seal.open,
+            self._balanced,
         )
         self._webhooks = Webhooks(self._store, self._limits, job_object)
         self._connect()
@@ -121,10 +134,15 @@ class ControlPlane:
         self._blobs.admit = self._disk.admit
         self._dispatcher.results.patience_s = self._settings.disk_patience_s
         self._dispatcher.recorder.on_refused = self._disk.reserve.give
-        self._dispatcher.on_load = self._autoscaler.load_changed
+        self._dispatcher.on_load = self._load_changed
+        self._balanced.on_load = self._autoscaler.load_changed
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         self._catalog.on_change = self._autoscaler.endpoint_changed
         self._catalog.on_delete = self._autoscaler.endpoint_deleted
+
+    def _load_changed(self, endpoint_id: str) -> None:
+        self._autoscaler.load_changed(endpoint_id)
+        self._balanced.look(endpoint_id)
 
     def _job_ended(self, job_id: str) -> None:
         self._platform.chunks.changed(job_id)
@@ -160,7 +178,12 @@ class ControlPlane:
             self._autoscaler.begin()
             server = _Server(
                 uvicorn.Config(
-                    self._app(port), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=600
+                    self._app(port),
+                    log_level="warning",
+                    access_log=False,
+                    lifespan="off",
+                    timeout_keep_alive=600,
+                    ws="websockets-sansio",
                 )
             )
             serving = asyncio.create_task(server.serve(sockets=[tcp, unix]))
@@ -210,6 +233,7 @@ class ControlPlane:
             waiting.cancel()
         self._show("stopping", port)
         self._dispatcher.stop()
+        await self._balanced.close()
         await self._supervisor.close()
         await self._links.close()
         await self._dispatcher.settle()
