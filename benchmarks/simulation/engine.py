@@ -10,6 +10,7 @@ import heapq
 import math
 import random
 from array import array
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -150,8 +151,14 @@ class Endpoint:
             self._next_sample = self._now + self._sample_every
 
     def _load(self) -> Load:
-        waited = self._now - self._arrivals[self._queue[0]] if self._queue else 0.0
-        return Load(len(self._queue), self._busy, self._workers, self._starting, waited)
+        return Load(len(self._queue), self._busy, self._workers, self._starting, self._overdue())
+
+    def _overdue(self) -> int:
+        """How many jobs have waited too long. The queue has no gaps: who arrives while others wait, waits behind them."""
+        scaler, queue = self._settings.limits.scaler, self._queue
+        if not queue or not isinstance(scaler, QueueDelay):
+            return 0
+        return bisect_left(self._arrivals, self._now - scaler.seconds, queue[0], queue[-1] + 1) - queue[0]
 
     def _start_worker(self) -> None:
         self._count(1)
@@ -181,14 +188,11 @@ class Endpoint:
 
     def _next_timer(self) -> float:
         """As the autoscaler: when the next worker has idled long enough, and when the next job has waited too long."""
-        moment, scaler = math.inf, self._settings.limits.scaler
-        if self._idled:
-            moment = self._idled[0][0] + self._settings.idle_timeout
+        now, timeout, scaler = self._now, self._settings.idle_timeout, self._settings.limits.scaler
+        moment = next((since + timeout for since, _ in self._idled if since + timeout > now), math.inf)
         if isinstance(scaler, QueueDelay) and scaler.seconds > 0 and self._queue:
-            queued_at = self._arrivals[self._queue[0]]
-            wait = max(queued_at, self._now - scaler.seconds / 2) + scaler.seconds
-            moment = wait if moment <= self._now else min(moment, wait)
-        return moment + TIMER_SLACK_S if moment > self._now else math.inf
+            moment = min(moment, max(self._arrivals[self._queue[0]], now - scaler.seconds / 2) + scaler.seconds)
+        return moment + TIMER_SLACK_S
 
     def _count(self, change: int) -> None:
         """A worker comes or goes: its seconds are the sum of -(start) and +(stop)."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Mapping
@@ -88,7 +89,7 @@ class Autoscaler:
     def _grow(self, endpoint: EndpointRecord, pool: Pool, pools: list[Pool], limits: scaling.Limits) -> None:
         live = list(pool.live(endpoint.generation))
         room = limits.maximum - sum(other.busy for other in pools if other is not pool)
-        missing = min(scaling.decide(_load(pool, live), limits), max(room, 0)) - len(live)
+        missing = min(scaling.decide(_load(pool, live, limits), limits), max(room, 0)) - len(live)
         pool.paused = "the endpoint has workers=0" if limits.maximum == 0 else ""
         pool.blocked = ""
         if missing <= 0:
@@ -165,15 +166,23 @@ class Autoscaler:
             self._timers[endpoint.id] = loop.call_later(min(future) - now + 0.01, self.load_changed, endpoint.id)
 
 
-def _load(pool: Pool, live: list[Worker]) -> scaling.Load:
-    waited = time.monotonic() - pool.queue[0].queued_at if pool.queue else 0.0
+def _load(pool: Pool, live: list[Worker], limits: scaling.Limits) -> scaling.Load:
     return scaling.Load(
         queued=len(pool.queue),
         running=sum(len(worker.running) for worker in live),
         workers=len(live),
         starting=sum(worker.state is WorkerState.STARTING for worker in live),
-        oldest_wait=waited,
+        overdue=_overdue(pool, limits),
     )
+
+
+def _overdue(pool: Pool, limits: scaling.Limits) -> int:
+    """How many jobs have waited too long; more than the maximum can run are not counted."""
+    if not isinstance(limits.scaler, scaling.QueueDelay):
+        return 0
+    latest = time.monotonic() - limits.scaler.seconds
+    first = itertools.islice(pool.queue, limits.maximum * limits.slots)
+    return sum(job.queued_at < latest for job in first)
 
 
 def _limits(body: Mapping[str, Any]) -> scaling.Limits:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class QueueDelay:
-    """Add workers when the oldest queued job has waited longer than `seconds`; 0 scales to the need at once."""
+    """Each queued job that has waited longer than `seconds` adds a worker; 0 scales to the need at once."""
 
     seconds: float
 
@@ -31,8 +31,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What there is. `queued`, `running` and `oldest_wait` (seconds) are those of normal jobs.
+    """What there is. `queued`, `overdue` and `running` count normal jobs.
 
+    `overdue` are those of the queued that have waited longer than the scaler's delay; REQUEST_COUNT does not read it.
     `workers` counts starting, idle and busy ones, `starting` those that are not yet ready.
 
     `low_priority` counts queued low-priority jobs. They never change a number here: they run on workers that there are, and
@@ -46,7 +47,7 @@ class Load:
     running: int
     workers: int
     starting: int = 0
-    oldest_wait: float = 0.0
+    overdue: int = 0
     low_priority: int = 0
     low_priority_running: int = 0
     room: int | None = None
@@ -86,12 +87,7 @@ def _asked(load: Load, limits: Limits) -> int:
     if load.queued == 0:
         return 0
     need = math.ceil((load.queued + load.running + load.low_priority_running) / limits.slots)
-    return need if limits.scaler.seconds == 0 else min(need, _delayed(load, limits.scaler.seconds))
-
-
-def _delayed(load: Load, seconds: float) -> int:
-    """The first job brings the first worker; a wait beyond `seconds` brings as many again as are up."""
-    up = load.workers - load.starting
-    if up <= 0:
-        return 1
-    return 2 * up if load.oldest_wait > seconds else 0
+    if limits.scaler.seconds == 0:
+        return need
+    up = load.workers - load.starting  # what starts is for the overdue jobs: they ask for it again, and not for more
+    return min(need, max(1, up + math.ceil(load.overdue / limits.slots)))
