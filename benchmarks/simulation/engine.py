@@ -1,9 +1,9 @@
 """One endpoint in simulated time: a queue, workers that start, run and idle, and the loop around the scaling rule.
 
-The loop is that of `control_plane/autoscaler.py`: it looks after each change of load and when a timer runs out, starts what
-`decide` asks for, then stops what `surplus` names. It differs in one thing: changes within `STEP_S` of a look are looked at
-together, at the end of that time. Jobs go to workers at once, without a look, the first of the queue to the worker that has
-been there longest, as the dispatcher does.
+The loop is that of `control_plane/autoscaler.py`: it looks after each change of load and when a timer runs out, starts
+what `decide` asks for, then stops what `surplus` names. It differs in one thing: changes within `STEP_S` of a look are
+looked at together, at the end of that time. Jobs go to workers at once, without a look, the first of the queue to the
+worker that has been there longest, as the dispatcher does.
 """
 
 import heapq
@@ -154,7 +154,7 @@ class Endpoint:
         return Load(len(self._queue), self._busy, self._workers, self._starting, self._overdue())
 
     def _overdue(self) -> int:
-        """How many jobs have waited too long. The queue has no gaps: who arrives while others wait, waits behind them."""
+        """How many jobs have waited too long. The queue has no gaps: who arrives while others wait, waits too."""
         scaler, queue = self._settings.limits.scaler, self._queue
         if not queue or not isinstance(scaler, QueueDelay):
             return 0
@@ -191,7 +191,9 @@ class Endpoint:
         now, timeout, scaler = self._now, self._settings.idle_timeout, self._settings.limits.scaler
         moment = next((since + timeout for since, _ in self._idled if since + timeout > now), math.inf)
         if isinstance(scaler, QueueDelay) and scaler.seconds > 0 and self._queue:
-            moment = min(moment, max(self._arrivals[self._queue[0]], now - scaler.seconds / 2) + scaler.seconds)
+            job = self._queue[0] + self._overdue()
+            if job <= self._queue[-1]:
+                moment = min(moment, max(self._arrivals[job] + scaler.seconds, now + STEP_S))
         return moment + TIMER_SLACK_S
 
     def _count(self, change: int) -> None:

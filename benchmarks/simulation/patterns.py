@@ -45,7 +45,7 @@ def workload(pattern: Pattern, jobs: int, seed: int) -> Workload:
 
 
 def _diurnal(rng: random.Random, jobs: int) -> Workload:
-    """A day: a sinus with a deep night, by thinning a Poisson process. Service times are log-normal, 150 s on average."""
+    """A day: a sinus with a deep night, by thinning a Poisson process. Log-normal service times, 150 s on average."""
     arrivals: array[float] = array("d")
     now, peak = 0.0, 2 * jobs / DAY_S
     while len(arrivals) < jobs:
@@ -56,7 +56,7 @@ def _diurnal(rng: random.Random, jobs: int) -> Workload:
 
 
 def _crowds(rng: random.Random, jobs: int) -> Workload:
-    """Six quiet hours in which ten crowds come, each for two minutes, with nine tenths of all jobs. Exponential, 5 s."""
+    """Six quiet hours in which ten crowds come, each for two minutes, with 90 % of the jobs. Exponential, 5 s."""
     length, crowds = 6 * 3600.0, 10
     begins = [(number + 0.5) * length / crowds for number in range(crowds)]
     times = [rng.uniform(0, length) for _ in range(jobs // 10)]
@@ -77,13 +77,13 @@ def _on_off(rng: random.Random, jobs: int) -> Workload:
 
 
 def _pareto(rng: random.Random, jobs: int) -> Workload:
-    """Poisson arrivals, 20 a second; Pareto service times (shape 1.5, at least 1 s) with an infinite variance, cut off."""
+    """Poisson arrivals, 20 a second; Pareto service times (shape 1.5, at least 1 s), cut off."""
     services = array("d", (min(LONGEST_S, rng.paretovariate(1.5)) for _ in range(jobs)))
     return Workload(array("d", _poisson(rng, jobs, rate=20.0)), services)
 
 
 def _log_normal_bursts(rng: random.Random, jobs: int) -> Workload:
-    """Poisson moments at which a heavy-tailed number of jobs comes at once; log-normal service times (sigma 2, 10 s)."""
+    """Poisson moments at which a heavy-tailed number of jobs comes; log-normal service times (sigma 2, 10 s)."""
     arrivals: array[float] = array("d")
     for moment in _poisson(rng, jobs, rate=1.0):
         size = min(20_000, int(rng.paretovariate(1.2)), jobs - len(arrivals))

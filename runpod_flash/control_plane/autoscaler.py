@@ -152,9 +152,9 @@ class Autoscaler:
         times = [worker.idle_since + timeout for pool in pools for worker in pool.workers.values() if worker.idle]
         if isinstance(limits.scaler, scaling.QueueDelay) and limits.scaler.seconds > 0:
             times += [
-                max(pool.queue[0].queued_at, now - limits.scaler.seconds / 2) + limits.scaler.seconds
+                job.queued_at + limits.scaler.seconds
                 for pool in pools
-                if pool.queue
+                for job in itertools.islice(pool.queue, limits.maximum * pool.key.concurrency)
             ]
         times += [pool.crashes.retry_at for pool in pools if pool.queue or limits.minimum]
         old = self._timers.pop(endpoint.id, None)

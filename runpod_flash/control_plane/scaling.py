@@ -36,9 +36,9 @@ class Load:
     `overdue` are those of the queued that have waited longer than the scaler's delay; REQUEST_COUNT does not read it.
     `workers` counts starting, idle and busy ones, `starting` those that are not yet ready.
 
-    `low_priority` counts queued low-priority jobs. They never change a number here: they run on workers that there are, and
-    where there are none, they wait until a normal job or the minimum brings one. `low_priority_running` counts those that
-    run. They bring no worker by themselves; while a normal job waits, the slots that they fill are not free for it.
+    `low_priority` counts queued low-priority jobs. They never change a number here: they run on workers that there are,
+    and where there are none, they wait until a normal job or the minimum brings one. `low_priority_running` counts
+    those that run. They bring no worker by themselves; while a normal job waits, the slots that they fill are not free.
 
     `room` is how many more workers the machine has room for; None: not known, no bound.
     """
@@ -71,7 +71,7 @@ def needed(load: Load, limits: Limits) -> int:
 
 
 def surplus(idle_for: Sequence[float], *, workers: int, minimum: int, idle_timeout: float) -> int:
-    """How many of the idle workers (idle for so many seconds each) shall stop, so that `minimum` stay (see `needed`)."""
+    """How many of the idle workers (idle for so many seconds each) shall stop; `minimum` stay (see `needed`)."""
     expired = sum(1 for seconds in idle_for if seconds >= idle_timeout)
     return max(0, min(expired, workers - minimum))
 
