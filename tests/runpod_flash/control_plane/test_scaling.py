@@ -23,15 +23,15 @@ scalers = st.builds(QueueDelay, st.just(0.0) | st.floats(0.5, 100)) | st.builds(
 
 @st.composite
 def loads(draw: st.DrawFn, room: st.SearchStrategy[int | None] = rooms) -> Load:
-    queued, workers = draw(st.integers(0, 60) | st.integers(0, 10_000)), draw(st.integers(0, 50))
+    queued, workers = draw(st.integers(0, 9) | st.integers(0, 60) | st.integers(0, 10_000)), draw(st.integers(0, 50))
     return Load(
         queued=queued,
-        running=draw(st.integers(0, 500)),
+        running=draw(st.integers(0, 9) | st.integers(0, 500)),
         workers=workers,
-        starting=draw(st.integers(0, workers)),
+        starting=draw(st.just(0) | st.integers(0, workers)),
         overdue=draw(st.integers(0, queued)),
         low_priority=draw(st.integers(0, 1000)),
-        low_priority_running=draw(st.integers(0, 100)),
+        low_priority_running=draw(st.integers(0, 9) | st.integers(0, 100)),
         room=draw(room),
     )
 
