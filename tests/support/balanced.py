@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -130,12 +130,6 @@ class Balanced:
         load = self.gateway.loads.of(ENDPOINT)
         return load.in_flight, load.waiting
 
-    @contextlib.contextmanager
-    def ends_idle(self) -> Iterator[None]:
-        """Nothing may be counted after the block."""
-        yield
-        assert self.load == (0, 0)
-
 
 def _knows(connection: Any, endpoint_id: str) -> None:
     if endpoint_id != ENDPOINT:
@@ -162,12 +156,15 @@ async def balanced(limits: Limits | None = None, **settings: Any) -> AsyncIterat
         Starlette(routes=[Mount(PREFIX, PathRouting(gateway)), Mount("/", plain)]), gateway, ENDPOINT.__eq__
     )
     async with serving(app, server_header=False, ws_max_size=64 * 1024**2, **settings) as port:
-        async with aiohttp.ClientSession(auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()) as client:
-            plane = Balanced(gateway, workers, client, port, changes)
+        client = aiohttp.ClientSession(auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar())
+        plane = Balanced(gateway, workers, client, port, changes)
+        try:
             yield plane
-        gateway.close()
-        await until(lambda: plane.load == (0, 0))
-        await late.close()
+        finally:
+            await client.close()
+            gateway.close()
+            await until(lambda: plane.load == (0, 0))
+            await late.close()
 
 
 class Recorder:
@@ -187,6 +184,8 @@ class Recorder:
         body, more = b"", True
         while more:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                return
             body, more = body + message.get("body", b""), message.get("more_body", False)
         self.bodies.append(body)
         await PlainTextResponse(self.name)(scope, receive, send)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from types import SimpleNamespace
 from typing import Final
 
 import aiohttp
@@ -14,6 +13,10 @@ _LONGEST_HEADER: Final = 64 * 1024
 
 FAULTS: Final = (aiohttp.ClientError, OSError, ValueError)
 """What a request to a worker may raise, beside TimeoutError. ValueError: it has sent what is no HTTP."""
+
+
+class NoAnswer(aiohttp.ClientError):
+    """The connection failed or ended before there was an answer."""
 
 
 class Redirected(aiohttp.ClientError):
@@ -28,15 +31,13 @@ class Client:
     """A connection is made for each request. On loopback that is cheap, and none can be closed while it is reused."""
 
     def __init__(self) -> None:
-        traces = aiohttp.TraceConfig()
-        traces.on_request_redirect.append(_refuse_redirect)
         self.session: Final = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
             auto_decompress=False,
             skip_auto_headers=_OWN_HEADERS,
-            trace_configs=[traces],
+            middlewares=(_once,),
             max_line_size=_LONGEST_HEADER,
             max_field_size=_LONGEST_HEADER,
         )
@@ -77,8 +78,13 @@ def worker_url(port: int, path: bytes, query: bytes) -> URL:
     )
 
 
-async def _refuse_redirect(
-    session: aiohttp.ClientSession, context: SimpleNamespace, event: aiohttp.TraceRequestRedirectParams
-) -> None:
-    event.response.close()
-    raise Redirected(event.response)
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Send a request once. aiohttp would try some a second time, and follow redirects of a websocket's handshake."""
+    try:
+        answer = await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise NoAnswer(str(error)) from error
+    if "Upgrade" in request.headers and 300 <= answer.status < 400:
+        answer.close()
+        raise Redirected(answer)
+    return answer

@@ -80,7 +80,11 @@ def _hop_by_hop(headers: Raw) -> frozenset[bytes]:
 def _forwarded(scope: Scope, headers: Raw) -> list[tuple[str, str]]:
     """Where the request came in. The server has decided already whom to believe about the client and the scheme."""
     peer = scope.get("client")
-    hops = [_text(value_of(headers, _FORWARDED)), peer[0] if peer else ""]
+    hops = [_text(value_of(headers, _FORWARDED))]
+    if (
+        peer and hops[0].split(",")[-1].strip() != peer[0]
+    ):  # a server that believes the header has the client from there
+        hops.append(peer[0])
     scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
     found = [("X-Forwarded-For", ", ".join(filter(None, hops))), ("X-Forwarded-Proto", scheme)]
     found.append(("X-Forwarded-Host", _text(value_of(headers, b"host"))))

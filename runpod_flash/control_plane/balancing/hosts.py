@@ -47,7 +47,7 @@ class HostRouting:
         if scope["type"] in ("http", "websocket"):
             host = next((value for name, value in scope["headers"] if name == b"host"), b"")
             label = first_label(host)
-            if label is not None and self._is_endpoint(label):
+            if label and self._is_endpoint(label):
                 await self._handler.handle(scope, receive, send, label, raw_path(scope))
                 return
         await self._app(scope, receive, send)

@@ -49,6 +49,7 @@ class Sockets:
                     protocols=scope["subprotocols"],
                     max_msg_size=limits.balanced_bytes + 1,
                     timeout=ClientWSTimeout(ws_close=_CLOSING_S),
+                    autoclose=False,  # the client hears of an end first
                 )
         except TimeoutError as error:
             raise Problem(504, f"the worker did not open the websocket within {limits.balanced_s:g} s") from error
@@ -95,12 +96,13 @@ async def _relay(socket: ClientWebSocketResponse, client: ClientSide, limits: Li
             pump.cancel()
         await asyncio.wait(pumps)
     asked, told = (None if pump.cancelled() else pump.result() for pump in (to_worker, to_client))
-    if told is not None or (asked is not None and asked.by_us):
+    for_client = told or (asked if asked is not None and asked.by_us else None)
+    if for_client is not None:
         with contextlib.suppress(OSError, RuntimeError):  # it may have left meanwhile; servers say that differently
-            end = told or asked or _End(_BROKEN)
-            await client.send({"type": "websocket.close", "code": end.code, "reason": end.reason})
-    if asked is not None:
-        await socket.close(code=asked.code, message=asked.reason.encode()[:_LONGEST_REASON])
+            await client.send({"type": "websocket.close", "code": for_client.code, "reason": for_client.reason})
+    for_worker = asked or told
+    if for_worker is not None:
+        await socket.close(code=for_worker.code, message=for_worker.reason.encode()[:_LONGEST_REASON])
 
 
 async def _to_worker(socket: ClientWebSocketResponse, client: ClientSide, limits: Limits) -> _End | None:
