@@ -102,6 +102,7 @@ class Worker:
     idle_since: float = 0.0
     last_beat: float = 0.0
     python: str = ""
+    owner: str = ""  # the user for whom it runs
 
     @property
     def free_slots(self) -> int:
