@@ -96,6 +96,32 @@ def server_start(
     (commands.run if foreground else commands.start)(wanted)
 
 
+@server.command("add")
+def server_add(
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the endpoint.")],
+    command: Annotated[str, typer.Option(metavar="TEXT", help="What each worker runs, 'python handler.py' say.")],
+    directory: Annotated[Path, typer.Option(metavar="FOLDER", help="Where it runs; without it, here.")] = Path(),
+    env: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A variable; repeatable.")] = None,
+    workers: Annotated[tuple[int, int], typer.Option(metavar="LEAST MOST", help="How many workers.")] = (0, 3),
+    idle_timeout: Annotated[int, typer.Option(min=1, max=3600, help="Seconds until an idle worker ends.")] = 60,
+    cpu: Annotated[str, typer.Option(metavar="SIZE", help="A size like cpu3c-2-4; without it, a GPU if any.")] = "",
+    load_balanced: Annotated[bool, typer.Option("--load-balanced", help="It answers HTTP requests on $PORT.")] = False,
+    timeout_ms: Annotated[int, typer.Option(min=0, help="How long a job may run; 0: no limit.")] = 600_000,
+    json: Json = False,
+) -> None:
+    """Make an endpoint whose workers run a command, with the caller's PATH: a handler of Runpod's worker package, or an
+    HTTP server."""
+    commands = lazy.load("flash_cli.commands.add")
+    wanted = commands.Wanted(name, command, directory, env or [], workers, idle_timeout, cpu, load_balanced, timeout_ms)
+    commands.add(wanted, as_json=json)
+
+
+@server.command("remove")
+def server_remove(endpoint: Annotated[str, typer.Argument(metavar="NAME", help="Name or id of the endpoint.")]) -> None:
+    """Remove an endpoint with its jobs and workers."""
+    lazy.load("flash_cli.commands.add").remove(endpoint)
+
+
 @server.command("stop")
 def server_stop(
     now: Annotated[
