@@ -11,6 +11,8 @@ from runpod_flash.control_plane.problems import problem_response
 from runpod_flash.control_plane.store import StoreError, disk_error
 from runpod_flash.state_folder import write_private
 
+_OPEN = frozenset({"/openapi.json", "/v2/openapi.json", "/docs"})  # what the API looks like is no secret
+
 
 def ensure_key(path: Path) -> str:
     """The key in the file, made where there is none.
@@ -52,7 +54,7 @@ class AuthMiddleware:
             await self._app(scope, receive, send)
             return
         given = _given_key(scope)
-        if given is not None and self._fits(given):
+        if _is_open(scope) or (given is not None and self._fits(given)):
             await self._app(scope, receive, send)
             return
         detail = "no token provided" if given is None else "invalid api key"
@@ -61,6 +63,10 @@ class AuthMiddleware:
     def _fits(self, given: bytes) -> bool:
         keys = (self._key, *(key.encode() for key in self._worker_keys()))
         return sum(hmac.compare_digest(given, key) for key in keys) > 0  # all are compared, so that time tells nothing
+
+
+def _is_open(scope: Scope) -> bool:
+    return scope["path"] in _OPEN or scope["path"].startswith("/docs/")
 
 
 def _given_key(scope: Scope) -> bytes | None:

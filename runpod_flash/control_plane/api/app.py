@@ -11,6 +11,7 @@ from runpod_flash.control_plane.api.flash_jobs import FlashJobsApi
 from runpod_flash.control_plane.api.flash_v1 import FlashApi
 from runpod_flash.control_plane.api.jobs import JobsApi
 from runpod_flash.control_plane.api.management_v2 import ManagementApi
+from runpod_flash.control_plane.api.openapi.pages import OpenApi
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.events import EventHub
@@ -35,13 +36,14 @@ class Services:
 
 def build_app(services: Services) -> Starlette:
     """The ASGI application. It starts and stops nothing: whoever serves it closes the hub before the server stops."""
+    faces = [
+        *ManagementApi(services.catalog, services.platform).routes(),
+        *JobsApi(services.platform).routes(),
+        *FlashJobsApi(services.platform).routes(),
+        *FlashApi(services.platform, services.blobs, services.hub, services.capabilities).routes(),
+    ]
     return Starlette(
-        routes=[
-            *ManagementApi(services.catalog, services.platform).routes(),
-            *JobsApi(services.platform).routes(),
-            *FlashJobsApi(services.platform).routes(),
-            *FlashApi(services.platform, services.blobs, services.hub, services.capabilities).routes(),
-        ],
+        routes=[*OpenApi(faces).routes(), *faces],
         middleware=[
             Middleware(LastResort),
             Middleware(AuthMiddleware, key=services.key, worker_keys=services.worker_keys),

@@ -1,0 +1,1 @@
+"""The keys that the control plane's owner gives to others, described."""
