@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from http import HTTPStatus
 from typing import Any, Final, Literal
 
 Schema = Mapping[str, Any]
@@ -133,4 +132,4 @@ def also(operation: Operation, method: str, name: str) -> Operation:
 
 def problem_name(status: int) -> str:
     """The name under which the document keeps what it says of this refusal."""
-    return "".join(word.capitalize() for word in HTTPStatus(status).phrase.replace("-", " ").split())
+    return f"Problem{status}"

@@ -1,11 +1,11 @@
 """Serves the document, and Swagger's page over it: all from this server, and the browser may load nothing else."""
 
 import functools
+import importlib.util
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import swagger_ui_bundle
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -13,14 +13,15 @@ from starlette.routing import BaseRoute, Route
 from runpod_flash.control_plane.api.openapi import document
 from runpod_flash.control_plane.api.openapi.faces import FACES
 from runpod_flash.control_plane.problems import Problem
+from runpod_flash.errors import BackendError
 
 _HERE: Final = Path(__file__).parent
-_SWAGGER: Final = Path(str(swagger_ui_bundle.swagger_ui_path))
-_FILES: Final[Mapping[str, tuple[Path, str]]] = {
-    "swagger-ui-bundle.js": (_SWAGGER, "text/javascript"),
-    "swagger-ui.css": (_SWAGGER, "text/css"),
-    "favicon-32x32.png": (_SWAGGER, "image/png"),
-    "start.js": (_HERE, "text/javascript"),
+_OURS: Final = "start.js"
+_FILES: Final[Mapping[str, str]] = {
+    _OURS: "text/javascript",
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon-32x32.png": "image/png",
 }
 _HEADERS: Final[Mapping[str, str]] = {
     # Swagger's own styles have images as data; scripts and styles in the page itself are refused
@@ -63,5 +64,14 @@ class OpenApi:
         name = request.path_params["file"]
         if name not in _FILES:
             raise Problem(404, f"there is no file {name!r:.80} here")
-        folder, media = _FILES[name]
-        return FileResponse(folder / name, media_type=media, headers=_HEADERS)
+        folder = _HERE if name == _OURS else _swagger()
+        return FileResponse(folder / name, media_type=_FILES[name], headers=_HEADERS)
+
+
+@functools.cache
+def _swagger() -> Path:
+    """The folder of Swagger's files. Its package is found, not imported: that would load zipfile and tempfile."""
+    package = importlib.util.find_spec("swagger_ui_bundle")
+    if package is None or package.origin is None:
+        raise BackendError("package swagger-ui-bundle is not installed, so there is no page; /openapi.json is there")
+    return next(Path(package.origin).parent.glob("vendor/swagger-ui-*"))

@@ -198,7 +198,7 @@ def _shown(asked: Mapping[str, Any]) -> Schema:
                 "type": "object",
                 "description": "Where it is reached: run, runSync, status and so on, or base and health of a balanced"
                 " one. `{job_id}` in them stands for the id of a job.",
-                "additionalProperties": text(format="uri"),
+                "additionalProperties": text(),
             },
         },
         optional=("image", "command", "directory", "gpu", "cpu"),
