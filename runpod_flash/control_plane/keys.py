@@ -7,6 +7,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from runpod_flash.control_plane.principals import Principal
 from runpod_flash.control_plane.problems import problem_response
 from runpod_flash.control_plane.store import StoreError, disk_error
 from runpod_flash.state_folder import write_private
@@ -55,6 +56,7 @@ class AuthMiddleware:
             return
         given = _given_key(scope)
         if _is_open(scope) or (given is not None and self._fits(given)):
+            scope["flash.principal"] = Principal()
             await self._app(scope, receive, send)
             return
         detail = "no token provided" if given is None else "invalid api key"

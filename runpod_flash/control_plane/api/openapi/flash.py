@@ -69,7 +69,7 @@ _JOBS: Final = (
             example={"client": "c", "jobs": ["j-u1"]},
         ),
         answers={200: json_answer("How they stand.", ref("WatchedJobs"))},
-        problems=(400, 403, 413),
+        problems=(400, 403, 408, 413),
     ),
     Operation(
         method="POST",
@@ -78,7 +78,7 @@ _JOBS: Final = (
         summary="The jobs that were submitted with these idempotency keys",
         body=Body(schema=record({"keys": listed(identifier(), minItems=1, maxItems=AT_ONCE)}), example={"keys": ["k"]}),
         answers={200: json_answer("Those that are known.", ref("FoundJobs"))},
-        problems=(400, 403, 413),
+        problems=(400, 403, 408, 413),
     ),
     Operation(
         method="GET",
@@ -130,7 +130,7 @@ _PLANE: Final = (
         path="/flash/v1/instances/{id}",
         id="dropInstance",
         summary="Close an object of a remote class; one that is unknown is closed already",
-        parameters=(Parameter(name="id", place="path", schema=identifier(), about="The id of the instance."),),
+        parameters=(Parameter(name="id", place="path", schema=text(minLength=1), about="The id of the instance."),),
         answers={204: Answer(about="It is closed.")},
         problems=(403, 404),
     ),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from runpod_flash.control_plane.api.job_body import S3_FIELDS, TIMEOUT_LEAST_MS, TTL_LEAST_MS, WEEK_MS
 from runpod_flash.control_plane.api.openapi.model import Schema
 from runpod_flash.control_plane.api.openapi.shapes import (
     anything,
@@ -16,8 +17,6 @@ from runpod_flash.control_plane.api.openapi.shapes import (
 )
 from worker_runtime.wire.jobs import JobStatus
 
-EXECUTION_LEAST_MS, TTL_LEAST_MS, POLICY_MOST_MS = 5_000, 10_000, 7 * 24 * 3600 * 1000
-
 _WORKER_COUNTS: Final = record(
     {name: whole() for name in ("idle", "initializing", "ready", "running", "throttled", "unhealthy")}
 )
@@ -25,7 +24,7 @@ _JOB_COUNTS: Final = record({name: whole() for name in ("completed", "failed", "
 
 
 def _limit(about: str, least: int) -> dict[str, Any]:
-    return whole(about, least, maximum=POLICY_MOST_MS, nullable=True)
+    return whole(about, least, maximum=WEEK_MS, nullable=True)
 
 
 SCHEMAS: Final[Mapping[str, Schema]] = {
@@ -39,9 +38,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                 "minProperties": 1,
                 "additionalProperties": True,
             },
-            "webhook": text(
-                "The URL that is sent the job when it has ended.", format="uri", maxLength=2048, nullable=True
-            ),
+            "webhook": text("The URL that is sent the job when it has ended.", minLength=1, nullable=True),
             "policy": {"allOf": [ref("Policy")], "nullable": True},
             "s3Config": {"allOf": [ref("S3Config")], "nullable": True},
         },
@@ -50,7 +47,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     ),
     "Policy": record(
         {
-            "executionTimeout": _limit("Milliseconds that it may run.", EXECUTION_LEAST_MS),
+            "executionTimeout": _limit("Milliseconds that it may run; calls of our SDK: 1 or more.", TIMEOUT_LEAST_MS),
             "ttl": _limit("Milliseconds that it may live, waiting and running.", TTL_LEAST_MS),
             "lowPriority": flag("No worker is started for it.", nullable=True),
             "queueTimeout": _limit("Milliseconds that it may wait for a worker, each time. An extension.", 1),
@@ -58,14 +55,14 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         optional=("executionTimeout", "ttl", "lowPriority", "queueTimeout"),
         about="Limits of one job, which go before those of its endpoint.",
     ),
-    "S3Config": record(
-        {
-            **{name: text() for name in ("accessId", "accessSecret", "bucketName", "endpointUrl")},
-            "objectPath": text(),
-        },
-        optional=("accessId", "accessSecret", "bucketName", "endpointUrl", "objectPath"),
-        about="Where the handler may store what it makes. The worker gets it; it is shown to nobody.",
-    ),
+    "S3Config": {
+        **record(
+            {name: text() for name in S3_FIELDS},
+            optional=S3_FIELDS,
+            about="Where the handler may store what it makes. The worker gets it; it is shown to nobody.",
+        ),
+        "additionalProperties": text(),
+    },
     "JobState": record({"id": identifier(), "status": ref("JobStatus")}),
     "Job": record(
         {

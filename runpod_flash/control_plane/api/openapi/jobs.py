@@ -4,18 +4,19 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from runpod_flash.control_plane.api.bodies import ID_LIMIT
+from runpod_flash.control_plane.api.jobs import REQUESTS_SHOWN, SYNC_WAIT_MS, WAIT_DEFAULT_MS, WAIT_MS
 from runpod_flash.control_plane.api.openapi.job_schemas import SCHEMAS
 from runpod_flash.control_plane.api.openapi.model import Answer, Body, Face, Operation, Parameter, also
 from runpod_flash.control_plane.api.openapi.shapes import ENDPOINT, JOB, json_answer, ref, text, whole
 
-WAIT_LEAST_MS, WAIT_MOST_MS = 1_000, 300_000
 
-_WAIT = Parameter(
-    name="wait",
-    place="query",
-    schema=whole("", WAIT_LEAST_MS, maximum=WAIT_MOST_MS),
-    about="Milliseconds to wait at most.",
-)
+def _wait(bounds: tuple[int, int], about: str) -> Parameter:
+    least, most = bounds
+    return Parameter(name="wait", place="query", schema=whole("", least, maximum=most), about=about)
+
+
+_USUAL = f"Milliseconds to wait at most; {WAIT_DEFAULT_MS} if it is not there."
+_HOLD = "Milliseconds that the answer is held at most while there is nothing; 10 seconds if it is not there."
 _CLIENT = Parameter(
     name="X-Flash-Client",
     place="header",
@@ -32,7 +33,7 @@ _LINKS: Final[Mapping[str, Mapping[str, str]]] = {
     name: {"endpoint": "$request.path.endpoint", "job": "$response.body#/id"}
     for name in ("getJob", "waitForJob", "getStream", "cancelJob", "retryJob")
 }
-_SUBMITTED = (400, 403, 404, 413, 422, 429, 507)
+_SUBMITTED = (400, 403, 404, 408, 413, 422, 429, 507)
 _LOOKED = (400, 403, 404, 429)
 _EXAMPLE: Final[Mapping[str, Any]] = {"input": {"prompt": "a hill"}, "policy": {"executionTimeout": 60_000}}
 
@@ -50,7 +51,7 @@ _STATUS_SYNC = Operation(
     path="/v2/{endpoint}/status-sync/{job}",
     id="waitForJob",
     summary="A job when it has ended, or as it is after the wait",
-    parameters=(ENDPOINT, JOB, _WAIT),
+    parameters=(ENDPOINT, JOB, _wait(SYNC_WAIT_MS, _USUAL)),
     answers={200: json_answer("The job.", ref("Job"))},
     problems=_LOOKED,
 )
@@ -59,9 +60,9 @@ _STREAM = Operation(
     path="/v2/{endpoint}/stream/{job}",
     id="getStream",
     summary="What a job has yielded since the last call",
-    about="Each chunk is given once. Without chunks the answer is held for some time, at most `wait`. The stream has"
-    " ended when the status is final and no chunk is left.",
-    parameters=(ENDPOINT, JOB, _WAIT),
+    about="Each chunk is given once. The stream has ended when the status is final and no chunk comes any more; that of"
+    " a cancelled job is FAILED here, since clients that wait for an end do not know the other.",
+    parameters=(ENDPOINT, JOB, _wait(WAIT_MS, _HOLD)),
     answers={200: json_answer("The chunks.", ref("JobStream"))},
     problems=_LOOKED,
 )
@@ -106,7 +107,7 @@ _OPERATIONS: Final = (
         id="runSync",
         summary="Queue a job and wait for its end",
         about="After the wait the answer is the job as it is then; it goes on.",
-        parameters=(ENDPOINT, _WAIT, _CLIENT, _KEY),
+        parameters=(ENDPOINT, _wait(WAIT_MS, _USUAL), _CLIENT, _KEY),
         body=Body(schema=ref("NewJob"), example=_EXAMPLE),
         answers={200: json_answer("The job.", ref("Job"), links=_LINKS)},
         problems=_SUBMITTED,
@@ -158,9 +159,9 @@ _OPERATIONS: Final = (
         method="GET",
         path="/v2/{endpoint}/requests",
         id="listRequests",
-        summary="The jobs of an endpoint",
+        summary="The jobs of an endpoint without their outputs",
         parameters=(ENDPOINT,),
-        answers={200: json_answer("The jobs.", ref("Jobs"))},
+        answers={200: json_answer(f"At most {REQUESTS_SHOWN} jobs, the newest first.", ref("Jobs"))},
         problems=_LOOKED,
     ),
     Operation(

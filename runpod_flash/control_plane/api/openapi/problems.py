@@ -24,6 +24,7 @@ _MEANING: Final[Mapping[int, str]] = {
     401: "No key, or one that is unknown, revoked or of a worker that has ended.",
     403: "The key's scope does not allow this.",
     404: "There is no such thing, or not for you, or not any more.",
+    408: "The body did not arrive in time.",
     409: "It contradicts what is there: a name that is taken, another version of the protocol.",
     413: "The body is larger than what is taken here.",
     422: "The body is read and cannot be: each fault is named.",

@@ -30,7 +30,9 @@ _EXAMPLE: Final[Mapping[str, Any]] = {
     "cpu": [{"id": "cpu3c", "vcpuCount": 2}],
     "scaling": {"type": "QUEUE_DELAY", "queueDelay": 4},
 }
-_FAULTS = (400, 403, 409, 413, 422, 507)
+_EITHER = ("gpu", "cpu")
+_NULL: Final = {"enum": [None], "nullable": True}
+_FAULTS = (400, 403, 408, 409, 413, 422, 507)
 
 _OPERATIONS: Final = (
     Operation(
@@ -146,7 +148,17 @@ def _new(asked: Mapping[str, Any]) -> Schema:
     fields = {
         name: dict(schema) if name in required else _or_null(schema) for name, schema in asked["properties"].items()
     }
-    return {**asked, "properties": fields}
+    for name in _EITHER:
+        fields[name] = {"nullable": True, **fields[name]}
+    either = [
+        {
+            "title": f"on {name}",
+            "required": [name],
+            "properties": {name: {key: part for key, part in fields[name].items() if key != "nullable"}, other: _NULL},
+        }
+        for name, other in (_EITHER, reversed(_EITHER))
+    ]
+    return {**asked, "properties": fields, "oneOf": either}
 
 
 def _change(asked: Mapping[str, Any], parts: Mapping[str, Any], sizes: Mapping[str, Any]) -> Schema:

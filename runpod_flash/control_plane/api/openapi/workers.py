@@ -7,7 +7,6 @@ from runpod_flash.control_plane.api.openapi.shapes import (
     ENDPOINT,
     JOB,
     anything,
-    flag,
     identifier,
     json_answer,
     listed,
@@ -16,12 +15,16 @@ from runpod_flash.control_plane.api.openapi.shapes import (
     text,
     whole,
 )
+from runpod_flash.control_plane.api.workers import BATCH_LIMIT
 
 _WORKER = Parameter(name="worker", place="path", schema=identifier(), about="The id of the worker whose key it is.")
 _GPU = Parameter(name="gpu", place="query", schema=text(), about="The name of the worker's GPU; not read.")
 _BUSY = Parameter(name="job_in_progress", place="query", schema=text(), about="Whether the worker has jobs; not read.")
 _BATCH = Parameter(
-    name="batch_size", place="query", schema=whole("", 1, maximum=1000), about="The most jobs that the worker takes."
+    name="batch_size",
+    place="query",
+    schema=whole("", 1, maximum=BATCH_LIMIT),
+    about="The most jobs that the worker takes.",
 )
 _IS_STREAM = Parameter(name="isStream", place="query", schema=text(), about="Whether the job streams; not read.")
 _HELD = Parameter(
@@ -76,7 +79,7 @@ _OPERATIONS: Final = (
         parameters=(ENDPOINT, _WORKER, JOB, _GPU, _IS_STREAM),
         body=Body(schema=ref("JobResult"), example={"output": {"colours": 5}}),
         answers={200: _TAKEN},
-        problems=(*_REFUSED, 413, 422, 507),
+        problems=(*_REFUSED, 408, 413, 507),
     ),
     Operation(
         method="POST",
@@ -87,7 +90,7 @@ _OPERATIONS: Final = (
         parameters=(ENDPOINT, _WORKER, JOB, _GPU, _IS_STREAM),
         body=Body(schema=ref("JobChunk"), example={"output": "a word"}),
         answers={200: _TAKEN},
-        problems=(*_REFUSED, 413, 422, 507),
+        problems=(*_REFUSED, 408, 413, 507),
     ),
     Operation(
         method="GET",
@@ -126,13 +129,13 @@ FACE: Final = Face(
         "JobResult": record(
             {
                 "output": anything("What the handler gave."),
-                "error": text("Why it failed."),
-                "status": text("IN_PROGRESS: this is no result but progress."),
-                "stopPod": flag("The worker asks to be replaced."),
+                "error": anything("Why it failed: a text, or what is told as JSON. Empty ones are none."),
+                "status": anything("IN_PROGRESS: this is no result but progress."),
+                "stopPod": anything("Whether the worker asks to be replaced."),
             },
             optional=("output", "error", "status", "stopPod"),
         ),
-        "JobChunk": record({"output": anything("What was yielded.")}, optional=("output",)),
+        "JobChunk": record({"output": anything("What was yielded.")}),
         "Noted": record({}),
     },
 )
