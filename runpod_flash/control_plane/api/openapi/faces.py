@@ -2,7 +2,15 @@
 
 from typing import Final
 
-from runpod_flash.control_plane.api.openapi import balanced, flash, itself, jobs, serverless, workers
+from runpod_flash.control_plane.api.openapi import balanced, flash, itself, jobs, keys, serverless, workers
 from runpod_flash.control_plane.api.openapi.model import Face
 
-FACES: Final[tuple[Face, ...]] = (jobs.FACE, serverless.FACE, balanced.FACE, workers.FACE, flash.FACE, itself.FACE)
+FACES: Final[tuple[Face, ...]] = (
+    jobs.FACE,
+    serverless.FACE,
+    balanced.FACE,
+    workers.FACE,
+    flash.FACE,
+    keys.FACE,
+    itself.FACE,
+)

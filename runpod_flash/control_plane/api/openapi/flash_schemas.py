@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from runpod_flash.control_plane.api.openapi.model import Schema
-from runpod_flash.control_plane.api.openapi.shapes import flag, identifier, listed, number, record, ref, text, whole
+from runpod_flash.control_plane.api.openapi.shapes import identifier, listed, number, record, ref, text, whole
 from runpod_flash.control_plane.causes import CauseKind
 
 _COUNTS: Final = {"type": "object", "additionalProperties": whole()}
@@ -77,17 +77,5 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                 )
             ),
         }
-    ),
-    "Key": record(
-        {
-            "id": text(),
-            "name": text(),
-            "user": text(),
-            "scope": text(enum=["full", "endpoint", "read-only"]),
-            "endpoints": listed(text()),
-            "createdAt": text(),
-            "revoked": flag(),
-        },
-        optional=("name", "user", "endpoints", "createdAt", "revoked"),
     ),
 }
