@@ -9,8 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runpod_flash.control_plane.principals import Principal
 from runpod_flash.control_plane.problems import problem_response
-from runpod_flash.control_plane.store import StoreError, disk_error
-from runpod_flash.state_folder import write_private
+from runpod_flash.control_plane.secret_file import ensure_secret
 
 _OPEN = frozenset({"/openapi.json", "/v2/openapi.json", "/docs"})  # what the API looks like is no secret
 
@@ -22,21 +21,7 @@ def ensure_key(path: Path) -> str:
         StoreError: the file cannot be read or written, is empty, or other users can read it.
         StoreFull: the disk is full.
     """
-    try:
-        if not path.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_private(path, secrets.token_urlsafe(32).encode())
-        shared = path.stat().st_mode & 0o077
-        key = path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError as error:
-        raise disk_error(error, f"key file {path}") from error
-    if shared:
-        raise StoreError(
-            f"key file {path} can be read by other users, so its key is no secret; remove it and a new one is made"
-        )
-    if not key or not key.isascii():
-        raise StoreError(f"key file {path} holds no key; remove it and a new one is made")
-    return key
+    return ensure_secret(path, lambda: secrets.token_urlsafe(32))
 
 
 class AuthMiddleware:
@@ -45,7 +30,9 @@ class AuthMiddleware:
     `key` is the user's; `worker_keys` gives those of the workers that live now, whose code may call other endpoints.
     """
 
-    def __init__(self, app: ASGIApp, key: str, worker_keys: Callable[[], Iterable[str]] = tuple) -> None:
+    def __init__(
+        self, app: ASGIApp, key: str, worker_keys: Callable[[], Iterable[tuple[str, str, str]]] = tuple
+    ) -> None:
         self._app = app
         self._key = key.encode()
         self._worker_keys = worker_keys
@@ -55,15 +42,19 @@ class AuthMiddleware:
             await self._app(scope, receive, send)
             return
         given = _given_key(scope)
-        if _is_open(scope) or (given is not None and self._fits(given)):
-            scope["flash.principal"] = Principal()
+        if given is not None and self._fits(given):
+            worker = next((w for k, w, o in self._worker_keys() if hmac.compare_digest(given, k.encode())), None)
+            scope["flash.principal"] = Principal(worker=worker)
+            await self._app(scope, receive, send)
+            return
+        if _is_open(scope):
             await self._app(scope, receive, send)
             return
         detail = "no token provided" if given is None else "invalid api key"
         await problem_response(401, detail, code="AuthError")(scope, receive, send)
 
     def _fits(self, given: bytes) -> bool:
-        keys = (self._key, *(key.encode() for key in self._worker_keys()))
+        keys = (self._key, *(key.encode() for key, _, _ in self._worker_keys()))
         return sum(hmac.compare_digest(given, key) for key in keys) > 0  # all are compared, so that time tells nothing
 
 

@@ -401,9 +401,9 @@ class Supervisor:
                 logger.warning("worker %s is given up: it was silent for %g s", worker.id, self._site.lease_s)
                 self._lost(worker, f"it was silent for {self._site.lease_s:g} s", [])
 
-    def worker_keys(self) -> list[str]:
+    def worker_keys(self) -> list[tuple[str, str, str]]:
         """The keys of the workers that live now."""
-        return [worker.key for worker in self._by_id.values()]
+        return [(worker.key, worker.id, "") for worker in self._by_id.values()]
 
     async def close(self) -> None:
         """End all workers and wait for their end."""

@@ -13,7 +13,7 @@ from runpod_flash.control_plane.api.flash_jobs import FlashJobsApi
 from runpod_flash.control_plane.api.flash_v1 import FlashApi
 from runpod_flash.control_plane.api.jobs import JobsApi
 from runpod_flash.control_plane.api.management_v2 import ManagementApi
-from runpod_flash.control_plane.api.openapi.pages import OpenApi
+        routes=[*OpenApi(faces).routes(), *faces],
 from runpod_flash.control_plane.api.workers import WorkersApi
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.catalog import Catalog
@@ -36,7 +36,7 @@ class Services:
     hub: EventHub
     key: str = field(repr=False)
     capabilities: Mapping[str, Any]
-    worker_keys: Callable[[], Iterable[str]] = tuple
+    worker_keys: Callable[[], Iterable[tuple[str, str, str]]] = tuple
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     workers: CommandWorkers | None = None
 
@@ -47,12 +47,24 @@ def build_app(services: Services) -> Starlette:
     faces = [
         *ManagementApi(services.catalog, services.platform).routes(),
         *JobsApi(services.platform, access, services.limits).routes(),
+        *OpenAiApi(services.platform, access, services.limits).routes(),
         *_worker_routes(services),
         *FlashJobsApi(services.platform).routes(),
         *FlashApi(services.platform, services.blobs, services.hub, services.capabilities).routes(),
     ]
     return Starlette(
+<<<<<<< HEAD
         routes=[*OpenApi(faces).routes(), *faces],
+=======
+        routes=[
+            *ManagementApi(services.catalog, services.platform).routes(),
+            *JobsApi(services.platform, access, services.limits).routes(),
+            *OpenAiApi(services.platform, access, services.limits).routes(),
+            *_worker_routes(services),
+            *FlashJobsApi(services.platform).routes(),
+            *FlashApi(services.platform, services.blobs, services.hub, services.capabilities).routes(),
+        ],
+>>>>>>> b80ad209e3225f1e541cbd7032be884a62ed70a6
         middleware=[
             Middleware(LastResort),
             Middleware(AuthMiddleware, key=services.key, worker_keys=services.worker_keys),

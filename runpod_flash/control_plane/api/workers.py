@@ -1,9 +1,7 @@
 """Runpod's worker protocol: how workers that run a command ask for jobs and answer them. For their own keys only."""
 
-import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -11,11 +9,10 @@ from starlette.routing import BaseRoute, Route
 
 from runpod_flash.control_plane.api.access import principal_of
 from runpod_flash.control_plane.api.bodies import json_object
+from runpod_flash.control_plane.api.connected import while_connected
 from runpod_flash.control_plane.fleet import Worker
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.problems import Problem
-
-T = TypeVar("T")
 
 BATCH_LIMIT: Final = 1000
 _NOTHING: Final = 204
@@ -90,10 +87,10 @@ class WorkersApi:
 
     async def _taken(self, request: Request, worker: Worker, number: int) -> list[dict[str, Any]]:
         busy = request.query_params.get("job_in_progress") != "0"
-        return await _while_connected(request, self._desk.take(worker, number, busy=busy)) or []
+        return await while_connected(request, self._desk.take(worker, number, busy=busy)) or []
 
     async def _stop(self, request: Request, worker: Worker) -> Response:
-        stopping = await _while_connected(request, self._desk.stops(worker))
+        stopping = await while_connected(request, self._desk.stops(worker))
         return JSONResponse({"jobsToStop": stopping}) if stopping else Response(status_code=_NOTHING)
 
     async def _done(self, request: Request, worker: Worker) -> Response:
@@ -121,22 +118,3 @@ def _names_jobs(version: str) -> bool:
     """Whether pings of this version of the worker package can be relied on to name all jobs: from 1.10 on."""
     numbers = [int(part) for part in version.split(".")[:2] if part.isdigit()]
     return numbers >= [1, 10]
-
-
-async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
-    """What the work gives; it is cancelled, and None is the result, when the client goes away before."""
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
-    try:
-        await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
-    finally:
-        for task in (working, leaving):
-            if not task.done():
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
