@@ -1,6 +1,7 @@
-"""A control plane whose workers never start and whose waits are short: `python -m tests.schemathesis.idle_plane FILE`.
+"""A control plane without workers and with short waits: `python -m tests.schemathesis.idle_plane FOLDER`.
 
-At its end it writes into FILE how many answers of each status it gave, as JSON.
+FOLDER/workers has the id and the key of each worker that it would have started, a JSON array a line. At its end it
+writes FOLDER/summary.json: how many answers of each status it gave, and which routes it served.
 """
 
 import asyncio
@@ -11,11 +12,14 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runpod_flash.control_plane import server
+from runpod_flash.control_plane import server, takes
 from runpod_flash.control_plane.__main__ import main
+from runpod_flash.control_plane.api.app import Services
+from runpod_flash.control_plane.api.openapi.document import routes_of
 from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.records import JobRecord
@@ -50,24 +54,32 @@ class IdleLauncher:
     """Starts no process, whatever the command."""
 
     async def start(self, launch: WorkerLaunch) -> IdleProcess:
+        with WORKERS.open("a") as file:
+            file.write(json.dumps([launch.worker, launch.env.get("RUNPOD_AI_API_KEY")]) + "\n")
         return IdleProcess()
 
 
 def shorten_waits() -> None:
-    """Let what waits for a job's end, and streams of events, come back soon."""
-    wait, stream = PlatformCore.wait, EventHub.stream
+    """Let what waits for a job come back soon, and let a stream of events end with its first one."""
+    wait, chunks, events, within = PlatformCore.wait, PlatformCore.stream, EventHub.stream, takes._within
 
     async def short_wait(self: PlatformCore, job_id: str, timeout_s: float) -> JobRecord:
         return await wait(self, job_id, min(timeout_s, WAIT_S))
 
-    async def short_stream(self: EventHub, client: str) -> AsyncIterator[bytes]:
-        async with contextlib.aclosing(stream(self, client)) as lines:  # type: ignore[type-var]
+    async def short_chunks(self: PlatformCore, endpoint: str, job_id: str, hold_s: float) -> Any:
+        return await chunks(self, endpoint, job_id, min(hold_s, WAIT_S))
+
+    async def short_within(awaitable: Any, seconds: float) -> bool:
+        return await within(awaitable, min(seconds, WAIT_S))
+
+    async def first_event(self: EventHub, client: str) -> AsyncIterator[bytes]:
+        async with contextlib.aclosing(events(self, client)) as lines:  # type: ignore[type-var]
             async for line in lines:
                 yield line
                 return
 
-    PlatformCore.wait = short_wait  # type: ignore[method-assign]
-    EventHub.stream = short_stream  # type: ignore[method-assign]
+    PlatformCore.wait, PlatformCore.stream = short_wait, short_chunks  # type: ignore[method-assign]
+    EventHub.stream, takes._within = first_event, short_within  # type: ignore[method-assign]
 
 
 class Counted:
@@ -86,19 +98,25 @@ class Counted:
         await self._app(scope, receive, counted)
 
 
-def count_answers(counts: Counter[int]) -> None:
-    """Let the application that is served be one that counts."""
+def watch(counts: Counter[int], routes: set[tuple[str, str]]) -> None:
+    """Let the application that is served be one that counts, and note its routes."""
     build = server.build_app
-    server.build_app = lambda services: Counted(build(services), counts)  # type: ignore[assignment, return-value]
+
+    def counted(services: Services) -> Counted:
+        app = build(services)
+        routes.update(routes_of(app.routes))
+        return Counted(app, counts)
+
+    server.build_app = counted  # type: ignore[assignment]
 
 
 @contextlib.contextmanager
-def running(place: Place, counts: Path) -> Iterator[None]:
-    """Such a control plane in this place; drained and ended at the end, when `counts` is there."""
+def running(place: Place, folder: Path) -> Iterator[None]:
+    """Such a control plane in this place; drained and ended at the end, when the summary is in `folder`."""
     with (place.project / "plane.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "tests.schemathesis.idle_plane", str(counts)],
-            env=place.env({"FLASH_IDLE_EXIT_S": "0", "FLASH_DRAIN_S": "1"}),
+            [sys.executable, "-P", "-m", "tests.schemathesis.idle_plane", str(folder)],
+            env=place.env({"FLASH_IDLE_EXIT_S": "0", "FLASH_DRAIN_S": "1", "FLASH_TTL_S": "0.1"}),
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=place.project,
         )  # fmt: skip
     with process:
@@ -118,10 +136,13 @@ def _serves(place: Place) -> bool:
 
 
 if __name__ == "__main__":
+    FOLDER = Path(sys.argv[1])
+    WORKERS = FOLDER / "workers"
     answers: Counter[int] = Counter()
+    served: set[tuple[str, str]] = set()
     server.ProcessLauncher = IdleLauncher  # type: ignore[assignment, misc]
     shorten_waits()
-    count_answers(answers)
+    watch(answers, served)
     status = main()
-    Path(sys.argv[1]).write_text(json.dumps(answers))
+    (FOLDER / "summary.json").write_text(json.dumps({"answers": answers, "routes": sorted(served)}))
     sys.exit(status)

@@ -13,7 +13,8 @@ from runpod_flash.control_plane.api.flash_jobs import FlashJobsApi
 from runpod_flash.control_plane.api.flash_v1 import FlashApi
 from runpod_flash.control_plane.api.jobs import JobsApi
 from runpod_flash.control_plane.api.management_v2 import ManagementApi
-        routes=[*OpenApi(faces).routes(), *faces],
+from runpod_flash.control_plane.api.openai import OpenAiApi
+from runpod_flash.control_plane.api.openapi.pages import OpenApi
 from runpod_flash.control_plane.api.workers import WorkersApi
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.catalog import Catalog
@@ -53,18 +54,7 @@ def build_app(services: Services) -> Starlette:
         *FlashApi(services.platform, services.blobs, services.hub, services.capabilities).routes(),
     ]
     return Starlette(
-<<<<<<< HEAD
         routes=[*OpenApi(faces).routes(), *faces],
-=======
-        routes=[
-            *ManagementApi(services.catalog, services.platform).routes(),
-            *JobsApi(services.platform, access, services.limits).routes(),
-            *OpenAiApi(services.platform, access, services.limits).routes(),
-            *_worker_routes(services),
-            *FlashJobsApi(services.platform).routes(),
-            *FlashApi(services.platform, services.blobs, services.hub, services.capabilities).routes(),
-        ],
->>>>>>> b80ad209e3225f1e541cbd7032be884a62ed70a6
         middleware=[
             Middleware(LastResort),
             Middleware(AuthMiddleware, key=services.key, worker_keys=services.worker_keys),

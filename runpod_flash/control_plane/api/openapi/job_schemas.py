@@ -83,5 +83,14 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     ),
     "Purged": record({"removed": whole(), "status": text(enum=["completed"])}),
     "Health": record({"jobs": _JOB_COUNTS, "workers": _WORKER_COUNTS}),
+    "OpenAIError": record(
+        {
+            "error": {
+                "type": "object",
+                "description": "`message`, `type`, `code`; what else the worker says.",
+                "additionalProperties": True,
+            }
+        }
+    ),
     "Metrics": record({"readyWorkers": listed(text()), "workers": _WORKER_COUNTS}),
 }

@@ -6,7 +6,7 @@ from typing import Any, Final
 from runpod_flash.control_plane.api.bodies import ID_LIMIT
 from runpod_flash.control_plane.api.jobs import REQUESTS_SHOWN, SYNC_WAIT_MS, WAIT_DEFAULT_MS, WAIT_MS
 from runpod_flash.control_plane.api.openapi.job_schemas import SCHEMAS
-from runpod_flash.control_plane.api.openapi.model import Answer, Body, Face, Operation, Parameter, also
+from runpod_flash.control_plane.api.openapi.model import PROBLEM_TYPE, Answer, Body, Face, Operation, Parameter, also
 from runpod_flash.control_plane.api.openapi.shapes import ENDPOINT, JOB, json_answer, ref, text, whole
 
 
@@ -72,6 +72,21 @@ _OPENAI_PATH = Parameter(
     schema=text(minLength=1),
     about="The rest of the path, such as `v1/chat/completions`; it may have slashes.",
 )
+_OPENAI_ANSWERS: Final[Mapping[int, Answer]] = {
+    200: Answer(
+        about="What the worker gave: one object, or server-sent events where the body says `stream`.",
+        content={"application/json": ref("AnyJson"), "text/event-stream": text()},
+    ),
+    **{
+        status: Answer(about=about, content={PROBLEM_TYPE: ref("Problem"), "application/json": ref("OpenAIError")})
+        for status, about in (
+            (400, "Refused, or an error of the worker. Its `code` is the status if it can be one."),
+            (409, "The job was cancelled."),
+            (500, "The job failed."),
+            (504, "The job timed out."),
+        )
+    },
+}
 _OPENAI = Operation(
     method="GET",
     path="/v2/{endpoint}/openai/{path}",
@@ -80,13 +95,8 @@ _OPENAI = Operation(
     about="Becomes a job whose input is `openai_route` (`/` and the rest of the path) and `openai_input` (the body)."
     " Waits for its end. What a streamed answer yields is passed on as it comes.",
     parameters=(ENDPOINT, _OPENAI_PATH),
-    answers={
-        200: Answer(
-            about="What the worker gave.",
-            content={"application/json": ref("AnyJson"), "text/event-stream": text()},
-        )
-    },
-    problems=(*_SUBMITTED, 502, 504),
+    answers=_OPENAI_ANSWERS,
+    problems=(403, 404, 429, 507),
 )
 
 _OPERATIONS: Final = (
@@ -181,9 +191,12 @@ _OPERATIONS: Final = (
         summary=_OPENAI.summary,
         about=_OPENAI.about,
         parameters=_OPENAI.parameters,
-        body=Body(schema=ref("AnyJson"), required=False, example={"model": "m", "stream": True}),
-        answers=_OPENAI.answers,
-        problems=_OPENAI.problems,
+        body=Body(
+            schema={"type": "object", "additionalProperties": True},
+            example={"model": "m", "messages": [{"role": "user", "content": "hello"}]},
+        ),
+        answers=_OPENAI_ANSWERS,
+        problems=(*_OPENAI.problems, 408, 413),
     ),
 )
 
