@@ -1,5 +1,8 @@
 """Ties the parts together that workers of commands need, on top of those that all workers have."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.chunks import Chunks
 from runpod_flash.control_plane.dispatcher import Dispatcher
@@ -27,6 +30,7 @@ class CommandWorkers:
         announcer: Announcer,
         limits: Limits,
         cancel_grace_s: float,
+        unseal: Callable[[str], Mapping[str, Any]],
     ) -> None:
         self._chunks = chunks
         self.desk = TakeDesk(dispatcher, limits, cancel_grace_s)
@@ -34,13 +38,10 @@ class CommandWorkers:
         self.find = supervisor.worker
         dispatcher.taking = self.desk
         dispatcher.on_again = self._again
-        dispatcher.on_end = self._ended
+        self.desk.unseal = unseal
         self.desk.end_worker = supervisor.end_now
         self.answers.retire, self.answers.look_at = supervisor.retire, supervisor.look_at
         supervisor.on_leaving, supervisor.on_gone = self.desk.let_go, self.desk.forget
-
-    def _ended(self, job: Job) -> None:
-        self._chunks.changed(job.record.id)
 
     def _again(self, job: Job) -> None:
         if job.call is None:

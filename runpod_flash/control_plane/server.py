@@ -24,6 +24,7 @@ from runpod_flash.control_plane.api.app import Services, build_app
 from runpod_flash.control_plane.artifacts import Artifacts
 from runpod_flash.control_plane.autoscaler import Autoscaler
 from runpod_flash.control_plane.blobs import Blobs
+from runpod_flash.control_plane.carried import Carried
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.command_workers import CommandWorkers
 from runpod_flash.control_plane.disk import DiskGuard
@@ -36,10 +37,12 @@ from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.links import LinkServer
 from runpod_flash.control_plane.platform_core import PlatformCore
+from runpod_flash.control_plane.sealing import Seal
 from runpod_flash.control_plane.settings import PlaneSettings
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.supervisor import Site, Supervisor
 from runpod_flash.control_plane.views import job_object
+from runpod_flash.control_plane.webhooks import Webhooks
 from runpod_flash.errors import BackendError, BackendUnavailable
 from runpod_flash.state_folder import PlaneRecord, StateFolder, process_started
 from worker_runtime.wire import PROTOCOL
@@ -95,6 +98,7 @@ class ControlPlane:
             settings.terms,
         )
         self._limits = Limits()
+        self._seal = Seal(state.plane / "seal")
         self._commands = CommandWorkers(
             self._dispatcher,
             self._supervisor,
@@ -102,13 +106,18 @@ class ControlPlane:
             self._announcer,
             self._limits,
             settings.cancel_grace_s,
+            self._seal.open,
         )
+        self._webhooks = Webhooks(self._store, self._limits, job_object)
         self._connect()
 
     def _connect(self) -> None:
         """Tie the parts together where one must hear of another."""
         self._platform.intake.refusal, self._platform.intake.admit = self._supervisor.refusal, self._disk.admit
-        self._platform.look.disk = self._disk.to_json
+        self._platform.look.disk, self._platform.intake.unload = self._disk.to_json, Carried(self._blobs).unload
+        self._platform.intake.seal = self._seal.seal
+        self._platform.intake.on_end = self._job_ended
+        self._dispatcher.on_end = lambda job: self._job_ended(job.record.id)
         self._blobs.admit = self._disk.admit
         self._dispatcher.results.patience_s = self._settings.disk_patience_s
         self._dispatcher.recorder.on_refused = self._disk.reserve.give
@@ -116,6 +125,10 @@ class ControlPlane:
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         self._catalog.on_change = self._autoscaler.endpoint_changed
         self._catalog.on_delete = self._autoscaler.endpoint_deleted
+
+    def _job_ended(self, job_id: str) -> None:
+        self._platform.chunks.changed(job_id)
+        self._webhooks.wake(job_id)
 
     def _site(self) -> Site:
         settings, state = self._settings, self._state
@@ -157,7 +170,12 @@ class ControlPlane:
             logger.info("serving on port %d, %d jobs replayed", port, replayed)
             timers = [
                 asyncio.create_task(work)
-                for work in (self._watch_leases(), self._watch_idleness(port), self._collect())
+                for work in (
+                    self._watch_leases(),
+                    self._watch_idleness(port),
+                    self._collect(),
+                    self._webhooks.run(),
+                )
             ]
             await asyncio.wait([serving, asyncio.ensure_future(self._stop.wait())], return_when=asyncio.FIRST_COMPLETED)
             await self._wind_down(server, serving, timers, port)
@@ -220,8 +238,10 @@ class ControlPlane:
                 key=ensure_key(self._state.key_path),
                 capabilities=capabilities,
                 worker_keys=self._supervisor.worker_keys,
+                published_only=self._settings.published_only,
                 limits=self._limits,
                 workers=self._commands,
+                check_webhook=self._webhooks.check,
             )
         )
 

@@ -1,7 +1,7 @@
 """A control plane without workers and with short waits: `python -m tests.schemathesis.idle_plane FOLDER`.
 
-FOLDER/workers has the id and the key of each worker that it would have started, a JSON array a line. At its end it
-writes FOLDER/summary.json: how many answers of each status it gave, and which routes it served.
+FOLDER/workers has the endpoint, id and key of each worker that it would have started, a JSON array a line. At its end
+it writes FOLDER/summary.json: how many answers of each status it gave, and which routes it served.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from runpod_flash.control_plane.api.openapi.document import routes_of
 from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.control_plane.webhook_sender import WebhookSender
 from tests.support.place import Place
 from tests.support.plane_api import plane_record
 from tests.support.waiting import wait_until
@@ -55,7 +56,7 @@ class IdleLauncher:
 
     async def start(self, launch: WorkerLaunch) -> IdleProcess:
         with WORKERS.open("a") as file:
-            file.write(json.dumps([launch.worker, launch.env.get("RUNPOD_AI_API_KEY")]) + "\n")
+            file.write(json.dumps([launch.endpoint, launch.worker, launch.env["RUNPOD_AI_API_KEY"]]) + "\n")
         return IdleProcess()
 
 
@@ -80,6 +81,15 @@ def shorten_waits() -> None:
 
     PlatformCore.wait, PlatformCore.stream = short_wait, short_chunks  # type: ignore[method-assign]
     EventHub.stream, takes._within = first_event, short_within  # type: ignore[method-assign]
+
+
+def tell_nobody() -> None:
+    """Send no webhook anywhere."""
+
+    async def told(self: WebhookSender, url: str, body: bytes, *, trace: str) -> None:
+        return None
+
+    WebhookSender.post = told  # type: ignore[assignment]
 
 
 class Counted:
@@ -116,7 +126,7 @@ def running(place: Place, folder: Path) -> Iterator[None]:
     with (place.project / "plane.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "tests.schemathesis.idle_plane", str(folder)],
-            env=place.env({"FLASH_IDLE_EXIT_S": "0", "FLASH_DRAIN_S": "1", "FLASH_TTL_S": "0.1"}),
+            env=place.env({"FLASH_IDLE_EXIT_S": "0", "FLASH_DRAIN_S": "1"}),
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=place.project,
         )  # fmt: skip
     with process:
@@ -142,6 +152,7 @@ if __name__ == "__main__":
     served: set[tuple[str, str]] = set()
     server.ProcessLauncher = IdleLauncher  # type: ignore[assignment, misc]
     shorten_waits()
+    tell_nobody()
     watch(answers, served)
     status = main()
     (FOLDER / "summary.json").write_text(json.dumps({"answers": answers, "routes": sorted(served)}))

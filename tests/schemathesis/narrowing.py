@@ -4,13 +4,12 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-WEBHOOK = "http://127.0.0.1:9/told"
-"""Where nobody listens, and nothing is sent."""
+WEBHOOK = "https://example.com/told"
+"""What may be told; the idle control plane tells nobody."""
 
 
 def narrowed(document: Mapping[str, Any], ids: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """A copy in which path parameters take these values only, and objects in answers have no fields but those named,
-    and no webhook goes to anybody.
+    """A copy in which path parameters take these values only, and objects in answers have no fields but those named.
 
     `ids` is by parameter, or by operation and parameter (`getValue.id`).
     """
@@ -20,7 +19,9 @@ def narrowed(document: Mapping[str, Any], ids: Mapping[str, Sequence[str]]) -> d
             values = ids.get(f"{operation['operationId']}.{parameter['name']}", ids.get(parameter["name"]))
             if parameter["in"] == "path" and values is not None:
                 parameter["schema"] = {"type": "string", "enum": list(values)}
-    copied["components"]["schemas"]["NewJob"]["properties"]["webhook"] = {"type": "string", "enum": [WEBHOOK]}
+    copied["components"]["schemas"]["NewJob"]["properties"]["webhook"] = {
+        "type": "string", "enum": [WEBHOOK, None], "nullable": True,
+    }  # fmt: skip
     close(copied)
     return copied
 

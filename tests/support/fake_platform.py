@@ -32,6 +32,7 @@ class FakePlatform:
         self.fits = 1000  # as many final jobs go into one answer of `watch`
         self.refuse: Callable[[Request], Response | None] = lambda request: None
         self.jobs: dict[str, dict[str, Any]] = {}
+        self.inputs: dict[str, dict[str, Any]] = {}  # of all jobs
         self.by_key: dict[str, str] = {}
         self.clients: dict[str, str] = {}  # job -> client
         self.endpoints: dict[str, dict[str, Any]] = {}
@@ -114,6 +115,7 @@ class FakePlatform:
         job_id = self.by_key.setdefault(key, f"job-{len(self.by_key)}")
         if job_id not in self.jobs:
             self.jobs[job_id] = {"id": job_id, "status": "IN_QUEUE", "input": body["input"]}
+            self.inputs[job_id] = body["input"]
             self.clients[job_id] = request.headers.get("x-flash-client", "")
             if self.ends_at_once:
                 self.finish(job_id, output=body["input"])

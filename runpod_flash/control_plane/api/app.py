@@ -24,12 +24,14 @@ from runpod_flash.control_plane.keys import AuthMiddleware
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.problems import LastResort, handlers
+from runpod_flash.control_plane.rates import Rates
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
     """What the faces are faces of. `capabilities` is the answer to `GET /flash/v1/capabilities`,
-    `worker_keys` gives the keys of the workers that live now, `workers` serves those that run commands."""
+    `worker_keys` gives the keys of the workers that live now, `workers` serves those that run commands,
+    `check_webhook` refuses the URLs that no job may call, `published_only` leaves out all below `/flash/v1/`."""
 
     platform: Platform
     catalog: Catalog
@@ -40,18 +42,23 @@ class Services:
     worker_keys: Callable[[], Iterable[tuple[str, str, str]]] = tuple
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     workers: CommandWorkers | None = None
+    published_only: bool = False
+    check_webhook: Callable[[str], None] = lambda url: None
 
 
 def build_app(services: Services) -> Starlette:
     """The ASGI application. It starts and stops nothing: whoever serves it closes the hub before the server stops."""
-    access = Access(services.catalog)
-    faces = [
-        *ManagementApi(services.catalog, services.platform).routes(),
-        *JobsApi(services.platform, access, services.limits).routes(),
-        *OpenAiApi(services.platform, access, services.limits).routes(),
-        *_worker_routes(services),
+    access, rates = Access(services.catalog), Rates(services.limits)
+    own = [
         *FlashJobsApi(services.platform).routes(),
         *FlashApi(services.platform, services.blobs, services.hub, services.capabilities).routes(),
+    ]
+    faces = [
+        *ManagementApi(services.catalog, services.platform).routes(),
+        *JobsApi(services.platform, access, services.limits, rates, services.check_webhook).routes(),
+        *OpenAiApi(services.platform, access, services.limits, rates).routes(),
+        *_worker_routes(services),
+        *(() if services.published_only else own),
     ]
     return Starlette(
         routes=[*OpenApi(faces).routes(), *faces],

@@ -15,6 +15,7 @@ from runpod_flash.control_plane.api.openapi.shapes import (
     text,
     whole,
 )
+from runpod_flash.control_plane.webhook_guard import LONGEST_URL
 from worker_runtime.wire.jobs import JobStatus
 
 _WORKER_COUNTS: Final = record(
@@ -38,7 +39,12 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                 "minProperties": 1,
                 "additionalProperties": True,
             },
-            "webhook": text("The URL that is sent the job when it has ended.", minLength=1, nullable=True),
+            "webhook": text(
+                "The URL that is sent the job when it has ended. Private addresses are refused.",
+                pattern="^https?://",
+                maxLength=LONGEST_URL,
+                nullable=True,
+            ),
             "policy": {"allOf": [ref("Policy")], "nullable": True},
             "s3Config": {"allOf": [ref("S3Config")], "nullable": True},
         },
