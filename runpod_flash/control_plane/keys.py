@@ -14,7 +14,7 @@ from runpod_flash.control_plane.problems import problem_response
 from runpod_flash.control_plane.store import StoreError, disk_error
 from runpod_flash.state_folder import write_private
 
-_OPEN_PATHS: Final = ("/openapi.json", "/docs")
+_OPEN_PATHS: Final = ("/openapi.json", "/v2/openapi.json", "/docs")
 _OPEN_FOLDER: Final = "/docs/"
 _POLICY_VIOLATION: Final = 1008  # of the codes with which websockets are closed
 

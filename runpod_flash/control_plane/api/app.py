@@ -15,6 +15,7 @@ from runpod_flash.control_plane.api.jobs import JobsApi
 from runpod_flash.control_plane.api.keys_api import KeysApi
 from runpod_flash.control_plane.api.management_v2 import ManagementApi
 from runpod_flash.control_plane.api.openai import OpenAiApi
+from runpod_flash.control_plane.api.openapi.pages import OpenApi
 from runpod_flash.control_plane.api.workers import WorkersApi
 from runpod_flash.control_plane.api_keys import ApiKeys
 from runpod_flash.control_plane.balancing.hosts import PREFIX, HostRouting, PathRouting
@@ -63,14 +64,15 @@ def build_app(services: Services) -> Starlette:
     balanced = services.workers.balanced if services.workers is not None else None
     if balanced is not None:
         middleware.append(Middleware(HostRouting, handler=balanced.gateway, is_endpoint=balanced.serves))
+    faces = [
+        *ManagementApi(services.catalog, services.platform, access).routes(),
+        *JobsApi(services.platform, access, services.limits, rates, services.check_webhook).routes(),
+        *OpenAiApi(services.platform, access, services.limits, rates).routes(),
+        *_worker_routes(services.workers, services.limits),
+        *(() if services.published_only else own),
+    ]
     return Starlette(
-        routes=[
-            *ManagementApi(services.catalog, services.platform, access).routes(),
-            *JobsApi(services.platform, access, services.limits, rates, services.check_webhook).routes(),
-            *OpenAiApi(services.platform, access, services.limits, rates).routes(),
-            *_worker_routes(services.workers, services.limits),
-            *(() if services.published_only else own),
-        ],
+        routes=[*OpenApi(faces).routes(), *faces],
         middleware=middleware,
         exception_handlers=handlers(),
     )

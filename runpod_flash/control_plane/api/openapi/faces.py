@@ -1,0 +1,16 @@
+"""All that is described, in the order in which the page shows it."""
+
+from typing import Final
+
+from runpod_flash.control_plane.api.openapi import balanced, flash, itself, jobs, keys, serverless, workers
+from runpod_flash.control_plane.api.openapi.model import Face
+
+FACES: Final[tuple[Face, ...]] = (
+    jobs.FACE,
+    serverless.FACE,
+    balanced.FACE,
+    workers.FACE,
+    flash.FACE,
+    keys.FACE,
+    itself.FACE,
+)

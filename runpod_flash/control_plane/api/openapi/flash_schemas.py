@@ -1,0 +1,81 @@
+"""What is given below `/flash/v1`."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from runpod_flash.control_plane.api.openapi.model import Schema
+from runpod_flash.control_plane.api.openapi.shapes import identifier, listed, number, record, ref, text, whole
+from runpod_flash.control_plane.causes import CauseKind
+
+_COUNTS: Final = {"type": "object", "additionalProperties": whole()}
+
+SCHEMAS: Final[Mapping[str, Schema]] = {
+    "WatchedJobs": record(
+        {
+            "jobs": listed(ref("Job"), "Those that have ended."),
+            "waiting": listed(identifier(), "Those whose end the stream is told."),
+            "unknown": listed(identifier()),
+            "rest": listed(identifier(), "Those to ask for again."),
+        }
+    ),
+    "FoundJobs": record(
+        {
+            "jobs": {
+                "type": "object",
+                "description": "By idempotency key.",
+                "additionalProperties": record({"id": identifier(), "endpoint": text(), "status": ref("JobStatus")}),
+            }
+        }
+    ),
+    "Cause": record(
+        {
+            "kind": text(enum=[str(kind) for kind in CauseKind]),
+            "text": text(),
+            "since": number("Seconds since the epoch."),
+            "behind": whole("How many jobs are before it."),
+        },
+        about="What a job waits for, or why it could never run.",
+    ),
+    "JobFacts": record(
+        {
+            "job": ref("Job"),
+            "endpoint": record({"id": text(), "name": text(), "project": text()}),
+            "attempts": whole("How often it was started."),
+            "cause": {"allOf": [ref("Cause")], "nullable": True},
+        }
+    ),
+    "JobLogs": record({"lines": listed(record({"stream": text(enum=["stdout", "stderr"]), "line": text()}))}),
+    "Capabilities": record(
+        {
+            "protocol": whole("The version of our own protocol."),
+            "version": text("The version of the package."),
+            "content": text("The hash of the package's files."),
+            "pid": whole(),
+            "port": whole(),
+            "gpus": listed(record({"type": text(), "memory_gb": number()})),
+        }
+    ),
+    "Overview": record(
+        {
+            "started": number("Seconds since the epoch."),
+            "disk": {"type": "object", "additionalProperties": True},
+            "jobs": whole("Unfinished ones."),
+            "endpoints": listed(
+                record(
+                    {
+                        "id": text(),
+                        "name": text(),
+                        "project": text(),
+                        "jobs": _COUNTS,
+                        "workers": _COUNTS,
+                        "workerIds": listed(text()),
+                        "waiting": {
+                            **record({"count": whole(), "cause": ref("Cause")}),
+                            "nullable": True,
+                        },
+                    }
+                )
+            ),
+        }
+    ),
+}

@@ -1,0 +1,159 @@
+"""A control plane without workers and with short waits: `python -m tests.schemathesis.idle_plane FOLDER`.
+
+FOLDER/workers has the endpoint, id and key of each worker that it would have started, a JSON array a line. At its end
+it writes FOLDER/summary.json: how many answers of each status it gave, and which routes it served.
+"""
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from runpod_flash.control_plane import server, takes
+from runpod_flash.control_plane.__main__ import main
+from runpod_flash.control_plane.api.app import Services
+from runpod_flash.control_plane.api.openapi.document import routes_of
+from runpod_flash.control_plane.events import EventHub
+from runpod_flash.control_plane.platform_core import PlatformCore
+from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.control_plane.webhook_sender import WebhookSender
+from tests.support.place import Place
+from tests.support.plane_api import plane_record
+from tests.support.waiting import wait_until
+from worker_runtime.wire.specs import WorkerLaunch
+
+WAIT_S = 0.02
+NO_PROCESS = 2**22 + 1  # above the highest id that Linux gives
+
+
+class IdleProcess:
+    """Something that was started and does nothing. It ends when it is asked to."""
+
+    pid = NO_PROCESS
+
+    def __init__(self) -> None:
+        self._ended = asyncio.Event()
+
+    async def wait(self) -> int:
+        await self._ended.wait()
+        return 0
+
+    def terminate(self) -> None:
+        self._ended.set()
+
+    kill = terminate
+
+
+class IdleLauncher:
+    """Starts no process, whatever the command."""
+
+    async def start(self, launch: WorkerLaunch) -> IdleProcess:
+        with WORKERS.open("a") as file:
+            file.write(json.dumps([launch.endpoint, launch.worker, launch.env["RUNPOD_AI_API_KEY"]]) + "\n")
+        return IdleProcess()
+
+
+def shorten_waits() -> None:
+    """Let what waits for a job come back soon, and let a stream of events end with its first one."""
+    wait, chunks, events, within = PlatformCore.wait, PlatformCore.stream, EventHub.stream, takes._within
+
+    async def short_wait(self: PlatformCore, job_id: str, timeout_s: float) -> JobRecord:
+        return await wait(self, job_id, min(timeout_s, WAIT_S))
+
+    async def short_chunks(self: PlatformCore, endpoint: str, job_id: str, hold_s: float) -> Any:
+        return await chunks(self, endpoint, job_id, min(hold_s, WAIT_S))
+
+    async def short_within(awaitable: Any, seconds: float) -> bool:
+        return await within(awaitable, min(seconds, WAIT_S))
+
+    async def first_event(self: EventHub, client: str) -> AsyncIterator[bytes]:
+        async with contextlib.aclosing(events(self, client)) as lines:  # type: ignore[type-var]
+            async for line in lines:
+                yield line
+                return
+
+    PlatformCore.wait, PlatformCore.stream = short_wait, short_chunks  # type: ignore[method-assign]
+    EventHub.stream, takes._within = first_event, short_within  # type: ignore[method-assign]
+
+
+def tell_nobody() -> None:
+    """Send no webhook anywhere."""
+
+    async def told(self: WebhookSender, url: str, body: bytes, *, trace: str) -> None:
+        return None
+
+    WebhookSender.post = told  # type: ignore[assignment]
+
+
+class Counted:
+    """An application that counts its answers by status."""
+
+    def __init__(self, app: ASGIApp, counts: Counter[int]) -> None:
+        self._app = app
+        self._counts = counts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._counts[message["status"]] += 1
+            await send(message)
+
+        await self._app(scope, receive, counted)
+
+
+def watch(counts: Counter[int], routes: set[tuple[str, str]]) -> None:
+    """Let the application that is served be one that counts, and note its routes."""
+    build = server.build_app
+
+    def counted(services: Services) -> Counted:
+        app = build(services)
+        routes.update(routes_of(app.routes))
+        return Counted(app, counts)
+
+    server.build_app = counted  # type: ignore[assignment]
+
+
+@contextlib.contextmanager
+def running(place: Place, folder: Path) -> Iterator[None]:
+    """Such a control plane in this place; drained and ended at the end, when the summary is in `folder`."""
+    with (place.project / "plane.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "tests.schemathesis.idle_plane", str(folder)],
+            env=place.env({"FLASH_IDLE_EXIT_S": "0", "FLASH_DRAIN_S": "1"}),
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=place.project,
+        )  # fmt: skip
+    with process:
+        try:
+            wait_until(lambda: _serves(place), 30, "the idle control plane serves")
+            yield
+            process.terminate()
+            assert process.wait(40) == 0
+        finally:
+            process.kill()
+
+
+def _serves(place: Place) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        return bool(plane_record(place)["state"] == "serving")
+    return False
+
+
+if __name__ == "__main__":
+    FOLDER = Path(sys.argv[1])
+    WORKERS = FOLDER / "workers"
+    answers: Counter[int] = Counter()
+    served: set[tuple[str, str]] = set()
+    server.ProcessLauncher = IdleLauncher  # type: ignore[assignment, misc]
+    shorten_waits()
+    tell_nobody()
+    watch(answers, served)
+    status = main()
+    (FOLDER / "summary.json").write_text(json.dumps({"answers": answers, "routes": sorted(served)}))
+    sys.exit(status)

@@ -1,0 +1,169 @@
+"""The served OpenAPI document is true: whatever it allows is asked, and nothing is answered that it does not name."""
+
+import contextlib
+import hashlib
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.schemathesis.idle_plane import running
+from tests.schemathesis.narrowing import narrowed
+from tests.schemathesis.small_worker import working
+from tests.support.place import Place
+from tests.support.plane_api import plane_client
+from tests.support.waiting import wait_until
+
+LEAST_REQUESTS = 2_000
+A_DAY_MS = 24 * 3600 * 1000
+UNKNOWN_ENDPOINT = "nosuchendpoint"
+
+SETTINGS = """
+continue-on-failure = true
+warnings = false
+
+[generation]
+deterministic = true
+max-examples = 20
+
+# What a schema cannot say: which fields go together, that bytes have the hash that was announced, the state of a job
+[[operations]]
+include-operation-id = ["createEndpoint", "updateEndpoint", "putArtifact", "putValue", "retryJob"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "404", "409", "422"]
+
+# Their last part is taken for the id of a job, so GET finds none: 404 instead of 405
+[[operations]]
+include-operation-id = ["findJobs", "watchJobs"]
+checks.unsupported_method.enabled = false
+"""
+MANAGING = ("createEndpoint", "updateEndpoint", "deleteEndpoint")
+"""Operations that would take away what the others are asked about."""
+
+QUEUE = {
+    "type": "QUEUE",
+    "command": "true",
+    "cpu": [{"id": "cpu3c", "vcpuCount": 1}],
+    "scaling": {"type": "QUEUE_DELAY", "queueDelay": 4},
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What schemathesis found. `accepted`: how many requests of each operation (GET /docs) had a good answer."""
+
+    text: str
+    facts: Mapping[str, Any]
+
+    @property
+    def accepted(self) -> Counter[str]:
+        rates = self.facts["valid_rates"].items()
+        return Counter({name: sum(phase["accepted"] for phase in phases.values()) for name, phases in rates})
+
+
+def asked(folder: Path, client: httpx.Client, document: Mapping[str, Any], *options: str) -> Report:
+    """Run schemathesis over the document with the client's key; fails where an answer is not as documented."""
+    folder.mkdir()
+    (folder / "document.json").write_text(json.dumps(document))
+    (folder / "schemathesis.toml").write_text(SETTINGS)
+    command = [
+        sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()",
+        "--config-file", "schemathesis.toml", "run", "document.json", "--url", str(client.base_url),
+        "--header", f"Authorization:{client.headers['Authorization']}",
+        "--report", "json", "--report-json-path", "report.json", *options,
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
+    return Report(done.stdout, json.loads((folder / "report.json").read_text()))
+
+
+def made(client: httpx.Client, served: str) -> dict[str, Sequence[str]]:
+    """Make what requests can be about; returns ids by path parameter, each with one that does not exist.
+
+    `served` is the endpoint that has a worker.
+    """
+    endpoint = created(client, "fuzzed")
+    jobs = [submitted(client, endpoint) for _ in range(2)]
+    client.post(f"/v2/{endpoint}/cancel/{jobs[0]}").raise_for_status()
+    timed_out = submitted(client, endpoint, queueTimeout=1)
+    status = f"/v2/{endpoint}/status/{timed_out}"
+    wait_until(lambda: client.get(status).json()["status"] == "TIMED_OUT", 20, "a job times out")
+    value = b"some bytes"
+    sha256 = hashlib.sha256(value).hexdigest()
+    client.put(f"/flash/v1/values/{sha256}", content=value).raise_for_status()
+    some = (endpoint, UNKNOWN_ENDPOINT)
+    return {
+        "endpoint": some,
+        **{f"{operation}.endpoint": (served, UNKNOWN_ENDPOINT) for operation in ("getOpenAI", "postOpenAI")},
+        **{f"{operation}.id": some for operation in ("getEndpoint", "updateEndpoint", "listWorkers")},
+        "job": (*jobs, timed_out, "no-such-job"),
+        "retryJob.job": (timed_out, jobs[0]),
+        "getValue.id": (sha256, "0" * 64),
+        "file": ("start.js", "swagger-ui.css", "favicon-32x32.png"),
+    }
+
+
+def routes(document: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Method and path of each operation."""
+    return {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+
+
+def created(client: httpx.Client, name: str, **changes: Any) -> str:
+    """Make an endpoint that has a worker from the start; returns its id."""
+    answer = client.post("/v2/serverless", json={**QUEUE, "name": name, **changes})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+def submitted(client: httpx.Client, endpoint: str, **policy: int) -> str:
+    """Submit a job; returns its id."""
+    answer = client.post(f"/v2/{endpoint}/run", json={"input": {"n": 1}, "policy": {"ttl": A_DAY_MS, **policy}})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["id"])
+
+
+def started(folder: Path, endpoint: str) -> tuple[str, str]:
+    """Id and key of a worker of the endpoint, which would have been started."""
+    listed = folder / "workers"
+
+    def found() -> list[tuple[str, str]]:
+        lines = listed.read_text().splitlines() if listed.exists() else []
+        return [(worker, key) for where, worker, key in map(json.loads, lines) if where == endpoint]
+
+    wait_until(found, 20, "a worker is started")
+    return found()[0]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_nothing_is_answered_that_the_document_does_not_name(tmp_path: Path) -> None:
+    place = Place.below(tmp_path / "place")
+    with running(place, tmp_path), plane_client(place) as client, contextlib.ExitStack() as workers:
+        endpoint = created(client, "served")
+        submitted(client, endpoint)
+        worker, key = started(tmp_path, endpoint)
+        workers.enter_context(working(str(client.base_url), endpoint, worker, key))
+        served = client.get("/openapi.json").json()
+        document = narrowed(served, made(client, endpoint))
+        others = [f"--exclude-operation-id={name}" for name in MANAGING]
+        reports = [
+            asked(tmp_path / "jobs", client, document, *others),
+            asked(tmp_path / "endpoints", client, document, "--include-tag=Endpoints"),
+        ]
+        workers.close()
+        client.headers["Authorization"] = f"Bearer {key}"
+        document = narrowed(served, {"endpoint": (endpoint,), "worker": (worker,)})
+        reports.append(asked(tmp_path / "worker", client, document, "--include-tag=Workers"))
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert routes(served) == {(method, path) for method, path in summary["routes"]}
+    assert [status for status in summary["answers"] if int(status) >= 500] == []
+    assert sum(summary["answers"].values()) >= LEAST_REQUESTS
+    accepted = sum((report.accepted for report in reports), Counter[str]())
+    assert set(accepted) == {f"{method} {path}" for method, path in routes(served)}
+    assert sorted(name for name, count in accepted.items() if not count) == []
