@@ -1,0 +1,20 @@
+"""An asynchronous handler that takes its time, and says so in a file when it is cancelled."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import runpod
+
+
+async def handler(job):
+    try:
+        await asyncio.sleep(job["input"]["seconds"])
+    except asyncio.CancelledError:
+        if "cancelled" in job["input"]:
+            Path(job["input"]["cancelled"]).write_text(job["id"])
+        raise
+    return {"slept": job["input"]["seconds"], "process": os.getpid()}
+
+
+runpod.serverless.start({"handler": handler})
