@@ -15,6 +15,8 @@ from runpod_flash.errors import BackendError, EndpointNotFound
 
 ROLLING_FIELDS: Final = (
     "image",
+    "command",
+    "directory",
     "env",
     "gpu",
     "cpu",

@@ -18,6 +18,17 @@ class EndpointRecord:
     config_hash: str
     generation: int  # grows with each change that needs new workers
     created_at: float  # seconds since the epoch
+    owner: str = ""  # the user whose it is; "" is whoever runs the control plane
+
+    @property
+    def is_load_balanced(self) -> bool:
+        """Whether its workers answer HTTP requests, instead of taking jobs."""
+        return bool(self.body.get("type") == "LOAD_BALANCER")
+
+    @property
+    def command(self) -> str | None:
+        """The shell command that its workers run; None where they run what our SDK ships."""
+        return self.body.get("command")
 
 
 class LogLine(TypedDict):
@@ -32,13 +43,17 @@ class LogLine(TypedDict):
 class Policy:
     """What a submit asks for its job. None: the platform's own choice; 0: no limit.
 
-    `sync`: it came by `runsync`, whose results the published API keeps for a shorter time.
+    `sync`: it came by `runsync`, whose results the published API keeps for a shorter time. `low_priority`: it waits for
+    a worker that others need. `webhook`: the URL that is told its end. `s3_config`: what the worker alone shall know.
     """
 
     timeout_ms: int | None = None
     queue_timeout_ms: int | None = None
     ttl_ms: int | None = None
     sync: bool = False
+    low_priority: bool = False
+    webhook: str | None = None
+    s3_config: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +77,7 @@ class JobRecord:
     timeout_ms: int = 0  # how long an attempt may run; 0: as long as it likes
     queue_timeout_ms: int = 0  # how long it may wait for a worker, each time that it is queued; 0: as long as it lives
     ttl_ms: int = 0  # how long it may live, waiting and running, from its submission; 0: for ever
+    low_priority: bool = False  # no worker is started for it
+    webhook: str | None = field(default=None, repr=False)  # the URL that is told its end
+    sealed: str | None = field(default=None, repr=False)  # what the worker alone may read, encrypted
     keep_s: float = 24 * 3600.0  # how long it is kept after its end

@@ -80,3 +80,42 @@ CREATE TRIGGER job_removed AFTER DELETE ON jobs BEGIN
     DELETE FROM job_inputs WHERE job = old.id;
     DELETE FROM job_logs WHERE job = old.id;
 END;
+
+-- version 3
+-- Several users share a control plane, jobs stream what they yield, and somebody may want to be called at their end.
+ALTER TABLE endpoints ADD COLUMN owner TEXT NOT NULL DEFAULT '';   -- the user; '' for whoever runs the control plane
+
+CREATE TABLE api_keys (
+    id         TEXT PRIMARY KEY,
+    user       TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    scope      TEXT NOT NULL,
+    endpoints  TEXT NOT NULL,     -- JSON: ids, for the scope of single endpoints
+    digest     TEXT NOT NULL,     -- sha256 of the key, which itself is nowhere
+    created_at REAL NOT NULL,
+    revoked_at REAL
+) WITHOUT ROWID;
+
+-- One row for each job that ended and wanted to be told; it stays, with due_at NULL, when that is done.
+CREATE TABLE webhooks (
+    job      TEXT PRIMARY KEY,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due_at   REAL                 -- when the next attempt is due
+) WITHOUT ROWID;
+CREATE INDEX webhooks_due ON webhooks (due_at) WHERE due_at IS NOT NULL;
+
+-- What generators have yielded and nobody has fetched yet.
+CREATE TABLE job_chunks (
+    seq   INTEGER PRIMARY KEY,
+    job   TEXT NOT NULL,
+    chunk TEXT NOT NULL           -- JSON
+);
+CREATE INDEX chunks_by_job ON job_chunks (job, seq);
+
+DROP TRIGGER job_removed;
+CREATE TRIGGER job_removed AFTER DELETE ON jobs BEGIN
+    DELETE FROM job_inputs WHERE job = old.id;
+    DELETE FROM job_logs WHERE job = old.id;
+    DELETE FROM job_chunks WHERE job = old.id;
+    DELETE FROM webhooks WHERE job = old.id;
+END;

@@ -50,6 +50,12 @@ _SAVE_JOB = (
     "finished_at = excluded.finished_at, expires_at = excluded.expires_at, facts = excluded.facts, "
     "output = excluded.output WHERE jobs.finished_at IS NULL"  # an end is written once and never changes
 )
+_WANT_WEBHOOK = "INSERT OR IGNORE INTO webhooks (job, due_at) VALUES (?, ?)"
+_REOPEN: Final = ("DELETE FROM job_chunks WHERE job = ?", "DELETE FROM webhooks WHERE job = ?")
+_REOPENED = (
+    "UPDATE jobs SET status = ?, facts = ?, output = NULL, finished_at = NULL, expires_at = NULL "
+    "WHERE id = ? AND finished_at IS NOT NULL"
+)
 _SAVE_LOGS = "INSERT INTO job_logs (job, lines) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET lines = excluded.lines"
 _SAVE_INPUT = "INSERT INTO job_inputs (job, input) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET input = excluded.input"
 
@@ -120,18 +126,19 @@ class Store:
     def endpoints(self) -> list[EndpointRecord]:
         """All endpoints, the oldest first."""
         names = [field.name for field in fields(EndpointRecord)]
-        rows = self._read(f"SELECT {', '.join(names)} FROM endpoints ORDER BY created_at, id")
+        rows = self.read(f"SELECT {', '.join(names)} FROM endpoints ORDER BY created_at, id")
         return [EndpointRecord(**{**dict(zip(names, row, strict=True)), "body": json.loads(row[3])}) for row in rows]
 
     def save_endpoint(self, record: EndpointRecord) -> Awaitable[None]:
         """Write an endpoint, new or changed."""
-        values = [record.id, record.project, record.name, json.dumps(dict(record.body)), record.config_hash]
-        sql = "INSERT OR REPLACE INTO endpoints VALUES (?, ?, ?, ?, ?, ?, ?)"
-        return self._write((sql, [*map(_text, values), record.generation, record.created_at]))
+        texts = [record.id, record.project, record.name, json.dumps(dict(record.body)), record.config_hash]
+        names = ", ".join(field.name for field in fields(EndpointRecord))
+        sql = f"INSERT OR REPLACE INTO endpoints ({names}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        return self.write((sql, [*map(_text, texts), record.generation, record.created_at, _text(record.owner)]))
 
     def delete_endpoint(self, endpoint_id: str) -> Awaitable[None]:
         """Forget an endpoint with its jobs and counters."""
-        return self._write(
+        return self.write(
             ("DELETE FROM endpoints WHERE id = ?", [endpoint_id]),
             ("DELETE FROM jobs WHERE endpoint = ?", [endpoint_id]),
             ("DELETE FROM counters WHERE endpoint = ?", [endpoint_id]),
@@ -139,7 +146,7 @@ class Store:
 
     def counts(self, endpoint_id: str) -> dict[str, int]:
         """How a stored endpoint's jobs ended since it was made: `completed`, `failed` (or timed out), `retried`."""
-        rows = self._read("SELECT completed, failed, retried FROM counters WHERE endpoint = ?", endpoint_id)
+        rows = self.read("SELECT completed, failed, retried FROM counters WHERE endpoint = ?", endpoint_id)
         return dict(zip(("completed", "failed", "retried"), rows[0] if rows else (0, 0, 0), strict=True))
 
     # ---- jobs
@@ -148,26 +155,32 @@ class Store:
         """Write a job, new or changed. Its input and key are those of the first time."""
         finished_at = (record.finished_at or record.created_at) if record.status.final else None
         expires_at = None if finished_at is None else finished_at + record.keep_s
-        facts = json.dumps({name: getattr(record, name) for name in _JOB_FACTS})
         output = None if record.output is None else json.dumps(record.output)
         key = None if record.idempotency_key is None else _text(record.idempotency_key)
         columns = [record.id, record.endpoint, str(record.status), record.retries, finished_at, key]
-        statements: list[Statement] = [(_SAVE_JOB, [*columns, expires_at, facts, output])]
+        statements: list[Statement] = [(_SAVE_JOB, [*columns, expires_at, _facts(record), output])]
         if record.id not in self._with_input:
             statements.append((_SAVE_INPUT, [record.id, json.dumps(dict(record.input))]))
+        if record.status.final and record.webhook is not None:
+            statements.append((_WANT_WEBHOOK, [record.id, finished_at]))
         if record.status.final:
             self._with_input.discard(record.id)
         else:
             self._with_input.add(record.id)
-        return self._write(*statements)
+        return self.write(*statements)
+
+    def reopen_job(self, record: JobRecord) -> Awaitable[None]:
+        """Write a job that had ended and is queued once more: what it gave the first time is forgotten."""
+        statements = [(sql, [record.id]) for sql in _REOPEN]
+        return self.write(*statements, (_REOPENED, [str(record.status), _facts(record), record.id]))
 
     def save_logs(self, job_id: str, lines: Sequence[LogLine]) -> Awaitable[None]:
         """Write what a job has written so far, in place of what was kept before."""
-        return self._write((_SAVE_LOGS, [job_id, json.dumps(list(lines))]))
+        return self.write((_SAVE_LOGS, [job_id, json.dumps(list(lines))]))
 
     def logs(self, job_id: str) -> list[LogLine]:
         """What a job has written: its last lines, the oldest first."""
-        rows = self._read("SELECT lines FROM job_logs WHERE job = ?", job_id)
+        rows = self.read("SELECT lines FROM job_logs WHERE job = ?", job_id)
         return json.loads(rows[0][0]) if rows else []
 
     def job(self, job_id: str) -> JobRecord | None:
@@ -177,7 +190,7 @@ class Store:
     def job_by_key(self, endpoint_id: str, key: str) -> str | None:
         """The id of the endpoint's job that was submitted with this idempotency key."""
         sql = "SELECT id FROM jobs WHERE endpoint = ? AND idempotency_key = ? ORDER BY seq DESC LIMIT 1"
-        rows = self._read(sql, endpoint_id, _text(key))
+        rows = self.read(sql, endpoint_id, _text(key))
         return rows[0][0] if rows else None
 
     def jobs_by_keys(self, keys: Sequence[str]) -> dict[str, JobRecord]:
@@ -198,12 +211,13 @@ class Store:
 
     async def collect(self, now: float) -> int:
         """Delete the finished jobs whose time to be kept is over; returns how many. Raises StoreError."""
-        expired = "SELECT seq FROM jobs WHERE expires_at < ? LIMIT ?"
+        waiting = "SELECT 1 FROM webhooks WHERE webhooks.job = jobs.id AND due_at IS NOT NULL"
+        expired = f"SELECT seq FROM jobs WHERE expires_at < ? AND NOT EXISTS ({waiting}) LIMIT ?"
         sql = f"DELETE FROM jobs WHERE seq IN ({expired})"
-        removed: int = await self._write((sql, [now, _COLLECTED_AT_ONCE]))
+        removed: int = await self.write((sql, [now, _COLLECTED_AT_ONCE]))
         total = removed
         while removed == _COLLECTED_AT_ONCE:  # in parts, between which others have their turn
-            removed = await self._write((sql, [now, _COLLECTED_AT_ONCE]))
+            removed = await self.write((sql, [now, _COLLECTED_AT_ONCE]))
             total += removed
         return total
 
@@ -218,21 +232,23 @@ class Store:
     # ---- in and out
 
     def _jobs(self, condition: str, *values: Any) -> Iterator[JobRecord]:
-        for *columns, facts, output, job_input in self._read(_SELECT_JOB + condition, *values):
+        for *columns, facts, output, job_input in self.read(_SELECT_JOB + condition, *values):
             known = {name: value for name, value in json.loads(facts).items() if name in _JOB_FACTS}
             known.update(zip(_JOB_COLUMNS, columns, strict=True))
             known["status"] = JobStatus(known["status"])
             known["output"] = None if output is None else json.loads(output)
             yield JobRecord(**{**known, "input": json.loads(job_input)})
 
-    def _read(self, sql: str, *values: Any) -> list[Any]:
+    def read(self, sql: str, *values: Any) -> list[Any]:
+        """The rows of a query; sees all writes made before it. For the tables that have a module of their own, too."""
         self._flush()
         try:
             return self._connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise _translated(error, self._path) from error
 
-    def _write(self, *statements: Statement) -> "asyncio.Future[Any]":
+    def write(self, *statements: Statement) -> "asyncio.Future[Any]":
+        """Write in the next group; resolves after its commit with the number of rows of the last statement."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         future.add_done_callback(_retrieve)  # so that asyncio does not complain of a failure that nobody awaits
@@ -276,6 +292,10 @@ def disk_error(error: OSError, what: str) -> StoreError:
         return StoreFull(f"{what} {_FULL}")
     reason = error.strerror or str(error)
     return StoreError(f"{what} cannot be used: {reason}; make it writable, or set FLASH_HOME to another folder")
+
+
+def _facts(record: JobRecord) -> str:
+    return json.dumps({name: getattr(record, name) for name in _JOB_FACTS})
 
 
 def _retrieve(future: "asyncio.Future[Any]") -> None:

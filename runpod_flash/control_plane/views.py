@@ -48,11 +48,15 @@ def endpoint_object(record: EndpointRecord, base_url: str) -> dict[str, Any]:
     shown: dict[str, Any] = {"id": record.id, **record.body, "createdAt": _iso(record.created_at)}
     if "cpu" in shown:
         shown["cpu"] = [{**cpu, "memory": cpu["vcpuCount"] * RAM_GB_PER_VCPU[cpu["id"]]} for cpu in shown["cpu"]]
+    if record.is_load_balanced:
+        shown["requestUrls"] = {"base": f"{base_url.rstrip('/')}/lb/{record.id}", "health": f"{url}/health"}
+        return shown
+    of_a_job = {name: f"{url}/{name}/{{job_id}}" for name in ("status", "stream", "cancel", "retry")}
     shown["requestUrls"] = {
         "run": f"{url}/run",
         "runSync": f"{url}/runsync",
-        "status": f"{url}/status/{{job_id}}",
-        "cancel": f"{url}/cancel/{{job_id}}",
+        **of_a_job,
+        "purgeQueue": f"{url}/purge-queue",
         "health": f"{url}/health",
     }
     return shown

@@ -10,6 +10,9 @@ from pydantic_core import ErrorDetails
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.hardware import POOLS, RAM_GB_PER_VCPU, types_in
 
+TIMEOUT_DEFAULT_MS = 600_000
+"""How long a job may run where neither it nor its endpoint says anything; 0 is no limit."""
+
 _IDLE_TIMEOUT_S = 10
 _NOT_YET: Final = ("args", "disk", "mounts", "ports", "registry", "templateId")
 _MERGED: Final = ("gpu", "scaling", "workers")  # PATCH changes single keys of these
@@ -103,11 +106,16 @@ class RequestCount(_Part):
 
 
 class Serverless(_Part):
-    """An endpoint as it is asked for."""
+    """An endpoint as it is asked for.
+
+    `command` (a shell command that each worker runs) and `directory` (where), extensions, stand in for an image.
+    """
 
     name: Text
-    type: Literal["QUEUE"]
-    image: Annotated[str, Field(min_length=1)]
+    type: Literal["QUEUE", "LOAD_BALANCER"]
+    image: Annotated[str, Field(min_length=1)] = ""
+    command: Annotated[str, Field(min_length=1, max_length=32_768)] | None = None
+    directory: Annotated[str, Field(pattern=r"^/", max_length=4096)] | None = None
     gpu: Gpu | None = None
     cpu: Annotated[list[Cpu], Field(min_length=1)] | None = None
     workers: Workers = Workers()
@@ -115,15 +123,15 @@ class Serverless(_Part):
     env: dict[str, str] = {}
     dataCenterIds: list[str] = []
     networkVolumes: list[str] = []
-    timeout: Annotated[int, Field(ge=0)] = 0
+    timeout: Annotated[int, Field(ge=0)] = TIMEOUT_DEFAULT_MS
     flashboot: Literal["OFF", "FLASHBOOT", "PRIORITY_FLASHBOOT"] = "OFF"
 
-    @field_validator("type", mode="before")
+    @field_validator("command", "directory")
     @classmethod
-    def _queue_only(cls, value: Any) -> Any:
-        if value == "LOAD_BALANCER":
-            raise ValueError("load-balanced endpoints are not there yet; this control plane takes QUEUE only")
-        return value
+    def _no_zero(cls, text: str | None) -> str | None:
+        if text is not None and "\0" in text:
+            raise ValueError("a zero character cannot be in it")
+        return text
 
     @field_validator("cpu")
     @classmethod
@@ -134,7 +142,16 @@ class Serverless(_Part):
     def _consistent(self) -> Self:
         if (self.gpu is None) == (self.cpu is None):
             raise ValueError("exactly one of 'gpu' and 'cpu' is needed")
-        if isinstance(self.scaling, RequestCount) and self.workers.idleTimeout is not None:
+        if not self.image and self.command is None:
+            raise ValueError("'image' is needed, or 'command', which this machine runs without an image")
+        if self.directory is not None and self.command is None:
+            raise ValueError("'directory' is where a 'command' runs, and there is none")
+        if self.type == "LOAD_BALANCER" and self.command is None:
+            raise ValueError("a load-balanced endpoint needs a 'command' here: images are not run yet")
+        if self.type == "LOAD_BALANCER" and not isinstance(self.scaling, RequestCount):
+            raise ValueError("a load-balanced endpoint scales by REQUEST_COUNT")
+        by_count = self.type == "QUEUE" and isinstance(self.scaling, RequestCount)
+        if by_count and self.workers.idleTimeout is not None:
             raise ValueError("'workers.idleTimeout' is not allowed with scaling by REQUEST_COUNT")
         return self
 
@@ -165,7 +182,8 @@ def patched(current: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, A
     if "excludedTypes" in gpu and "pools" not in gpu:
         raise Problem(400, "'gpu.excludedTypes' can only be changed together with 'gpu.pools'")
     merged = _merged(current, patch)
-    if _part(merged, "scaling").get("type") == "REQUEST_COUNT" and "idleTimeout" not in _part(patch, "workers"):
+    by_count = merged.get("type") == "QUEUE" and _part(merged, "scaling").get("type") == "REQUEST_COUNT"
+    if by_count and "idleTimeout" not in _part(patch, "workers"):
         merged["workers"] = _without(merged.get("workers"), "idleTimeout")
     return _checked(merged)
 
@@ -207,7 +225,9 @@ def _checked(body: Mapping[str, Any]) -> dict[str, Any]:
         raise Problem(422, "; ".join(faults), code="ConfigError", errors=faults)
     _check_gpu(model.gpu)
     checked = model.model_dump(mode="json", exclude_none=True)
-    if isinstance(model.scaling, QueueDelay):
+    if not model.image:
+        del checked["image"]
+    if isinstance(model.scaling, QueueDelay) or model.type == "LOAD_BALANCER":
         checked["workers"].setdefault("idleTimeout", _IDLE_TIMEOUT_S)
     return checked
 

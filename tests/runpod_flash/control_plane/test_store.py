@@ -169,7 +169,7 @@ def test_counters_outlive_jobs_and_go_with_the_endpoint(path: Path) -> None:
         commit(lambda: store.save_job(job("late", status=JobStatus.CANCELLED, finished_at=1.0)))
         assert store.counts("e1") == {"completed": 0, "failed": 0, "retried": 0}
         tables = ("counters", "endpoints")
-        assert [store._read(f"SELECT count(*) FROM {table}")[0][0] for table in tables] == [0, 0]
+        assert [store.read(f"SELECT count(*) FROM {table}")[0][0] for table in tables] == [0, 0]
 
 
 def test_collecting_takes_thousands_in_parts(path: Path) -> None:
@@ -184,7 +184,7 @@ def test_collecting_takes_thousands_in_parts(path: Path) -> None:
 
     with opened(path) as store:
         assert asyncio.run(fill(store)) == 2500
-        assert store._read("SELECT count(*) FROM job_inputs") == [(0,)]
+        assert store.read("SELECT count(*) FROM job_inputs") == [(0,)]
 
 
 def test_a_key_finds_its_job_at_its_endpoint_only(path: Path) -> None:
@@ -255,8 +255,8 @@ def test_an_older_database_is_brought_up_to_date(path: Path, monkeypatch: pytest
     steps = {now: "not run again", now + 1: "CREATE TABLE extra (x)", now + 2: "ALTER TABLE extra ADD COLUMN y"}
     monkeypatch.setattr("runpod_flash.control_plane.store._schema", lambda: steps)
     with opened(path) as store:
-        assert store._read("PRAGMA user_version") == [(now + 2,)]
-        assert store._read("SELECT x, y FROM extra") == []
+        assert store.read("PRAGMA user_version") == [(now + 2,)]
+        assert store.read("SELECT x, y FROM extra") == []
         assert store.unfinished_jobs() == [job()]
 
 
@@ -270,8 +270,8 @@ def test_a_step_that_fails_leaves_the_version_before_it(path: Path, monkeypatch:
             Store.open(path)
     before = version_of(path)
     with opened(path) as store:
-        assert store._read("PRAGMA user_version") == [(before,)]
-        assert store._read("SELECT name FROM sqlite_master WHERE name = 'extra'") == []
+        assert store.read("PRAGMA user_version") == [(before,)]
+        assert store.read("SELECT name FROM sqlite_master WHERE name = 'extra'") == []
 
 
 VERSION_1 = """
@@ -341,7 +341,7 @@ def test_keys_find_jobs_of_any_endpoint(path: Path) -> None:
 @pytest.mark.parametrize(("power_safe", "mode"), [(False, 1), (True, 2)])
 def test_how_safe_commits_are_is_a_choice(path: Path, power_safe: bool, mode: int) -> None:
     store = Store.open(path, power_safe=power_safe)
-    assert store._read("PRAGMA synchronous") == [(mode,)]
+    assert store.read("PRAGMA synchronous") == [(mode,)]
     store.close()
 
 

@@ -1,0 +1,53 @@
+"""Who makes a request, and what they may do. Pure."""
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+OWNER = ""
+"""The user who runs the control plane."""
+
+
+class Scope(StrEnum):
+    """What a key is for."""
+
+    FULL = "full"  # everything with the user's own endpoints
+    ENDPOINT = "endpoint"  # jobs of the endpoints that the key names
+    READ_ONLY = "read-only"  # looking at the user's own endpoints and jobs
+
+
+class Need(IntEnum):
+    """What a request does."""
+
+    READ = 1  # look at an endpoint or its jobs
+    RUN = 2  # submit, cancel, retry jobs; send requests
+    MANAGE = 3  # create, change and delete endpoints, ship code
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The one whose key a request carries.
+
+    `worker` is the id of the worker whose key it is: its code acts for the endpoint's owner in the endpoint's project,
+    and may take that endpoint's jobs; nobody else may.
+    """
+
+    user: str = OWNER
+    scope: Scope = Scope.FULL
+    endpoints: frozenset[str] = frozenset()
+    worker: str | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether this is the control plane's owner in person: sees all endpoints, makes and revokes keys."""
+        return self.user == OWNER and self.scope is Scope.FULL and self.worker is None
+
+    def sees(self, owner: str, endpoint_id: str) -> bool:
+        """Whether an endpoint exists for this principal at all."""
+        if self.scope is Scope.ENDPOINT and endpoint_id not in self.endpoints:
+            return False
+        return self.is_admin or self.user == owner
+
+    def may(self, need: Need) -> bool:
+        """Whether the scope allows this with what it sees."""
+        most = {Scope.FULL: Need.MANAGE, Scope.ENDPOINT: Need.RUN, Scope.READ_ONLY: Need.READ}
+        return need <= most[self.scope]
