@@ -80,7 +80,7 @@ def test_a_generator_that_fails(deployed: Deployments, way: str, said: str) -> N
 
 def test_four_jobs_meet_in_one_worker(deployed: Deployments) -> None:
     """Each job ends only when all four are in the handler at once."""
-    endpoint = deployed.endpoint("concurrent")
+    endpoint = deployed.endpoint("side_by_side")
     jobs = [endpoint.run({"meet": 4}) for _ in range(4)]
     outputs = [endpoint.ended(job)["output"] for job in jobs]
     assert len({output["process"] for output in outputs}) == 1
