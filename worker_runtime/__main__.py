@@ -9,8 +9,10 @@ import signal
 import sys
 
 from worker_runtime import isolation, keeper
+from worker_runtime.call_loop import CallWorker
+from worker_runtime.command_loop import CommandWorker
 from worker_runtime.keeper import StartError
-from worker_runtime.loop import Worker, complain
+from worker_runtime.loop import complain
 from worker_runtime.wire.specs import WorkerLaunch
 
 _BAD_LAUNCH = 2
@@ -39,8 +41,9 @@ def main() -> None:
 def _hold(launch: WorkerLaunch, *, isolate: bool) -> int:
     held = keeper.start(launch, isolate=isolate)
     try:
-        if held.why_plain is not None and launch.hidden:
-            complain(f"no namespaces here ({held.why_plain}); user code can see {', '.join(launch.hidden)}")
+        seen = [*launch.hidden, *([launch.private] if launch.private else [])]
+        if held.why_plain is not None and seen:
+            complain(f"no namespaces here ({held.why_plain}); user code can see {', '.join(seen)}")
         isolation.forbid_inspection()
         return asyncio.run(_live(launch, held))
     finally:
@@ -49,7 +52,8 @@ def _hold(launch: WorkerLaunch, *, isolate: bool) -> int:
 
 
 async def _live(launch: WorkerLaunch, held: keeper.Keeper) -> int:
-    return await Worker(launch, held).run()
+    kind = CallWorker if launch.command is None else CommandWorker
+    return await kind(launch, held).run()
 
 
 def _remove(folder: str) -> None:

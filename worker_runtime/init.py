@@ -3,8 +3,9 @@
 It is the first process of the PID namespace where there is one. It watches a socket whose other end only the worker
 holds: when that closes, however the worker ended, it kills what is left and ends.
 
-    worker → init    "start"
-    init → worker    {"up": true} or {"failed": reason}, later {"exit": code}; one JSON object a line
+    worker → init    "start", "terminate"; one word a line
+    init → worker    {"up": true} or {"failed": reason}, later {"exit": code}, with "why" where the child could not
+                     start; one JSON object a line
 """
 
 import contextlib
@@ -18,9 +19,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from worker_runtime import isolation
+from worker_runtime import isolation, mounts, privileges
+from worker_runtime.mounts import View
 
-START = b"start\n"
+START, TERMINATE = b"start\n", b"terminate\n"
 
 _TO_DEFAULT = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGPIPE", "SIGXFSZ", "SIGCHLD")
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -29,7 +31,10 @@ _CANNOT_START = 127
 
 @dataclass(frozen=True, slots=True)
 class ChildPlan:
-    """How the child is started. `link` is a file descriptor that it keeps under the same number."""
+    """How the child is started. `link` is a file descriptor that it keeps under the same number, where it has one.
+
+    With `own_session` it leads a process group, which can be told to terminate; it has ended when its group has.
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
@@ -37,16 +42,21 @@ class ChildPlan:
     cpus: tuple[int, ...]
     stdout: int
     stderr: int
-    link: int
+    link: int | None
+    own_session: bool = False
 
 
-def run(control: socket.socket, plan: ChildPlan, hidden: tuple[str, ...], *, namespaced: bool) -> NoReturn:
-    """Be the init process, in a process that was forked for it. Never returns, never raises."""
+def run(control: socket.socket, plan: ChildPlan, view: View | None) -> NoReturn:
+    """Be the init process, in a process that was forked for it: with a view in namespaces, else without.
+
+    Never returns, never raises.
+    """
     code = 1
     try:
-        _prepare(control, hidden, namespaced)
-        _serve(control, plan)
-        _end_all(namespaced)
+        _prepare(control, view)
+        child = _Child(control, plan)
+        _serve(control, child)
+        _end_all(child, namespaced=view is not None)
         code = 0
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
@@ -60,20 +70,22 @@ def say(control: socket.socket, **message: Any) -> None:
     control.sendall(json.dumps(message).encode() + b"\n")
 
 
-def _prepare(control: socket.socket, hidden: tuple[str, ...], namespaced: bool) -> None:
+def _prepare(control: socket.socket, view: View | None) -> None:
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     os.setsid()
-    if namespaced:
-        isolation.furnish(hidden)
+    if view is not None:
+        mounts.furnish(view)
+        os.chdir("/")  # the folder that it was started in may be covered now
+        privileges.bound()
     else:
         isolation.adopt_orphans()
     isolation.forbid_inspection()
     say(control, up=True)
 
 
-def _serve(control: socket.socket, plan: ChildPlan) -> None:
-    """Start the child when told to and report its end; return when the worker has gone."""
+def _serve(control: socket.socket, child: "_Child") -> None:
+    """Do what the worker says and report the child's end; return when the worker has gone."""
     woken, wake = os.pipe()
     for descriptor in (woken, wake):
         os.set_blocking(descriptor, False)
@@ -82,36 +94,89 @@ def _serve(control: socket.socket, plan: ChildPlan) -> None:
     poll = select.poll()
     poll.register(control, select.POLLIN)
     poll.register(woken, select.POLLIN)
-    child: int | None = None
+    heard = b""
     while True:
         ready = {descriptor for descriptor, _ in poll.poll()}
         if woken in ready:
             os.read(woken, 4096)
-            _reap(control, child)
+            child.reap()
         if control.fileno() in ready:
-            if not control.recv(4096):
+            data = control.recv(4096)
+            if not data:
                 return
-            child = _start(plan)
+            *lines, heard = (heard + data).split(b"\n")
+            for line in lines:
+                _obey(line + b"\n", child)
 
 
-def _reap(control: socket.socket, child: int | None) -> None:
-    with contextlib.suppress(ChildProcessError):
-        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-            if ended[0] == child:
-                with contextlib.suppress(OSError):  # the worker has gone: the next poll tells
-                    say(control, exit=os.waitstatus_to_exitcode(ended[1]))
+def _obey(line: bytes, child: "_Child") -> None:
+    if line == START:
+        child.start()
+    elif line == TERMINATE:
+        child.terminate()
 
 
-def _start(plan: ChildPlan) -> int:
-    pid = os.fork()
-    if pid:
-        for descriptor in (plan.stdout, plan.stderr, plan.link):  # else nobody ever reads their end
-            os.close(descriptor)
-        return pid
+class _Child:
+    """The one process that init starts."""
+
+    def __init__(self, control: socket.socket, plan: ChildPlan) -> None:
+        self._control, self._plan = control, plan
+        self._pid: int | None = None
+        self._code: int | None = None
+        self._why: int  # its end of a pipe that tells why it could not start
+        self._terminating = self._told = False
+
+    def start(self) -> None:
+        """Fork it."""
+        plan = self._plan
+        self._why, failure = os.pipe()
+        pid = os.fork()
+        if not pid:
+            _become_child_or_say_why(plan, failure)
+        self._pid = pid
+        for descriptor in (failure, plan.stdout, plan.stderr, plan.link):  # else nobody ever reads their end
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def terminate(self) -> None:
+        """Send SIGTERM to its group. Its end is told when the whole group has ended."""
+        self._terminating = True
+        self.signal_group(signal.SIGTERM)
+        self.signal_group(signal.SIGCONT)  # those that are stopped could not end
+
+    def signal_group(self, number: int) -> bool:
+        """Send a signal to its group, 0 for none; whether a process of it lives."""
+        if self._pid is None or self._told or not self._plan.own_session:
+            return False
+        try:
+            os.killpg(self._pid, number)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # they became another user's
+            return True
+        return True
+
+    def reap(self) -> None:
+        """Reap all that has ended, it and orphans, and tell the worker when it has."""
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == self._pid:
+                    self._code = os.waitstatus_to_exitcode(ended[1])
+        if self._code is None or self._told or (self._terminating and self.signal_group(0)):
+            return
+        self._told = True
+        why = os.read(self._why, 4096).decode(errors="replace")
+        with contextlib.suppress(OSError):  # the worker has gone: the next poll tells
+            say(self._control, exit=self._code, **({"why": why} if why else {}))
+
+
+def _become_child_or_say_why(plan: ChildPlan, failure: int) -> NoReturn:
     try:
         _become_child(plan)
     except OSError as error:
-        os.write(plan.stderr, f"the worker cannot start {plan.argv[0]}: {error}\n".encode())
+        why = f"the worker cannot start {plan.argv[0]}: {error}"
+        os.write(plan.stderr, f"{why}\n".encode())
+        os.write(failure, why.encode())
     finally:
         os._exit(_CANNOT_START)
 
@@ -122,18 +187,25 @@ def _become_child(plan: ChildPlan) -> NoReturn:
         signal.signal(getattr(signal, name), signal.SIG_DFL)
     if plan.cpus and sys.platform == "linux":
         os.sched_setaffinity(0, plan.cpus)
-    os.chdir(plan.folder)
+    if plan.own_session:
+        os.setsid()
+    try:
+        os.chdir(plan.folder)
+    except OSError as error:
+        raise OSError(f"its working directory {plan.folder} cannot be entered: {error.strerror}") from error
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(plan.stdout, 1)
     os.dup2(plan.stderr, 2)
-    os.set_inheritable(plan.link, True)
+    if plan.link is not None:
+        os.set_inheritable(plan.link, True)
     os.execve(plan.argv[0], plan.argv, dict(plan.env))
 
 
-def _end_all(namespaced: bool) -> None:
+def _end_all(child: _Child, *, namespaced: bool) -> None:
     if namespaced:
         isolation.kill_namespace()
     elif sys.platform == "linux":
         isolation.kill_descendants()
     else:
+        child.signal_group(signal.SIGKILL)
         os.killpg(os.getpgrp(), signal.SIGKILL)  # this process included

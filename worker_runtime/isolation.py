@@ -1,4 +1,4 @@
-"""The system calls that keep what a worker starts in one place: namespaces, mounts, orphans, killing.
+"""The system calls that keep what a worker starts in one place: namespaces, orphans, killing.
 
 Where the kernel allows it, user code lives in a PID namespace: when the namespace's first process ends, the kernel
 kills all others, those that called setsid included. Elsewhere orphans are adopted (subreaper) and found in /proc.
@@ -6,17 +6,17 @@ PR_SET_PDEATHSIG is not used: it fires when the spawning thread ends, and grandc
 """
 
 import contextlib
-import ctypes
 import math
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+from worker_runtime.system import check, libc
+
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID = 0x00020000, 0x10000000, 0x20000000
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 1, 2, 4, 8, 0x4000, 1 << 18
 _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
 
 _PROC = Path("/proc")
@@ -41,32 +41,16 @@ def enter_namespaces() -> None:
     (own / "gid_map").write_text(f"{group} {group} 1")
 
 
-def furnish(hidden: Iterable[str]) -> None:
-    """As first process of the namespaces: mount a /proc that shows them, and cover `hidden` folders with empty ones.
-
-    Nothing of this is seen outside. Folders that do not exist are skipped.
-
-    Raises:
-        OSError: the kernel does not allow it.
-    """
-    _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
-    _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-    for folder in hidden:
-        if os.path.isdir(folder):
-            flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
-            _mount("tmpfs", os.path.realpath(folder), "tmpfs", flags, "size=4k,mode=555")
-
-
 def adopt_orphans() -> None:
     """Become the parent of descendants whose own parent ends. Does nothing where the system has no such call."""
     if sys.platform == "linux":
-        _check(_libc().prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
+        check(libc().prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
 
 
 def forbid_inspection() -> None:
     """Keep other processes of the same user out of this one's memory: it knows the worker's token."""
     if sys.platform == "linux":
-        _check(_libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
+        check(libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
 
 
 def kill_namespace() -> None:
@@ -136,19 +120,4 @@ def _parents() -> Iterator[tuple[int, int]]:
 
 
 def _unshare(flags: int) -> None:
-    _check(_libc().unshare(flags), "unshare")
-
-
-def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
-    texts = [os.fsencode(text) if text is not None else None for text in (source, target, kind, data)]
-    _check(_libc().mount(*texts[:3], ctypes.c_ulong(flags), texts[3]), f"mount {target}")
-
-
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def _check(result: int, what: str) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
+    check(libc().unshare(flags), "unshare")

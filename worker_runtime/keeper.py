@@ -12,12 +12,13 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
 from worker_runtime import init, isolation
 from worker_runtime.init import ChildPlan
+from worker_runtime.mounts import View
 from worker_runtime.wire.specs import WorkerLaunch
 
 _SETTLE_S = 10.0
@@ -43,6 +44,11 @@ class Keeper:
     def start_child(self) -> None:
         """Let init start the child. Raises OSError where init has gone."""
         self.control.sendall(init.START)
+
+    def terminate_child(self) -> None:
+        """Let init send SIGTERM to the child's process group. Does nothing where init has gone: its end is noticed."""
+        with contextlib.suppress(OSError):
+            self.control.sendall(init.TERMINATE)
 
     def release(self) -> None:
         """Tell init to end; everything below it dies."""
@@ -70,17 +76,20 @@ def start(launch: WorkerLaunch, *, isolate: bool) -> Keeper:
     """Fork the init process of a worker.
 
     Raises:
-        StartError: a hidden folder holds what the child needs, or not even a plain init process comes up.
+        StartError: a hidden or private folder holds what the child needs, the launch must isolate and that is not
+            possible here, or not even a plain init process comes up.
     """
     isolation.adopt_orphans()
-    hidden = _checked_hidden(launch)
+    view = _checked_view(launch)
     ends = _Ends.open()
     plan = _plan(launch, ends)
-    failure = "they were not asked for"
+    failure = "they were not asked for" if sys.platform == "linux" else f"{sys.platform} has none"
     if isolate and sys.platform == "linux":
-        control, failure = _attempt(lambda mine: _namespaced(mine, plan, hidden))
+        control, failure = _attempt(lambda mine: _namespaced(mine, plan, view))
         if control is not None:
             return ends.keep(*control, None)
+    if launch.must_isolate:
+        raise StartError(f"user code must be isolated here, and there are no namespaces: {failure}")
     control, why = _attempt(lambda mine: _plain(mine, plan))
     if control is None:
         raise StartError(f"the process that holds the worker's child does not start: {why}")
@@ -107,6 +116,21 @@ class _Ends:
 
 
 def _plan(launch: WorkerLaunch, ends: _Ends) -> ChildPlan:
+    own = os.path.join(launch.folder, "run")
+    link = None if launch.command is not None else ends.link[1].fileno()
+    return ChildPlan(
+        argv=("/bin/sh", "-c", launch.command) if launch.command is not None else _calls(launch, ends),
+        env=launch.env,
+        folder=launch.directory if launch.command is not None and launch.directory is not None else own,
+        cpus=launch.cpus,
+        stdout=ends.stdout[1],
+        stderr=ends.stderr[1],
+        link=link,
+        own_session=launch.command is not None,
+    )
+
+
+def _calls(launch: WorkerLaunch, ends: _Ends) -> tuple[str, ...]:
     setup = {
         "link": ends.link[1].fileno(),
         "code": os.path.join(launch.folder, "code"),
@@ -114,25 +138,32 @@ def _plan(launch: WorkerLaunch, ends: _Ends) -> ChildPlan:
         "max_concurrency": launch.max_concurrency,
         "name": launch.name,
     }
-    return ChildPlan(
-        argv=(launch.python, "-I", "-u", "-X", "utf8", "-c", _CHILD_BOOT, launch.bundle, json.dumps(setup)),
-        env=launch.env,
-        folder=os.path.join(launch.folder, "run"),
-        cpus=launch.cpus,
-        stdout=ends.stdout[1],
-        stderr=ends.stderr[1],
-        link=ends.link[1].fileno(),
-    )
+    return launch.python, "-I", "-u", "-X", "utf8", "-c", _CHILD_BOOT, launch.bundle, json.dumps(setup)
 
 
-def _checked_hidden(launch: WorkerLaunch) -> tuple[str, ...]:
-    needed = [os.path.realpath(path) for path in (launch.folder, launch.bundle, launch.overlay, launch.python) if path]
+def _checked_view(launch: WorkerLaunch) -> View:
+    needed = (launch.folder, launch.bundle, launch.overlay, launch.python, launch.directory)
+    paths = [os.path.realpath(path) for path in needed if path]
     for folder in launch.hidden:
-        covered = os.path.join(os.path.realpath(folder), "")
-        for path in needed:
-            if os.path.join(path, "").startswith(covered):
-                raise StartError(f"folder {folder} shall be hidden from user code, but {path} in it is needed there")
-    return launch.hidden
+        if inside := _first_below(folder, paths):
+            raise StartError(f"folder {folder} shall be hidden from user code, but {inside} in it is needed there")
+    if launch.private is None:
+        return View(launch.hidden, strict=launch.must_isolate)
+    own = os.path.realpath(launch.folder)
+    if own == os.path.realpath(launch.private) or not _first_below(launch.private, [own]):
+        raise StartError(
+            f"folder {launch.private} is the private one, but the worker's own {launch.folder} is not in it"
+        )
+    if inside := _first_below(launch.private, [path for path in paths if not _first_below(own, [path])]):
+        raise StartError(f"folder {launch.private} is private to workers, but {inside} in it is needed by this one")
+    os.makedirs(own, exist_ok=True)
+    return View(launch.hidden, os.path.realpath(launch.private), own, launch.must_isolate)
+
+
+def _first_below(folder: str, paths: Iterable[str]) -> str | None:
+    """The first of some real paths that is a folder itself or in it."""
+    covered = os.path.join(os.path.realpath(folder), "")
+    return next((path for path in paths if os.path.join(path, "").startswith(covered)), None)
 
 
 def _attempt(become: Callable[[socket.socket], None]) -> tuple[tuple[int, socket.socket] | None, str]:
@@ -189,10 +220,10 @@ def _become(run: Callable[[socket.socket], None], control: socket.socket) -> NoR
 
 def _plain(control: socket.socket, plan: ChildPlan) -> None:
     init.say(control, pid=os.getpid())
-    init.run(control, plan, (), namespaced=False)
+    init.run(control, plan, None)
 
 
-def _namespaced(control: socket.socket, plan: ChildPlan, hidden: tuple[str, ...]) -> None:
+def _namespaced(control: socket.socket, plan: ChildPlan, view: View) -> None:
     isolation.enter_namespaces()
     said, say = os.pipe()
     pid = os.fork()
@@ -200,5 +231,5 @@ def _namespaced(control: socket.socket, plan: ChildPlan, hidden: tuple[str, ...]
         os.close(say)
         os.read(said, 1)  # the worker hears the pid first; this ends when the helper does
         os.close(said)
-        init.run(control, plan, hidden, namespaced=True)
+        init.run(control, plan, view)
     init.say(control, pid=pid)

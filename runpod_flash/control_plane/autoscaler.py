@@ -10,6 +10,7 @@ from typing import Any
 from runpod_flash.control_plane import scaling
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.fleet import Fleet, Pool, Worker, WorkerState
+from runpod_flash.control_plane.pools import Pools
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.supervisor import NO_FREE_GPU, Supervisor
 from runpod_flash.errors import EndpointNotFound
@@ -21,10 +22,11 @@ IDLE_STRANGERS = 4
 class Autoscaler:
     """Event driven: nothing runs while nothing changes."""
 
-    def __init__(self, catalog: Catalog, fleet: Fleet, supervisor: Supervisor) -> None:
+    def __init__(self, catalog: Catalog, fleet: Fleet, supervisor: Supervisor, pools: Pools) -> None:
         self._catalog = catalog
         self._fleet = fleet
         self._supervisor = supervisor
+        self._pools = pools
         self._due: dict[str, asyncio.Handle] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
@@ -33,6 +35,12 @@ class Autoscaler:
         """Look at the endpoint in the next turn of the loop."""
         if endpoint not in self._due and not self._closed:
             self._due[endpoint] = asyncio.get_running_loop().call_soon(self._look, endpoint)
+
+    def begin(self) -> None:
+        """Look at every endpoint whose workers need no code from us: it may want some before anybody asks."""
+        for endpoint in self._catalog.list():
+            if endpoint.command is not None:
+                self.endpoint_changed(endpoint, False)
 
     def capacity_changed(self) -> None:
         """A place has become free: look at every endpoint that waits for one."""
@@ -44,6 +52,8 @@ class Autoscaler:
 
     def endpoint_changed(self, endpoint: EndpointRecord, rolled: bool) -> None:
         """The endpoint was updated. `rolled`: its workers are of an old generation and are replaced."""
+        if endpoint.command is not None:
+            self._pools.of_command(endpoint)
         for pool in self._fleet.of(endpoint.id):
             pool.name, pool.gave_up = endpoint.name, False
             if rolled:
@@ -92,11 +102,11 @@ class Autoscaler:
         pool.paused = "the endpoint has workers=0" if limits.maximum == 0 else ""
         pool.blocked = ""
         if missing <= 0:
-            if not pool.queue:
+            if not pool.has_work:
                 self._supervisor.abandon(pool)
             self._supervisor.tell(pool)
             return
-        if (pool.gave_up and not pool.queue) or not self._supervisor.feasible(pool, endpoint):
+        if (pool.gave_up and not pool.has_work) or not self._supervisor.feasible(pool, endpoint):
             return
         if pool.crashes.retry_at > time.monotonic():
             self._supervisor.tell(pool)
@@ -105,13 +115,15 @@ class Autoscaler:
             pool.environment = None
             self._supervisor.prepare(pool)
             return
-        if pool.queue or not self._others_are_blocked(pool):  # a minimum of workers takes no GPU from who waits for one
+        if pool.has_work or not self._others_are_blocked(
+            pool
+        ):  # a minimum of workers takes no GPU from who waits for one
             self._start(pool, endpoint, missing)
 
     def _start(self, pool: Pool, endpoint: EndpointRecord, number: int) -> None:
         for started in range(number):
             if not self._supervisor.start(pool, endpoint):
-                if pool.queue:
+                if pool.has_work:
                     self._supervisor.evict_for(pool, endpoint, number - started)
                 break
 
@@ -119,7 +131,7 @@ class Autoscaler:
         return any(other is not pool for other in self._waiting_for_gpus())
 
     def _waiting_for_gpus(self) -> list[Pool]:
-        return [pool for pool in self._fleet.pools.values() if pool.queue and pool.blocked == NO_FREE_GPU]
+        return [pool for pool in self._fleet.pools.values() if pool.has_work and pool.blocked == NO_FREE_GPU]
 
     def _yield_gpus(self, pools: list[Pool]) -> None:
         """Give the GPUs of idle workers to pools that wait for some, which nobody looks at until a worker ends."""
@@ -155,7 +167,7 @@ class Autoscaler:
                 for pool in pools
                 if pool.queue
             ]
-        times += [pool.crashes.retry_at for pool in pools if pool.queue or limits.minimum]
+        times += [pool.crashes.retry_at for pool in pools if pool.has_work or limits.minimum]
         old = self._timers.pop(endpoint.id, None)
         if old is not None:
             old.cancel()
@@ -166,10 +178,15 @@ class Autoscaler:
 
 
 def _load(pool: Pool, live: list[Worker]) -> scaling.Load:
-    waited = time.monotonic() - pool.queue[0].queued_at if pool.queue else 0.0
+    first = pool.queue[0] if pool.queue else None
+    low = 0
+    if pool.has_low_priority:
+        first = next((job for job in pool.queue if not job.record.low_priority), None)
+        low = sum(job.record.low_priority for job in pool.queue)
+    waited = time.monotonic() - first.queued_at if first is not None else 0.0
     return scaling.Load(
-        queued=len(pool.queue),
-        running=sum(len(worker.running) for worker in live),
+        queued=len(pool.queue) - low + pool.waiting_requests,
+        running=sum(len(worker.running) + worker.requests for worker in live),
         workers=len(live),
         starting=sum(worker.state is WorkerState.STARTING for worker in live),
         oldest_wait=waited,

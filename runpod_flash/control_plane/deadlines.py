@@ -1,4 +1,4 @@
-"""The deadlines of jobs: how long one may live, and how long it may wait for a worker. On the clock that never jumps.
+"""The deadlines of jobs: how long one may live, wait for a worker, and run. On the clock that never jumps.
 
 A step of the machine's clock moves nothing here; only over a restart of the control plane is the time that has passed
 taken from the clock, and never less than nothing.
@@ -14,6 +14,7 @@ from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
 
 _TTL: Final = "ttl"
 _QUEUE: Final = "queue"
+_RUN: Final = "run"
 
 Expire = Callable[[Job, ErrorInfo], None]
 """Ends a job with this error."""
@@ -31,27 +32,31 @@ class Deadlines:
         if record.ttl_ms > 0:
             passed = max(0.0, time.time() - record.created_at)
             text = f"its ttl of {record.ttl_ms / 1000:g} s ended before it did"
-            self._set(job, _TTL, record.ttl_ms / 1000 - passed, text)
+            self._set(job, _TTL, record.ttl_ms / 1000 - passed, _expired(text))
         self.queued(job)
 
     def queued(self, job: Job) -> None:
         """The job waits for a worker."""
+        self._clear(job, _RUN)
         limit = job.record.queue_timeout_ms / 1000
         if limit > 0:
-            self._set(job, _QUEUE, limit, f"no worker took it within its queue timeout of {limit:g} s")
+            self._set(job, _QUEUE, limit, _expired(f"no worker took it within its queue timeout of {limit:g} s"))
 
     def started(self, job: Job) -> None:
-        """The job waits no more."""
+        """The job waits no more. Workers of our own end by themselves what runs too long, commands do not."""
         self._clear(job, _QUEUE)
+        limit = job.record.timeout_ms / 1000
+        if limit > 0 and job.call is None:
+            text = f"it ran longer than {limit:g} s and was stopped"
+            self._set(job, _RUN, limit, ErrorInfo(ErrorKind.TIMED_OUT, "JobTimedOut", text))
 
     def ended(self, job: Job) -> None:
         """The job's end is decided."""
-        self._clear(job, _TTL)
-        self._clear(job, _QUEUE)
+        for name in (_TTL, _QUEUE, _RUN):
+            self._clear(job, name)
 
-    def _set(self, job: Job, name: str, seconds: float, text: str) -> None:
+    def _set(self, job: Job, name: str, seconds: float, error: ErrorInfo) -> None:
         self._clear(job, name)
-        error = ErrorInfo(ErrorKind.EXPIRED, "JobExpired", text)
         job.timers[name] = asyncio.get_running_loop().call_later(max(0.0, seconds), self._expire, job, error)
 
     @staticmethod
@@ -59,3 +64,7 @@ class Deadlines:
         timer = job.timers.pop(name, None)
         if timer is not None:
             timer.cancel()
+
+
+def _expired(text: str) -> ErrorInfo:
+    return ErrorInfo(ErrorKind.EXPIRED, "JobExpired", text)

@@ -6,23 +6,23 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from runpod_flash.control_plane import lifecycle
 from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.artifacts import Artifacts
+from runpod_flash.control_plane.couriers import Courier, LinkCourier
 from runpod_flash.control_plane.crashes import Crashes
 from runpod_flash.control_plane.deadlines import Deadlines
-from runpod_flash.control_plane.fleet import Fleet, Job, Pool, PoolKey, Worker, WorkerState
+from runpod_flash.control_plane.fleet import Fleet, Job, Pool, Worker, WorkerState
 from runpod_flash.control_plane.homes import INSTANCES_PER_WORKER, Homes
 from runpod_flash.control_plane.job_logs import LogTail
+from runpod_flash.control_plane.pools import Pools
 from runpod_flash.control_plane.recorder import JobStore, Recorder
-from runpod_flash.control_plane.records import EndpointRecord, JobRecord, LogLine
+from runpod_flash.control_plane.records import JobRecord, LogLine
 from runpod_flash.control_plane.results import Results, Values
 from runpod_flash.errors import ContentNotFound
-from worker_runtime.wire import messages
-from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, error_output, value_output
-from worker_runtime.wire.specs import ArtifactManifest
+from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, value_output
 
 logger = logging.getLogger(__name__)
 
@@ -34,16 +34,21 @@ class Dispatcher:
 
     Attributes:
         on_load: called with an endpoint's id whenever the number of its queued or running jobs or free workers changes.
+        on_end: called with each job whose end is on disk.
+        on_again: called with each job of which an attempt has ended and another will follow.
+        taking: the way to workers whose commands ask for their jobs.
         recorder: what makes decisions last.
         results: where results that are too large for the JSON go.
+        pools: which pool serves a job.
     """
 
     def __init__(
         self, store: JobStore, values: Values, artifacts: Artifacts, fleet: Fleet, announcer: Announcer
     ) -> None:
-        self._values = values
-        self._artifacts = artifacts
+        self._links: Courier = LinkCourier(values, artifacts)
+        self.taking: Courier = self._links
         self._fleet = fleet
+        self.pools = Pools(fleet, artifacts, values)
         self._announcer = announcer
         self.recorder = Recorder(store, announcer)
         self.recorder.on_final, self.recorder.on_room, self.recorder.on_stall = self._ended, self._go_on, self._stall
@@ -55,6 +60,8 @@ class Dispatcher:
         self._held = False
         self._stopped = False
         self.on_load: Callable[[str], None] = lambda endpoint: None
+        self.on_again: Callable[[Job], None] = lambda job: None
+        self.on_end: Callable[[Job], None] = lambda job: None
 
     # ---- jobs come in
 
@@ -71,38 +78,14 @@ class Dispatcher:
         """How many jobs are unfinished."""
         return len(self._jobs)
 
-    def pool_for(self, endpoint: EndpointRecord, artifact: str, environment_key: str) -> Pool:
-        """The pool that serves an artifact of an endpoint, made where there is none."""
-        manifest = self._artifacts.manifest(artifact)
-        key = PoolKey(endpoint.id, environment_key, manifest.files_id, manifest.max_concurrency)
-        pool = self._fleet.pools.get(key)
-        if pool is None:
-            pool = Pool(key, endpoint.name, manifest.environment, manifest, artifact)
-            self._fleet.pools[key] = pool
-        pool.name, pool.artifact, pool.used_at = endpoint.name, artifact, time.monotonic()
-        return pool
-
-    def manifest(self, artifact: str) -> ArtifactManifest:
-        """The manifest of an artifact. Raises ContentNotFound."""
-        return self._artifacts.manifest(artifact)
-
-    def artifact_data(self, artifact: str) -> bytes:
-        """The bytes of an artifact. Raises ContentNotFound."""
-        return self._artifacts.data(artifact)
-
-    def check_content(self, call: Call) -> None:
-        """Raise ContentNotFound where a value that the call names is not here."""
-        for sha256 in call.values:
-            if not self._values.has(sha256):
-                raise ContentNotFound(f"there is no value {sha256}; upload it and submit again")
-
-    def accept(self, record: JobRecord, call: Call, pool: Pool, logs: Iterable[LogLine] = ()) -> Job:
+    def accept(self, record: JobRecord, call: Call | None, pool: Pool, logs: Iterable[LogLine] = ()) -> Job:
         """Queue a job that the store has committed. `logs`: what it wrote before a restart."""
         done: asyncio.Future[JobRecord] = asyncio.get_running_loop().create_future()
         job = Job(record, call, pool, time.monotonic(), done, LogTail(logs))
         self._jobs[record.id] = job
         self._deadlines.accepted(job)
         pool.gave_up = False
+        pool.has_low_priority = pool.has_low_priority or record.low_priority
         self._join(job)
         home = self._homes.of(job)
         (pool if home is None else home).queue.append(job)
@@ -190,34 +173,32 @@ class Dispatcher:
         job.sent = False
         worker.running[job.record.id] = job
         self._deadlines.started(job)
+        self._courier(job.pool).promise(worker)
         self.recorder.spawn(self._send(job, worker, job.record))
+
+    def _courier(self, pool: Pool) -> Courier:
+        return self.taking if pool.code is None else self._links
 
     async def _send(self, job: Job, worker: Worker, started: JobRecord) -> None:
         """Commit the start, then send the call: never more starts than the store knows of."""
-        attempt = started.attempts
-        if not await self.recorder.saved(started):
-            self._take_back(job, worker, attempt)
-            return
+        courier, attempt = self._courier(job.pool), started.attempts
         try:
-            values = [(sha256, await self._values.read(sha256)) for sha256 in job.call.values]
-            artifact = b"" if job.call.artifact in worker.artifacts else self._artifacts.data(job.call.artifact)
+            if not await self.recorder.saved(started):
+                self._take_back(job, worker, attempt)
+                return
+            goods = await courier.read(job)
+            if _is_current(job, worker, attempt):  # else cancelled, or the worker was lost, while this waited
+                job.sent = courier.hand_over(job, worker, goods)
+                if not job.sent and worker.state is not WorkerState.GONE:
+                    self._take_back(job, worker, attempt)
         except (OSError, ContentNotFound) as error:
             self._give_up(job, worker, attempt, f"the call's data cannot be read: {error}")
-            return
-        if not _is_current(job, worker, attempt) or worker.link is None:
-            return  # cancelled, or the worker was lost, while this waited
-        for forgotten in worker.uses(job.call.artifact):
-            worker.link.send({"type": messages.FORGET, "id": forgotten})
-        if artifact:
-            worker.link.send({"type": messages.ARTIFACT, "id": job.call.artifact}, artifact)
-        header = {"type": messages.RUN, "job": job.record.id, "attempt": attempt, "call": job.call.to_input()}
-        sizes = [[sha256, len(data)] for sha256, data in values]
-        body = values[0][1] if len(values) == 1 else b"".join(data for _, data in values)
-        job.sent = True
-        worker.link.send({**header, "values": sizes, "timeout_ms": job.record.timeout_ms}, body)
+        finally:
+            if not job.sent:
+                courier.withdraw(worker)
 
     def _take_back(self, job: Job, worker: Worker, attempt: int) -> None:
-        """The start could not be written, so it did not happen; the job waits until there is room on the disk."""
+        """The start could not be written or not be sent, so it did not happen; the job waits for another."""
         if _is_current(job, worker, attempt):
             self._release(worker, job)
             self._queue_again(job, lifecycle.unstart(job.record))
@@ -253,6 +234,45 @@ class Dispatcher:
             else:
                 self._succeeded(job, body)
         self._changed(worker.pool)
+
+    def answered(self, worker: Worker, job_id: str, output: Any, error: str | None) -> None:
+        """A command has said how a job ended: with an error or without, as JSON. A second or late word is ignored."""
+        job = worker.running.get(job_id)
+        if job is None:
+            logger.info("job %s: a late result is refused (worker %s)", job_id, worker.id)
+            return
+        self._release(worker, job)
+        worker.pool.crashes = Crashes()
+        if not job.decided and error is not None:
+            self._finish(job, lifecycle.fail(job.record, ErrorKind.USER, output, error, time.time()))
+        elif not job.decided:
+            self._finish(job, lifecycle.succeed(job.record, output, time.time()))
+        self._changed(worker.pool)
+
+    def progressed(self, worker: Worker, job_id: str, output: Any) -> None:
+        """A command has said how far a job is; it is shown until the job ends."""
+        job = worker.running.get(job_id)
+        if job is not None and not job.decided:
+            job.record = replace(job.record, output=output)
+
+    def released(self, worker: Worker, job: Job) -> None:
+        """A command holds a job no more, whose end was decided elsewhere."""
+        if worker.running.get(job.record.id) is job:
+            self._release(worker, job)
+            self._changed(worker.pool)
+
+    def not_taken(self, worker: Worker, job: Job) -> None:
+        """A command had asked for a job and was not there any more to get it: the attempt has not begun."""
+        job.sent = False
+        self._take_back(job, worker, job.record.attempts)
+
+    def dropped(self, worker: Worker, job: Job, reason: str) -> None:
+        """A command has got a job and does not know it any more: the attempt is over."""
+        if worker.running.get(job.record.id) is job:
+            self._release(worker, job)
+            if not job.decided:
+                self._failed_attempt(job, ErrorInfo(ErrorKind.WORKER_LOST, "WorkerLost", reason))
+            self._changed(worker.pool)
 
     def worker_lost(self, worker: Worker, reason: str, stderr: list[str]) -> None:
         """A worker has gone: its attempts end, its instances are rebuilt elsewhere when they are called again."""
@@ -296,8 +316,9 @@ class Dispatcher:
     def _failed_attempt(self, job: Job, error: ErrorInfo) -> None:
         if error.kind is ErrorKind.WORKER_LOST and not job.sent:  # it is certain that this start never happened
             self._queue_again(job, lifecycle.unstart(job.record))
-        elif lifecycle.may_retry(error.kind, job.call.retries, job.record.retries):
+        elif lifecycle.may_retry(error.kind, job.allowance, job.record.retries):
             self._queue_again(job, lifecycle.requeue(job.record, counts=True))
+            self.on_again(job)
         else:
             self._fail(job, error)
 
@@ -310,8 +331,7 @@ class Dispatcher:
 
     def _fail(self, job: Job, error: ErrorInfo) -> None:
         if not job.decided:
-            text = f"{error.type}: {error.message}" if error.kind is ErrorKind.USER else error.message
-            self._finish(job, lifecycle.fail(job.record, error.kind, error_output(error), text, time.time()))
+            self._finish(job, lifecycle.end(job.record, error, time.time(), plain=job.call is None))
 
     # ---- the end of a job
 
@@ -329,8 +349,8 @@ class Dispatcher:
                 with contextlib.suppress(ValueError):  # it waits in one of them only
                     queue.remove(job)
         self._fail(job, error)
-        if worker is not None and worker.link is not None and job.sent:
-            worker.link.send({"type": messages.CANCEL, "job": job.record.id, "attempt": job.record.attempts})
+        if worker is not None and job.sent:
+            self._courier(job.pool).call_off(job, worker)
         elif worker is not None:
             self._release(worker, job)
         self._changed(job.pool)
@@ -371,6 +391,7 @@ class Dispatcher:
         """The end of a job is on disk."""
         job.pool.leave(job.client)
         self._jobs.pop(job.record.id, None)
+        self.on_end(job)
         self.on_load(job.record.endpoint)
 
     def _release(self, worker: Worker, job: Job) -> None:

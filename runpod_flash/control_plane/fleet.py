@@ -15,7 +15,7 @@ from runpod_flash.control_plane.job_logs import LogTail
 from runpod_flash.control_plane.launchers.base import WorkerProcess
 from runpod_flash.control_plane.records import JobRecord
 from worker_runtime.wire.jobs import Call
-from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
+from worker_runtime.wire.specs import ArtifactManifest
 
 ARTIFACTS_PER_WORKER: Final = 16
 """The most artifacts that a worker has at a time, beside those that its calls need."""
@@ -52,10 +52,13 @@ class PoolKey:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """An unfinished job and who waits for it. `queued_at` is monotonic seconds."""
+    """An unfinished job and who waits for it. `queued_at` is monotonic seconds.
+
+    `call` is what our SDK asks for; None: the input is for the endpoint's command to understand.
+    """
 
     record: JobRecord
-    call: Call
+    call: Call | None
     pool: "Pool"
     queued_at: float
     done: asyncio.Future[JobRecord]
@@ -77,7 +80,17 @@ class Job:
     @property
     def instance(self) -> str | None:
         """The id of the object whose method this calls."""
-        return self.call.instance.id if self.call.instance else None
+        return self.call.instance.id if self.call is not None and self.call.instance else None
+
+    @property
+    def allowance(self) -> int | None:
+        """How many attempts may follow the first: the endpoint's `retries`."""
+        return None if self.call is None else self.call.retries
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """The ids of the artifact and the values that it needs."""
+        return () if self.call is None else (self.call.artifact, *self.call.values)
 
 
 @dataclass(slots=True, eq=False)
@@ -102,11 +115,17 @@ class Worker:
     idle_since: float = 0.0
     last_beat: float = 0.0
     python: str = ""
+    offers: int = 0  # how many more jobs its command has asked for
+    requests: int = 0  # HTTP requests that it answers now
+    port: int = 0  # where its command answers HTTP requests; 0: it takes jobs
+    healthy: bool = True  # whether its command says so
 
     @property
     def free_slots(self) -> int:
         """How many more jobs it can run now."""
-        return self.pool.key.concurrency - len(self.running) if self.state is WorkerState.READY else 0
+        if self.state is not WorkerState.READY:
+            return 0
+        return self.offers if self.pool.code is None else self.pool.key.concurrency - len(self.running)
 
     def uses(self, artifact: str) -> list[str]:
         """A call of this artifact goes there: it has it now. Gives the ids of those that it shall forget."""
@@ -115,7 +134,7 @@ class Worker:
         surplus = len(self.artifacts) - ARTIFACTS_PER_WORKER
         if surplus <= 0:
             return []
-        needed = {artifact, *(job.call.artifact for job in self.running.values())}
+        needed = {artifact, *(each for job in self.running.values() for each in job.content)}
         forgotten = [each for each in self.artifacts if each not in needed][:surplus]
         for each in forgotten:
             del self.artifacts[each]
@@ -124,18 +143,24 @@ class Worker:
     @property
     def idle(self) -> bool:
         """Ready, and nothing runs or waits in it."""
-        return self.state is WorkerState.READY and not self.running and not self.queue
+        return self.state is WorkerState.READY and not self.running and not self.queue and not self.requests
+
+
+@dataclass(slots=True)
+class Code:
+    """What our SDK has shipped: the manifest of the job that made the pool, and the artifact of the last one."""
+
+    manifest: ArtifactManifest
+    artifact: str
 
 
 @dataclass(slots=True, eq=False)
 class Pool:
-    """Jobs and workers that fit each other."""
+    """Jobs and workers that fit each other. Without `code`, the workers run the endpoint's command."""
 
     key: PoolKey
     name: str  # the endpoint's
-    request: EnvironmentRequest
-    manifest: ArtifactManifest  # of the job that made the pool; its files are those of all others
-    artifact: str
+    code: Code | None
     queue: deque[Job] = field(default_factory=deque)
     workers: dict[str, Worker] = field(default_factory=dict)
     environment: Environment | None = None
@@ -151,6 +176,13 @@ class Pool:
     clients: dict[str, int] = field(default_factory=dict)  # unfinished jobs by client
     told: dict[str, tuple[object, ...]] = field(default_factory=dict)  # the stage that each client has heard last
     notices: dict[str, str] = field(default_factory=dict)  # by key: what every client of the pool is told once
+    waiting_requests: int = 0  # HTTP requests that no worker can take yet
+    has_low_priority: bool = False  # jobs of low priority have come
+
+    @property
+    def has_work(self) -> bool:
+        """Whether jobs or requests wait for a worker."""
+        return bool(self.queue) or self.waiting_requests > 0
 
     def live(self, generation: int) -> Iterator[Worker]:
         """The workers that can take new jobs now or soon."""
@@ -203,16 +235,17 @@ class Fleet:
         """The ids of artifacts and values that unfinished jobs and live workers need."""
         needed = set[str]()
         for pool in self.pools.values():
-            needed.add(pool.artifact)
+            if pool.code is not None:
+                needed.add(pool.code.artifact)
             jobs = [
                 *pool.queue,
                 *(job for worker in pool.workers.values() for job in (*worker.queue, *worker.running.values())),
             ]
             for job in jobs:
-                needed.update((job.call.artifact, *job.call.values))
+                needed.update(job.content)
         return needed
 
     def discard(self, pool: Pool) -> None:
         """Forget a pool that holds neither jobs nor workers."""
-        if not pool.queue and not pool.workers and pool.building is None:
+        if not pool.has_work and not pool.workers and pool.building is None:
             self.pools.pop(pool.key, None)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from runpod_flash.control_plane.principals import Principal
 from runpod_flash.control_plane.problems import problem_response
 from runpod_flash.control_plane.store import StoreError, disk_error
 from runpod_flash.state_folder import write_private
@@ -42,7 +43,9 @@ class AuthMiddleware:
     `key` is the user's; `worker_keys` gives those of the workers that live now, whose code may call other endpoints.
     """
 
-    def __init__(self, app: ASGIApp, key: str, worker_keys: Callable[[], Iterable[str]] = tuple) -> None:
+    def __init__(
+        self, app: ASGIApp, key: str, worker_keys: Callable[[], Iterable[tuple[str, str, str]]] = tuple
+    ) -> None:
         self._app = app
         self._key = key.encode()
         self._worker_keys = worker_keys
@@ -53,13 +56,15 @@ class AuthMiddleware:
             return
         given = _given_key(scope)
         if given is not None and self._fits(given):
+            worker = next((w for k, w, o in self._worker_keys() if hmac.compare_digest(given, k.encode())), None)
+            scope["flash.principal"] = Principal(worker=worker)
             await self._app(scope, receive, send)
             return
         detail = "no token provided" if given is None else "invalid api key"
         await problem_response(401, detail, code="AuthError")(scope, receive, send)
 
     def _fits(self, given: bytes) -> bool:
-        keys = (self._key, *(key.encode() for key in self._worker_keys()))
+        keys = (self._key, *(key.encode() for key, _, _ in self._worker_keys()))
         return sum(hmac.compare_digest(given, key) for key in keys) > 0  # all are compared, so that time tells nothing
 
 

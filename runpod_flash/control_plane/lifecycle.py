@@ -18,6 +18,7 @@ class JobEvent(StrEnum):
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
     REQUEUED = "requeued"
+    REOPENED = "reopened"
 
 
 TRANSITIONS: Final[Mapping[tuple[JobStatus, JobEvent], JobStatus]] = {
@@ -30,8 +31,10 @@ TRANSITIONS: Final[Mapping[tuple[JobStatus, JobEvent], JobStatus]] = {
     (JobStatus.IN_PROGRESS, JobEvent.TIMED_OUT): JobStatus.TIMED_OUT,
     (JobStatus.IN_PROGRESS, JobEvent.CANCELLED): JobStatus.CANCELLED,
     (JobStatus.IN_PROGRESS, JobEvent.REQUEUED): JobStatus.IN_QUEUE,
+    (JobStatus.FAILED, JobEvent.REOPENED): JobStatus.IN_QUEUE,
+    (JobStatus.TIMED_OUT, JobEvent.REOPENED): JobStatus.IN_QUEUE,
 }
-"""Every allowed move. A final state has none."""
+"""Every allowed move. From a final state there is one, for whoever asks to try a failed job once more."""
 
 _EVENT_OF_ERROR: Final[Mapping[ErrorKind, JobEvent]] = {
     ErrorKind.CANCELLED: JobEvent.CANCELLED,
@@ -64,7 +67,9 @@ def start(job: JobRecord, worker: str, now: float) -> JobRecord:
 def requeue(job: JobRecord, *, counts: bool) -> JobRecord:
     """The job back in the queue. `counts`: the attempt uses up the allowance (the control plane's death does not)."""
     status = next_status(job.status, JobEvent.REQUEUED)
-    return replace(job, status=status, worker=None, started_at=None, retries=job.retries + (1 if counts else 0))
+    return replace(
+        job, status=status, worker=None, started_at=None, output=None, retries=job.retries + (1 if counts else 0)
+    )
 
 
 def succeed(job: JobRecord, output: Any, now: float) -> JobRecord:
@@ -78,9 +83,32 @@ def fail(job: JobRecord, kind: ErrorKind, output: Any, error: str, now: float) -
     return replace(job, status=next_status(job.status, event), output=output, error=error, finished_at=now)
 
 
-def refuse(job: JobRecord, error: ErrorInfo, now: float) -> JobRecord:
+def end(job: JobRecord, error: ErrorInfo, now: float, *, plain: bool) -> JobRecord:
+    """The job with a failure of ours. `plain`: its output is the endpoint's own, so that ours is told as text alone."""
+    text = f"{error.type}: {error.message}" if error.kind is ErrorKind.USER else error.message
+    if plain and error.kind is ErrorKind.WORKER_LOST:  # the published words come first
+        text = f"job timed out after {job.retries} retries: {text}"
+    return fail(job, error.kind, None if plain else error_output(error), text, now)
+
+
+def refuse(job: JobRecord, error: ErrorInfo, now: float, *, plain: bool = False) -> JobRecord:
     """A job that fails before it was ever queued."""
-    return fail(job, error.kind, error_output(error), error.message, now)
+    return fail(job, error.kind, None if plain else error_output(error), error.message, now)
+
+
+def reopen(job: JobRecord, now: float) -> JobRecord:
+    """A failed job once more, as if it had just been submitted. Raises IllegalTransition where it has not failed."""
+    return replace(
+        job,
+        status=next_status(job.status, JobEvent.REOPENED),
+        created_at=now,
+        started_at=None,
+        finished_at=None,
+        output=None,
+        error=None,
+        worker=None,
+        retries=0,
+    )
 
 
 def recover(job: JobRecord, allowance: int | None, now: float) -> JobRecord:

@@ -59,6 +59,21 @@ class Platform(Protocol):
     async def cancel(self, endpoint_id: str, job_id: str, /) -> JobRecord:
         """Cancel the job unless it is final; returns it as it is then."""
 
+    async def retry(self, endpoint_id: str, job_id: str, /) -> JobRecord:
+        """Queue a job that has failed or timed out once more. Raises Problem (400) where it has not."""
+
+    async def purge(self, endpoint_id: str, /) -> int:
+        """Cancel the jobs that wait for a worker; returns how many."""
+
+    async def stream(self, endpoint_id: str, job_id: str, hold_s: float, /) -> tuple[JobRecord, list[Any], bool]:
+        """The job, what it has yielded since the last time, and whether there is more already.
+
+        Waits at most `hold_s` seconds for something to happen where nothing has.
+        """
+
+    def requests(self, endpoint_id: str, limit: int, /) -> Sequence[JobRecord]:
+        """The endpoint's last jobs, the newest first."""
+
     def health(self, endpoint_id: str, /) -> Mapping[str, Mapping[str, int]]:
         """Counters under `jobs` and `workers`; those left out are 0."""
 

@@ -25,6 +25,7 @@ from runpod_flash.control_plane.artifacts import Artifacts
 from runpod_flash.control_plane.autoscaler import Autoscaler
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.catalog import Catalog
+from runpod_flash.control_plane.command_workers import CommandWorkers
 from runpod_flash.control_plane.disk import DiskGuard
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.environments import Environments
@@ -32,6 +33,7 @@ from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.fleet import Fleet
 from runpod_flash.control_plane.keys import ensure_key
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
+from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.links import LinkServer
 from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.settings import PlaneSettings
@@ -81,7 +83,7 @@ class ControlPlane:
             ProcessLauncher(),
             self._announcer,
         )
-        self._autoscaler = Autoscaler(self._catalog, self._fleet, self._supervisor)
+        self._autoscaler = Autoscaler(self._catalog, self._fleet, self._supervisor, self._dispatcher.pools)
         self._links = LinkServer(self._supervisor)
         self._platform = PlatformCore(
             self._store,
@@ -92,12 +94,21 @@ class ControlPlane:
             self._announcer,
             settings.terms,
         )
+        self._limits = Limits()
+        self._commands = CommandWorkers(
+            self._dispatcher,
+            self._supervisor,
+            self._platform.chunks,
+            self._announcer,
+            self._limits,
+            settings.cancel_grace_s,
+        )
         self._connect()
 
     def _connect(self) -> None:
         """Tie the parts together where one must hear of another."""
-        self._platform.refusal, self._platform.admit = self._supervisor.refusal, self._disk.admit
-        self._platform.disk = self._disk.to_json
+        self._platform.intake.refusal, self._platform.intake.admit = self._supervisor.refusal, self._disk.admit
+        self._platform.look.disk = self._disk.to_json
         self._blobs.admit = self._disk.admit
         self._dispatcher.results.patience_s = self._settings.disk_patience_s
         self._dispatcher.recorder.on_refused = self._disk.reserve.give
@@ -133,6 +144,7 @@ class ControlPlane:
             self._show("starting", port)
             await self._links.start(str(self._state.worker_socket))
             replayed = await self._platform.replay()
+            self._autoscaler.begin()
             server = _Server(
                 uvicorn.Config(
                     self._app(port), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=600
@@ -208,6 +220,8 @@ class ControlPlane:
                 key=ensure_key(self._state.key_path),
                 capabilities=capabilities,
                 worker_keys=self._supervisor.worker_keys,
+                limits=self._limits,
+                workers=self._commands,
             )
         )
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 import shutil
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 from runpod_flash import hardware
 from runpod_flash.control_plane.announcer import Announcer
+from runpod_flash.control_plane.command_env import command_env
 from runpod_flash.control_plane.crashes import Crashes
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.environments import Environment, Environments, InstallFailed
@@ -53,12 +55,20 @@ class Site:
     lease_s: float
     cancel_grace_s: float
     cpus: Sequence[int]
+    init_s: float = 480.0  # how long a command may take until it is ready
+    ping_s: float = 3.0  # how often a command says which jobs it has
+    must_isolate: bool = False  # no worker starts where its code could see the control plane's files
 
 
 class Supervisor:
     """Starts and ends workers. It decides nothing about their number.
 
-    `on_capacity()` is called when a worker has ended and its place, its GPUs included, is free.
+    Attributes:
+        api_url: where the code of workers finds this control plane, known when it listens.
+        on_capacity: called when a worker has ended and its place, its GPUs included, is free.
+        on_connected: called with each worker whose command has been started.
+        on_leaving: called with each worker of a command that is to end.
+        on_gone: called with each worker that has ended.
     """
 
     def __init__(
@@ -82,8 +92,11 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_cpu = 0
         self._closing = False
-        self.api_url = ""  # where the code of workers finds this control plane, known when it listens
+        self.api_url = ""
         self.on_capacity: Callable[[], None] = lambda: None
+        self.on_connected: Callable[[Worker], None] = lambda worker: None
+        self.on_leaving: Callable[[Worker], None] = lambda worker: None
+        self.on_gone: Callable[[Worker], None] = lambda worker: None
 
     @property
     def work(self) -> Path:
@@ -106,7 +119,8 @@ class Supervisor:
 
         failure: ErrorInfo | None = None
         try:
-            environment = await self._environments.get(pool.request, on_stage=detail)
+            assert pool.code is not None  # a command has what the machine has
+            environment = await self._environments.get(pool.code.manifest.environment, on_stage=detail)
             if not environment.whole:
                 raise InstallFailed(f"the environment {environment.key} was removed while it was built; call again")
             pool.environment = environment
@@ -162,6 +176,7 @@ class Supervisor:
             started_at=now,
             idle_since=now,
             last_beat=now,
+            port=_free_port() if endpoint.is_load_balanced else 0,
         )
         pool.workers[identity] = self._by_id[identity] = worker
         self._spawn(self._run(worker, pool.environment, endpoint))
@@ -209,10 +224,11 @@ class Supervisor:
     async def _until_ended(self, worker: Worker) -> int:
         assert worker.process is not None
         ended = asyncio.ensure_future(worker.process.wait())
+        patience = _START_TIMEOUT_S if worker.pool.code is not None else self._site.init_s
         try:
-            await asyncio.wait([ended], timeout=_START_TIMEOUT_S)
+            await asyncio.wait([ended], timeout=patience)
             if not ended.done() and worker.state is WorkerState.STARTING:
-                raise TimeoutError(f"it was not ready after {_START_TIMEOUT_S:.0f} s")
+                raise TimeoutError(f"it was not ready after {patience:.0f} s")
             return await ended
         finally:
             ended.cancel()
@@ -235,7 +251,11 @@ class Supervisor:
             max_concurrency=worker.pool.key.concurrency,
             beat_s=self._site.lease_s / 3,
             cancel_grace_s=self._site.cancel_grace_s,
-            hidden=self._site.hidden,
+            hidden=(*self._site.hidden, *_foreign_keys(endpoint, self._site.base_env)),
+            private=str(self._site.work),
+            must_isolate=self._site.must_isolate,
+            command=endpoint.command,
+            directory=endpoint.body.get("directory"),
         )
 
     def _env(self, worker: Worker, environment: Environment, endpoint: EndpointRecord, cpus: int) -> dict[str, str]:
@@ -250,6 +270,8 @@ class Supervisor:
         gpus = {"CUDA_VISIBLE_DEVICES": worker.grant.visible_devices, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
         own = {"RUNPOD_ENDPOINT_ID": endpoint.id, "RUNPOD_POD_ID": worker.id, "FLASH_RESOURCE_NAME": endpoint.name}
         way_back = {"FLASH_TARGET": self.api_url, "FLASH_API_KEY": worker.key, "FLASH_PROJECT": endpoint.project}
+        if endpoint.command is not None:
+            own.update(command_env(worker, endpoint, env, self.api_url, self._site.ping_s))
         return {**env, **gpus, **own, **way_back, "FLASH_SAME_MACHINE": "1"}
 
     def _cpus(self, endpoint: EndpointRecord) -> tuple[int, ...]:
@@ -272,9 +294,14 @@ class Supervisor:
         if worker.state is not WorkerState.STARTING:  # nobody wants it any more
             self._terminate(worker)
             return
-        pool, artifact = worker.pool, worker.pool.artifact
+        pool = worker.pool
+        if pool.code is None:
+            link.send({"type": messages.WELCOME})
+            self.on_connected(worker)
+            return
+        artifact = pool.code.artifact
         try:
-            data = self._dispatcher.artifact_data(artifact)
+            data = self._dispatcher.pools.artifact_data(artifact)
         except (ContentNotFound, OSError) as error:
             words = f"the code cannot be read any more ({error}); call again, and it is sent again"
             self._dispatcher.fail_pool(pool, ErrorInfo(ErrorKind.PLATFORM, "PlatformError", words))
@@ -305,8 +332,7 @@ class Supervisor:
                 ErrorKind.PLATFORM, "WireError", f"the worker reported an error that cannot be read: {fault}"
             )
         self._dispatcher.finished(worker, job, attempt, info, body)
-        if worker.state is WorkerState.DRAINING and not worker.running and not worker.queue:
-            self.stop(worker)
+        self.look_at(worker)
         self._end_if_given_up(worker)
 
     def gone(self, worker: Worker, reason: str, stderr: list[str]) -> None:
@@ -318,7 +344,9 @@ class Supervisor:
     def stop(self, worker: Worker) -> None:
         """End a worker: it closes its instances, then its process and all it started end."""
         worker.state = WorkerState.DRAINING
-        if worker.link is not None and worker.artifacts:
+        if worker.pool.code is None:
+            self.on_leaving(worker)
+        if worker.link is not None and (worker.artifacts or worker.pool.code is None):
             worker.link.send({"type": messages.DRAIN})
             asyncio.get_running_loop().call_later(_STOP_GRACE_S, self._terminate, worker)
         else:  # it runs nothing yet
@@ -326,12 +354,29 @@ class Supervisor:
 
     def retire(self, worker: Worker) -> None:
         """Give a worker no more jobs; it ends when nothing runs in it. What waits for its instances is queued again."""
-        if worker.state is WorkerState.READY and worker.running:
+        if worker.state is WorkerState.READY and (worker.running or worker.requests):
             worker.state = WorkerState.DRAINING
             worker.pool.queue.extendleft(reversed(worker.queue))
             worker.queue.clear()
         elif worker.state in (WorkerState.READY, WorkerState.STARTING):
             self.stop(worker)
+
+    def look_at(self, worker: Worker) -> None:
+        """Something has ended in a worker: where it was the last thing that a retired one had to do, that ends, too."""
+        busy = worker.running or worker.queue or worker.requests
+        if worker.state is WorkerState.DRAINING and not busy:
+            self.stop(worker)
+
+    def end_now(self, worker: Worker, reason: str) -> None:
+        """End a worker that does not do what it is told; what else runs in it is lost with it."""
+        logger.info("worker %s is ended: %s", worker.id, reason)
+        worker.state = WorkerState.DRAINING
+        if worker.process is not None:
+            worker.process.kill()
+
+    def worker(self, worker_id: str) -> Worker | None:
+        """The worker of this id, if it lives."""
+        return self._by_id.get(worker_id)
 
     def evict_for(self, pool: Pool, endpoint: EndpointRecord, number: int) -> None:
         """End the idle workers of others that hold what so many workers of this pool need, the longest idle first."""
@@ -356,9 +401,9 @@ class Supervisor:
                 logger.warning("worker %s is given up: it was silent for %g s", worker.id, self._site.lease_s)
                 self._lost(worker, f"it was silent for {self._site.lease_s:g} s", [])
 
-    def worker_keys(self) -> list[str]:
+    def worker_keys(self) -> list[tuple[str, str, str]]:
         """The keys of the workers that live now."""
-        return [worker.key for worker in self._by_id.values()]
+        return [(worker.key, worker.id, "") for worker in self._by_id.values()]
 
     async def close(self) -> None:
         """End all workers and wait for their end."""
@@ -387,6 +432,7 @@ class Supervisor:
             return
         pool, state = worker.pool, worker.state
         self._dispatcher.worker_lost(worker, reason, stderr)
+        self.on_gone(worker)
         if state is WorkerState.DRAINING or self._closing:
             return
         words = "\n".join([reason, *stderr[-20:]])
@@ -408,6 +454,18 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _foreign_keys(endpoint: EndpointRecord, env: Mapping[str, str]) -> tuple[str, ...]:
+    """The folder of a key for Runpod's cloud: its worker package would send that one instead of the worker's."""
+    home = env.get("HOME")
+    return () if endpoint.command is None or not home else (str(Path(home) / ".runpod"),)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _size(endpoint: EndpointRecord) -> tuple[int, int]:

@@ -42,6 +42,17 @@ def health_object(health: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str
     }
 
 
+def request_object(record: JobRecord, now: float) -> dict[str, Any]:
+    """A job in the list of an endpoint's requests: the job object without its output, which may be large."""
+    return {name: value for name, value in job_object(record, now).items() if name != "output"}
+
+
+def metrics_object(health: Mapping[str, Mapping[str, int]], workers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The ids of the workers that can take a job at once, and the counters of workers."""
+    ready = [worker["id"] for worker in workers if worker["status"] == "IDLE"]
+    return {"readyWorkers": ready, "workers": health_object(health)["workers"]}
+
+
 def endpoint_object(record: EndpointRecord, base_url: str) -> dict[str, Any]:
     """The endpoint object of `/v2/serverless`. `base_url` is where the client reaches this server."""
     url = f"{base_url.rstrip('/')}/v2/{record.id}"

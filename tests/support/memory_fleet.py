@@ -142,7 +142,7 @@ class Scene:
         source = MemoryArtifacts()
         self.artifact = artifact(source, concurrency)
         self.dispatcher = Dispatcher(self.store, self.values, Artifacts(source), self.fleet, self.announcer)
-        self.pool: Pool = self.dispatcher.pool_for(ENDPOINT, self.artifact, "environment")
+        self.pool: Pool = self.dispatcher.pools.shipped(ENDPOINT, self.artifact, "environment")
         self.workers: list[ScriptedWorker] = []
         self.jobs: list[Job] = []
         self.runs: list[tuple[str, int, str]] = []  # job, attempt, worker: in the order of the frames

@@ -259,9 +259,9 @@ async def small_plane(
     where = Site(link_address=address, work=folder / "work", **settings)
     devices = inventory.Inventory(inventory.fake(gpus))
     supervisor = Supervisor(where, fleet, dispatcher, environments, devices, launcher, announcer)  # type: ignore[arg-type]
-    autoscaler = Autoscaler(catalog, fleet, supervisor)
+    autoscaler = Autoscaler(catalog, fleet, supervisor, dispatcher.pools)
     platform = PlatformCore(store, catalog, fleet, dispatcher, environments, announcer)  # type: ignore[arg-type]
-    platform.refusal = supervisor.refusal
+    platform.intake.refusal = supervisor.refusal
     dispatcher.on_load = autoscaler.load_changed
     supervisor.on_capacity = autoscaler.capacity_changed
     catalog.on_change, catalog.on_delete = autoscaler.endpoint_changed, autoscaler.endpoint_deleted

@@ -1,5 +1,6 @@
 """Checked reading of JSON objects: every complaint names the field, what was given and what is allowed."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -45,6 +46,22 @@ def string_map(data: Mapping[str, Any], name: str) -> dict[str, str]:
     if not all(isinstance(key, str) and isinstance(value, str) for key, value in values.items()):
         raise WireError(f"field '{name}' must map strings to strings")
     return dict(values)
+
+
+def seconds(data: Mapping[str, Any], name: str, default: float) -> float:
+    """Return the time span `data[name]`: a number of seconds, 0 or more. Raises WireError."""
+    value = data.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise WireError(f"field '{name}' is {value!r:.80}; it must be a number of seconds, 0 or more")
+    return float(value)
+
+
+def absolute(data: Mapping[str, Any], name: str) -> str | None:
+    """Return the absolute path `data[name]` or None where it is absent or null. Raises WireError."""
+    path = optional(data, name, str)
+    if path is not None and (not path.startswith("/") or "\0" in path):
+        raise WireError(f"field '{name}' is {path!r:.80}; it must be an absolute path")
+    return path
 
 
 def _said(kind: type) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from worker_runtime.wire import PROTOCOL
 from worker_runtime.wire.errors import VersionMismatch, WireError
-from worker_runtime.wire.fields import optional, require, string_map, strings
+from worker_runtime.wire.fields import absolute, optional, require, seconds, string_map, strings
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +133,11 @@ class WorkerLaunch:
     beat_s: float = 3.0
     cancel_grace_s: float = 3.0
     hidden: tuple[str, ...] = ()  # folders the user's code must not see
+    private: str | None = None  # a folder of many workers' folders: user code sees only this worker's own in it
+    must_isolate: bool = False  # do not start where `hidden` and `private` cannot be kept
+    command: str | None = None  # a shell command line to run in place of the child that runs calls
+    directory: str | None = None  # where the command runs; None: in the worker's own folder
+    drain_s: float = 10.0  # for the command to end by itself after SIGTERM
 
     def to_json(self) -> dict[str, Any]:
         return {"protocol": PROTOCOL, **asdict(self), "env": dict(self.env)}
@@ -151,10 +156,22 @@ class WorkerLaunch:
             cpus=tuple(require(data, "cpus", list, default=[])),
             memory_mb=require(data, "memory_mb", int, default=0),
             max_concurrency=require(data, "max_concurrency", int, default=1),
-            beat_s=float(data.get("beat_s", 3.0)),
-            cancel_grace_s=float(data.get("cancel_grace_s", 3.0)),
+            beat_s=seconds(data, "beat_s", 3.0),
+            cancel_grace_s=seconds(data, "cancel_grace_s", 3.0),
             hidden=strings(data, "hidden"),
+            private=absolute(data, "private"),
+            must_isolate=require(data, "must_isolate", bool, default=False),
+            command=_command(data),
+            directory=absolute(data, "directory"),
+            drain_s=seconds(data, "drain_s", 10.0),
         )
+
+
+def _command(data: Mapping[str, Any]) -> str | None:
+    command = optional(data, "command", str)
+    if command is not None and (not command.strip() or "\0" in command):
+        raise WireError(f"field 'command' is {command!r:.80}; it must be a command line for /bin/sh")
+    return command
 
 
 def canonical_hash(data: Any) -> str:

@@ -6,15 +6,21 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 
+from runpod_flash.control_plane.api.access import Access
 from runpod_flash.control_plane.api.flash_jobs import FlashJobsApi
 from runpod_flash.control_plane.api.flash_v1 import FlashApi
 from runpod_flash.control_plane.api.jobs import JobsApi
 from runpod_flash.control_plane.api.management_v2 import ManagementApi
+from runpod_flash.control_plane.api.openai import OpenAiApi
+from runpod_flash.control_plane.api.workers import WorkersApi
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.catalog import Catalog
+from runpod_flash.control_plane.command_workers import CommandWorkers
 from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.keys import AuthMiddleware
+from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.problems import LastResort, handlers
 
@@ -22,7 +28,7 @@ from runpod_flash.control_plane.problems import LastResort, handlers
 @dataclass(frozen=True, slots=True)
 class Services:
     """What the faces are faces of. `capabilities` is the answer to `GET /flash/v1/capabilities`,
-    `worker_keys` gives the keys of the workers that live now."""
+    `worker_keys` gives the keys of the workers that live now, `workers` serves those that run commands."""
 
     platform: Platform
     catalog: Catalog
@@ -30,15 +36,20 @@ class Services:
     hub: EventHub
     key: str = field(repr=False)
     capabilities: Mapping[str, Any]
-    worker_keys: Callable[[], Iterable[str]] = tuple
+    worker_keys: Callable[[], Iterable[tuple[str, str, str]]] = tuple
+    limits: Limits = Limits()  # noqa: RUF009 - frozen
+    workers: CommandWorkers | None = None
 
 
 def build_app(services: Services) -> Starlette:
     """The ASGI application. It starts and stops nothing: whoever serves it closes the hub before the server stops."""
+    access = Access(services.catalog)
     return Starlette(
         routes=[
             *ManagementApi(services.catalog, services.platform).routes(),
-            *JobsApi(services.platform).routes(),
+            *JobsApi(services.platform, access, services.limits).routes(),
+            *OpenAiApi(services.platform, access, services.limits).routes(),
+            *_worker_routes(services),
             *FlashJobsApi(services.platform).routes(),
             *FlashApi(services.platform, services.blobs, services.hub, services.capabilities).routes(),
         ],
@@ -48,3 +59,10 @@ def build_app(services: Services) -> Starlette:
         ],
         exception_handlers=handlers(),
     )
+
+
+def _worker_routes(services: Services) -> list[BaseRoute]:
+    workers = services.workers
+    if workers is None:
+        return []
+    return WorkersApi(workers.desk, workers.answers, workers.find, services.limits).routes()

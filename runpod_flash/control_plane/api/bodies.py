@@ -1,5 +1,6 @@
 """Reading what clients send: JSON objects of limited size, and their fields."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -12,17 +13,35 @@ from runpod_flash.errors import PayloadTooLarge
 ID_LIMIT = 255
 """The longest id or key, in characters."""
 
+BODY_S = 60.0
+"""How long a body may take to arrive, in seconds."""
+
 _SWALLOWED = 64 * 1024**2
 _AN_ID = f"a text of 1 to {ID_LIMIT} characters"
 
 
-async def json_object(request: Request, limit: int) -> dict[str, Any]:
+async def json_object(request: Request, limit: int, seconds: float = BODY_S) -> dict[str, Any]:
     """The body as a JSON object.
 
     Raises:
         PayloadTooLarge: it has more than `limit` bytes.
-        Problem: 400, it is no JSON object.
+        Problem: 400, it is no JSON object; 408, it did not arrive within so many `seconds`.
     """
+    try:
+        async with asyncio.timeout(seconds):
+            data = await _body(request, limit)
+    except TimeoutError:
+        raise Problem(408, f"the request did not arrive within {seconds:g} s") from None
+    try:
+        body = json.loads(data, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise Problem(400, f"the request is no JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise Problem(400, "the request is no JSON object")
+    return body
+
+
+async def _body(request: Request, limit: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
@@ -33,13 +52,7 @@ async def json_object(request: Request, limit: int) -> dict[str, Any]:
             break
     if size > limit:
         raise PayloadTooLarge(f"the request has more than {limit} bytes, the most that is taken here")
-    try:
-        body = json.loads(b"".join(chunks), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise Problem(400, f"the request is no JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise Problem(400, "the request is no JSON object")
-    return body
+    return b"".join(chunks)
 
 
 def header(request: Request, name: str) -> str | None:

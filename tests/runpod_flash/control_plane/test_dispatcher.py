@@ -570,6 +570,6 @@ async def test_content_that_is_not_here_is_named() -> None:
     scene = Scene()
     missing = "0" * 64
     with pytest.raises(ContentNotFound, match=missing):
-        scene.dispatcher.check_content(Call(scene.artifact, Payload(sha256=missing, size=1)))
+        scene.dispatcher.pools.check_content(Call(scene.artifact, Payload(sha256=missing, size=1)))
     with pytest.raises(ContentNotFound, match="f" * 64):
-        scene.dispatcher.manifest("f" * 64)
+        scene.dispatcher.pools.manifest("f" * 64)

@@ -104,9 +104,9 @@ def test_only_an_empty_pool_is_forgotten() -> None:
 def test_the_pool_that_was_used_last_comes_first() -> None:
     async def play(scene: Scene) -> None:
         first = scene.pool
-        second = scene.dispatcher.pool_for(ENDPOINT, scene.artifact, "another environment")
+        second = scene.dispatcher.pools.shipped(ENDPOINT, scene.artifact, "another environment")
         assert scene.fleet.of(ENDPOINT.id) == [second, first]
-        assert scene.dispatcher.pool_for(ENDPOINT, scene.artifact, first.key.environment) is first
+        assert scene.dispatcher.pools.shipped(ENDPOINT, scene.artifact, first.key.environment) is first
         assert scene.fleet.of(ENDPOINT.id) == [first, second]
         assert scene.fleet.of("another endpoint") == []
 

@@ -1,5 +1,7 @@
 """The table of job states and the rules around it."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,22 +17,41 @@ def queued() -> JobRecord:
 
 
 @given(st.lists(st.sampled_from(list(JobEvent)), max_size=12))
-def test_no_sequence_of_events_leaves_a_final_state(events: list[JobEvent]) -> None:
+def test_only_who_asks_for_another_try_leads_out_of_a_final_state(events: list[JobEvent]) -> None:
     status = JobStatus.IN_QUEUE
     for event in events:
         try:
             after = lifecycle.next_status(status, event)
         except IllegalTransition:
             continue
-        assert not status.final
+        assert not status.final or event is JobEvent.REOPENED
         status = after
 
 
 @pytest.mark.parametrize("status", [status for status in JobStatus if status.final])
-@pytest.mark.parametrize("event", list(JobEvent))
+@pytest.mark.parametrize("event", [event for event in JobEvent if event is not JobEvent.REOPENED])
 def test_a_final_state_has_no_way_out(status: JobStatus, event: JobEvent) -> None:
     with pytest.raises(IllegalTransition, match=status):
         lifecycle.next_status(status, event)
+
+
+@pytest.mark.parametrize("status", list(JobStatus))
+def test_failed_and_timed_out_jobs_alone_are_tried_once_more(status: JobStatus) -> None:
+    ended = replace(
+        queued(), status=status, output=1, error="no", worker="w", started_at=2.0, finished_at=3.0, retries=1
+    )
+    if status not in (JobStatus.FAILED, JobStatus.TIMED_OUT):
+        with pytest.raises(IllegalTransition):
+            lifecycle.reopen(ended, 9.0)
+        return
+    assert lifecycle.reopen(replace(ended, attempts=2), 9.0) == replace(queued(), created_at=9.0, attempts=2)
+
+
+def test_the_output_of_an_endpoint_s_own_job_is_never_ours() -> None:
+    error = ErrorInfo(ErrorKind.WORKER_LOST, "WorkerLost", "killed by signal 9")
+    job = lifecycle.end(replace(queued(), retries=1), error, 5.0, plain=True)
+    assert (job.status, job.output) == (JobStatus.FAILED, None)
+    assert job.error == "job timed out after 1 retries: killed by signal 9"
 
 
 def test_each_start_is_an_attempt_and_only_counted_ones_use_the_allowance() -> None:

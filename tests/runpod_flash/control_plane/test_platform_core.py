@@ -239,7 +239,9 @@ async def test_each_waiting_job_has_a_cause(plane: SmallPlane) -> None:
 @played
 async def test_what_can_never_run_fails_at_once_with_what_there_is(plane: SmallPlane) -> None:
     endpoint = await plane.endpoint(gpu={"pools": ["ADA_24"], "count": 8})
-    plane.platform.refusal = lambda _: ErrorInfo(ErrorKind.INFEASIBLE, "Infeasible", "8 GPUs are asked for, 2 are here")
+    plane.platform.intake.refusal = lambda _: ErrorInfo(
+        ErrorKind.INFEASIBLE, "Infeasible", "8 GPUs are asked for, 2 are here"
+    )
     record = await plane.submit(endpoint)
     ended = plane.platform.job(endpoint, record.id)
     assert (ended.status, ended.attempts) == (JobStatus.FAILED, 0)
@@ -257,7 +259,7 @@ async def test_a_full_disk_accepts_nothing_and_what_was_accepted_goes_on(plane: 
     def full() -> str:
         raise StoreFull("nothing new is accepted")
 
-    plane.platform.admit = full
+    plane.platform.intake.admit = full
     with pytest.raises(StoreFull):
         await plane.submit(endpoint)
     assert (await plane.submit(endpoint, key="k")).id == record.id, "a repeated submit is nothing new"
@@ -286,7 +288,7 @@ async def test_a_submit_that_cannot_be_written_is_refused_and_can_be_repeated(pl
 @played
 async def test_clients_are_warned_of_a_disk_that_fills_up(plane: SmallPlane) -> None:
     endpoint = await plane.endpoint()
-    plane.platform.admit = lambda: "the disk has 90 MB left"
+    plane.platform.intake.admit = lambda: "the disk has 90 MB left"
     await plane.submit(endpoint, client="c")
     (notice,) = plane.events.of("notice", "c")
     assert (notice["key"], notice["message"]) == ("disk", "the disk has 90 MB left")

@@ -275,7 +275,7 @@ async def test_code_that_is_gone_from_the_disk_is_told(plane: SmallPlane) -> Non
     record = await plane.submit(endpoint)
     await plane.until(lambda: plane.launcher.alive)
     plane.artifacts.held.clear()
-    plane.dispatcher._artifacts._kept.clear()  # of the last ones, which it has in memory
+    plane.dispatcher.pools._artifacts._kept.clear()  # of the last ones, which it has in memory
     plane.connect()
     await plane.until(lambda: plane.platform.job(endpoint, record.id).status.final)
     error = error_of(plane, endpoint, record.id)

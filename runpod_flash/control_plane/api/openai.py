@@ -1,0 +1,145 @@
+"""The OpenAI route: an HTTP request becomes a job of a worker that speaks OpenAI's API, its output the response.
+
+The job's input is `{"openai_route", "openai_input"}`. A worker yields texts that are framed as server-sent events when
+the request asks for a stream, else one object; it may as well return the object.
+"""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from runpod_flash.control_plane.api.access import Access
+from runpod_flash.control_plane.api.bodies import json_object
+from runpod_flash.control_plane.api.connected import while_connected
+from runpod_flash.control_plane.limits import Limits
+from runpod_flash.control_plane.platform import Platform
+from runpod_flash.control_plane.principals import Need
+from runpod_flash.control_plane.problems import Problem
+from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Policy
+from worker_runtime.wire.jobs import JobStatus
+
+_HOLD_S: Final = 10.0
+_STATUS: Final = {JobStatus.TIMED_OUT: 504, JobStatus.CANCELLED: 409}
+
+
+class OpenAiApi:
+    """The routes below `/v2/{endpoint}/openai`."""
+
+    def __init__(self, platform: Platform, access: Access, limits: Limits) -> None:
+        self._platform = platform
+        self._access = access
+        self._limits = limits
+
+    def routes(self) -> list[BaseRoute]:
+        """All routes of this face."""
+        return [Route("/v2/{endpoint}/openai/{path:path}", self._answer, methods=["GET", "POST"])]
+
+    async def _answer(self, request: Request) -> Response:
+        endpoint = self._access.endpoint(request, Need.RUN)
+        if endpoint.command is None or endpoint.is_load_balanced:
+            raise Problem(400, "this endpoint's workers do not speak OpenAI's API")
+        job_input: dict[str, Any] = {"openai_route": f"/{request.path_params['path']}"}
+        if request.method == "POST":
+            body = await json_object(request, self._limits.runsync_bytes, self._limits.body_s)
+            job_input["openai_input"] = body
+        record = await self._platform.submit(
+            endpoint.id, job_input, job_id=f"sync-{uuid.uuid4()}", client=None, key=None, policy=Policy(sync=True)
+        )
+        job = _Pieces(self._platform, endpoint, record)
+        if job_input.get("openai_input", {}).get("stream") is True:
+            return await self._streamed(job)
+        return await self._whole(request, job)
+
+    async def _whole(self, request: Request, job: "_Pieces") -> Response:
+        collected = await while_connected(request, job.collect())
+        if collected is None:
+            await job.cancel()
+            return Response(status_code=204)  # nobody hears it
+        found, record = collected
+        if record.status is not JobStatus.COMPLETED:
+            return _failure(record)
+        output = _one(found, record.output)
+        return JSONResponse(output, status_code=_status_of(output))
+
+    async def _streamed(self, job: "_Pieces") -> Response:
+        """The response begins with the first piece: a failure before that has a status of its own."""
+        pieces = job.each()
+        first = await anext(pieces, None)
+        if first is None and job.record.status is not JobStatus.COMPLETED:
+            return _failure(job.record)
+        if first is None:
+            first = job.record.output
+        if isinstance(first, Mapping) and "error" in first:
+            return JSONResponse(first, status_code=_status_of(first))
+        return StreamingResponse(_events(first, pieces, job), media_type="text/event-stream")
+
+
+class _Pieces:
+    """What one job yields, until its end. `record` is the job as it was seen last."""
+
+    def __init__(self, platform: Platform, endpoint: EndpointRecord, record: JobRecord) -> None:
+        self._platform = platform
+        self._endpoint = endpoint
+        self.record = record
+
+    async def each(self) -> AsyncIterator[Any]:
+        more = True
+        while more or not self.record.status.final:
+            self.record, chunks, more = await self._platform.stream(self._endpoint.id, self.record.id, _HOLD_S)
+            for chunk in chunks:
+                yield chunk
+
+    async def collect(self) -> tuple[list[Any], JobRecord]:
+        """All pieces, and the job at its end."""
+        return [piece async for piece in self.each()], self.record
+
+    async def cancel(self) -> None:
+        """Nobody wants the answer any more."""
+        if not self.record.status.final:
+            await self._platform.cancel(self._endpoint.id, self.record.id)
+
+
+async def _events(first: Any, rest: AsyncIterator[Any], job: _Pieces) -> AsyncIterator[str]:
+    """The pieces as server-sent events; texts are framed already. Whoever leaves ends the job."""
+    try:
+        yield _framed(first)
+        async for piece in rest:
+            yield _framed(piece)
+        if job.record.status is not JobStatus.COMPLETED:
+            yield _framed(_error(job.record))
+    finally:
+        await asyncio.shield(job.cancel())
+
+
+def _framed(piece: Any) -> str:
+    return piece if isinstance(piece, str) else f"data: {json.dumps(piece)}\n\n"
+
+
+def _one(pieces: list[Any], output: Any) -> Any:
+    """The object that answers a request without a stream: the only piece, else what the job returned."""
+    if not pieces:
+        return output[0] if isinstance(output, list) and len(output) == 1 else output
+    return pieces[0] if len(pieces) == 1 else pieces
+
+
+def _status_of(output: Any) -> int:
+    """The status of an answer: 200, or that of the error which a worker reports in OpenAI's form."""
+    error = output.get("error") if isinstance(output, Mapping) else None
+    if not isinstance(error, Mapping):
+        return 200
+    code = error.get("code")
+    return code if isinstance(code, int) and 400 <= code <= 599 else 400
+
+
+def _failure(record: JobRecord) -> Response:
+    return JSONResponse(_error(record), status_code=_STATUS.get(record.status, 500))
+
+
+def _error(record: JobRecord) -> dict[str, Any]:
+    return {"error": {"message": record.error or str(record.status), "type": str(record.status), "code": None}}

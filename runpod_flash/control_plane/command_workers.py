@@ -1,0 +1,47 @@
+"""Ties the parts together that workers of commands need, on top of those that all workers have."""
+
+from runpod_flash.control_plane.announcer import Announcer
+from runpod_flash.control_plane.chunks import Chunks
+from runpod_flash.control_plane.dispatcher import Dispatcher
+from runpod_flash.control_plane.fleet import Job
+from runpod_flash.control_plane.limits import Limits
+from runpod_flash.control_plane.supervisor import Supervisor
+from runpod_flash.control_plane.takes import TakeDesk
+from runpod_flash.control_plane.worker_answers import WorkerAnswers
+
+
+class CommandWorkers:
+    """The desk where they get jobs and the place where they answer.
+
+    Attributes:
+        desk: hands jobs out.
+        answers: takes what they say.
+        find: the worker of an id, if it lives.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        supervisor: Supervisor,
+        chunks: Chunks,
+        announcer: Announcer,
+        limits: Limits,
+        cancel_grace_s: float,
+    ) -> None:
+        self._chunks = chunks
+        self.desk = TakeDesk(dispatcher, limits, cancel_grace_s)
+        self.answers = WorkerAnswers(dispatcher, chunks, announcer, limits)
+        self.find = supervisor.worker
+        dispatcher.taking = self.desk
+        dispatcher.on_again = self._again
+        dispatcher.on_end = self._ended
+        self.desk.end_worker = supervisor.end_now
+        self.answers.retire, self.answers.look_at = supervisor.retire, supervisor.look_at
+        supervisor.on_leaving, supervisor.on_gone = self.desk.let_go, self.desk.forget
+
+    def _ended(self, job: Job) -> None:
+        self._chunks.changed(job.record.id)
+
+    def _again(self, job: Job) -> None:
+        if job.call is None:
+            self._chunks.clear(job.record.id)

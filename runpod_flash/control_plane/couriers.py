@@ -1,0 +1,73 @@
+"""How a job gets to its worker and is called off there. The dispatcher has decided; the start is on disk."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
+
+from runpod_flash.control_plane.artifacts import Artifacts
+from runpod_flash.control_plane.fleet import Job, Worker
+from runpod_flash.control_plane.results import Values
+from worker_runtime.wire import messages
+
+Goods: TypeAlias = Sequence[tuple[str, bytes]]
+"""What must be read before a job can be handed over: values, by their sha256."""
+
+
+class Courier(Protocol):
+    """One way to workers."""
+
+    def promise(self, worker: Worker) -> None:
+        """The worker will get a job; one `hand_over` or `withdraw` follows."""
+
+    def withdraw(self, worker: Worker) -> None:
+        """It will not get it after all."""
+
+    async def read(self, job: Job) -> Goods:
+        """Read what the job needs. Raises OSError, ContentNotFound."""
+        ...
+
+    def hand_over(self, job: Job, worker: Worker, goods: Goods) -> bool:
+        """Send the running attempt. False: the worker cannot be reached; the attempt has not begun."""
+        ...
+
+    def call_off(self, job: Job, worker: Worker) -> None:
+        """Stop the running attempt, which was handed over; its worker is ended where it does not stop."""
+
+
+class LinkCourier:
+    """To workers that run what our SDK ships: frames on their link. The worker itself kills what does not stop."""
+
+    def __init__(self, values: Values, artifacts: Artifacts) -> None:
+        self._values = values
+        self._artifacts = artifacts
+
+    def promise(self, worker: Worker) -> None: ...
+
+    def withdraw(self, worker: Worker) -> None: ...
+
+    async def read(self, job: Job) -> Goods:
+        assert job.call is not None
+        return [(sha256, await self._values.read(sha256)) for sha256 in job.call.values]
+
+    def hand_over(self, job: Job, worker: Worker, goods: Goods) -> bool:
+        if worker.link is None or job.call is None:
+            return False
+        artifact = job.call.artifact
+        data = b"" if artifact in worker.artifacts else self._artifacts.data(artifact)
+        for forgotten in worker.uses(artifact):
+            worker.link.send({"type": messages.FORGET, "id": forgotten})
+        if data:
+            worker.link.send({"type": messages.ARTIFACT, "id": artifact}, data)
+        header: dict[str, Any] = {
+            "type": messages.RUN,
+            "job": job.record.id,
+            "attempt": job.record.attempts,
+            "call": job.call.to_input(),
+            "values": [[sha256, len(value)] for sha256, value in goods],
+            "timeout_ms": job.record.timeout_ms,
+        }
+        worker.link.send(header, goods[0][1] if len(goods) == 1 else b"".join(value for _, value in goods))
+        return True
+
+    def call_off(self, job: Job, worker: Worker) -> None:
+        if worker.link is not None:
+            worker.link.send({"type": messages.CANCEL, "job": job.record.id, "attempt": job.record.attempts})

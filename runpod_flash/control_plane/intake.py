@@ -1,0 +1,225 @@
+"""How jobs come in: accepted, written, brought to their pool; replayed after a restart; tried once more."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from runpod_flash.control_plane import lifecycle
+from runpod_flash.control_plane.announcer import Announcer
+from runpod_flash.control_plane.catalog import Catalog
+from runpod_flash.control_plane.dispatcher import Dispatcher
+from runpod_flash.control_plane.environments import Environments, InstallFailed
+from runpod_flash.control_plane.fleet import Pool
+from runpod_flash.control_plane.problems import Problem
+from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Policy
+from runpod_flash.control_plane.store import Store
+from runpod_flash.control_plane.terms import Terms
+from runpod_flash.errors import ContentNotFound, EndpointNotFound
+from worker_runtime.wire.errors import WireError
+from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind
+
+
+class Intake:
+    """Accepts jobs.
+
+    Attributes:
+        refusal: why no worker can ever serve an endpoint, None where one can.
+        admit: raises StoreFull where nothing new can be accepted; else says what is short on the disk, if anything.
+        seal: hides what the worker alone may read.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        catalog: Catalog,
+        dispatcher: Dispatcher,
+        environments: Environments,
+        announcer: Announcer,
+        terms: Terms,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._dispatcher = dispatcher
+        self._environments = environments
+        self._announcer = announcer
+        self._terms = terms
+        self.refusal: Callable[[EndpointRecord], ErrorInfo | None] = lambda endpoint: None
+        self.admit: Callable[[], str] = str
+        self.seal: Callable[[Mapping[str, Any]], str] = _no_seal
+        self._by_key: dict[tuple[str, str], asyncio.Future[JobRecord]] = {}  # submits under way
+
+    async def submit(
+        self,
+        endpoint_id: str,
+        call_input: Mapping[str, Any],
+        *,
+        job_id: str,
+        client: str | None,
+        key: str | None,
+        policy: Policy,
+    ) -> JobRecord:
+        """Accept a job; it is on disk when this returns. The same idempotency key gives the same job.
+
+        Raises:
+            EndpointNotFound, ContentNotFound: unknown endpoint, artifact or value; nothing was accepted.
+            StoreFull: the disk is full, or its bound reached; nothing was accepted.
+            WireError, VersionMismatch: `call_input` is no call of this protocol.
+
+        While the control plane stops, jobs are still taken: they run after its next start, which whoever waits causes.
+        """
+        endpoint = self._catalog.get(endpoint_id)
+        if key is None:
+            return await self._accept(endpoint, call_input, job_id, client, key, policy)
+        pending = self._by_key.get((endpoint_id, key))
+        if pending is None:
+            pending = asyncio.ensure_future(self._accept_once(endpoint, call_input, job_id, client, key, policy))
+            self._by_key[endpoint_id, key] = pending
+            pending.add_done_callback(lambda _: self._by_key.pop((endpoint_id, key), None))
+        return await asyncio.shield(pending)
+
+    async def _accept_once(
+        self,
+        endpoint: EndpointRecord,
+        call_input: Mapping[str, Any],
+        job_id: str,
+        client: str | None,
+        key: str,
+        policy: Policy,
+    ) -> JobRecord:
+        known = self._store.job_by_key(endpoint.id, key)
+        if known is not None:
+            return self._again(endpoint.id, known, client)
+        return await self._accept(endpoint, call_input, job_id, client, key, policy)
+
+    def _again(self, endpoint_id: str, job_id: str, client: str | None) -> JobRecord:
+        """The job of a repeated submit. The one who repeats it is the one who waits for it."""
+        job = self._dispatcher.unfinished(job_id)
+        if job is not None and not job.record.status.final and client is not None:
+            self._dispatcher.adopt(job, client)
+        record = self._store.job(job_id) if job is None else job.record
+        assert record is not None
+        if record.status.final:
+            self._announcer.refused(record, client)
+        return record
+
+    async def _accept(
+        self,
+        endpoint: EndpointRecord,
+        call_input: Mapping[str, Any],
+        job_id: str,
+        client: str | None,
+        key: str | None,
+        policy: Policy,
+    ) -> JobRecord:
+        short = self.admit()
+        if endpoint.is_load_balanced:
+            raise Problem(400, "not allowed for LB API: this endpoint answers HTTP requests and takes no jobs")
+        call = None if endpoint.command is not None else Call.from_input(call_input)
+        if call is not None:
+            self._dispatcher.pools.check_content(call)
+        record = JobRecord(
+            job_id,
+            endpoint.id,
+            call_input,
+            time.time(),
+            idempotency_key=key,
+            client=client,
+            timeout_ms=int(endpoint.body.get("timeout") or 0) if policy.timeout_ms is None else policy.timeout_ms,
+            low_priority=policy.low_priority,
+            webhook=policy.webhook,
+            sealed=None if policy.s3_config is None else self.seal(policy.s3_config),
+            **self._terms.limits(policy, own=client is not None),
+        )
+        await self._queue(record, call)
+        job = self._dispatcher.unfinished(record.id)
+        if short and client is not None and job is not None:
+            self._announcer.notice_to(client, job.pool, "disk", short)
+        return record
+
+    async def again(self, record: JobRecord) -> JobRecord:
+        """Queue a job that has failed once more, as it came.
+
+        Raises:
+            Problem: 400, it has not failed.
+            StoreFull, ContentNotFound: as for `submit`.
+        """
+        self.admit()
+        try:
+            reopened = lifecycle.reopen(record, time.time())
+        except lifecycle.IllegalTransition:
+            raise Problem(
+                400, f"job {record.id} is {record.status}; only FAILED and TIMED_OUT ones can be retried"
+            ) from None
+        call = self._call(record)
+        if call is not None:
+            self._dispatcher.pools.check_content(call)
+        await self._store.reopen_job(reopened)
+        await self._queue(reopened, call, known=True)
+        return reopened
+
+    def _call(self, record: JobRecord) -> Call | None:
+        """What a stored job asks for. Raises WireError, EndpointNotFound."""
+        command = self._catalog.get(record.endpoint).command
+        return None if command is not None else Call.from_input(record.input)
+
+    async def replay(self) -> int:
+        """Queue what an earlier run of the control plane left unfinished, and return how many jobs that were."""
+        records = self._store.unfinished_jobs()
+        for record in records:
+            await self._requeue(record)
+        return len(records)
+
+    async def _requeue(self, record: JobRecord) -> None:
+        try:
+            call = self._call(record)
+            recovered = lifecycle.recover(record, None if call is None else call.retries, time.time())
+            if recovered.status.final:
+                await self._store.save_job(recovered)
+                return
+            if call is not None:
+                self._dispatcher.pools.check_content(call)
+            await self._queue(recovered, call, known=recovered is record)
+        except (WireError, ContentNotFound, EndpointNotFound) as error:
+            lost = ErrorInfo(ErrorKind.PLATFORM, type(error).__name__, f"the job cannot go on after a restart: {error}")
+            await self._store.save_job(lifecycle.refuse(record, lost, time.time()))
+
+    async def _queue(self, record: JobRecord, call: Call | None, *, known: bool = False) -> None:
+        """Bring a job to its pool; before that it is written, unless the store knows it as it is."""
+        endpoint = self._catalog.get(record.endpoint)
+        refusal = self.refusal(endpoint)
+        environment_key = ""
+        try:
+            if call is not None:
+                environment_key = await self._environments.key(
+                    self._dispatcher.pools.manifest(call.artifact).environment
+                )
+        except InstallFailed as error:
+            refusal = refusal or ErrorInfo(ErrorKind.INSTALL, "InstallError", str(error))
+        if refusal is not None:
+            failed = lifecycle.refuse(record, refusal, time.time(), plain=call is None)
+            await self._store.save_job(failed)
+            self._announcer.refused(failed, record.client)
+            return
+        if not known:
+            await self._store.save_job(record)
+        pool = await self._pool(record, call, environment_key)
+        self._dispatcher.accept(record, call, pool, self._store.logs(record.id) if record.attempts else ())
+
+    async def _pool(self, record: JobRecord, call: Call | None, environment_key: str) -> Pool:
+        try:
+            endpoint = self._catalog.get(record.endpoint)  # it may have been deleted or changed meanwhile
+        except EndpointNotFound as error:
+            gone = ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", str(error))
+            await self._store.save_job(lifecycle.refuse(record, gone, time.time(), plain=call is None))
+            raise
+        if call is None:
+            return self._dispatcher.pools.of_command(endpoint)
+        pool = self._dispatcher.pools.shipped(endpoint, call.artifact, environment_key)
+        if pool.environment is None:
+            pool.environment = self._environments.ready(environment_key)
+        return pool
+
+
+def _no_seal(data: Mapping[str, Any]) -> str:
+    raise Problem(500, "this control plane cannot keep 's3Config' secret")

@@ -1,0 +1,128 @@
+"""What there is at a glance: workers, counters, why jobs wait."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from runpod_flash.control_plane import causes
+from runpod_flash.control_plane.catalog import Catalog
+from runpod_flash.control_plane.causes import Cause, CauseKind
+from runpod_flash.control_plane.dispatcher import Dispatcher
+from runpod_flash.control_plane.fleet import Fleet, Job, Worker, WorkerState
+from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.control_plane.store import Store
+from runpod_flash.control_plane.views import job_object
+from worker_runtime.wire.jobs import ErrorKind, JobStatus
+
+
+class Overview:
+    """Looks, and changes nothing.
+
+    Attributes:
+        disk: what is used of the disk.
+    """
+
+    def __init__(self, store: Store, catalog: Catalog, fleet: Fleet, dispatcher: Dispatcher) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._fleet = fleet
+        self._dispatcher = dispatcher
+        self.disk: Callable[[], Mapping[str, Any]] = dict
+        self._started = time.time()
+
+    def facts(self, record: JobRecord) -> Mapping[str, Any]:
+        """All that is known of a job: as published, its endpoint, its attempts, why it waits."""
+        endpoint = self._catalog.get(record.endpoint)
+        cause = self._cause(record)
+        return {
+            "job": job_object(record, time.time()),
+            "endpoint": {"id": endpoint.id, "name": endpoint.name, "project": endpoint.project},
+            "attempts": record.attempts,
+            "cause": None if cause is None else cause.to_json(),
+        }
+
+    def _cause(self, record: JobRecord) -> Cause | None:
+        """Why a job waits, or that it could never be served."""
+        job = self._dispatcher.unfinished(record.id)
+        if job is not None and record.status is JobStatus.IN_QUEUE:
+            return causes.why(job.pool, job)
+        found = record.output.get("flash", {}).get("error", {}) if isinstance(record.output, dict) else {}
+        if found.get("kind") == ErrorKind.INFEASIBLE:
+            return Cause(CauseKind.INFEASIBLE, record.error or "", record.finished_at or record.created_at)
+        return None
+
+    def health(self, endpoint_id: str) -> dict[str, dict[str, int]]:
+        """Counts of jobs and workers, with every key that the published API has."""
+        self._catalog.get(endpoint_id)
+        jobs, workers = self._dispatcher.jobs_of(endpoint_id), self._workers(endpoint_id)
+        counts = self._store.counts(endpoint_id)
+        idle = sum(worker.idle for worker in workers)
+        return {
+            "jobs": {
+                "completed": counts["completed"],
+                "failed": counts["failed"],
+                "inProgress": _count(jobs, JobStatus.IN_PROGRESS),
+                "inQueue": _count(jobs, JobStatus.IN_QUEUE),
+                "retried": counts["retried"],
+            },
+            "workers": {
+                "idle": idle,
+                "initializing": sum(worker.state is WorkerState.STARTING for worker in workers),
+                "ready": idle,
+                "running": sum(bool(worker.running) for worker in workers),
+                "throttled": sum(bool(pool.blocked) for pool in self._fleet.of(endpoint_id)),
+                "unhealthy": 0,
+            },
+        }
+
+    def workers(self, endpoint_id: str) -> list[dict[str, Any]]:
+        """The endpoint's workers."""
+        endpoint = self._catalog.get(endpoint_id)
+        return [_worker_view(worker, endpoint.generation) for worker in self._workers(endpoint_id)]
+
+    def overview(self) -> dict[str, Any]:
+        """Everything at a glance, for `flash status`."""
+        endpoints = [
+            {
+                "id": record.id,
+                "name": record.name,
+                "project": record.project,
+                **self.health(record.id),
+                "workerIds": [worker.id for worker in self._workers(record.id)],
+                "waiting": self._waiting(record.id),
+            }
+            for record in self._catalog.list()
+        ]
+        return {
+            "started": self._started,
+            "disk": dict(self.disk()),
+            "jobs": self._dispatcher.active,
+            "endpoints": endpoints,
+        }
+
+    def _waiting(self, endpoint_id: str) -> dict[str, Any] | None:
+        """How many jobs wait, and why the one that waits longest does."""
+        waiting = [job for job in self._dispatcher.jobs_of(endpoint_id) if job.record.status is JobStatus.IN_QUEUE]
+        if not waiting:
+            return None
+        first = min(waiting, key=lambda job: job.queued_at)
+        return {"count": len(waiting), "cause": causes.why(first.pool, first).to_json()}
+
+    def _workers(self, endpoint_id: str) -> list[Worker]:
+        return [worker for pool in self._fleet.of(endpoint_id) for worker in pool.workers.values()]
+
+
+def _count(jobs: list[Job], status: JobStatus) -> int:
+    return sum(job.record.status is status for job in jobs)
+
+
+def _worker_view(worker: Worker, generation: int) -> dict[str, Any]:
+    view: dict[str, Any] = {
+        "id": worker.id,
+        "status": "INITIALIZING" if worker.state is WorkerState.STARTING else "RUNNING" if worker.running else "IDLE",
+        "isStale": worker.generation != generation,
+        "gpuCount": len(worker.grant.gpus),
+        "version": worker.generation,
+        "uptimeSeconds": round(time.monotonic() - worker.started_at),
+    }
+    return {**view, "gpuTypeId": worker.grant.gpus[0].type} if worker.grant.gpus else view

@@ -1,0 +1,59 @@
+"""Which pool serves a job: made where there is none."""
+
+import time
+from typing import Final
+
+from runpod_flash.control_plane.artifacts import Artifacts
+from runpod_flash.control_plane.environments import Environment
+from runpod_flash.control_plane.fleet import Code, Fleet, Pool, PoolKey
+from runpod_flash.control_plane.records import EndpointRecord
+from runpod_flash.control_plane.results import Values
+from runpod_flash.errors import ContentNotFound
+from worker_runtime.wire.jobs import Call
+from worker_runtime.wire.specs import ArtifactManifest
+
+AS_IT_IS: Final = Environment(key="", python="/bin/sh")
+"""The environment of a command: what the machine and the endpoint's variables offer."""
+
+
+class Pools:
+    """Finds pools, and what was shipped for them."""
+
+    def __init__(self, fleet: Fleet, artifacts: Artifacts, values: Values) -> None:
+        self._fleet = fleet
+        self._artifacts = artifacts
+        self._values = values
+
+    def shipped(self, endpoint: EndpointRecord, artifact: str, environment_key: str) -> Pool:
+        """The pool that serves an artifact of an endpoint. Raises ContentNotFound."""
+        manifest = self._artifacts.manifest(artifact)
+        key = PoolKey(endpoint.id, environment_key, manifest.files_id, manifest.max_concurrency)
+        pool = self._fleet.pools.get(key)
+        if pool is None:
+            pool = self._fleet.pools[key] = Pool(key, endpoint.name, Code(manifest, artifact))
+        assert pool.code is not None
+        pool.name, pool.code.artifact, pool.used_at = endpoint.name, artifact, time.monotonic()
+        return pool
+
+    def of_command(self, endpoint: EndpointRecord) -> Pool:
+        """The pool of an endpoint whose workers run its command."""
+        key = PoolKey(endpoint.id, AS_IT_IS.key, "", 1)
+        pool = self._fleet.pools.get(key)
+        if pool is None:
+            pool = self._fleet.pools[key] = Pool(key, endpoint.name, None, environment=AS_IT_IS)
+        pool.name, pool.used_at = endpoint.name, time.monotonic()
+        return pool
+
+    def manifest(self, artifact: str) -> ArtifactManifest:
+        """The manifest of an artifact. Raises ContentNotFound."""
+        return self._artifacts.manifest(artifact)
+
+    def artifact_data(self, artifact: str) -> bytes:
+        """The bytes of an artifact. Raises ContentNotFound."""
+        return self._artifacts.data(artifact)
+
+    def check_content(self, call: Call) -> None:
+        """Raise ContentNotFound where a value that the call names is not here."""
+        for sha256 in call.values:
+            if not self._values.has(sha256):
+                raise ContentNotFound(f"there is no value {sha256}; upload it and submit again")

@@ -1,0 +1,214 @@
+"""Jobs for workers that ask for them: Runpod's worker protocol, without its HTTP.
+
+A worker holds a request open until there is a job (a take), another one until a job shall stop, and says again and
+again which jobs it has. So a job that gets lost on its way is noticed, one that ignores its cancellation is ended with
+its worker, and nobody is asked to run what nobody waits for.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from runpod_flash.control_plane.couriers import Goods
+from runpod_flash.control_plane.dispatcher import Dispatcher
+from runpod_flash.control_plane.fleet import Job, Worker, WorkerState
+from runpod_flash.control_plane.limits import Limits
+
+logger = logging.getLogger(__name__)
+
+_RELEASED_AFTER: Final = 2  # pings that do not name a job whose end is decided; the first may have been under way
+
+
+@dataclass(slots=True, eq=False)
+class _Take:
+    """An open request for so many jobs; `done` resolves when it is to be answered."""
+
+    number: int
+    done: "asyncio.Future[None]"
+    jobs: list[Job] = field(default_factory=list)
+
+    def close(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+@dataclass(slots=True, eq=False)
+class _Station:
+    """What is between the control plane and one worker."""
+
+    take: _Take | None = None
+    promised: int = 0  # jobs on their way to the open take
+    stopping: dict[str, None] = field(default_factory=dict)  # ids of jobs that shall stop, not told yet
+    called: asyncio.Event = field(default_factory=asyncio.Event)  # there is something in `stopping`
+    leaving: asyncio.Event = field(default_factory=asyncio.Event)  # the worker is to end: nothing is held open
+    silence: dict[str, int] = field(default_factory=dict)  # pings in a row that did not name a job
+
+
+class TakeDesk:
+    """Hands jobs to those who ask. Implements `Courier`.
+
+    Attributes:
+        end_worker: ends a worker at once; called with it and the reason.
+        unseal: gives back what only a worker may read.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, limits: Limits, cancel_grace_s: float) -> None:
+        self._dispatcher = dispatcher
+        self._limits = limits
+        self._cancel_grace_s = cancel_grace_s
+        self._stations: dict[str, _Station] = {}
+        self.end_worker: Callable[[Worker, str], None] = lambda worker, reason: None
+        self.unseal: Callable[[str], Mapping[str, Any]] = lambda text: {}
+
+    # ---- what workers ask and say
+
+    async def take(self, worker: Worker, number: int, *, busy: bool) -> list[dict[str, Any]]:
+        """Up to `number` jobs as the worker gets them, none where none came while this was held open.
+
+        `busy`: the worker has jobs. Cancelling this (the worker has gone away) puts back what it would have got.
+        """
+        station = self._station(worker)
+        if worker.state not in (WorkerState.STARTING, WorkerState.READY):
+            await _within(station.leaving.wait(), self._limits.take_hold_s)
+            return []
+        if not busy:
+            self._release_decided(worker)
+        take = self._open(worker, station, number)
+        try:
+            if not await _within(asyncio.shield(take.done), self._limits.take_hold_s) and station.promised:
+                await take.done  # a job is on its way already; what it waits for is a commit
+        except asyncio.CancelledError:
+            for job in take.jobs:
+                self._dispatcher.not_taken(worker, job)
+            raise
+        finally:
+            if station.take is take:
+                station.take, worker.offers = None, 0
+            take.close()
+        return [self._shown(job) for job in take.jobs]
+
+    async def stops(self, worker: Worker) -> list[str]:
+        """The ids of jobs that the worker shall stop; none where there were none while this was held open."""
+        station = self._station(worker)
+        await _within(station.called.wait(), self._limits.take_hold_s)
+        stopping = list(station.stopping)
+        station.stopping.clear()
+        if not station.leaving.is_set():
+            station.called.clear()
+        return stopping
+
+    def pinged(self, worker: Worker, jobs: Collection[str], *, names_jobs: bool) -> None:
+        """The worker says which jobs it has, if it `names_jobs` at all: the oldest packages do not."""
+        silence = self._station(worker).silence
+        if not (names_jobs or jobs):
+            return
+        for job_id, job in list(worker.running.items()):
+            if not job.sent:
+                continue
+            silence[job_id] = 0 if job_id in jobs else silence.get(job_id, 0) + 1
+            if job.decided and silence[job_id] >= _RELEASED_AFTER:
+                self._dispatcher.released(worker, job)
+            elif not job.decided and silence[job_id] >= self._limits.silent_pings:
+                self._dispatcher.dropped(worker, job, "its worker took it and does not know it any more")
+        for job_id in [each for each in silence if each not in worker.running]:
+            del silence[job_id]
+
+    # ---- what the dispatcher wants (couriers.Courier)
+
+    def promise(self, worker: Worker) -> None:
+        self._station(worker).promised += 1
+        worker.offers -= 1
+
+    def withdraw(self, worker: Worker) -> None:
+        station = self._station(worker)
+        station.promised -= 1
+        if station.take is None or station.take.done.done():
+            return
+        worker.offers += 1
+        self._answer_if_complete(station)
+        self._dispatcher.pump(worker.pool)
+
+    async def read(self, job: Job) -> Goods:
+        return ()
+
+    def hand_over(self, job: Job, worker: Worker, goods: Goods) -> bool:
+        station = self._station(worker)
+        if station.take is None or station.take.done.done():
+            return False
+        station.promised -= 1
+        station.silence.pop(job.record.id, None)
+        station.take.jobs.append(job)
+        self._answer_if_complete(station)
+        return True
+
+    def call_off(self, job: Job, worker: Worker) -> None:
+        station = self._station(worker)
+        station.stopping[job.record.id] = None
+        station.called.set()
+        asyncio.get_running_loop().call_later(self._cancel_grace_s, self._grace_over, job, worker)
+
+    # ---- what the supervisor wants
+
+    def let_go(self, worker: Worker) -> None:
+        """The worker is to end: answer what it holds open."""
+        station = self._station(worker)
+        station.leaving.set()
+        station.called.set()
+        if station.take is not None and not station.promised:
+            station.take.close()
+
+    def forget(self, worker: Worker) -> None:
+        """The worker has gone."""
+        self.let_go(worker)
+        del self._stations[worker.id]
+
+    # ---- inside
+
+    def _station(self, worker: Worker) -> _Station:
+        return self._stations.setdefault(worker.id, _Station())
+
+    def _open(self, worker: Worker, station: _Station, number: int) -> _Take:
+        if station.take is not None:  # the worker has given that one up and asks again
+            station.take.close()
+        take = station.take = _Take(number, asyncio.get_running_loop().create_future())
+        worker.offers = max(0, number - station.promised)
+        if worker.state is WorkerState.STARTING:
+            self._dispatcher.worker_ready(worker)
+        else:
+            self._dispatcher.pump(worker.pool)
+        return take
+
+    def _answer_if_complete(self, station: _Station) -> None:
+        take = station.take
+        if take is not None and take.jobs and (station.promised == 0 or len(take.jobs) >= take.number):
+            take.close()
+
+    def _release_decided(self, worker: Worker) -> None:
+        for job in [job for job in worker.running.values() if job.sent and job.decided]:
+            self._dispatcher.released(worker, job)
+
+    def _grace_over(self, job: Job, worker: Worker) -> None:
+        if worker.running.get(job.record.id) is job and worker.state is not WorkerState.GONE:
+            self.end_worker(worker, f"job {job.record.id} did not stop within {self._cancel_grace_s:g} s")
+
+    def _shown(self, job: Job) -> dict[str, Any]:
+        """The job as the worker gets it."""
+        record = job.record
+        shown: dict[str, Any] = {"id": record.id, "input": record.input}
+        if record.webhook is not None:
+            shown["webhook"] = record.webhook
+        if record.sealed is not None:
+            shown["s3Config"] = dict(self.unseal(record.sealed))
+        return shown
+
+
+async def _within(waiting: Any, seconds: float) -> bool:
+    """Whether something came within so many seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            await waiting
+    except TimeoutError:
+        return False
+    return True

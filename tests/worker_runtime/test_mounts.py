@@ -1,0 +1,110 @@
+"""What user code sees of the file system, though it tries hard: as root and as another user, shipped and as command."""
+
+import asyncio
+import ctypes
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.worker_runtime.scripted_plane import Plane, by_name
+from tests.worker_runtime.test_keeper import NOBODY, _namespaces, _python_for_nobody, needs_namespaces, root_only
+from worker_runtime.privileges import KEPT
+
+PRYING = Path(__file__).with_name("prying_code.py")
+
+who = pytest.mark.parametrize("user", [None, pytest.param(NOBODY, marks=root_only)], ids=["self", "nobody"])
+how = pytest.mark.parametrize("how", ["shipped", "command"])
+
+
+class Scene:
+    """Secrets in a hidden folder and in another worker's, and a process outside."""
+
+    def __init__(self, folder: Path, outside: int) -> None:
+        self.folder, self.outside = folder, outside
+        self.hidden, self.private = folder / "hidden", folder / "workers"
+        self.secrets = [self.hidden / "state" / "key", self.private / "w2" / "run" / "result"]
+        for secret in self.secrets:
+            secret.parent.mkdir(parents=True)
+            secret.write_text("secret")
+        self.own = self.private / "w1"
+        self.own.mkdir(mode=0o777)
+        self.own.chmod(0o777)
+        (folder / "prying.py").write_bytes(PRYING.read_bytes())
+
+    def settings(self, **more: Any) -> dict[str, Any]:
+        """Of the launch: both hidden, and nothing goes on without."""
+        return {
+            "folder": str(self.own), "private": str(self.private), "hidden": (str(self.hidden),), "must_isolate": True,
+            **more,
+        }  # fmt: skip
+
+    def question(self) -> list[Any]:
+        """What the prying code is given."""
+        handles = [handle_of(secret) for secret in self.secrets]
+        return [[str(secret) for secret in self.secrets], handles, str(self.private), self.outside]
+
+    def command(self, python: str) -> str:
+        """The prying code as a program."""
+        return f"exec {shlex.join([python, str(self.folder / 'prying.py'), json.dumps(self.question())])}"
+
+
+def handle_of(path: Path) -> tuple[int, str]:
+    """The kernel's handle of a file: (type, bytes)."""
+    handle, mount = ctypes.create_string_buffer((128).to_bytes(4, sys.byteorder) + bytes(132)), ctypes.c_int()
+    done = ctypes.CDLL(None).name_to_handle_at(-100, os.fsencode(path), handle, ctypes.byref(mount), 0)
+    assert done == 0
+    size, kind = (int.from_bytes(handle.raw[start : start + 4], sys.byteorder) for start in (0, 4))
+    return kind, handle.raw[8 : 8 + size].hex()
+
+
+@pytest.fixture
+def scene(short_folder: Path) -> Iterator[Scene]:
+    with subprocess.Popen(["sleep", "600"], env={"OUTSIDE": "1"}) as outside:
+        try:
+            yield Scene(short_folder, outside.pid)
+            assert outside.poll() is None, "user code has killed a process outside"
+        finally:
+            outside.kill()
+
+
+async def report_of(scene: Scene, how: str, user: int | None, **more: Any) -> dict[str, Any]:
+    """Run the prying code in a worker."""
+    python = sys.executable if user is None else _python_for_nobody()
+    more = {"command": scene.command(python), **more} if how == "command" else more
+    async with Plane(scene.folder, python=python, user=user, settings=scene.settings(**more)) as plane:
+        if how == "command":
+            gone, _ = await plane.until(lambda: of_type(plane, "gone"), "gone", 100)
+            assert gone["reason"] == "exited with code 0", plane.lines("stderr")
+            return dict(json.loads("".join(plane.lines())))
+        code = by_name("prying_code:pry", more={"prying_code.py": PRYING.read_bytes()})
+        found = await plane.call(code, *scene.question())
+        assert isinstance(found, dict), found
+        return found
+
+
+def of_type(plane: Plane, kind: str) -> tuple[dict[str, Any], bytes] | None:
+    return next(((header, body) for _, header, body in plane.frames if header["type"] == kind), None)
+
+
+@needs_namespaces
+@who
+@how
+def test_user_code_that_tries_hard_finds_nothing(scene: Scene, how: str, user: int | None) -> None:
+    if user is not None and not _namespaces(user):
+        pytest.skip("this kernel gives namespaces to root only")
+    report = asyncio.run(report_of(scene, how, user))
+    assert report["found"] == {}
+    assert report["private"] == ["w1"]
+    assert report["uid"] == (os.geteuid() if user is None else user)
+    assert len(report["pids"]) <= 3
+    left = 0 if report["uid"] else sum(1 << number for number in KEPT.values())
+    assert int(report["rights"]["CapEff:"], 16) | left == left
+    for secret in scene.secrets:
+        assert secret.read_text() == "secret"
