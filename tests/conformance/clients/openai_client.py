@@ -39,13 +39,6 @@ async def chat_asyncio():
         return [chunk.choices[0].delta.content async for chunk in stream]
 
 
-def raw_stream():
-    """The bytes as they come: content type and framing."""
-    body = {"model": "tiny-model", "stream": True, **ASK}
-    with CLIENT.with_streaming_response.post("/chat/completions", body=body, cast_to=object) as answer:
-        return {"type": answer.headers["content-type"], "lines": [line for line in answer.iter_lines() if line]}
-
-
 def _error(call):
     try:
         call()
@@ -67,4 +60,4 @@ def wrong_key():
 
 
 if __name__ == "__main__":
-    tell([models, chat, chat_stream, chat_asyncio, raw_stream, error_of_the_worker, error_while_streaming, wrong_key])
+    tell([models, chat, chat_stream, chat_asyncio, error_of_the_worker, error_while_streaming, wrong_key])

@@ -1,12 +1,18 @@
-"""A worker without a will of its own: it says with which variables it was started. The test speaks for it."""
+"""A worker without a will of its own: it says with which variables it was started, and pings. The test speaks for it."""
 
 import json
 import os
 import time
+import urllib.request
 from pathlib import Path
 
-folder = Path(os.environ["PUPPET_FOLDER"])
-(folder / f"{os.getpid()}.tmp").write_text(json.dumps(dict(os.environ)))
-(folder / f"{os.getpid()}.tmp").rename(folder / f"{os.getpid()}.json")
+folder, worker = Path(os.environ["PUPPET_FOLDER"]), os.environ["RUNPOD_POD_ID"]
+(folder / f"{worker}.tmp").write_text(json.dumps(dict(os.environ)))
+(folder / f"{worker}.tmp").rename(folder / f"{worker}.json")
+ping = urllib.request.Request(
+    os.environ["RUNPOD_WEBHOOK_PING"].replace("$RUNPOD_POD_ID", worker),
+    headers={"Authorization": os.environ["RUNPOD_AI_API_KEY"]},
+)
 while True:
-    time.sleep(60)
+    urllib.request.urlopen(ping).close()
+    time.sleep(int(os.environ["RUNPOD_PING_INTERVAL"]) / 1000)

@@ -1,12 +1,14 @@
 """Each job gets a new worker."""
 
-import os
+import uuid
 
 import runpod
 
+PROCESS = uuid.uuid4().hex
+
 
 def handler(job):
-    return os.getpid()
+    return PROCESS
 
 
 runpod.serverless.start({"handler": handler, "refresh_worker": True})

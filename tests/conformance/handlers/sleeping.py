@@ -1,10 +1,12 @@
 """An asynchronous handler that takes its time, and says so in a file when it is cancelled."""
 
 import asyncio
-import os
+import uuid
 from pathlib import Path
 
 import runpod
+
+PROCESS = uuid.uuid4().hex
 
 
 async def handler(job):
@@ -14,7 +16,7 @@ async def handler(job):
         if "cancelled" in job["input"]:
             Path(job["input"]["cancelled"]).write_text(job["id"])
         raise
-    return {"slept": job["input"]["seconds"], "process": os.getpid()}
+    return {"slept": job["input"]["seconds"], "process": PROCESS}
 
 
 runpod.serverless.start({"handler": handler})
