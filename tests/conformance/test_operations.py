@@ -27,6 +27,11 @@ def test_ids(parked: Endpoint) -> None:
     assert answer["id"].startswith("sync-")
 
 
+def test_a_job_that_waits_shows_nothing_else(parked: Endpoint) -> None:
+    job = parked.run({"prompt": "a"})
+    assert parked.status(job) == {"id": job, "status": "IN_QUEUE"}
+
+
 def test_runsync_answers_when_its_wait_is_over(parked: Endpoint, deployed: Deployments) -> None:
     answer = good(parked.post("runsync", json={"input": {"prompt": "a"}}, params={"wait": 1_000}))
     assert answer["status"] == "IN_QUEUE"

@@ -1,4 +1,4 @@
-"""A worker without a will of its own: it says with which variables it was started, and pings. The test speaks for it."""
+"""A worker without a will of its own: it says with which variables it was started, and pings; a test does the rest."""
 
 import json
 import os
