@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --quiet --disable-pip-version-check
 PYTEST := $(PY) -m pytest
 
-.PHONY: help demo test test-full test-all check fix bench soak wheel clean
+.PHONY: help demo test test-full test-all check fix bench bench-scaling soak wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ fix: $(VENV)/.stamp-dev  ## what ruff can mend by itself
 bench: $(VENV)/.stamp-dev  ## figures; see benchmarks/README.md for what they do not prove
 	$(PY) benchmarks/bench_import.py
 	$(PY) benchmarks/bench_call.py
+
+bench-scaling: $(VENV)/.stamp-dev  ## the scaling rule under a million jobs, simulated; writes benchmarks/results
+	$(PY) -m benchmarks.simulation
 
 soak: $(VENV)/.stamp-dev  ## ten minutes of mixed load; writes docs/soak.md
 	$(PY) -m tests.chaos.soak --minutes 10 --out docs

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-_DEFAULTS: dict[str, Any] = {"type": "QUEUE", "image": "", "timeout": 0, "flashboot": "OFF"}
+_DEFAULTS: dict[str, Any] = {"type": "QUEUE", "image": "", "timeout": 600_000, "flashboot": "OFF"}
 _IDLE_TIMEOUT_S = 10
 _QUEUE_DELAY_S = 4.0
 
@@ -17,12 +17,13 @@ _QUEUE_DELAY_S = 4.0
 def config_hash(body: Mapping[str, Any]) -> str:
     """sha256 over the canonical JSON of the fields that describe an endpoint, in the shape of `/v2/serverless`."""
     scaling = _scaling(body.get("scaling") or {})
+    idles = "queueDelay" in scaling or body.get("type") == "LOAD_BALANCER"
     agreed = {
         "name": body.get("name"),
         **{key: default if body.get(key) is None else body[key] for key, default in _DEFAULTS.items()},
         "gpu": _gpu(body.get("gpu")),
         "cpu": [{"id": item.get("id"), "vcpuCount": item.get("vcpuCount")} for item in body.get("cpu") or []],
-        "workers": _workers(body.get("workers") or {}, with_idle_timeout="queueDelay" in scaling),
+        "workers": _workers(body.get("workers") or {}, with_idle_timeout=idles),
         "scaling": scaling,
         "dataCenterIds": sorted(body.get("dataCenterIds") or []),
         "networkVolumes": sorted(body.get("networkVolumes") or [], key=str),

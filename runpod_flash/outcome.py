@@ -15,6 +15,7 @@ from runpod_flash.errors import (
     JobTimedOut,
     NotPicklable,
     OutOfMemory,
+    PayloadTooLarge,
     RemoteError,
     ShippingError,
     WireMismatch,
@@ -148,6 +149,10 @@ def exception_of(info: ErrorInfo, facts: Facts) -> Exception:
         error = NotPicklable(f"the result of {facts} cannot be pickled: {info.message}")
         error.__cause__ = facts.error(JobError, str(facts))
         return _noted(error, info)
+    if info.kind is ErrorKind.TOO_LARGE:
+        too_large = PayloadTooLarge(f"the result of {facts} cannot come back: {info.message}")
+        too_large.__cause__ = facts.error(JobError, str(facts))
+        return too_large
     told = {"type_name": info.type, "remote_traceback": info.traceback}
     original = _original(info)
     if original is not None:

@@ -23,6 +23,7 @@ from runpod_flash.agreement import Declarations, provision
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.blocking import Bridge, Running
 from runpod_flash.calls import Request, Ticket
+from runpod_flash.delivery import Delivery, Holding
 from runpod_flash.errors import (
     BackendUnavailable,
     ContentNotFound,
@@ -35,7 +36,6 @@ from runpod_flash.output import Output
 from runpod_flash.project import project_of_program
 from runpod_flash.settings import Settings
 from runpod_flash.spec import EndpointSpec
-from worker_runtime.wire.jobs import Call, Instance, Payload
 from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
 
 T = TypeVar("T")
@@ -52,6 +52,7 @@ _LOG_LINES = 50
 class _Link:
     """What belongs to one event loop: the connection, what was agreed over it, and work that several calls wait for."""
 
+    delivery: Delivery
     connection: "asyncio.Task[Backend] | None" = None
     agreed: "dict[str, tuple[EndpointSpec, str]]" = field(
         default_factory=dict
@@ -73,7 +74,7 @@ class Session:
         self._links: dict[asyncio.AbstractEventLoop, _Link] = {}
         self._declared = Declarations()
         self._journal: Journal | None = None
-        self._stored: set[str] = set()  # artifacts that the platform holds
+        self._held: set[Holding] = set()
         self._objects = Objects(self._bridge, self._backend)
         self._index: PackageIndex | None = None
 
@@ -138,7 +139,7 @@ class Session:
                 if not left:
                     raise
                 self._link().agreed.pop(request.spec.name, None)
-                self._stored.clear()
+                self._held.clear()
         raise AssertionError("unreachable")
 
     async def wait(self, ticket: Ticket) -> Json:
@@ -257,15 +258,9 @@ class Session:
             max_concurrency=spec.max_concurrency,
         )
         endpoint_id = await self._agree(backend, request)
-        if artifact.id not in self._stored:
-            await self._shared(artifact.id, lambda: self._store(backend, artifact))
-        call = Call(artifact.id, await self._payload(backend, arguments), request.method, retries=spec.retries)
-        if request.instance is not None and request.instance.constructor is not None:
-            constructor = await self._payload(backend, request.instance.constructor)
-            call = Call(
-                call.artifact, call.arguments, call.method, Instance(request.instance.id, constructor), call.retries
-            )
-        job_id = await self._send(request, endpoint_id, backend.submit(endpoint_id, call.to_input(), key), key)
+        delivery = self._link().delivery
+        parcel = await delivery.pack(backend, artifact, request, arguments)
+        job_id = await self._send(request, endpoint_id, delivery.submit(backend, endpoint_id, parcel, key), key)
         if request.instance is not None and not request.instance.borrowed:
             self._objects.add(request.instance)
         return Ticket(job_id, endpoint_id, spec.name)
@@ -297,17 +292,6 @@ class Session:
             options.check_requirements(spec)
             known = agreed[spec.name] = spec, await self._shared(spec, lambda: provision(backend, spec, self.output))
         return known[1]
-
-    async def _store(self, backend: Backend, artifact: shipping.Artifact) -> None:
-        if not await backend.has_artifact(artifact.id):
-            await backend.put_artifact(artifact.id, artifact.data())
-        self._stored.add(artifact.id)
-
-    async def _payload(self, backend: Backend, data: bytes) -> Payload:
-        payload = Payload.of(data)
-        if payload.sha256 is not None:
-            await backend.put_value(payload.sha256, data)
-        return payload
 
     def _environment(self, backend: Backend, spec: EndpointSpec) -> EnvironmentRequest:
         if self._index is None:
@@ -357,7 +341,7 @@ class Session:
         if link is None:
             for other in [other for other in self._links if other.is_closed()]:
                 self._links.pop(other, None)
-            link = self._links[loop] = _Link()
+            link = self._links[loop] = _Link(Delivery(self._held))
         return link
 
     async def _shared(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, T]]) -> T:

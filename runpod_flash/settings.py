@@ -1,13 +1,14 @@
 """Every setting of the SDK: environment variables and the nearest .env file, read once into a frozen object.
 
-The process environment wins over .env, of which only FLASH_ and RUNPOD_ names count. Nothing is read at import.
+The process environment wins over .env, of which only FLASH_ and RUNPOD_ names count; both win over what `flash target
+use` has noted. Nothing is read at import.
 """
 
 import os
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from runpod_flash import lazy
 from runpod_flash.errors import ConfigError
@@ -29,9 +30,10 @@ class Settings:
     """What the user chose. Compared by identity: each is one reading of the environment.
 
     Attributes:
-        target: "local", "inline", or the URL of a control plane (`FLASH_TARGET`).
+        target: "local", "inline", or the URL of a control plane (`FLASH_TARGET`, else `flash target use`).
         target_chosen: whether the user named the target, instead of getting the default.
-        api_key: key for a control plane at a URL (`FLASH_API_KEY`).
+        api_key: key for a control plane at a URL (`FLASH_API_KEY`, else the one noted for this URL).
+        api_key_from: where it came from: the variable's name, or the path of a file.
         runpod_api_key: key for Runpod's cloud (`RUNPOD_API_KEY`).
         home: folder of the embedded control plane's state (`FLASH_HOME`, else the user's data folder).
         runtime_home: folder for sockets, where the system has one (`XDG_RUNTIME_DIR`).
@@ -45,6 +47,7 @@ class Settings:
     target: str = "local"
     target_chosen: bool = False
     api_key: str | None = field(default=None, repr=False)
+    api_key_from: str = "FLASH_API_KEY"
     runpod_api_key: str | None = field(default=None, repr=False)
     home: "Path" = field(default_factory=lambda: _default_home())
     runtime_home: "Path | None" = None
@@ -64,12 +67,11 @@ def load(environ: Mapping[str, str] | None = None, folder: "Path | None" = None)
     path = _path_type()
     process = dict(os.environ) if environ is None else dict(environ)
     env = {**_dotenv(path.cwd() if folder is None else folder), **process}
+    home = path(env["FLASH_HOME"]).expanduser().absolute() if env.get("FLASH_HOME") else _default_home()
     return Settings(
-        target=_target(env.get("FLASH_TARGET", "")),
-        target_chosen=bool(env.get("FLASH_TARGET")),
-        api_key=env.get("FLASH_API_KEY") or None,
+        **_platform(env, home, in_worker=_is_worker(process)),
         runpod_api_key=env.get("RUNPOD_API_KEY") or None,
-        home=path(env["FLASH_HOME"]).expanduser().absolute() if env.get("FLASH_HOME") else _default_home(),
+        home=home,
         runtime_home=path(env["XDG_RUNTIME_DIR"]) if env.get("XDG_RUNTIME_DIR") else None,
         project=path(env["FLASH_PROJECT"]).absolute() if env.get("FLASH_PROJECT") else None,
         same_machine=env.get("FLASH_SAME_MACHINE") == "1",
@@ -88,6 +90,22 @@ def served_here(name: str) -> bool:
 
 def _is_worker(process: Mapping[str, str]) -> bool:
     return bool(process.get("RUNPOD_ENDPOINT_ID") and process.get("FLASH_RESOURCE_NAME"))
+
+
+def _platform(env: Mapping[str, str], home: "Path", *, in_worker: bool) -> dict[str, Any]:
+    """Which platform, and the key for it: of the environment, else as noted in `home`, but not in a worker."""
+    named, key = env.get("FLASH_TARGET", ""), env.get("FLASH_API_KEY") or None
+    found = {"target": _target(named), "target_chosen": bool(named), "api_key": key}
+    if in_worker or (named and (key is not None or named in TARGETS)):
+        return found
+    targets = lazy.load("runpod_flash.targets")
+    noted = targets.read(home)
+    if not named and noted.current is not None:
+        found |= {"target": noted.current, "target_chosen": True}
+    known = noted.find(found["target"])
+    if key is None and known is not None and known.key is not None:
+        found |= {"api_key": known.key, "api_key_from": str(targets.path_of(home))}
+    return found
 
 
 def _target(text: str) -> str:

@@ -14,14 +14,24 @@ settings.register_profile("no-timing", deadline=None, suppress_health_check=[Hea
 settings.load_profile("no-timing")  # how fast a busy machine is says nothing about the code
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--published-only",
+        action="store_true",
+        help="control planes that tests start have nothing below /flash/v1/",
+    )
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _state_folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[None]:
     """FLASH_HOME of code that runs inside the test process; FLASH_ and RUNPOD_ variables of the user are taken away."""
     home = tmp_path_factory.mktemp("flash-home")
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith(("FLASH_", "RUNPOD_"))]:
         del os.environ[name]
     os.environ["FLASH_HOME"] = str(home)
+    if request.config.getoption("--published-only"):
+        os.environ["FLASH_PUBLISHED_ONLY"] = "1"
     yield
     end_processes(home)
     os.environ.clear()

@@ -38,6 +38,9 @@ app.add_typer(server, name="server")
 jobs = _group("Come back to jobs.")
 app.add_typer(jobs, name="jobs")
 
+target = _group("Choose the platform that calls go to.")
+app.add_typer(target, name="target")
+
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
 
 
@@ -100,6 +103,32 @@ def jobs_attach(
     The job goes on when this is left with Ctrl-C. Exit status 0: completed, 1: failed, 130: left.
     """
     lazy.load("flash_cli.commands.jobs").attach(job, last=last, as_json=json)
+
+
+@target.command("use")
+def target_use(
+    where: Annotated[str, typer.Argument(metavar="URL|local", help="A platform's URL, or local: this machine.")],
+    key: Annotated[str | None, typer.Option(help="The key for it. Others may see it in lists of processes.")] = None,
+    key_stdin: Annotated[bool, typer.Option("--key-stdin", help="Read the key from standard input.")] = False,
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Ask the platform first.")] = True,
+) -> None:
+    """Let calls go to a platform from now on, as long as FLASH_TARGET does not say otherwise.
+
+    The key is kept in FLASH_HOME/targets.json, which only you can read. Without one, you are asked for it.
+    """
+    lazy.load("flash_cli.commands.target").use(where, key=key, key_stdin=key_stdin, check=check)
+
+
+@target.command("list")
+def target_list(json: Json = False) -> None:
+    """Show the platforms that were chosen once; * marks the one that calls go to."""
+    lazy.load("flash_cli.commands.target").list_all(as_json=json)
+
+
+@target.command("show")
+def target_show() -> None:
+    """Show the platform that calls go to, and what chose it."""
+    lazy.load("flash_cli.commands.target").show()
 
 
 def main() -> None:

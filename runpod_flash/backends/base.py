@@ -18,6 +18,8 @@ class Backend(Protocol):
     Attributes:
         shares_machine: whether workers run on this machine, so that the caller's own interpreter can serve them.
         default_queue_delay: the `queueDelay` in seconds for endpoints whose user named no scaler; 0 scales at once.
+        takes_uploads: whether artifacts and values can be put on the platform by themselves. Elsewhere calls carry
+            them, and results come inside jobs (`Call`).
     """
 
     @property
@@ -25,6 +27,9 @@ class Backend(Protocol):
 
     @property
     def default_queue_delay(self) -> float: ...
+
+    @property
+    def takes_uploads(self) -> bool: ...
 
     async def find(self, name: str) -> Json | None:
         """The endpoint of this name in the project, as the platform describes it (`id` and the body), or None."""
@@ -58,7 +63,10 @@ class Backend(Protocol):
     async def submit(self, endpoint_id: str, call_input: Json, key: str) -> str:
         """Put a job into the endpoint's queue and return its id. The same `key` never makes a second job.
 
-        Raises EndpointNotFound, ContentNotFound (an artifact or value of the call is missing: upload and submit again).
+        Raises:
+            EndpointNotFound: there is no such endpoint.
+            ContentNotFound: an artifact or value of the call is missing; bring it and submit again.
+            PayloadTooLarge: the call carries more than the platform takes.
         """
         ...
 

@@ -1,6 +1,7 @@
 """One connection to a platform: an HTTP client and, where the platform has `/flash/v1/`, an event stream opened first.
 
     ready ──starts──▶ _live: locate ▶ capabilities ▶ GET events ▶ up ▶ read … ▶ lost: `on_lost`
+                                          └─ 404: no stream ▶ up ▶ … ▶ a request finds nobody there ▶ lost
       ▲                                                                             │
       └────────── whoever still wants something makes a request, which starts the next
 
@@ -11,6 +12,7 @@ started. Here, and nowhere else, exceptions of httpx become ours.
 import asyncio
 import hashlib
 import io
+import ssl
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -22,6 +24,7 @@ import httpx
 
 from runpod_flash.backends.base import Json
 from runpod_flash.backends.events import Lines
+from runpod_flash.backends.patience import Busy, Patience, is_busy, retry_after
 from runpod_flash.backends.problems import Refusal
 from runpod_flash.errors import BackendError, BackendUnavailable, ConfigError, FlashError, WireMismatch
 from runpod_flash.release import VERSION
@@ -70,12 +73,15 @@ class Connection:
         on_lost: Callable[[], None],
         *,
         patience_s: float = 0.0,
+        on_wait: Callable[[str], None] = lambda message: None,
     ) -> None:
-        """`patience_s`: how long the very first connection is tried."""
+        """`patience_s`: how long the very first connection is tried. `on_wait` is told why a request has to wait."""
         self.client_id = uuid.uuid4().hex
         self.number = 0
         self.streams = True
         self._locate, self._on_event, self._on_lost, self._patience_s = locate, on_event, on_lost, patience_s
+        self._on_wait = on_wait
+        self._nobody_there = asyncio.Event()
         self._client: httpx.AsyncClient | None = None
         self._address: Address | None = None
         self._up: asyncio.Future[None] | None = None
@@ -133,7 +139,7 @@ class Connection:
             response = await client.request(method, path, json=json, headers=headers)
             if response.is_success:
                 return response.content
-            raise self._refusal(response, missing)
+            raise self._refused(response, missing)
 
         return await self._repeat(once, self._requests, repeat=repeat)
 
@@ -145,7 +151,7 @@ class Connection:
             async with client.stream("GET", path) as response:
                 if not response.is_success:
                     await response.aread()
-                    raise self._refusal(response, missing)
+                    raise self._refused(response, missing)
                 async for chunk in response.aiter_bytes(_CHUNK):
                     buffer.write(chunk)
                     digest.update(chunk)
@@ -160,7 +166,7 @@ class Connection:
         async def once(client: httpx.AsyncClient) -> None:
             response = await client.put(path, content=_pieces(data), headers=headers)
             if not response.is_success:
-                raise self._refusal(response, missing)
+                raise self._refused(response, missing)
 
         await self._repeat(once, self._transfers)
 
@@ -174,7 +180,7 @@ class Connection:
     async def _repeat(
         self, once: Callable[[httpx.AsyncClient], Awaitable[T]], gate: asyncio.Semaphore, *, repeat: bool = True
     ) -> T:
-        end, pause = time.monotonic() + RECONNECT_S, 0.02
+        end, pause, patience = time.monotonic() + RECONNECT_S, 0.02, Patience()
         while True:
             await self.ready()
             try:
@@ -182,7 +188,12 @@ class Connection:
                     if self._client is None:  # lost while this waited for its turn
                         continue
                     return await once(self._client)
+            except Busy as busy:
+                await self._wait(patience, busy)
+                end = time.monotonic() + RECONNECT_S
+                continue
             except httpx.TransportError as error:
+                self._nobody_there.set()
                 never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
                 silent = isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout)
                 if silent or not (repeat or never_sent) or time.monotonic() > end:
@@ -213,10 +224,13 @@ class Connection:
 
     async def _attempts(self, up: asyncio.Future[None]) -> None:
         end = time.monotonic() + (RECONNECT_S if self.number else self._patience_s)
-        pause = 0.05
+        pause, patience = 0.05, Patience()
         while True:
             try:
                 return await self._serve(up)
+            except Busy as busy:
+                await self._wait(patience, busy)
+                continue
             except httpx.InvalidURL as error:
                 raise ConfigError(f"{self.platform} is no URL ({error}); it must be like http://host:port") from error
             except httpx.HTTPError as error:
@@ -235,14 +249,16 @@ class Connection:
         self._client = client = _new_client(address)
         self.streams = await self._has_our_interface(client)
         if not self.streams:
+            self._nobody_there.clear()
             self._came_up(up)
-            await asyncio.Event().wait()  # holds the client until the event loop ends
+            await self._nobody_there.wait()  # holds the client until then, or until the event loop ends
+            return
         lines, timeout = Lines(), httpx.Timeout(connect=10.0, read=_STREAM_SILENCE_S, write=60.0, pool=None)
         params = {"client": self.client_id}
         async with client.stream("GET", "/flash/v1/events", params=params, timeout=timeout) as response:
             if not response.is_success:
                 await response.aread()
-                raise self._refusal(response, BackendError)
+                raise self._refused(response, BackendError)
             async for chunk in response.aiter_bytes():
                 for event in lines.feed(chunk):
                     self._take(event, up)
@@ -254,7 +270,7 @@ class Connection:
         if response.status_code == 404:
             return False
         if not response.is_success:
-            raise self._refusal(response, BackendError)
+            raise self._refused(response, BackendError)
         try:
             found = response.json()
             protocol, version = found["protocol"], found.get("version")
@@ -285,12 +301,26 @@ class Connection:
             f"(runpod-flash {VERSION}); upgrade {old}"
         )
 
-    def _refusal(self, response: httpx.Response, missing: type[FlashError]) -> FlashError:
+    async def _wait(self, patience: Patience, busy: Busy) -> None:
+        """Wait as long as a busy platform asks; raises its refusal where that is too long."""
+        pause = patience.pause(busy)
+        self._on_wait(str(busy))
+        await asyncio.sleep(pause)
+
+    def _refused(self, response: httpx.Response, missing: type[FlashError]) -> FlashError | Busy:
         request = f"{response.request.method} {response.request.url.path}"
         hint = self._address.key_hint if self._address is not None else ""
-        return Refusal(response.status_code, response.content, request, self.platform, hint, missing).error()
+        error = Refusal(response.status_code, response.content, request, self.platform, hint, missing).error()
+        after_s = retry_after(response.headers.get("Retry-After"), time.time())
+        busy = is_busy(response.status_code, after_s)
+        return Busy(response.status_code, after_s, self.platform, error) if busy else error
 
     def _unavailable(self, error: httpx.HTTPError) -> BackendUnavailable:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return BackendUnavailable(
+                f"{self.platform} cannot be trusted: {error}; where its certificate is right, set SSL_CERT_FILE to a "
+                "file with the certificate of the authority that signed it"
+            )
         slow = isinstance(error, httpx.TimeoutException)
         why = "it does not answer in time" if slow else (str(error) or type(error).__name__)
         return BackendUnavailable(f"{self.platform} cannot be reached: {why}; is it running, is the address right?")
@@ -299,17 +329,25 @@ class Connection:
 def _new_client(address: Address) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=3.0)
     authorization = {"Authorization": f"Bearer {address.key}"} if address.key else {}
-    secure, host = address.url.startswith("https://"), urlsplit(address.url).hostname
-    # Without TLS no certificates are loaded (50 ms). A proxy of the environment is not for sockets and loopback.
+    host = urlsplit(address.url).hostname
+    # A proxy of the environment is not for sockets and loopback.
     return httpx.AsyncClient(
         base_url=address.url,
         transport=httpx.AsyncHTTPTransport(uds=address.socket, verify=False, limits=limits) if address.socket else None,
-        verify=secure,
+        verify=_certificates() if address.url.startswith("https://") else False,
         limits=limits,
         headers={"User-Agent": f"runpod-flash/{VERSION}", **authorization},
         timeout=_TIMEOUT,
         trust_env=address.socket is None and host not in ("localhost", "127.0.0.1", "::1"),
     )
+
+
+def _certificates() -> ssl.SSLContext:
+    """Those that are trusted: of SSL_CERT_FILE or SSL_CERT_DIR, else the usual ones. Takes 50 ms."""
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        raise ConfigError(f"certificates cannot be read ({error}); mend SSL_CERT_FILE or SSL_CERT_DIR") from error
 
 
 async def _pieces(data: bytes) -> AsyncIterator[bytes]:

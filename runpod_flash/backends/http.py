@@ -1,7 +1,8 @@
 """Any platform that speaks Runpod's job and management API over HTTP: ours at a URL or on a unix socket.
 
 Where the platform has `/flash/v1/`, the ends of jobs are announced on the event stream and output and stages come with
-them; where it has not, jobs are asked for with growing pauses.
+them; where it has not, jobs are asked for with growing pauses, calls carry their code and data, and results come inside
+jobs.
 """
 
 import asyncio
@@ -16,13 +17,22 @@ from runpod_flash.backends.base import Json
 from runpod_flash.backends.connection import Address, Connection, Locate
 from runpod_flash.backends.events import FinalJobs
 from runpod_flash.backends.lookups import AT_ONCE, Looked, Lookups
-from runpod_flash.errors import BackendError, ConfigError, ContentNotFound, EndpointNotFound, JobNotFound
+from runpod_flash.errors import (
+    BackendError,
+    ConfigError,
+    ContentNotFound,
+    EndpointNotFound,
+    JobNotFound,
+    PayloadTooLarge,
+)
 from runpod_flash.output import Output, of_program
 from runpod_flash.settings import Settings
 from worker_runtime.wire.jobs import JobStatus
 
+_STAGES = {"IN_QUEUE": "queued", "IN_PROGRESS": "running"}
 _FINAL = {status.value for status in JobStatus if status.final}
 _ASK_AGAIN_S = 30.0  # jobs whose end should have been announced are looked at this often all the same
+_CARRIED_LIMIT = 10 * 1024**2  # bytes of a request's body: what the published API takes
 _POLL_S = (0.05, 2.0)  # first and longest pause between looks at a job whose end nobody announces
 
 
@@ -36,8 +46,10 @@ async def connect(settings: Settings, project: Path) -> "HttpBackend":
         BackendUnavailable, AuthError, WireMismatch, ConfigError: it cannot be reached, refuses, differs, is no URL.
     """
     _check_url(settings.target)
-    said = "FLASH_API_KEY is not set" if settings.api_key is None else "it was sent the one in FLASH_API_KEY"
-    hint = f"{said}; set FLASH_API_KEY to the key that the platform's owner has"
+    source = settings.api_key_from
+    said = f"no key was sent: {source} is not set" if settings.api_key is None else f"it was sent the one from {source}"
+    way = "set FLASH_API_KEY, or say `flash target use`, with a key that the platform's owner gives"
+    hint = f"{said}; {way}"
     address = Address(settings.target, settings.api_key, settings.target, hint)
 
     async def locate() -> Address:
@@ -73,7 +85,9 @@ class HttpBackend:
         self._final_jobs = FinalJobs()
         self._lookups = Lookups(self._watch)
         self._names: dict[str, str] = {}  # of endpoints, by id
-        self._connection = Connection(locate, self._take, self._final_jobs.lose, patience_s=patience_s)
+        self._connection = Connection(
+            locate, self._take, self._final_jobs.lose, patience_s=patience_s, on_wait=self._waits
+        )
 
     @property
     def shares_machine(self) -> bool:
@@ -83,13 +97,21 @@ class HttpBackend:
     def default_queue_delay(self) -> float:
         return self._default_queue_delay
 
+    @property
+    def takes_uploads(self) -> bool:
+        return self._connection.streams
+
     async def open(self) -> None:
         """Connect. Raises BackendUnavailable, AuthError, WireMismatch, ConfigError."""
         await self._connection.ready()
 
     async def find(self, name: str) -> Json | None:
         listing = await self._json("GET", "/v2/serverless", headers=self._scope)
-        found = next((endpoint for endpoint in listing.get("endpoints", []) if endpoint.get("name") == name), None)
+        endpoints = listing.get("endpoints")
+        if not isinstance(endpoints, list):
+            platform = self._connection.platform
+            raise BackendError(f"{platform} lists no endpoints ({str(listing)!r:.80}); is the URL right?")
+        found = next((endpoint for endpoint in endpoints if endpoint.get("name") == name), None)
         return None if found is None else self._named(found)
 
     async def create(self, body: Json) -> Json:
@@ -129,6 +151,8 @@ class HttpBackend:
         await connection.ready()
         number = connection.number
         client = {"X-Flash-Client": connection.client_id} if connection.streams else {}
+        if not connection.streams:
+            _check_size(call_input, connection.platform)
         job = await self._json(
             "POST",
             f"/v2/{_part(endpoint_id)}/run",
@@ -144,7 +168,8 @@ class HttpBackend:
     async def outcome(self, endpoint_id: str, job_id: str) -> Json:
         name = self._names.get(endpoint_id, endpoint_id)
         with self._output.waiting(name):
-            self._output.submitted(name)
+            if self._connection.streams:
+                self._output.submitted(name)
             return await self._final(endpoint_id, job_id)
 
     async def status(self, endpoint_id: str, job_id: str) -> Json:
@@ -182,6 +207,9 @@ class HttpBackend:
         return facts
 
     async def drop_instance(self, instance_id: str) -> None:
+        await self._connection.ready()
+        if not self._connection.streams:
+            return  # its worker closes it in the end
         try:
             await self._connection.send("DELETE", f"/flash/v1/instances/{_part(instance_id)}", missing=ContentNotFound)
         except ContentNotFound:
@@ -207,7 +235,12 @@ class HttpBackend:
         if self._connection.streams:
             return await self._lookups.look(job_id)
         job = await self.status(endpoint_id, job_id)
-        return job if job.get("status") in _FINAL else None
+        if job.get("status") in _FINAL:
+            return job
+        stage = _STAGES.get(str(job.get("status")))
+        if stage is not None:
+            self._output.stage({"name": self._names.get(endpoint_id, endpoint_id), "stage": stage})
+        return None
 
     async def _watch(self, job_ids: Sequence[str]) -> Looked:
         connection = self._connection
@@ -231,6 +264,9 @@ class HttpBackend:
             self._output.log(event)
         elif kind == "notice":
             self._output.notice(event)
+
+    def _waits(self, message: str) -> None:
+        self._output.notice({"key": "busy", "message": message})
 
     def _named(self, endpoint: Json) -> Json:
         self._names[str(endpoint.get("id"))] = str(endpoint.get("name"))
@@ -260,6 +296,19 @@ class HttpBackend:
 def _to_next_look() -> float:
     """Seconds until all who wait for announced jobs look at them: at the same moments, so that they ask together."""
     return _ASK_AGAIN_S - asyncio.get_running_loop().time() % _ASK_AGAIN_S
+
+
+def _check_size(call_input: Json, platform: str) -> None:
+    """Raise PayloadTooLarge where a call carries more than a platform with the published API alone takes."""
+    size = len(json.dumps({"input": call_input}, separators=(",", ":")))
+    if size <= _CARRIED_LIMIT:
+        return
+    code = len(call_input.get("flash", {}).get("artifact_data", ""))
+    raise PayloadTooLarge(
+        f"the call has {size} bytes as it travels{f', {code} of them code' if code else ''}, and {platform} takes "
+        f"{_CARRIED_LIMIT} bytes: it has the published API alone, where a call carries its code and arguments (as "
+        "base64, which adds a third); pass less, or use a platform that has /flash/v1/, which takes any size"
+    )
 
 
 def _check_url(url: str) -> None:

@@ -129,6 +129,7 @@ class InlineBackend:
 
     shares_machine = True
     default_queue_delay = 0.0
+    takes_uploads = True
 
     def __init__(self, platform: InlinePlatform) -> None:
         self._platform = platform

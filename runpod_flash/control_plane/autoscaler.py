@@ -2,14 +2,15 @@
 
 import asyncio
 import contextlib
+import itertools
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from runpod_flash.control_plane import scaling
 from runpod_flash.control_plane.catalog import Catalog
-from runpod_flash.control_plane.fleet import Fleet, Pool, Worker, WorkerState
+from runpod_flash.control_plane.fleet import Fleet, Job, Pool, Worker, WorkerState
 from runpod_flash.control_plane.pools import Pools
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.supervisor import NO_FREE_GPU, Supervisor
@@ -55,7 +56,7 @@ class Autoscaler:
         if endpoint.command is not None:
             self._pools.of_command(endpoint)
         for pool in self._fleet.of(endpoint.id):
-            pool.name, pool.gave_up = endpoint.name, False
+            pool.name, pool.gave_up = endpoint.name, ""
             if rolled:
                 for worker in list(pool.workers.values()):
                     self._supervisor.retire(worker)
@@ -98,7 +99,7 @@ class Autoscaler:
     def _grow(self, endpoint: EndpointRecord, pool: Pool, pools: list[Pool], limits: scaling.Limits) -> None:
         live = list(pool.live(endpoint.generation))
         room = limits.maximum - sum(other.busy for other in pools if other is not pool)
-        missing = min(scaling.decide(_load(pool, live), limits), max(room, 0)) - len(live)
+        missing = min(scaling.decide(_load(pool, live, limits), limits), max(room, 0)) - len(live)
         pool.paused = "the endpoint has workers=0" if limits.maximum == 0 else ""
         pool.blocked = ""
         if missing <= 0:
@@ -163,9 +164,9 @@ class Autoscaler:
         times = [worker.idle_since + timeout for pool in pools for worker in pool.workers.values() if worker.idle]
         if isinstance(limits.scaler, scaling.QueueDelay) and limits.scaler.seconds > 0:
             times += [
-                max(pool.queue[0].queued_at, now - limits.scaler.seconds / 2) + limits.scaler.seconds
+                job.queued_at + limits.scaler.seconds
                 for pool in pools
-                if pool.queue
+                for job in itertools.islice(pool.queue, limits.maximum * pool.key.concurrency)
             ]
         times += [pool.crashes.retry_at for pool in pools if pool.has_work or limits.minimum]
         old = self._timers.pop(endpoint.id, None)
@@ -177,20 +178,33 @@ class Autoscaler:
             self._timers[endpoint.id] = loop.call_later(min(future) - now + 0.01, self.load_changed, endpoint.id)
 
 
-def _load(pool: Pool, live: list[Worker]) -> scaling.Load:
-    first = pool.queue[0] if pool.queue else None
-    low = 0
+def _load(pool: Pool, live: list[Worker], limits: scaling.Limits) -> scaling.Load:
+    low = low_running = 0
     if pool.has_low_priority:
-        first = next((job for job in pool.queue if not job.record.low_priority), None)
-        low = sum(job.record.low_priority for job in pool.queue)
-    waited = time.monotonic() - first.queued_at if first is not None else 0.0
+        low = _of_low_priority(pool.queue)
+        low_running = _of_low_priority(job for worker in live for job in worker.running.values())
     return scaling.Load(
         queued=len(pool.queue) - low + pool.waiting_requests,
-        running=sum(len(worker.running) + worker.requests for worker in live),
+        running=sum(len(worker.running) + worker.requests for worker in live) - low_running,
         workers=len(live),
         starting=sum(worker.state is WorkerState.STARTING for worker in live),
-        oldest_wait=waited,
+        overdue=_overdue(pool, limits),
+        low_priority=low,
+        low_priority_running=low_running,
     )
+
+
+def _of_low_priority(jobs: Iterable[Job]) -> int:
+    return sum(job.record.low_priority for job in jobs)
+
+
+def _overdue(pool: Pool, limits: scaling.Limits) -> int:
+    """How many jobs have waited too long; more than the maximum can run are not counted."""
+    if not isinstance(limits.scaler, scaling.QueueDelay):
+        return 0
+    latest = time.monotonic() - limits.scaler.seconds
+    normal = (job for job in pool.queue if not job.record.low_priority)
+    return sum(job.queued_at < latest for job in itertools.islice(normal, limits.maximum * limits.slots))
 
 
 def _limits(body: Mapping[str, Any]) -> scaling.Limits:

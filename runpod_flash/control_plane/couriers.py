@@ -9,7 +9,7 @@ from runpod_flash.control_plane.results import Values
 from worker_runtime.wire import messages
 
 Goods: TypeAlias = Sequence[tuple[str, bytes]]
-"""What must be read before a job can be handed over: values, by their sha256."""
+"""What must be read before a job can be handed over, by name: values (by their sha256), what was sealed."""
 
 
 class Courier(Protocol):
@@ -22,7 +22,7 @@ class Courier(Protocol):
         """It will not get it after all."""
 
     async def read(self, job: Job) -> Goods:
-        """Read what the job needs. Raises OSError, ContentNotFound."""
+        """Read what the job needs. Raises OSError, BackendError."""
         ...
 
     def hand_over(self, job: Job, worker: Worker, goods: Goods) -> bool:

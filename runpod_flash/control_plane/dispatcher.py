@@ -20,8 +20,8 @@ from runpod_flash.control_plane.job_logs import LogTail
 from runpod_flash.control_plane.pools import Pools
 from runpod_flash.control_plane.recorder import JobStore, Recorder
 from runpod_flash.control_plane.records import JobRecord, LogLine
-from runpod_flash.control_plane.results import Results, Values
-from runpod_flash.errors import ContentNotFound
+from runpod_flash.control_plane.results import Results, Values, described
+from runpod_flash.errors import BackendError
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, value_output
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Dispatcher:
         job = Job(record, call, pool, time.monotonic(), done, LogTail(logs))
         self._jobs[record.id] = job
         self._deadlines.accepted(job)
-        pool.gave_up = False
+        pool.gave_up = ""
         pool.has_low_priority = pool.has_low_priority or record.low_priority
         self._join(job)
         home = self._homes.of(job)
@@ -191,7 +191,7 @@ class Dispatcher:
                 job.sent = courier.hand_over(job, worker, goods)
                 if not job.sent and worker.state is not WorkerState.GONE:
                     self._take_back(job, worker, attempt)
-        except (OSError, ContentNotFound) as error:
+        except (OSError, BackendError) as error:
             self._give_up(job, worker, attempt, f"the call's data cannot be read: {error}")
         finally:
             if not job.sent:
@@ -291,7 +291,7 @@ class Dispatcher:
 
     def fail_pool(self, pool: Pool, error: ErrorInfo) -> None:
         """No worker can be had for this pool: its queued jobs fail, and nothing is tried before the next one comes."""
-        pool.gave_up = True
+        pool.gave_up = error.message
         queued = list(pool.queue)
         pool.queue.clear()
         for job in queued:
@@ -299,8 +299,11 @@ class Dispatcher:
         self._changed(pool)
 
     def _succeeded(self, job: Job, body: bytes) -> None:
-        payload = Payload.of(body)
-        if payload.sha256 is None:
+        assert job.call is not None
+        payload = described(job.call, body)
+        if isinstance(payload, ErrorInfo):
+            self._fail(job, payload)
+        elif payload.sha256 is None:
             self._finish(job, lifecycle.succeed(job.record, value_output(payload), time.time()))
         else:
             self.recorder.spawn(self._keep_value(job, payload.sha256, body))

@@ -171,7 +171,7 @@ class Pool:
     stalled: str = ""  # why nothing can be started, whatever workers there are
     blocked: str = ""  # why no worker can be started at the moment
     crashes: Crashes = field(default_factory=Crashes)
-    gave_up: bool = False  # no worker could be had; nothing is tried again before the next job
+    gave_up: str = ""  # why no worker could be had; nothing is tried again before the next job or request
     used_at: float = 0.0  # monotonic
     clients: dict[str, int] = field(default_factory=dict)  # unfinished jobs by client
     told: dict[str, tuple[object, ...]] = field(default_factory=dict)  # the stage that each client has heard last

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from runpod_flash.control_plane import lifecycle
@@ -26,7 +26,9 @@ class Intake:
     Attributes:
         refusal: why no worker can ever serve an endpoint, None where one can.
         admit: raises StoreFull where nothing new can be accepted; else says what is short on the disk, if anything.
+        on_end: called with each job that ends here, before any worker has seen it.
         seal: hides what the worker alone may read.
+        unload: stores what a call's input carries; gives the call and the input to be kept, both without it.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class Intake:
         self._terms = terms
         self.refusal: Callable[[EndpointRecord], ErrorInfo | None] = lambda endpoint: None
         self.admit: Callable[[], str] = str
+        self.on_end: Callable[[str], None] = lambda job_id: None
+        self.unload: Callable[[Mapping[str, Any]], Awaitable[tuple[Call, Mapping[str, Any]]]] = _as_sent
         self.seal: Callable[[Mapping[str, Any]], str] = _no_seal
         self._by_key: dict[tuple[str, str], asyncio.Future[JobRecord]] = {}  # submits under way
 
@@ -115,8 +119,9 @@ class Intake:
         short = self.admit()
         if endpoint.is_load_balanced:
             raise Problem(400, "not allowed for LB API: this endpoint answers HTTP requests and takes no jobs")
-        call = None if endpoint.command is not None else Call.from_input(call_input)
-        if call is not None:
+        call = None
+        if endpoint.command is None:
+            call, call_input = await self.unload(call_input)
             self._dispatcher.pools.check_content(call)
         record = JobRecord(
             job_id,
@@ -200,6 +205,7 @@ class Intake:
             failed = lifecycle.refuse(record, refusal, time.time(), plain=call is None)
             await self._store.save_job(failed)
             self._announcer.refused(failed, record.client)
+            self.on_end(record.id)
             return
         if not known:
             await self._store.save_job(record)
@@ -219,6 +225,10 @@ class Intake:
         if pool.environment is None:
             pool.environment = self._environments.ready(environment_key)
         return pool
+
+
+async def _as_sent(call_input: Mapping[str, Any]) -> tuple[Call, Mapping[str, Any]]:
+    return Call.from_input(call_input), call_input
 
 
 def _no_seal(data: Mapping[str, Any]) -> str:

@@ -54,14 +54,26 @@ _WIRE_CODES: Final[Mapping[type[Exception], str]] = {VersionMismatch: "WireMisma
 
 
 class Problem(Exception):
-    """A request that is refused with this status. `errors` lists faults of a body, `code` names an error class."""
+    """A request that is refused with this status.
 
-    def __init__(self, status: int, detail: str, *, code: str | None = None, errors: Sequence[str] = ()) -> None:
+    `errors` lists faults of a body, `code` names an error class, `headers` go with the response.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        code: str | None = None,
+        errors: Sequence[str] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.code = code
         self.errors = tuple(errors)
+        self.headers = dict(headers or {})
 
 
 class ProblemResponse(JSONResponse):
@@ -90,7 +102,7 @@ def problem_response(
 def response_for(error: Exception) -> ProblemResponse:
     """The response to an exception that a request ended in."""
     if isinstance(error, Problem):
-        return problem_response(error.status, error.detail, code=error.code, errors=error.errors)
+        return problem_response(error.status, error.detail, code=error.code, errors=error.errors, headers=error.headers)
     if isinstance(error, HTTPException):
         return problem_response(error.status_code, error.detail, headers=error.headers)
     if isinstance(error, FlashError | WireError):

@@ -1,4 +1,4 @@
-"""Results that are too large for the JSON: stored as values; a disk that is full is given time to get room."""
+"""Results: inside the job's output, or stored as values; a disk that is full is given time to get room."""
 
 import asyncio
 import logging
@@ -8,12 +8,15 @@ from typing import Protocol
 
 from runpod_flash.control_plane.store import StoreFull
 from runpod_flash.errors import BackendError
-from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
+from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, Payload
 
 logger = logging.getLogger(__name__)
 
 AGAIN_S = 0.5
 PATIENCE_S = 10.0
+
+INLINE_RESULT_LIMIT = 15 * 1024**2
+"""The largest result that is put into the job's output where a call asks for that: 20 MiB of base64."""
 
 
 class Values(Protocol):
@@ -24,6 +27,20 @@ class Values(Protocol):
     def read(self, sha256: str) -> Awaitable[bytes]: ...
 
     def put_bytes(self, sha256: str, data: bytes) -> Awaitable[None]: ...
+
+
+def described(call: Call, body: bytes) -> Payload | ErrorInfo:
+    """How the result of a call is told: inside the job's output, as a value to be kept, or that it is too large."""
+    if not call.inline:
+        return Payload.of(body)
+    if len(body) <= INLINE_RESULT_LIMIT:
+        return Payload.inlined(body)
+    text = (
+        f"the value was computed but has {len(body)} bytes, and the published API carries results of up to "
+        f"{INLINE_RESULT_LIMIT} bytes inside a job; return less, write it where the caller can read it, or use a "
+        "platform that has /flash/v1/, which takes results of any size"
+    )
+    return ErrorInfo(ErrorKind.TOO_LARGE, "PayloadTooLarge", text)
 
 
 class Results:

@@ -20,10 +20,13 @@ from starlette.applications import Starlette
 from runpod_flash import release
 from runpod_flash.control_plane import bundle, inventory
 from runpod_flash.control_plane.announcer import Announcer
+from runpod_flash.control_plane.api.access import Access
 from runpod_flash.control_plane.api.app import Services, build_app
 from runpod_flash.control_plane.artifacts import Artifacts
 from runpod_flash.control_plane.autoscaler import Autoscaler
+from runpod_flash.control_plane.balanced_workers import BalancedWorkers
 from runpod_flash.control_plane.blobs import Blobs
+from runpod_flash.control_plane.carried import Carried
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.command_workers import CommandWorkers
 from runpod_flash.control_plane.disk import DiskGuard
@@ -36,10 +39,13 @@ from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.links import LinkServer
 from runpod_flash.control_plane.platform_core import PlatformCore
+from runpod_flash.control_plane.principals import Need
+from runpod_flash.control_plane.sealing import Seal
 from runpod_flash.control_plane.settings import PlaneSettings
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.supervisor import Site, Supervisor
 from runpod_flash.control_plane.views import job_object
+from runpod_flash.control_plane.webhooks import Webhooks
 from runpod_flash.errors import BackendError, BackendUnavailable
 from runpod_flash.state_folder import PlaneRecord, StateFolder, process_started
 from worker_runtime.wire import PROTOCOL
@@ -95,6 +101,16 @@ class ControlPlane:
             settings.terms,
         )
         self._limits = Limits()
+        self._seal = Seal(state.plane / "seal")
+        self._access = Access(self._catalog)
+        self._balanced = BalancedWorkers(
+            self._catalog,
+            self._fleet,
+            self._dispatcher,
+            self._supervisor,
+            self._limits,
+            lambda connection, endpoint_id: self._access.endpoint(connection, Need.RUN, endpoint_id),
+        )
         self._commands = CommandWorkers(
             self._dispatcher,
             self._supervisor,
@@ -102,20 +118,35 @@ class ControlPlane:
             self._announcer,
             self._limits,
             settings.cancel_grace_s,
+            self._seal.open,
+            self._balanced,
         )
+        self._webhooks = Webhooks(self._store, self._limits, job_object)
         self._connect()
 
     def _connect(self) -> None:
         """Tie the parts together where one must hear of another."""
         self._platform.intake.refusal, self._platform.intake.admit = self._supervisor.refusal, self._disk.admit
-        self._platform.look.disk = self._disk.to_json
+        self._platform.look.disk, self._platform.intake.unload = self._disk.to_json, Carried(self._blobs).unload
+        self._platform.intake.seal = self._seal.seal
+        self._platform.intake.on_end = self._job_ended
+        self._dispatcher.on_end = lambda job: self._job_ended(job.record.id)
         self._blobs.admit = self._disk.admit
         self._dispatcher.results.patience_s = self._settings.disk_patience_s
         self._dispatcher.recorder.on_refused = self._disk.reserve.give
-        self._dispatcher.on_load = self._autoscaler.load_changed
+        self._dispatcher.on_load = self._load_changed
+        self._balanced.on_load = self._autoscaler.load_changed
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         self._catalog.on_change = self._autoscaler.endpoint_changed
         self._catalog.on_delete = self._autoscaler.endpoint_deleted
+
+    def _load_changed(self, endpoint_id: str) -> None:
+        self._autoscaler.load_changed(endpoint_id)
+        self._balanced.look(endpoint_id)
+
+    def _job_ended(self, job_id: str) -> None:
+        self._platform.chunks.changed(job_id)
+        self._webhooks.wake(job_id)
 
     def _site(self) -> Site:
         settings, state = self._settings, self._state
@@ -147,7 +178,12 @@ class ControlPlane:
             self._autoscaler.begin()
             server = _Server(
                 uvicorn.Config(
-                    self._app(port), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=600
+                    self._app(port),
+                    log_level="warning",
+                    access_log=False,
+                    lifespan="off",
+                    timeout_keep_alive=600,
+                    ws="websockets-sansio",
                 )
             )
             serving = asyncio.create_task(server.serve(sockets=[tcp, unix]))
@@ -157,7 +193,12 @@ class ControlPlane:
             logger.info("serving on port %d, %d jobs replayed", port, replayed)
             timers = [
                 asyncio.create_task(work)
-                for work in (self._watch_leases(), self._watch_idleness(port), self._collect())
+                for work in (
+                    self._watch_leases(),
+                    self._watch_idleness(port),
+                    self._collect(),
+                    self._webhooks.run(),
+                )
             ]
             await asyncio.wait([serving, asyncio.ensure_future(self._stop.wait())], return_when=asyncio.FIRST_COMPLETED)
             await self._wind_down(server, serving, timers, port)
@@ -192,6 +233,7 @@ class ControlPlane:
             waiting.cancel()
         self._show("stopping", port)
         self._dispatcher.stop()
+        await self._balanced.close()
         await self._supervisor.close()
         await self._links.close()
         await self._dispatcher.settle()
@@ -220,8 +262,10 @@ class ControlPlane:
                 key=ensure_key(self._state.key_path),
                 capabilities=capabilities,
                 worker_keys=self._supervisor.worker_keys,
+                published_only=self._settings.published_only,
                 limits=self._limits,
                 workers=self._commands,
+                check_webhook=self._webhooks.check,
             )
         )
 

@@ -37,6 +37,7 @@ class PlaneSettings:
         disk_patience_s: seconds a large result waits for room on a full disk (`FLASH_DISK_PATIENCE_S`).
         power_safe: whether commits survive a loss of power, too (`FLASH_DURABILITY=power`).
         allow_apt: whether apt packages may be installed (`FLASH_ALLOW_APT=1`).
+        published_only: whether there is nothing below `/flash/v1/`, the published API alone (`FLASH_PUBLISHED_ONLY=1`).
         fake_gpus: a stand-in inventory for tests, "NVIDIA L4:24,NVIDIA L4:24" (`FLASH_FAKE_GPUS`); None: the real one.
         runtime_home: where sockets may live (`XDG_RUNTIME_DIR`).
         base_env: the variables that workers and installers start from.
@@ -54,6 +55,7 @@ class PlaneSettings:
     disk_patience_s: float
     power_safe: bool
     allow_apt: bool
+    published_only: bool
     fake_gpus: str | None
     runtime_home: Path | None
     base_env: Mapping[str, str]
@@ -84,6 +86,7 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
         disk_patience_s=_number(env, "FLASH_DISK_PATIENCE_S", float, 10.0),
         power_safe=_choice(env, "FLASH_DURABILITY", ("process", "power")) == "power",
         allow_apt=env.get("FLASH_ALLOW_APT", "") == "1",
+        published_only=env.get("FLASH_PUBLISHED_ONLY", "") == "1",
         fake_gpus=env.get("FLASH_FAKE_GPUS"),
         runtime_home=Path(env["XDG_RUNTIME_DIR"]) if env.get("XDG_RUNTIME_DIR") else None,
         base_env={

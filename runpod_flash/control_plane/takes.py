@@ -6,6 +6,7 @@ its worker, and nobody is asked to run what nobody waits for.
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ class _Take:
 
     number: int
     done: "asyncio.Future[None]"
-    jobs: list[Job] = field(default_factory=list)
+    jobs: list[tuple[Job, Goods]] = field(default_factory=list)
 
     def close(self) -> None:
         if not self.done.done():
@@ -80,14 +81,14 @@ class TakeDesk:
             if not await _within(asyncio.shield(take.done), self._limits.take_hold_s) and station.promised:
                 await take.done  # a job is on its way already; what it waits for is a commit
         except asyncio.CancelledError:
-            for job in take.jobs:
+            for job, _ in take.jobs:
                 self._dispatcher.not_taken(worker, job)
             raise
         finally:
             if station.take is take:
                 station.take, worker.offers = None, 0
             take.close()
-        return [self._shown(job) for job in take.jobs]
+        return [_shown(job, goods) for job, goods in take.jobs]
 
     async def stops(self, worker: Worker) -> list[str]:
         """The ids of jobs that the worker shall stop; none where there were none while this was held open."""
@@ -131,7 +132,10 @@ class TakeDesk:
         self._dispatcher.pump(worker.pool)
 
     async def read(self, job: Job) -> Goods:
-        return ()
+        """What the worker alone may know of it. Raises StoreError."""
+        if job.record.sealed is None:
+            return ()
+        return [("s3Config", json.dumps(dict(self.unseal(job.record.sealed))).encode())]
 
     def hand_over(self, job: Job, worker: Worker, goods: Goods) -> bool:
         station = self._station(worker)
@@ -139,7 +143,7 @@ class TakeDesk:
             return False
         station.promised -= 1
         station.silence.pop(job.record.id, None)
-        station.take.jobs.append(job)
+        station.take.jobs.append((job, goods))
         self._answer_if_complete(station)
         return True
 
@@ -193,15 +197,13 @@ class TakeDesk:
         if worker.running.get(job.record.id) is job and worker.state is not WorkerState.GONE:
             self.end_worker(worker, f"job {job.record.id} did not stop within {self._cancel_grace_s:g} s")
 
-    def _shown(self, job: Job) -> dict[str, Any]:
-        """The job as the worker gets it."""
-        record = job.record
-        shown: dict[str, Any] = {"id": record.id, "input": record.input}
-        if record.webhook is not None:
-            shown["webhook"] = record.webhook
-        if record.sealed is not None:
-            shown["s3Config"] = dict(self.unseal(record.sealed))
-        return shown
+
+def _shown(job: Job, goods: Goods) -> dict[str, Any]:
+    """The job as the worker gets it."""
+    shown: dict[str, Any] = {"id": job.record.id, "input": job.record.input}
+    if job.record.webhook is not None:
+        shown["webhook"] = job.record.webhook
+    return {**shown, **{name: json.loads(data) for name, data in goods}}
 
 
 async def _within(waiting: Any, seconds: float) -> bool:

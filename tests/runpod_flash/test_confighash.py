@@ -73,4 +73,21 @@ def test_every_change_shows(change: dict[str, Any]) -> None:
 
 def test_missing_fields_are_defaults() -> None:
     least = {"name": "x", "scaling": {"type": "QUEUE_DELAY"}, "gpu": {"pools": ["ADA_24"]}}
-    assert config_hash(least) == config_hash({**least, "workers": {}, "timeout": 0, "networkVolumes": []})
+    assert config_hash(least) == config_hash({**least, "workers": {}, "timeout": 600_000, "networkVolumes": []})
+    assert config_hash(least) != config_hash({**least, "timeout": 0}), "no limit is another limit"
+
+
+@pytest.mark.parametrize("change", [{"command": "python other.py"}, {"directory": "/srv"}, {"command": None}])
+def test_what_workers_run_is_a_part_of_it(change: dict[str, Any]) -> None:
+    body = {"name": "x", "command": "python handler.py", "directory": "/home", "cpu": [{"id": "cpu3c", "vcpuCount": 1}]}
+    assert config_hash(body) == config_hash(dict(reversed(body.items())))
+    assert config_hash(body) != config_hash({**body, **change})
+
+
+def test_idle_timeouts_count_where_an_endpoint_has_them() -> None:
+    counted = {"name": "x", "scaling": {"type": "REQUEST_COUNT", "requestCount": 1}}
+    short, long = {"workers": {"idleTimeout": 5}}, {"workers": {"idleTimeout": 9}}
+    assert config_hash({**counted, **short}) == config_hash({**counted, **long})
+    balanced = {**counted, "type": "LOAD_BALANCER"}
+    assert config_hash({**balanced, **short}) != config_hash({**balanced, **long})
+    assert config_hash(balanced) == config_hash({**balanced, "workers": {"idleTimeout": 10}})

@@ -32,12 +32,14 @@ class FakePlatform:
         self.fits = 1000  # as many final jobs go into one answer of `watch`
         self.refuse: Callable[[Request], Response | None] = lambda request: None
         self.jobs: dict[str, dict[str, Any]] = {}
+        self.inputs: dict[str, dict[str, Any]] = {}  # of all jobs
         self.by_key: dict[str, str] = {}
         self.clients: dict[str, str] = {}  # job -> client
         self.endpoints: dict[str, dict[str, Any]] = {}
         self.contents: dict[str, bytes] = {}
         self.requests: Counter[str] = Counter()
         self.headers: list[dict[str, str]] = []
+        self.paths: list[str] = []
         self.streams: dict[str, asyncio.Queue[dict[str, Any] | None]] = {}
         self.loop: asyncio.AbstractEventLoop | None = None
         self.after_run: Callable[[str], None] = lambda job: None
@@ -82,6 +84,7 @@ class FakePlatform:
         async def handle(request: Request) -> Response:
             self.requests[f"{request.method} {request.url.path.split('/')[-1]}"] += 1
             self.headers.append(dict(request.headers))
+            self.paths.append(request.url.path)
             if request.headers.get("authorization") != f"Bearer {KEY}":
                 return problem(401, "the key is wrong", "AuthError")
             if not self.modern and request.url.path.startswith("/flash/"):
@@ -114,6 +117,7 @@ class FakePlatform:
         job_id = self.by_key.setdefault(key, f"job-{len(self.by_key)}")
         if job_id not in self.jobs:
             self.jobs[job_id] = {"id": job_id, "status": "IN_QUEUE", "input": body["input"]}
+            self.inputs[job_id] = body["input"]
             self.clients[job_id] = request.headers.get("x-flash-client", "")
             if self.ends_at_once:
                 self.finish(job_id, output=body["input"])
@@ -188,8 +192,13 @@ def problem(status: int, detail: str, code: str | None = None, **more: Any) -> R
 
 
 @contextlib.contextmanager
-def serving(platform: FakePlatform, socket: Path | None = None, port: int = 0) -> Iterator[str]:
-    """Serve the platform in a thread, on a unix socket or a loopback port, while inside; gives its base URL."""
+def serving(
+    platform: FakePlatform, socket: Path | None = None, port: int = 0, *, certificate: Path | None = None
+) -> Iterator[str]:
+    """Serve the platform in a thread, on a unix socket or a loopback port, while inside; gives its base URL.
+
+    `certificate`: a file with a certificate and its key, for TLS.
+    """
     config = uvicorn.Config(
         platform.app(),
         uds=str(socket) if socket else None,
@@ -198,6 +207,7 @@ def serving(platform: FakePlatform, socket: Path | None = None, port: int = 0) -
         lifespan="off",
         ws="none",
         timeout_graceful_shutdown=1,
+        ssl_certfile=certificate,
     )
     server = uvicorn.Server(config)
 
@@ -209,7 +219,8 @@ def serving(platform: FakePlatform, socket: Path | None = None, port: int = 0) -
     thread.start()
     wait_until(lambda: server.started or not thread.is_alive(), 10, "the fake platform listens")
     try:
-        yield "http://fake" if socket else f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        scheme = "https" if certificate else "http"
+        yield "http://fake" if socket else f"{scheme}://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         platform.break_streams()
         server.should_exit = True

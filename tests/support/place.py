@@ -17,7 +17,10 @@ from tests.support.processes import end_processes, no_process_left, processes_of
 ROOT = Path(__file__).resolve().parents[2]
 """The root of the repository."""
 
-KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "SSL_CERT_FILE", "PYTHONWARNINGS", "NVIDIA_VISIBLE_DEVICES")
+KEPT = (
+    "HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "SSL_CERT_FILE", "PYTHONWARNINGS", "NVIDIA_VISIBLE_DEVICES",
+    "FLASH_PUBLISHED_ONLY",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

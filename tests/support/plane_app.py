@@ -56,13 +56,14 @@ class PlaneApp:
 
 
 @contextlib.asynccontextmanager
-async def plane_app(folder: Path) -> AsyncIterator[PlaneApp]:
+async def plane_app(folder: Path, *, published_only: bool = False) -> AsyncIterator[PlaneApp]:
     """An application with its state in `folder`."""
     store = Store.open(folder / "flash.db")
     catalog = Catalog(store)
     platform, hub = MemoryPlatform(catalog), EventHub()
     blobs = Blobs(folder / "blobs", value_limit=3_000_000, artifact_limit=50_000)
-    app = build_app(Services(platform, catalog, blobs, hub, KEY, {"protocol": 1, "gpus": []}))
+    capabilities = {"protocol": 1, "gpus": []}
+    app = build_app(Services(platform, catalog, blobs, hub, KEY, capabilities, published_only=published_only))
     headers = {"Authorization": f"Bearer {KEY}"}
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://plane", headers=headers) as client:

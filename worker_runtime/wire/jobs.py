@@ -48,6 +48,7 @@ class ErrorKind(StrEnum):
     TIMED_OUT = "timed_out"
     EXPIRED = "expired"
     INFEASIBLE = "infeasible"  # no worker can ever satisfy the endpoint on this platform
+    TOO_LARGE = "too_large"  # there is a value, but the way back does not carry one of this size
     PLATFORM = "platform"  # the platform itself failed: disk full, a value lost
 
 
@@ -63,8 +64,13 @@ class Payload:
     def of(cls, data: bytes) -> "Payload":
         """Describe bytes: inline up to `INLINE_LIMIT`, by hash above."""
         if len(data) <= INLINE_LIMIT:
-            return cls(inline=data, size=len(data))
+            return cls.inlined(data)
         return cls(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+
+    @classmethod
+    def inlined(cls, data: bytes) -> "Payload":
+        """Describe bytes that travel inside the JSON, whatever their size."""
+        return cls(inline=data, size=len(data))
 
     def to_json(self) -> dict[str, Any]:
         if self.inline is not None:
@@ -75,8 +81,7 @@ class Payload:
     def from_json(cls, data: Mapping[str, Any]) -> "Payload":
         """Read what `to_json` wrote. Raises WireError."""
         if "inline" in data:
-            raw = _from_base64(require(data, "inline", str), "inline")
-            return cls(inline=raw, size=len(raw))
+            return cls.inlined(_from_base64(require(data, "inline", str), "inline"))
         sha256 = require(data, "value", str)
         if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
             raise WireError(f"field 'value' is {sha256!r:.80}; it must be a sha256 in lower-case hexadecimal digits")
@@ -100,13 +105,19 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What shall run: an artifact (by id), its method and instance if it is a class, and the encoded (args, kwargs)."""
+    """What shall run: an artifact (by id), its method and instance if it is a class, and the encoded (args, kwargs).
+
+    Where a platform has no place for artifacts and values, a call carries them: `artifact_data` are the artifact's own
+    bytes, once for each endpoint; payloads are inline whatever their size; and `inline` asks for such a result.
+    """
 
     artifact: str
     arguments: Payload
     method: str | None = None
     instance: Instance | None = None
     retries: int | None = None  # None: a lost worker once, the function's exceptions never; n: both up to n times
+    artifact_data: bytes | None = field(default=None, repr=False)
+    inline: bool = False
 
     def to_input(self) -> dict[str, Any]:
         """The `input` of the job."""
@@ -117,6 +128,10 @@ class Call:
             body["instance"] = self.instance.to_json()
         if self.retries is not None:
             body["retries"] = self.retries
+        if self.artifact_data is not None:
+            body["artifact_data"] = base64.b64encode(self.artifact_data).decode()
+        if self.inline:
+            body["inline"] = True
         return {"flash": body}
 
     @classmethod
@@ -128,13 +143,15 @@ class Call:
             raise VersionMismatch(
                 f"the call has protocol {protocol}, this side speaks {PROTOCOL}; use one version on both sides"
             )
-        instance = optional(body, "instance", dict)
+        instance, artifact_data = optional(body, "instance", dict), optional(body, "artifact_data", str)
         return cls(
             artifact=require(body, "artifact", str),
             arguments=Payload.from_json(require(body, "arguments", dict)),
             method=optional(body, "method", str),
             instance=Instance.from_json(instance) if instance is not None else None,
             retries=optional(body, "retries", int),
+            artifact_data=_from_base64(artifact_data, "artifact_data") if artifact_data is not None else None,
+            inline=require(body, "inline", bool, default=False),
         )
 
     @property

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Mount
 
 from runpod_flash.control_plane.api.access import Access
 from runpod_flash.control_plane.api.flash_jobs import FlashJobsApi
@@ -15,6 +15,7 @@ from runpod_flash.control_plane.api.jobs import JobsApi
 from runpod_flash.control_plane.api.management_v2 import ManagementApi
 from runpod_flash.control_plane.api.openai import OpenAiApi
 from runpod_flash.control_plane.api.workers import WorkersApi
+from runpod_flash.control_plane.balancing.hosts import PREFIX, HostRouting, PathRouting
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.command_workers import CommandWorkers
@@ -23,12 +24,14 @@ from runpod_flash.control_plane.keys import AuthMiddleware
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.problems import LastResort, handlers
+from runpod_flash.control_plane.rates import Rates
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
     """What the faces are faces of. `capabilities` is the answer to `GET /flash/v1/capabilities`,
-    `worker_keys` gives the keys of the workers that live now, `workers` serves those that run commands."""
+    `worker_keys` gives the keys of the workers that live now, `workers` serves those that run commands,
+    `check_webhook` refuses the URLs that no job may call, `published_only` leaves out all below `/flash/v1/`."""
 
     platform: Platform
     catalog: Catalog
@@ -39,30 +42,40 @@ class Services:
     worker_keys: Callable[[], Iterable[tuple[str, str, str]]] = tuple
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     workers: CommandWorkers | None = None
+    published_only: bool = False
+    check_webhook: Callable[[str], None] = lambda url: None
 
 
 def build_app(services: Services) -> Starlette:
     """The ASGI application. It starts and stops nothing: whoever serves it closes the hub before the server stops."""
-    access = Access(services.catalog)
+    access, rates = Access(services.catalog), Rates(services.limits)
+    own: list[BaseRoute] = [
+        *FlashJobsApi(services.platform).routes(),
+        *FlashApi(services.platform, services.blobs, services.hub, services.capabilities).routes(),
+    ]
+    middleware = [
+        Middleware(LastResort),
+        Middleware(AuthMiddleware, key=services.key, worker_keys=services.worker_keys),
+    ]
+    balanced = services.workers.balanced if services.workers is not None else None
+    if balanced is not None:
+        middleware.append(Middleware(HostRouting, handler=balanced.gateway, is_endpoint=balanced.serves))
     return Starlette(
         routes=[
             *ManagementApi(services.catalog, services.platform).routes(),
-            *JobsApi(services.platform, access, services.limits).routes(),
-            *OpenAiApi(services.platform, access, services.limits).routes(),
-            *_worker_routes(services),
-            *FlashJobsApi(services.platform).routes(),
-            *FlashApi(services.platform, services.blobs, services.hub, services.capabilities).routes(),
+            *JobsApi(services.platform, access, services.limits, rates, services.check_webhook).routes(),
+            *OpenAiApi(services.platform, access, services.limits, rates).routes(),
+            *_worker_routes(services.workers, services.limits),
+            *(() if services.published_only else own),
         ],
-        middleware=[
-            Middleware(LastResort),
-            Middleware(AuthMiddleware, key=services.key, worker_keys=services.worker_keys),
-        ],
+        middleware=middleware,
         exception_handlers=handlers(),
     )
 
 
-def _worker_routes(services: Services) -> list[BaseRoute]:
-    workers = services.workers
+def _worker_routes(workers: CommandWorkers | None, limits: Limits) -> list[BaseRoute]:
+    """What workers that run commands ask for, and what is asked of them."""
     if workers is None:
         return []
-    return WorkersApi(workers.desk, workers.answers, workers.find, services.limits).routes()
+    protocol = WorkersApi(workers.desk, workers.answers, workers.find, limits).routes()
+    return [*protocol, Mount(PREFIX, PathRouting(workers.balanced.gateway))]

@@ -9,13 +9,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from runpod_flash.control_plane.api.access import Access
+from runpod_flash.control_plane.api.access import Access, principal_of
 from runpod_flash.control_plane.api.bodies import header, json_object
 from runpod_flash.control_plane.api.job_body import input_of, policy_of
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.problems import Problem
+from runpod_flash.control_plane.rates import Rates, is_rated, queue_refusal
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord
 from runpod_flash.control_plane.views import health_object, job_object, metrics_object, request_object
 from worker_runtime.wire.jobs import JobStatus
@@ -31,10 +32,19 @@ Handler = Callable[[Request, EndpointRecord], Awaitable[Response]]
 class JobsApi:
     """The routes below `/v2/{endpoint}`."""
 
-    def __init__(self, platform: Platform, access: Access, limits: Limits) -> None:
+    def __init__(
+        self,
+        platform: Platform,
+        access: Access,
+        limits: Limits,
+        rates: Rates,
+        check_webhook: Callable[[str], None],
+    ) -> None:
         self._platform = platform
         self._access = access
         self._limits = limits
+        self._rates = rates
+        self._check_webhook = check_webhook
 
     def routes(self) -> list[BaseRoute]:
         """All routes of this face."""
@@ -60,7 +70,9 @@ class JobsApi:
             endpoint = self._access.endpoint(request, need)
             if endpoint.is_load_balanced and not for_all:
                 raise Problem(400, "not allowed for QB API: this endpoint answers HTTP requests and takes no jobs")
-            return await handler(request, endpoint)
+            running = len(self._platform.workers(endpoint.id)) if self._limits.per_worker else 0
+            with self._rates.enter(principal_of(request), endpoint.id, operation, running):
+                return await handler(request, endpoint)
 
         return Route(f"/v2/{{endpoint}}/{operation}{rest}", guarded, methods=methods)
 
@@ -118,11 +130,22 @@ class JobsApi:
     ) -> JobRecord:
         client, key = header(request, "X-Flash-Client"), header(request, "Idempotency-Key")
         body = await json_object(request, limit, self._limits.body_s)
-        own = endpoint.command is None
-        policy = policy_of(body, sync=sync, own=own)
+        policy = policy_of(body, sync=sync, own=endpoint.command is None)
+        if policy.webhook is not None:
+            self._check_webhook(policy.webhook)
+        self._check_queue(request, endpoint)
         return await self._platform.submit(
             endpoint.id, input_of(body), job_id=job_id, client=client, key=key, policy=policy
         )
+
+    def _check_queue(self, request: Request, endpoint: EndpointRecord) -> None:
+        """Raise Problem (429) where too many jobs wait already."""
+        principal = principal_of(request)
+        if is_rated(self._limits, principal):
+            waiting = int(self._platform.health(endpoint.id)["jobs"]["inQueue"])
+            refusal = queue_refusal(self._limits, principal, waiting, int(endpoint.body["workers"]["max"]))
+            if refusal is not None:
+                raise refusal
 
 
 def _job(record: JobRecord) -> Response:

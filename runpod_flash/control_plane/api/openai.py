@@ -14,13 +14,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from runpod_flash.control_plane.api.access import Access
+from runpod_flash.control_plane.api.access import Access, principal_of
 from runpod_flash.control_plane.api.bodies import json_object
 from runpod_flash.control_plane.api.connected import while_connected
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.problems import Problem
+from runpod_flash.control_plane.rates import Rates
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Policy
 from worker_runtime.wire.jobs import JobStatus
 
@@ -31,10 +32,11 @@ _STATUS: Final = {JobStatus.TIMED_OUT: 504, JobStatus.CANCELLED: 409}
 class OpenAiApi:
     """The routes below `/v2/{endpoint}/openai`."""
 
-    def __init__(self, platform: Platform, access: Access, limits: Limits) -> None:
+    def __init__(self, platform: Platform, access: Access, limits: Limits, rates: Rates) -> None:
         self._platform = platform
         self._access = access
         self._limits = limits
+        self._rates = rates
 
     def routes(self) -> list[BaseRoute]:
         """All routes of this face."""
@@ -44,6 +46,10 @@ class OpenAiApi:
         endpoint = self._access.endpoint(request, Need.RUN)
         if endpoint.command is None or endpoint.is_load_balanced:
             raise Problem(400, "this endpoint's workers do not speak OpenAI's API")
+        with self._rates.enter(principal_of(request), endpoint.id, "openai"):
+            return await self._answered(request, endpoint)
+
+    async def _answered(self, request: Request, endpoint: EndpointRecord) -> Response:
         job_input: dict[str, Any] = {"openai_route": f"/{request.path_params['path']}"}
         if request.method == "POST":
             body = await json_object(request, self._limits.runsync_bytes, self._limits.body_s)

@@ -48,6 +48,11 @@ def test_status_and_code(error: Exception, status: int, code: str | None) -> Non
         assert response.headers["allow"] == "GET"
 
 
+def test_a_problem_has_its_headers() -> None:
+    response = response_for(Problem(429, "x", headers={"Retry-After": "7"}))
+    assert (response.headers["retry-after"], response.headers["content-type"]) == ("7", "application/problem+json")
+
+
 def test_every_public_error_has_a_status() -> None:
     for kind in vars(errors).values():
         if isinstance(kind, type) and issubclass(kind, errors.FlashError):

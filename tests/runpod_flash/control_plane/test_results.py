@@ -3,10 +3,10 @@
 import asyncio
 import hashlib
 
-from runpod_flash.control_plane.results import Results
+from runpod_flash.control_plane.results import INLINE_RESULT_LIMIT, Results, described
 from runpod_flash.control_plane.store import StoreFull
 from tests.support.memory_fleet import MemoryValues
-from worker_runtime.wire.jobs import ErrorKind
+from worker_runtime.wire.jobs import INLINE_LIMIT, Call, ErrorInfo, ErrorKind, Payload
 
 BODY = b"result"
 SHA = hashlib.sha256(BODY).hexdigest()
@@ -27,6 +27,22 @@ def values(*refusals: Exception) -> Filling:
     found = Filling()
     found.refusals = list(refusals)
     return found
+
+
+def test_results_are_values_above_a_size() -> None:
+    call = Call("a", Payload.of(b""))
+    assert described(call, BODY) == Payload.inlined(BODY)
+    assert described(call, bytes(INLINE_LIMIT + 1)) == Payload.of(bytes(INLINE_LIMIT + 1))
+
+
+def test_results_come_inside_where_a_call_asks_for_it() -> None:
+    call = Call("a", Payload.of(b""), inline=True)
+    for size in (6, INLINE_LIMIT + 1, INLINE_RESULT_LIMIT):
+        assert described(call, bytes(size)) == Payload.inlined(bytes(size))
+    refused = described(call, bytes(INLINE_RESULT_LIMIT + 1))
+    assert isinstance(refused, ErrorInfo)
+    assert refused.kind is ErrorKind.TOO_LARGE
+    assert refused.message.startswith("the value was computed but has 15728641 bytes")
 
 
 def test_room_that_comes_in_time_is_waited_for() -> None:

@@ -10,7 +10,12 @@ from runpod_flash.errors import ConfigError
 
 def test_defaults(tmp_path: Path) -> None:
     chosen = settings.load({"FLASH_HOME": str(tmp_path)})
+    assert not chosen.published_only
     assert (chosen.port, chosen.lease_s, chosen.allow_apt, chosen.fake_gpus) == (0, 10.0, False, None)
+
+
+def test_the_published_api_alone(tmp_path: Path) -> None:
+    assert settings.load({"FLASH_HOME": str(tmp_path), "FLASH_PUBLISHED_ONLY": "1"}).published_only
 
 
 def test_only_an_allow_list_reaches_workers(tmp_path: Path) -> None:

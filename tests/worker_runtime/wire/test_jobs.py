@@ -22,9 +22,8 @@ from worker_runtime.wire.jobs import (
     value_output,
 )
 
-PAYLOADS = st.binary(max_size=50).map(Payload.of) | st.binary(min_size=1, max_size=4).map(
-    lambda seed: Payload.of(seed * INLINE_LIMIT + b"x")
-)
+LARGE = st.binary(min_size=1, max_size=4).map(lambda seed: seed * INLINE_LIMIT + b"x")
+PAYLOADS = st.binary(max_size=50).map(Payload.of) | LARGE.map(Payload.of)
 CALLS = st.builds(
     Call,
     artifact=st.text(),
@@ -32,6 +31,8 @@ CALLS = st.builds(
     method=st.none() | st.text(),
     instance=st.none() | st.builds(Instance, st.text(), PAYLOADS),
     retries=st.none() | st.integers(),
+    artifact_data=st.none() | st.binary(max_size=50),
+    inline=st.booleans(),
 )
 ERRORS = st.builds(
     ErrorInfo, st.sampled_from(ErrorKind), st.text(), st.text(), st.text(), st.none() | st.binary(max_size=50)
@@ -41,7 +42,20 @@ ANY_JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=2)
         | st.dictionaries(
-            st.sampled_from(["flash", "value", "error", "inline", "size", "kind", "artifact", "arguments", "protocol"]),
+            st.sampled_from(
+                [
+                    "flash",
+                    "value",
+                    "error",
+                    "inline",
+                    "size",
+                    "kind",
+                    "artifact",
+                    "arguments",
+                    "protocol",
+                    "artifact_data",
+                ]
+            ),
             inner,
             max_size=4,
         )
@@ -63,6 +77,25 @@ def test_calls_come_back(call: Call) -> None:
 def test_values_come_back(value: Payload) -> None:
     assert read_output(over_the_wire(value_output(value))) == value
     assert (value.inline is None) is (value.size > INLINE_LIMIT)
+
+
+@given(LARGE)
+def test_large_payloads_may_travel_inside(data: bytes) -> None:
+    payload = Payload.inlined(data)
+    assert Payload.from_json(over_the_wire(payload.to_json())) == payload
+    assert Call("a", payload).values == ()
+
+
+@pytest.mark.parametrize("change", [{"artifact_data": "not base64!"}, {"artifact_data": 1}, {"inline": "yes"}])
+def test_calls_that_carry_nonsense_are_refused(change: dict[str, Any]) -> None:
+    data = Call("a", Payload.of(b"")).to_input()
+    data["flash"] |= change
+    with pytest.raises(WireError, match=next(iter(change))):
+        Call.from_input(data)
+
+
+def test_what_a_call_carries_is_not_shown() -> None:
+    assert "secret" not in repr(Call("a", Payload.of(b""), artifact_data=b"secret"))
 
 
 @given(ERRORS)

@@ -1,9 +1,11 @@
 """What holds for all routes: the key, problems for errors, nothing of the inside in an answer."""
 
+from pathlib import Path
+
 import httpx
 import pytest
 
-from tests.support.plane_app import KEY, PlaneApp
+from tests.support.plane_app import KEY, PlaneApp, plane_app
 
 pytestmark = pytest.mark.anyio
 
@@ -45,6 +47,16 @@ async def test_unknown_routes_and_methods_are_problems(plane: PlaneApp) -> None:
     wrong = await plane.client.delete("/flash/v1/capabilities")
     assert wrong.status_code == wrong.json()["status"] == 405
     assert "GET" in wrong.headers["allow"]
+
+
+async def test_the_published_api_alone_has_nothing_below_flash(tmp_path: Path) -> None:
+    async with plane_app(tmp_path, published_only=True) as plane:
+        for method, path in ROUTES:
+            if path.startswith("/flash/"):
+                response = await plane.client.request(method, path)
+                assert (response.status_code, response.json()["title"]) == (404, "Not Found"), path
+        endpoint = await plane.endpoint()
+        assert (await plane.client.post(f"/v2/{endpoint}/run", json={"input": {"x": 1}})).status_code == 200
 
 
 async def test_an_unexpected_failure_shows_nothing(plane: PlaneApp) -> None:

@@ -33,11 +33,28 @@ async def test_what_was_sent_comes_back_and_hashes_alike(plane: PlaneApp) -> Non
         "run": f"http://plane/v2/{made['id']}/run",
         "runSync": f"http://plane/v2/{made['id']}/runsync",
         "status": f"http://plane/v2/{made['id']}/status/{{job_id}}",
+        "stream": f"http://plane/v2/{made['id']}/stream/{{job_id}}",
         "cancel": f"http://plane/v2/{made['id']}/cancel/{{job_id}}",
+        "retry": f"http://plane/v2/{made['id']}/retry/{{job_id}}",
+        "purgeQueue": f"http://plane/v2/{made['id']}/purge-queue",
         "health": f"http://plane/v2/{made['id']}/health",
     }
     assert made["createdAt"].endswith("Z")
     assert (await plane.client.get(f"/v2/serverless/{made['id']}")).json() == made
+
+
+async def test_a_load_balanced_endpoint_has_a_url_of_its_own(plane: PlaneApp) -> None:
+    counted = {"scaling": {"type": "REQUEST_COUNT", "requestCount": 2}, "workers": {"min": 0, "max": 1}}
+    response = await plane.client.post(
+        "/v2/serverless", json={**BODY, **counted, "type": "LOAD_BALANCER", "command": "python app.py"}
+    )
+    made = response.json()
+    assert response.status_code == 201, made
+    assert made["requestUrls"] == {
+        "base": f"http://plane/lb/{made['id']}",
+        "health": f"http://plane/v2/{made['id']}/health",
+    }
+    assert made["workers"]["idleTimeout"] == 10
 
 
 async def test_a_project_sees_its_own(plane: PlaneApp) -> None:

@@ -7,13 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runpod_flash.confighash import config_hash
-from runpod_flash.control_plane.api.serverless_body import created, patched
+from runpod_flash.control_plane.api.serverless_body import TIMEOUT_DEFAULT_MS, created, patched
 from runpod_flash.control_plane.problems import Problem
+from runpod_flash.options import check
+from runpod_flash.spec import to_body
 from tests.support.plane_app import BODY
 
 DELAY = {"type": "QUEUE_DELAY", "queueDelay": 4}
 COUNT = {"type": "REQUEST_COUNT", "requestCount": 2}
 LEAST: dict[str, Any] = {"name": "n", "type": "QUEUE", "image": "i", "gpu": {"pools": ["ADA_24"]}, "scaling": DELAY}
+COMMAND: dict[str, Any] = {
+    "name": "n", "type": "QUEUE", "command": "python handler.py", "cpu": [{"id": "cpu3c", "vcpuCount": 1}],
+    "scaling": DELAY,
+}  # fmt: skip
+BALANCED: dict[str, Any] = {**COMMAND, "type": "LOAD_BALANCER", "scaling": COUNT}
 
 
 def refusal(work: Any, *args: Any) -> Problem:
@@ -34,11 +41,20 @@ def test_defaults() -> None:
         "env": {},
         "dataCenterIds": [],
         "networkVolumes": [],
-        "timeout": 0,
+        "timeout": 600_000,
         "flashboot": "OFF",
     }
     assert created(body) == body
     assert config_hash(body) == config_hash(LEAST)
+
+
+def test_the_two_default_time_limits() -> None:
+    """`@Endpoint` has none, an endpoint that is created through the API has ten minutes."""
+    assert TIMEOUT_DEFAULT_MS == 600_000
+    assert created(LEAST)["timeout"] == TIMEOUT_DEFAULT_MS
+    declared = created(to_body(check({"name": "x"}), default_queue_delay=0.0))
+    assert declared["timeout"] == 0
+    assert config_hash(declared) != config_hash({**declared, "timeout": None})
 
 
 def test_what_is_sent_as_null_has_its_default() -> None:
@@ -52,7 +68,17 @@ def test_what_is_sent_as_null_has_its_default() -> None:
         ({"name": ""}, "$.name: "),
         ({"name": "x" * 192}, "$.name: "),
         ({"name": 1}, "$.name: "),
-        ({"type": "LOAD_BALANCER"}, "$.type: load-balanced endpoints are not there yet"),
+        ({"type": "LOAD_BALANCER"}, "$: a load-balanced endpoint needs a 'command' here"),
+        ({"type": "LOAD_BALANCER", "command": "c"}, "$: a load-balanced endpoint scales by REQUEST_COUNT"),
+        ({"image": ""}, "$.image: "),
+        ({"image": None}, "$: 'image' is needed, or 'command'"),
+        ({"command": ""}, "$.command: "),
+        ({"command": "x" * 32_769}, "$.command: "),
+        ({"command": "a\0b"}, "$.command: a zero character cannot be in it"),
+        ({"command": ["python"]}, "$.command: "),
+        ({"command": "c", "directory": "here"}, "$.directory: "),
+        ({"command": "c", "directory": "/a\0b"}, "$.directory: a zero character cannot be in it"),
+        ({"directory": "/srv"}, "$: 'directory' is where a 'command' runs, and there is none"),
         ({"type": "OTHER"}, "$.type: "),
         ({"templateId": "t"}, "$: 'templateId' is not supported by this control plane yet"),
         ({"mood": 1}, "$: additional properties 'mood' not allowed"),
@@ -95,10 +121,31 @@ def test_refusals(change: dict[str, Any], said: str) -> None:
     assert any(error.startswith(said) for error in problem.errors), problem.errors
 
 
-@pytest.mark.parametrize("key", ["name", "type", "image", "scaling"])
+@pytest.mark.parametrize("key", ["name", "type", "scaling"])
 def test_what_must_be_there(key: str) -> None:
     problem = refusal(created, {name: value for name, value in LEAST.items() if name != key})
     assert problem.errors == (f"$: missing properties '{key}'",)
+
+
+def test_a_command_stands_in_for_an_image() -> None:
+    body = created({**COMMAND, "directory": "/srv/models"})
+    assert (body["command"], body["directory"]) == ("python handler.py", "/srv/models")
+    assert "image" not in body
+    assert created({**COMMAND, "image": "i"})["image"] == "i"
+    assert "directory" not in created(COMMAND)
+    assert patched(body, {"command": "python other.py"})["command"] == "python other.py"
+    assert "'directory' is where" in refusal(patched, body, {"command": None, "image": "i"}).detail
+    assert "'image' is needed" in refusal(patched, created(COMMAND), {"command": None}).detail
+
+
+def test_load_balanced_endpoints_have_an_idle_timeout() -> None:
+    assert created(BALANCED)["workers"] == {"min": 0, "max": 3, "idleTimeout": 10}
+    asked = created({**BALANCED, "workers": {"idleTimeout": 60}})
+    assert asked["workers"]["idleTimeout"] == 60
+    assert patched(asked, {"scaling": {"requestCount": 9}})["workers"]["idleTimeout"] == 60
+    assert patched(asked, {})["type"] == "LOAD_BALANCER"
+    assert refusal(patched, asked, {"type": "QUEUE"}).status == 400
+    assert "REQUEST_COUNT" in refusal(patched, asked, {"scaling": DELAY}).detail
 
 
 def test_gpu_options_that_contradict_each_other() -> None:
@@ -132,7 +179,8 @@ def test_request_count_has_no_idle_timeout() -> None:
         ({"workers": None}, "workers", {"min": 0, "max": 3, "idleTimeout": 10}),
         ({"env": {"B": "2"}}, "env", {"B": "2"}),
         ({"env": None}, "env", {}),
-        ({"timeout": None}, "timeout", 0),
+        ({"timeout": None}, "timeout", TIMEOUT_DEFAULT_MS),
+        ({"timeout": 0}, "timeout", 0),
         ({"scaling": {"queueDelay": 7}}, "scaling", {"type": "QUEUE_DELAY", "queueDelay": 7}),
         ({"scaling": COUNT}, "scaling", COUNT),
     ],

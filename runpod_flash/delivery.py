@@ -1,0 +1,85 @@
+"""How calls, and what they need, reach a platform: uploaded before, or carried by the call where that cannot be.
+
+A platform without a place for artifacts and values gets them inside the calls: payloads in each, an artifact in the
+first call of an endpoint, and again when the platform says that it has lost it.
+"""
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass, replace
+
+from runpod_flash.backends.base import Backend
+from runpod_flash.calls import Request
+from runpod_flash.shipping import Artifact
+from worker_runtime.wire.jobs import Call, Instance, Payload
+
+Holding = tuple[str, str]
+"""An artifact (its id) and who has it: an endpoint (its id), or the platform as a whole ("")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What a submission brings: the call, and the code that it may have to carry."""
+
+    artifact: Artifact
+    call: Call
+
+
+class Delivery:
+    """Delivers over one connection. `held` is shared by the connections of a session: what the platform has already."""
+
+    def __init__(self, held: set[Holding]) -> None:
+        self._held = held
+        self._turns: defaultdict[Holding, asyncio.Lock] = defaultdict(asyncio.Lock)  # one brings it, others wait
+
+    async def pack(self, backend: Backend, artifact: Artifact, request: Request, arguments: bytes) -> Parcel:
+        """The parcel of a request; what can be uploaded is on the platform after this.
+
+        Raises:
+            BackendError, ShippingError: the platform does not take it.
+        """
+        if backend.takes_uploads:
+            await self._upload(backend, artifact)
+        call = Call(
+            artifact.id,
+            await _payload(backend, arguments),
+            request.method,
+            retries=request.spec.retries,
+            inline=not backend.takes_uploads,
+        )
+        instance = request.instance
+        if instance is not None and instance.constructor is not None:
+            constructor = await _payload(backend, instance.constructor)
+            call = replace(call, instance=Instance(instance.id, constructor))
+        return Parcel(artifact, call)
+
+    async def submit(self, backend: Backend, endpoint_id: str, parcel: Parcel, key: str) -> str:
+        """Submit the call and return the job's id; see `Backend.submit`."""
+        holding = endpoint_id, parcel.artifact.id
+        if parcel.call.inline and holding not in self._held:
+            async with self._turns[holding]:
+                if holding not in self._held:
+                    call = replace(parcel.call, artifact_data=parcel.artifact.data())
+                    job_id = await backend.submit(endpoint_id, call.to_input(), key)
+                    self._held.add(holding)
+                    return job_id
+        return await backend.submit(endpoint_id, parcel.call.to_input(), key)
+
+    async def _upload(self, backend: Backend, artifact: Artifact) -> None:
+        holding = "", artifact.id
+        if holding in self._held:
+            return
+        async with self._turns[holding]:
+            if holding not in self._held:
+                if not await backend.has_artifact(artifact.id):
+                    await backend.put_artifact(artifact.id, artifact.data())
+                self._held.add(holding)
+
+
+async def _payload(backend: Backend, data: bytes) -> Payload:
+    if not backend.takes_uploads:
+        return Payload.inlined(data)
+    payload = Payload.of(data)
+    if payload.sha256 is not None:
+        await backend.put_value(payload.sha256, data)
+    return payload
