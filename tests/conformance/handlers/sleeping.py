@@ -1,4 +1,4 @@
-"""An asynchronous handler that takes its time, and says so in a file when it is cancelled."""
+"""An asynchronous handler that takes its time, and says so in files when it begins and when it is cancelled."""
 
 import asyncio
 import uuid
@@ -10,6 +10,8 @@ PROCESS = uuid.uuid4().hex
 
 
 async def handler(job):
+    if "started" in job["input"]:
+        Path(job["input"]["started"]).touch()
     try:
         await asyncio.sleep(job["input"]["seconds"])
     except asyncio.CancelledError:
