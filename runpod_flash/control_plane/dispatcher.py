@@ -358,9 +358,9 @@ class Dispatcher:
             self._release(worker, job)
         self._changed(job.pool)
 
-    def drop_instance(self, instance: str) -> None:
-        """Close an instance where it lives. Nothing happens where it is unknown."""
-        self._homes.drop(instance)
+    def drop_instance(self, instance: str, sees: Callable[[str], bool]) -> None:
+        """Close an instance where it lives. Nothing happens where it is unknown, or of an endpoint that is not seen."""
+        self._homes.drop(instance, sees)
 
     async def drained(self, deadline_s: float) -> bool:
         """Wait until nothing runs. False: something still does at the deadline."""

@@ -119,6 +119,7 @@ class Worker:
     requests: int = 0  # HTTP requests that it answers now
     port: int = 0  # where its command answers HTTP requests; 0: it takes jobs
     healthy: bool = True  # whether its command says so
+    owner: str = ""  # the user for whom it runs
 
     @property
     def free_slots(self) -> int:

@@ -36,7 +36,8 @@ class Limits:
         body_s: how long a body may take to arrive.
         queue_floor, queue_per_worker: more than `queue_floor` waiting jobs and more than `queue_per_worker` for each
             worker that the endpoint may have are refused. 0: no bound.
-        rates: by operation; those of `per_worker` are added for each running worker.
+        rates: by operation; an endpoint whose running workers, times `per_worker`, are more than its `requests` has
+            those instead, and as many more in proportion at a time.
         rated: whether rates and the queue's bound hold for keys that were made for others ("keys"), for nobody
             ("nobody"), or for everybody ("everybody").
         take_hold_s, stream_hold_s: how long an open job-take or job-stop, and an empty stream, is held.

@@ -9,6 +9,7 @@ from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.causes import Cause, CauseKind
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.fleet import Fleet, Job, Worker, WorkerState
+from runpod_flash.control_plane.platform import Sees, everything
 from runpod_flash.control_plane.records import JobRecord
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.views import job_object
@@ -80,23 +81,25 @@ class Overview:
         endpoint = self._catalog.get(endpoint_id)
         return [_worker_view(worker, endpoint.generation) for worker in self._workers(endpoint_id)]
 
-    def overview(self) -> dict[str, Any]:
+    def overview(self, sees: Sees = everything) -> dict[str, Any]:
         """Everything at a glance, for `flash status`."""
+        records = [record for record in self._catalog.list() if sees(record.id)]
         endpoints = [
             {
                 "id": record.id,
                 "name": record.name,
                 "project": record.project,
+                "owner": record.owner,
                 **self.health(record.id),
                 "workerIds": [worker.id for worker in self._workers(record.id)],
                 "waiting": self._waiting(record.id),
             }
-            for record in self._catalog.list()
+            for record in records
         ]
         return {
             "started": self._started,
             "disk": dict(self.disk()),
-            "jobs": self._dispatcher.active,
+            "jobs": sum(len(self._dispatcher.jobs_of(record.id)) for record in records),
             "endpoints": endpoints,
         }
 

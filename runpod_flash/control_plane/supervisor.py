@@ -20,6 +20,7 @@ from runpod_flash.control_plane.environments import Environment, Environments, I
 from runpod_flash.control_plane.fleet import Fleet, Link, Pool, Worker, WorkerState
 from runpod_flash.control_plane.inventory import Grant, Infeasible, Inventory
 from runpod_flash.control_plane.launchers.base import Launcher
+from runpod_flash.control_plane.principals import WorkerKey
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.errors import ContentNotFound
 from worker_runtime.wire import messages
@@ -169,6 +170,7 @@ class Supervisor:
             id=identity,
             token=secrets.token_hex(16),
             key=secrets.token_urlsafe(32),
+            owner=endpoint.owner,
             pool=pool,
             generation=endpoint.generation,
             folder=folder,
@@ -193,7 +195,7 @@ class Supervisor:
     def refusal(self, endpoint: EndpointRecord) -> ErrorInfo | None:
         """Why this machine can never have a worker for the endpoint, with what there is; None where it can."""
         try:
-            self._inventory.check(_wanted_gpus(endpoint)[1])
+            self._inventory.check(*_wanted_gpus(endpoint))
         except Infeasible as error:
             return ErrorInfo(ErrorKind.INFEASIBLE, "Infeasible", str(error))
         return None
@@ -401,9 +403,9 @@ class Supervisor:
                 logger.warning("worker %s is given up: it was silent for %g s", worker.id, self._site.lease_s)
                 self._lost(worker, f"it was silent for {self._site.lease_s:g} s", [])
 
-    def worker_keys(self) -> list[tuple[str, str, str]]:
+    def worker_keys(self) -> list[WorkerKey]:
         """The keys of the workers that live now."""
-        return [(worker.key, worker.id, "") for worker in self._by_id.values()]
+        return [WorkerKey(worker.key, worker.id, worker.owner) for worker in self._by_id.values()]
 
     async def close(self) -> None:
         """End all workers and wait for their end."""
