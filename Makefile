@@ -56,7 +56,7 @@ wheel: $(VENV)/.stamp-dev  ## build the wheel, install it into a fresh environme
 	$(PY) -m tests.support.wheels dist
 
 clean:  ## remove what the other commands made here
-	rm -rf $(VENV) .venv-3.* dist examples/output .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-3.* dist examples/output .conformance .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/.stamp: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else \
