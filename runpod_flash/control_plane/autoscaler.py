@@ -13,7 +13,7 @@ from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.fleet import Fleet, Job, Pool, Worker, WorkerState
 from runpod_flash.control_plane.pools import Pools
 from runpod_flash.control_plane.records import EndpointRecord
-from runpod_flash.control_plane.supervisor import NO_FREE_GPU, Supervisor
+from runpod_flash.control_plane.supervisor import Supervisor
 from runpod_flash.errors import EndpointNotFound
 
 IDLE_STRANGERS = 4
@@ -91,7 +91,7 @@ class Autoscaler:
                 endpoint, pool, pools, scaling.Limits(minimum, limits.maximum, limits.scaler, pool.key.concurrency)
             )
         self._shrink(endpoint, pools, limits.minimum)
-        self._yield_gpus(pools)
+        self._yield_room(pools)
         for pool in pools:
             self._fleet.discard(pool)
         self._look_again(endpoint, pools, limits)
@@ -101,7 +101,7 @@ class Autoscaler:
         room = limits.maximum - sum(other.busy for other in pools if other is not pool)
         missing = min(scaling.decide(_load(pool, live, limits), limits), max(room, 0)) - len(live)
         pool.paused = "the endpoint has workers=0" if limits.maximum == 0 else ""
-        pool.blocked = ""
+        pool.blocked, pool.throttled = "", 0
         if missing <= 0:
             if not pool.has_work:
                 self._supervisor.abandon(pool)
@@ -116,28 +116,28 @@ class Autoscaler:
             pool.environment = None
             self._supervisor.prepare(pool)
             return
-        if pool.has_work or not self._others_are_blocked(
-            pool
-        ):  # a minimum of workers takes no GPU from who waits for one
+        # A minimum of workers takes no place from those who wait for one.
+        if pool.has_work or not self._others_are_blocked(pool):
             self._start(pool, endpoint, missing)
 
     def _start(self, pool: Pool, endpoint: EndpointRecord, number: int) -> None:
         for started in range(number):
             if not self._supervisor.start(pool, endpoint):
+                pool.throttled = number - started
                 if pool.has_work:
                     self._supervisor.evict_for(pool, endpoint, number - started)
                 break
 
     def _others_are_blocked(self, pool: Pool) -> bool:
-        return any(other is not pool for other in self._waiting_for_gpus())
+        return any(other is not pool for other in self._waiting_for_room())
 
-    def _waiting_for_gpus(self) -> list[Pool]:
-        return [pool for pool in self._fleet.pools.values() if pool.has_work and pool.blocked == NO_FREE_GPU]
+    def _waiting_for_room(self) -> list[Pool]:
+        return [pool for pool in self._fleet.pools.values() if pool.has_work and pool.blocked]
 
-    def _yield_gpus(self, pools: list[Pool]) -> None:
-        """Give the GPUs of idle workers to pools that wait for some, which nobody looks at until a worker ends."""
-        if any(worker.idle and worker.grant.gpus for pool in pools for worker in pool.workers.values()):
-            for waiting in self._waiting_for_gpus():
+    def _yield_room(self, pools: list[Pool]) -> None:
+        """Give the places of idle workers to pools that wait for some, which nobody looks at until a worker ends."""
+        if any(worker.idle for pool in pools for worker in pool.workers.values()):
+            for waiting in self._waiting_for_room():
                 with contextlib.suppress(EndpointNotFound):
                     self._supervisor.evict_for(waiting, self._catalog.get(waiting.key.endpoint), 1)
 

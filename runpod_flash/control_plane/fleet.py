@@ -171,6 +171,7 @@ class Pool:
     paused: str = ""  # why there shall be no worker at the moment
     stalled: str = ""  # why nothing can be started, whatever workers there are
     blocked: str = ""  # why no worker can be started at the moment
+    throttled: int = 0  # workers that it shall have and for which there is no room
     crashes: Crashes = field(default_factory=Crashes)
     gave_up: str = ""  # why no worker could be had; nothing is tried again before the next job or request
     used_at: float = 0.0  # monotonic

@@ -57,7 +57,7 @@ class Overview:
         self._catalog.get(endpoint_id)
         jobs, workers = self._dispatcher.jobs_of(endpoint_id), self._workers(endpoint_id)
         counts = self._store.counts(endpoint_id)
-        idle = sum(worker.idle for worker in workers)
+        idle = sum(worker.idle and worker.healthy for worker in workers)
         return {
             "jobs": {
                 "completed": counts["completed"],
@@ -70,9 +70,9 @@ class Overview:
                 "idle": idle,
                 "initializing": sum(worker.state is WorkerState.STARTING for worker in workers),
                 "ready": idle,
-                "running": sum(bool(worker.running) for worker in workers),
-                "throttled": sum(bool(pool.blocked) for pool in self._fleet.of(endpoint_id)),
-                "unhealthy": 0,
+                "running": sum(bool(worker.running or worker.requests) for worker in workers),
+                "throttled": sum(pool.throttled for pool in self._fleet.of(endpoint_id)),
+                "unhealthy": sum(worker.state is WorkerState.READY and not worker.healthy for worker in workers),
             },
         }
 
@@ -119,10 +119,18 @@ def _count(jobs: list[Job], status: JobStatus) -> int:
     return sum(job.record.status is status for job in jobs)
 
 
+def _status(worker: Worker) -> str:
+    if worker.state is WorkerState.STARTING:
+        return "INITIALIZING"
+    if not worker.healthy:
+        return "UNHEALTHY"
+    return "RUNNING" if worker.running or worker.requests else "IDLE"
+
+
 def _worker_view(worker: Worker, generation: int) -> dict[str, Any]:
     view: dict[str, Any] = {
         "id": worker.id,
-        "status": "INITIALIZING" if worker.state is WorkerState.STARTING else "RUNNING" if worker.running else "IDLE",
+        "status": _status(worker),
         "isStale": worker.generation != generation,
         "gpuCount": len(worker.grant.gpus),
         "version": worker.generation,

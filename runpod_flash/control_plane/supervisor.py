@@ -31,6 +31,7 @@ from worker_runtime.wire.specs import WorkerLaunch
 logger = logging.getLogger(__name__)
 
 NO_FREE_GPU = "every suitable GPU is in use"
+NO_ROOM = "this machine has as many workers as it may have (FLASH_MACHINE_WORKERS)"
 """Why a worker cannot be started at the moment, in `Pool.blocked`."""
 _START_TIMEOUT_S = 60.0
 _STOP_GRACE_S = 5.0
@@ -56,6 +57,7 @@ class Site:
     lease_s: float
     cancel_grace_s: float
     cpus: Sequence[int]
+    most_workers: int = 0  # at a time; 0: no bound
     init_s: float = 480.0  # how long a command may take until it is ready
     ping_s: float = 3.0  # how often a command says which jobs it has
     must_isolate: bool = False  # no worker starts where its code could see the control plane's files
@@ -156,9 +158,10 @@ class Supervisor:
         """
         assert pool.environment is not None
         types, count = _wanted_gpus(endpoint)
-        grant = self._inventory.acquire(types, count) if count else Grant()
+        full = 0 < self._site.most_workers <= len(self._by_id)
+        grant = None if full else self._inventory.acquire(types, count) if count else Grant()
         if grant is None:
-            pool.blocked = NO_FREE_GPU
+            pool.blocked = NO_ROOM if full else NO_FREE_GPU
             self._announcer.refresh(pool)
             return False
         pool.blocked = ""
@@ -382,16 +385,23 @@ class Supervisor:
 
     def evict_for(self, pool: Pool, endpoint: EndpointRecord, number: int) -> None:
         """End the idle workers of others that hold what so many workers of this pool need, the longest idle first."""
+        if pool.blocked == NO_ROOM:
+            self._evict(pool, list(self._by_id.values()), number, lambda worker: 1)
+            return
         types, count = _wanted_gpus(endpoint)
         kinds, missing = self._inventory.missing(types, count)
         missing += (number - 1) * count
         held = [worker for worker in self._by_id.values() if any(gpu.type in kinds for gpu in worker.grant.gpus)]
+        self._evict(pool, held, missing, lambda worker: len(worker.grant.gpus))
+
+    def _evict(self, pool: Pool, held: list[Worker], missing: int, size: Callable[[Worker], int]) -> None:
+        """End idle workers among these until so much is free, or about to be."""
         ending = (WorkerState.DRAINING, WorkerState.GONE)
-        missing -= sum(len(worker.grant.gpus) for worker in held if worker.state in ending and not worker.running)
+        missing -= sum(size(worker) for worker in held if worker.state in ending and not worker.running)
         idle = [worker for worker in held if worker.idle and worker.pool is not pool]
         for worker in sorted(idle, key=lambda worker: worker.idle_since):
             if missing > 0:
-                missing -= len(worker.grant.gpus)
+                missing -= size(worker)
                 self.stop(worker)
 
     def check_leases(self) -> None:

@@ -33,9 +33,16 @@ from runpod_flash.control_plane.rates import Rates
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the faces are faces of. `capabilities` is the answer to `GET /flash/v1/capabilities`,
-    `worker_keys` gives the keys of the workers that live now, `workers` serves those that run commands,
-    `check_webhook` refuses the URLs that no job may call, `published_only` leaves out all below `/flash/v1/`."""
+    """What the faces are faces of.
+
+    Attributes:
+        capabilities: the answer to `GET /flash/v1/capabilities`.
+        worker_keys: gives the keys of the workers that live now.
+        workers: serves those that run commands.
+        published_only: leaves out all below `/flash/v1/`.
+        url: where this server is found.
+        check_webhook: refuses the URLs that no job may call.
+    """
 
     platform: Platform
     catalog: Catalog
@@ -48,6 +55,7 @@ class Services:
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     workers: CommandWorkers | None = None
     published_only: bool = False
+    url: str = "http://127.0.0.1"
     check_webhook: Callable[[str], None] = lambda url: None
 
 
@@ -65,7 +73,7 @@ def build_app(services: Services) -> Starlette:
     if balanced is not None:
         middleware.append(Middleware(HostRouting, handler=balanced.gateway, is_endpoint=balanced.serves))
     faces = [
-        *ManagementApi(services.catalog, services.platform, access).routes(),
+        *ManagementApi(services.catalog, services.platform, access, services.url).routes(),
         *JobsApi(services.platform, access, services.limits, rates, services.check_webhook).routes(),
         *OpenAiApi(services.platform, access, services.limits, rates).routes(),
         *_worker_routes(services.workers, services.limits),

@@ -30,10 +30,12 @@ class ManagementApi:
     and sees them with `?all=true`.
     """
 
-    def __init__(self, catalog: Catalog, platform: Platform, access: Access) -> None:
+    def __init__(self, catalog: Catalog, platform: Platform, access: Access, url: str) -> None:
+        """`url`: where this server is found by those who came by a way that has no URL, its unix socket."""
         self._catalog = catalog
         self._platform = platform
         self._access = access
+        self._url = url
 
     def routes(self) -> list[BaseRoute]:
         """All routes of this face. They stand before those of the job API, whose `{endpoint}` would match too."""
@@ -49,10 +51,10 @@ class ManagementApi:
             self._access.check(principal, Need.MANAGE)
             body = serverless_body.created(await json_object(request, BODY_LIMIT))
             made = await self._catalog.create(project or "", body, principal.user)
-            return JSONResponse(_shown(request, made), status_code=201)
+            return JSONResponse(self._shown(request, made), status_code=201)
         owner = None if _wants_all(request) else principal.user
         records = [each for each in self._catalog.list(project, owner) if principal.sees(each.owner, each.id)]
-        return JSONResponse({"endpoints": [_shown(request, record) for record in records]})
+        return JSONResponse({"endpoints": [self._shown(request, record) for record in records]})
 
     async def _one(self, request: Request) -> Response:
         need = Need.READ if request.method in ("GET", "HEAD") else Need.MANAGE
@@ -64,11 +66,16 @@ class ManagementApi:
         if request.method == "PATCH":
             patch = await json_object(request, BODY_LIMIT)
             record = await self._catalog.update(record.id, lambda body: serverless_body.patched(body, patch))
-        return JSONResponse(_shown(request, record))
+        return JSONResponse(self._shown(request, record))
 
     async def _workers(self, request: Request) -> Response:
         record = self._access.endpoint(request, Need.READ, request.path_params["id"])
         return JSONResponse(workers_object(record, self._platform.workers(record.id)))
+
+    def _shown(self, request: Request, record: EndpointRecord) -> dict[str, Any]:
+        server = request.scope.get("server")
+        by_socket = server is not None and server[1] is None
+        return endpoint_object(record, self._url if by_socket else str(request.base_url))
 
 
 def _wants_all(request: Request) -> bool:
@@ -84,7 +91,3 @@ def _wants_all(request: Request) -> bool:
 def _project(request: Request) -> str | None:
     header = request.headers.get("X-Flash-Project")
     return None if header is None else unquote(header)
-
-
-def _shown(request: Request, record: EndpointRecord) -> dict[str, Any]:
-    return endpoint_object(record, str(request.base_url))
