@@ -1,10 +1,10 @@
 """Find the control planes of this user and ask them what they do."""
 
-import json
 from typing import Any
 
 import httpx
 
+from flash_cli import published
 from runpod_flash import settings
 from runpod_flash.backends import daemon
 from runpod_flash.errors import AuthError, BackendError, BackendUnavailable
@@ -37,14 +37,16 @@ def overview(state: StateFolder, record: PlaneRecord) -> dict[str, Any]:
         raise BackendUnavailable(f"{name} runs but does not answer; {silent}")
     try:
         with _client(way) as client:
-            answer = client.get("/flash/v1/status", headers=headers)
+            client.headers.update(headers)
+            answer = client.get("/flash/v1/status")
+            if answer.status_code == httpx.codes.NOT_FOUND:
+                return published.overview(client)
+            if answer.status_code == httpx.codes.UNAUTHORIZED:
+                raise AuthError(f"{name} refuses the key in {state.key_path}; stop it with `flash server stop`")
+            return dict(answer.raise_for_status().json())
     except httpx.TransportError as error:
         raise BackendUnavailable(f"{name} does not answer ({error}); {silent}") from error
-    if answer.status_code == httpx.codes.UNAUTHORIZED:
-        raise AuthError(f"{name} refuses the key in {state.key_path}; stop it with `flash server stop`")
-    try:
-        return dict(answer.raise_for_status().json())
-    except (httpx.HTTPStatusError, json.JSONDecodeError, TypeError) as error:
+    except (httpx.HTTPStatusError, ValueError, TypeError, LookupError) as error:
         raise BackendError(f"{name} cannot say what it does: {error} (its log: {state.log})") from error
 
 
