@@ -25,10 +25,12 @@ from runpod_flash.blocking import Bridge, Running
 from runpod_flash.calls import Request, Ticket
 from runpod_flash.delivery import Delivery, Holding
 from runpod_flash.errors import (
+    BackendError,
     BackendUnavailable,
     ContentNotFound,
     EndpointNotFound,
     FlashError,
+    JobNotFound,
 )
 from runpod_flash.journal import Journal, Submission
 from runpod_flash.objects import Objects
@@ -200,6 +202,24 @@ class Session:
     async def facts(self, job_id: str) -> Json:
         """All that the platform knows of a job: see `Backend.facts`."""
         return await (await self._backend()).facts(job_id)
+
+    async def ticket(self, job_id: str) -> Ticket:
+        """The ticket of a job of any endpoint; as it is noted where the platform knows jobs by their endpoints only.
+
+        Raises:
+            JobNotFound: there is no such job.
+            BackendError: neither the platform nor the journal knows its endpoint.
+        """
+        try:
+            endpoint = (await self.facts(job_id))["endpoint"]
+        except JobNotFound:
+            raise
+        except BackendError:
+            found = next((each for each in await self.noted() if each.job_id == job_id), None)
+            if found is None:
+                raise
+            return Ticket(job_id, found.endpoint_id, found.endpoint)
+        return Ticket(job_id, str(endpoint["id"]), str(endpoint["name"]))
 
     # --- calls from blocking code -------------------------------------------------------------------------------------
 
