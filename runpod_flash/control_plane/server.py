@@ -136,9 +136,9 @@ class ControlPlane:
             servers = listening.HttpServers(self._app(), sockets)
             await servers.start()
             self._show("serving")
-            logger.info(
-                "serving on port %d%s, %d jobs replayed", self._port, self._url and f" and {self._url}", replayed
-            )
+            logger.info("serving on port %d, %d jobs replayed", self._port, replayed)
+            if self._url:
+                logger.info("listening for others: %s", self._url)
             timers = [
                 asyncio.create_task(work) for work in (self._watch_leases(), self._watch_idleness(), self._collect())
             ]

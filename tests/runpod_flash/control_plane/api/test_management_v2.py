@@ -34,7 +34,10 @@ async def test_what_was_sent_comes_back_and_hashes_alike(plane: PlaneApp) -> Non
         "run": f"http://plane/v2/{made['id']}/run",
         "runSync": f"http://plane/v2/{made['id']}/runsync",
         "status": f"http://plane/v2/{made['id']}/status/{{job_id}}",
+        "stream": f"http://plane/v2/{made['id']}/stream/{{job_id}}",
         "cancel": f"http://plane/v2/{made['id']}/cancel/{{job_id}}",
+        "retry": f"http://plane/v2/{made['id']}/retry/{{job_id}}",
+        "purgeQueue": f"http://plane/v2/{made['id']}/purge-queue",
         "health": f"http://plane/v2/{made['id']}/health",
     }
     assert made["createdAt"].endswith("Z")
