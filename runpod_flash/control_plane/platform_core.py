@@ -20,6 +20,7 @@ from runpod_flash.control_plane.views import job_object
 from runpod_flash.errors import ContentNotFound, EndpointNotFound, JobNotFound
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus
+from worker_runtime.wire.specs import EnvironmentRequest
 
 
 class PlatformCore:
@@ -27,6 +28,7 @@ class PlatformCore:
 
     Attributes:
         refusal: why no worker can ever serve an endpoint, None where one can.
+        vet: raises InstallFailed where the endpoint's owner may not have such an environment.
         admit: raises StoreFull where nothing new can be accepted; else says what is short on the disk, if anything.
         disk: what is used of the disk, for the overview.
     """
@@ -49,6 +51,7 @@ class PlatformCore:
         self._announcer = announcer
         self._terms = terms
         self.refusal: Callable[[EndpointRecord], ErrorInfo | None] = lambda endpoint: None
+        self.vet: Callable[[EndpointRecord, EnvironmentRequest], None] = lambda endpoint, request: None
         self.admit: Callable[[], str] = str
         self.disk: Callable[[], Mapping[str, Any]] = dict
         self._by_key: dict[tuple[str, str], asyncio.Future[JobRecord]] = {}  # submits under way
@@ -162,6 +165,7 @@ class PlatformCore:
         manifest = self._dispatcher.manifest(call.artifact)
         refusal = self.refusal(endpoint)
         try:
+            self.vet(endpoint, manifest.environment)
             environment_key = await self._environments.key(manifest.environment)
         except InstallFailed as error:
             refusal = refusal or ErrorInfo(ErrorKind.INSTALL, "InstallError", str(error))

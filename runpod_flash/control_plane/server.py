@@ -35,6 +35,7 @@ from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.settings import PlaneSettings
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.supervisor import Site, Supervisor
+from runpod_flash.control_plane.vetting import vet
 from runpod_flash.control_plane.views import job_object
 from runpod_flash.errors import BackendError, BackendUnavailable
 from runpod_flash.state_folder import PlaneRecord, StateFolder, process_started
@@ -96,6 +97,7 @@ class ControlPlane:
     def _connect(self) -> None:
         """Tie the parts together where one must hear of another."""
         self._platform.refusal, self._platform.admit = self._supervisor.refusal, self._disk.admit
+        self._platform.vet = lambda endpoint, request: vet(endpoint.owner, request, self._state.environments)
         self._platform.disk = self._disk.to_json
         self._blobs.admit = self._disk.admit
         self._dispatcher.results.patience_s = self._settings.disk_patience_s

@@ -1,8 +1,10 @@
 """Who tries to read what is not theirs: another user of the machine, and user code inside a worker."""
 
+import hashlib
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,9 @@ from tests.support.listening_plane import BODY, ListeningPlane
 from tests.support.nobody import needs_root, place_of_nobody
 from tests.support.place import Place
 from tests.support.plane_api import plane_folder, plane_record
+from worker_runtime.wire import paths
+from worker_runtime.wire.jobs import Call, Payload
+from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
 
 WORDS = "what-bob-alone-may-know"
 
@@ -180,6 +185,22 @@ def test_a_workers_key_sees_its_users_own(intrusion: Intrusion) -> None:
         status, text = intrusion.tries[name]
         assert (status, [each["name"] for each in json.loads(text)["endpoints"]]) == (200, ["intruder"])
     assert json.loads(intrusion.tries["watch its job"][1])["unknown"] == [intrusion.job]
+
+
+def test_no_user_chooses_what_the_control_plane_runs(intrusion: Intrusion, tmp_path: Path) -> None:
+    program, mark = tmp_path / "python", tmp_path / "it-ran"
+    program.write_text(f"#!/bin/sh\ntouch {mark}\n")
+    program.chmod(0o755)
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    request = EnvironmentRequest(version, caller=str(program))
+    manifest = ArtifactManifest("function", "f", hashlib.sha256(b"code").hexdigest(), request)
+    call = Call(manifest.id, Payload(inline=b"a", size=1)).to_input()
+    with intrusion.bob() as bob:
+        put = bob.put(f"/flash/v1/artifacts/{manifest.id}", content=paths.pack(manifest, b"code", {}))
+        assert put.status_code == 201, put.text
+        job = bob.post(f"/v2/{intrusion.endpoint}/runsync", json={"input": call}).json()
+    assert (job["status"], "not for user bob" in job["error"]) == ("FAILED", True), job
+    assert not mark.exists()
 
 
 def test_the_other_user_has_lost_nothing(intrusion: Intrusion) -> None:

@@ -128,7 +128,7 @@ def _work_of_others(home: str) -> list[str]:
 
 
 def _left(home: str) -> list[str]:
-    """Files that it has left below `home`, as it sees them: where code is that others run, and in the work of others."""
+    """Files that it has left below `home`: where the code is that others run, and in the work of others."""
     own = os.environ["RUNPOD_POD_ID"]
     folders = [Path(home), *(path for depth in ("*", "*/*", "environments/*/*") for path in Path(home).glob(depth))]
     files = [folder / MARK for folder in folders if folder.is_dir() and own not in folder.parts]
