@@ -46,6 +46,7 @@ class PlatformCore:
         self.intake = Intake(store, catalog, dispatcher, environments, announcer, terms)
         self.look = Overview(store, catalog, fleet, dispatcher)
         self.chunks = Chunks(store)
+        self.intake.on_again = self.chunks.clear
         self._stopping = asyncio.Event()
 
     async def submit(

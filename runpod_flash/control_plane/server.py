@@ -41,6 +41,7 @@ from runpod_flash.control_plane.sealing import Seal
 from runpod_flash.control_plane.settings import PlaneSettings
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.supervisor import Site, Supervisor
+from runpod_flash.control_plane.vetting import vet
 from runpod_flash.control_plane.views import job_object
 from runpod_flash.control_plane.webhooks import Webhooks
 from runpod_flash.errors import BackendError, BackendUnavailable
@@ -125,6 +126,7 @@ class ControlPlane:
     def _connect(self) -> None:
         """Tie the parts together where one must hear of another."""
         self._platform.intake.refusal, self._platform.intake.admit = self._supervisor.refusal, self._disk.admit
+        self._platform.intake.vet = lambda endpoint, request: vet(endpoint.owner, request, self._state.environments)
         self._platform.look.disk, self._platform.intake.unload = self._disk.to_json, Carried(self._blobs).unload
         self._platform.intake.seal = self._seal.seal
         self._platform.intake.on_end = self._job_ended
@@ -182,9 +184,9 @@ class ControlPlane:
             servers = listening.HttpServers(self._app(), sockets)
             await servers.start()
             self._show("serving")
-            logger.info(
-                "serving on port %d%s, %d jobs replayed", self._port, self._url and f" and {self._url}", replayed
-            )
+            logger.info("serving on port %d, %d jobs replayed", self._port, replayed)
+            if self._url:
+                logger.info("listening for others: %s", self._url)
             timers = [
                 asyncio.create_task(work)
                 for work in (
