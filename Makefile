@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --quiet --disable-pip-version-check
 PYTEST := $(PY) -m pytest
 
-.PHONY: help demo test test-full test-all check fix bench soak wheel clean
+.PHONY: help demo test test-full test-all check fix bench bench-scaling soak wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench: $(VENV)/.stamp-dev  ## figures; see benchmarks/README.md for what they do
 	$(PY) benchmarks/bench_import.py
 	$(PY) benchmarks/bench_call.py
 
+bench-scaling: $(VENV)/.stamp-dev  ## the scaling rule under a million jobs, simulated; writes benchmarks/results
+	$(PY) -m benchmarks.simulation
+
 soak: $(VENV)/.stamp-dev  ## ten minutes of mixed load; writes docs/soak.md
 	$(PY) -m tests.chaos.soak --minutes 10 --out docs
 
@@ -53,7 +56,7 @@ wheel: $(VENV)/.stamp-dev  ## build the wheel, install it into a fresh environme
 	$(PY) -m tests.support.wheels dist
 
 clean:  ## remove what the other commands made here
-	rm -rf $(VENV) .venv-3.* dist examples/output .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-3.* dist examples/output .conformance .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/.stamp: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else \

@@ -20,10 +20,14 @@ def median_ms(action: Callable[[], object], rounds: int) -> float:
     return statistics.median(times)
 
 
-def report(name: str, figures: dict[str, Any]) -> None:
-    """Print figures as one JSON document, with machine and commit."""
+def facts() -> dict[str, str]:
+    """The machine and the commit."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    facts = {"benchmark": name, "machine": machine, "commit": commit.stdout.strip() or "unknown"}
+    return {"machine": machine, "commit": commit.stdout.strip() or "unknown"}
+
+
+def report(name: str, figures: dict[str, Any]) -> None:
+    """Print figures as one JSON document, with machine and commit."""
     rounded = {key: round(value, 2) if isinstance(value, float) else value for key, value in figures.items()}
-    print(json.dumps({**facts, **rounded}, indent=2))
+    print(json.dumps({"benchmark": name, **facts(), **rounded}, indent=2))

@@ -49,6 +49,7 @@ class PlaneRecord:
     worker_socket: str
     state: str = "serving"  # one of STATES
     drain_s: float = 10.0  # how long its running jobs have when it is asked to stop
+    url: str = ""  # where it listens for others, if it does
 
     @property
     def serving(self) -> bool:

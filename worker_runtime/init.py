@@ -123,13 +123,13 @@ class _Child:
         self._control, self._plan = control, plan
         self._pid: int | None = None
         self._code: int | None = None
-        self._why: int  # its end of a pipe that tells why it could not start
+        self._why = ""  # it could not start
         self._terminating = self._told = False
 
     def start(self) -> None:
-        """Fork it."""
+        """Start it; it is the program that it shall be, or has failed, when this returns."""
         plan = self._plan
-        self._why, failure = os.pipe()
+        said, failure = os.pipe()
         pid = os.fork()
         if not pid:
             _become_child_or_say_why(plan, failure)
@@ -137,6 +137,8 @@ class _Child:
         for descriptor in (failure, plan.stdout, plan.stderr, plan.link):  # else nobody ever reads their end
             if descriptor is not None:
                 os.close(descriptor)
+        with open(said, errors="replace") as file:  # it closes its end when the program starts
+            self._why = file.read()
 
     def terminate(self) -> None:
         """Send SIGTERM to its group. Its end is told when the whole group has ended."""
@@ -165,9 +167,9 @@ class _Child:
         if self._code is None or self._told or (self._terminating and self.signal_group(0)):
             return
         self._told = True
-        why = os.read(self._why, 4096).decode(errors="replace")
+        why = {"why": self._why} if self._why else {}
         with contextlib.suppress(OSError):  # the worker has gone: the next poll tells
-            say(self._control, exit=self._code, **({"why": why} if why else {}))
+            say(self._control, exit=self._code, **why)
 
 
 def _become_child_or_say_why(plan: ChildPlan, failure: int) -> NoReturn:

@@ -151,9 +151,7 @@ def _checked_view(launch: WorkerLaunch) -> View:
         return View(launch.hidden, strict=launch.must_isolate)
     own = os.path.realpath(launch.folder)
     if own == os.path.realpath(launch.private) or not _first_below(launch.private, [own]):
-        raise StartError(
-            f"folder {launch.private} is the private one, but the worker's own {launch.folder} is not in it"
-        )
+        raise StartError(f"folder {launch.private} is private, but the worker's own {launch.folder} is not in it")
     if inside := _first_below(launch.private, [path for path in paths if not _first_below(own, [path])]):
         raise StartError(f"folder {launch.private} is private to workers, but {inside} in it is needed by this one")
     os.makedirs(own, exist_ok=True)

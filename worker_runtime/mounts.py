@@ -10,17 +10,12 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
+from worker_runtime import mount_table
 from worker_runtime.system import check, libc
 
 _RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 0x20, 0x1000, 0x4000, 1 << 18
-_FLAGS = {
-    "ro": _RDONLY, "nosuid": _NOSUID, "nodev": _NODEV, "noexec": _NOEXEC, "noatime": 0x400, "nodiratime": 0x800,
-    "relatime": 1 << 21,
-}  # fmt: skip
 _BARE = _NOSUID | _NODEV | _NOEXEC
 
 _NO_DEVICE = "/dev/null"
@@ -54,7 +49,8 @@ class View:
 def furnish(view: View) -> None:
     """As first process of the namespaces: mount a /proc that shows them and cover what user code must not see.
 
-    Hidden folders that do not exist are skipped. For root, whom file permissions do not stop, the kernel's settings
+    Hidden folders that do not exist are skipped; those that can be seen at other paths, too, are covered there as well.
+    For root, whom file permissions do not stop, the kernel's settings
     become read-only and raw devices are covered, too.
 
     Raises:
@@ -62,11 +58,15 @@ def furnish(view: View) -> None:
     """
     _mount(None, "/", None, _REC | _PRIVATE)
     _mount("proc", "/proc", "proc", _BARE)
+    hidden = [os.path.realpath(folder) for folder in view.hidden]
+    private = [view.private] if view.private is not None else []
+    mounted = mount_table.read()
+    elsewhere = [path for folder in (*hidden, *private) for path in mount_table.other_places(folder, mounted)]
     if view.private is not None:
         _cover_but(view.private, view.own)
-    for folder in view.hidden:
+    for folder in (*hidden, *elsewhere):
         if os.path.isdir(folder):
-            _cover(os.path.realpath(folder))
+            _cover(folder)
     if view.strict:
         for path in (*_SERVICES, *(f"/run/user/{os.geteuid()}/{name}" for name in _SERVICES_OF_USER)):
             if os.path.exists(path):
@@ -99,24 +99,17 @@ def _guard_kernel() -> None:
     for path in _KERNEL_TRACES:
         if os.path.isdir(path):
             _cover(path)
-    for path, flags in _mounted_below("/sys"):
+    for mount in mount_table.read():
+        if not mount_table.within(mount.path, "/sys"):
+            continue
         try:
-            _mount(None, path, None, _REMOUNT | _BIND | _RDONLY | flags)
+            _mount(None, mount.path, None, _REMOUNT | _BIND | _RDONLY | mount.flags)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.EINVAL):  # else another mount lies over it
                 raise
     for path in _raw_devices():
         with contextlib.suppress(FileNotFoundError):  # it was just unplugged
             _mount(_NO_DEVICE, path, None, _BIND)
-
-
-def _mounted_below(folder: str) -> Iterator[tuple[str, int]]:
-    """Mount points that are `folder` or in it, with their flags."""
-    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
-        fields = line.split(" ")
-        path = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), fields[4])
-        if path == folder or path.startswith(f"{folder}/"):
-            yield path, sum(_FLAGS.get(name, 0) for name in fields[5].split(","))
 
 
 def _raw_devices() -> list[str]:

@@ -14,6 +14,11 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+def note(text: str) -> None:
+    """Write what people should know beside a result, to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def data(value: Any) -> None:
     """Write a result for programs: one JSON document."""
     print(json.dumps(value, indent=2, sort_keys=True), flush=True)

@@ -1,6 +1,7 @@
 """Find the control planes of this user and ask them what they do."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -29,6 +30,26 @@ def overview(state: StateFolder, record: PlaneRecord) -> dict[str, Any]:
         AuthError: it refuses the key.
         BackendError: it answers something else.
     """
+    return _asked(state, record, "GET", "/flash/v1/status")
+
+
+def ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What the running control plane of this version answers to its owner; empty where it has nothing to say.
+
+    Raises:
+        BackendUnavailable: none runs, or it does not answer.
+        AuthError, BackendError: as `overview`; where it refuses, the message is its reason.
+    """
+    state = state_folder()
+    record = daemon.running(state)
+    if record is None:
+        raise BackendUnavailable("no control plane of this version runs; start it with `flash server start`")
+    return _asked(state, record, method, path, body)
+
+
+def _asked(
+    state: StateFolder, record: PlaneRecord, method: str, path: str, body: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     name = f"the control plane (process {record.pid})"
     headers = {"Authorization": f"Bearer {state.read_key() or ''}"}
     silent = f"stop it with `flash server stop` (its log: {state.log})"
@@ -37,15 +58,19 @@ def overview(state: StateFolder, record: PlaneRecord) -> dict[str, Any]:
         raise BackendUnavailable(f"{name} runs but does not answer; {silent}")
     try:
         with _client(way) as client:
-            answer = client.get("/flash/v1/status", headers=headers)
+            answer = client.request(method, path, headers=headers, json=body)
     except httpx.TransportError as error:
         raise BackendUnavailable(f"{name} does not answer ({error}); {silent}") from error
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         raise AuthError(f"{name} refuses the key in {state.key_path}; stop it with `flash server stop`")
     try:
-        return dict(answer.raise_for_status().json())
-    except (httpx.HTTPStatusError, json.JSONDecodeError, TypeError) as error:
-        raise BackendError(f"{name} cannot say what it does: {error} (its log: {state.log})") from error
+        found = answer.json() if answer.content else {}
+        if answer.is_client_error:
+            raise BackendError(str(found["detail"]))
+        answer.raise_for_status()
+        return dict(found)
+    except (httpx.HTTPStatusError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise BackendError(f"{name} cannot say what it is asked: {error} (its log: {state.log})") from error
 
 
 def _client(way: str) -> httpx.Client:

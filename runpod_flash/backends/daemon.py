@@ -169,6 +169,25 @@ def plane_environment(environ: Mapping[str, str], home: Path, import_folders: Se
     return env
 
 
+def program(
+    state: StateFolder, environ: Mapping[str, str], command: Sequence[str] | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """The command line that runs the control plane of a state folder, and its environment.
+
+    `environ` and `command` are those of `ensure`.
+
+    Raises:
+        BackendUnavailable: this program has no interpreter for it, or is of another version than its files by now.
+    """
+    if command is None:
+        command = default_command()
+        if release.hash_now() != state.content:
+            raise BackendUnavailable(
+                "the files of runpod_flash have changed since this program imported them; start it again"
+            )
+    return list(command), plane_environment(environ, state.home, _folders_to_name())
+
+
 @asynccontextmanager
 async def _starting(state: StateFolder, end: float) -> AsyncIterator[None]:
     """Hold the start lock."""
@@ -224,15 +243,10 @@ def _is_locked(path: Path) -> bool:
 async def _start(
     state: StateFolder, environ: Mapping[str, str], command: Sequence[str] | None, end: float
 ) -> PlaneRecord:
-    if command is None:
-        command = default_command()
-        if release.hash_now() != state.content:
-            raise BackendUnavailable(
-                "the files of runpod_flash have changed since this program imported them; start it again"
-            )
+    whole, env = program(state, environ, command)
     cause, starts = "", 0
     while not cause and starts < _STARTS:
-        pid, log_start = _spawn(state, environ, command)
+        pid, log_start = _spawn(state, env, whole)
         starts += 1
         record = await _answering(state, pid, log_start, end)
         if record is not None:
@@ -256,9 +270,8 @@ async def _answering(state: StateFolder, pid: int, log_start: int, end: float) -
         await asyncio.sleep(_PAUSE_S)
 
 
-def _spawn(state: StateFolder, environ: Mapping[str, str], command: Sequence[str]) -> tuple[int, int]:
+def _spawn(state: StateFolder, env: Mapping[str, str], command: Sequence[str]) -> tuple[int, int]:
     """Start the program; returns its process number and where its part of the log begins."""
-    env = plane_environment(environ, state.home, _folders_to_name())
     try:
         if state.log.exists() and state.log.stat().st_size > _LOG_LIMIT:
             state.log.replace(state.log.with_suffix(".log.1"))

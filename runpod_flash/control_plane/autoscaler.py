@@ -2,17 +2,18 @@
 
 import asyncio
 import contextlib
+import itertools
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from runpod_flash.control_plane import scaling
 from runpod_flash.control_plane.catalog import Catalog
-from runpod_flash.control_plane.fleet import Fleet, Pool, Worker, WorkerState
+from runpod_flash.control_plane.fleet import Fleet, Job, Pool, Worker, WorkerState
 from runpod_flash.control_plane.pools import Pools
 from runpod_flash.control_plane.records import EndpointRecord
-from runpod_flash.control_plane.supervisor import NO_FREE_GPU, Supervisor
+from runpod_flash.control_plane.supervisor import Supervisor
 from runpod_flash.errors import EndpointNotFound
 
 IDLE_STRANGERS = 4
@@ -55,7 +56,7 @@ class Autoscaler:
         if endpoint.command is not None:
             self._pools.of_command(endpoint)
         for pool in self._fleet.of(endpoint.id):
-            pool.name, pool.gave_up = endpoint.name, False
+            pool.name, pool.gave_up = endpoint.name, ""
             if rolled:
                 for worker in list(pool.workers.values()):
                     self._supervisor.retire(worker)
@@ -90,7 +91,7 @@ class Autoscaler:
                 endpoint, pool, pools, scaling.Limits(minimum, limits.maximum, limits.scaler, pool.key.concurrency)
             )
         self._shrink(endpoint, pools, limits.minimum)
-        self._yield_gpus(pools)
+        self._yield_room(pools)
         for pool in pools:
             self._fleet.discard(pool)
         self._look_again(endpoint, pools, limits)
@@ -98,9 +99,9 @@ class Autoscaler:
     def _grow(self, endpoint: EndpointRecord, pool: Pool, pools: list[Pool], limits: scaling.Limits) -> None:
         live = list(pool.live(endpoint.generation))
         room = limits.maximum - sum(other.busy for other in pools if other is not pool)
-        missing = min(scaling.decide(_load(pool, live), limits), max(room, 0)) - len(live)
+        missing = min(scaling.decide(_load(pool, live, limits), limits), max(room, 0)) - len(live)
         pool.paused = "the endpoint has workers=0" if limits.maximum == 0 else ""
-        pool.blocked = ""
+        pool.blocked, pool.throttled = "", 0
         if missing <= 0:
             if not pool.has_work:
                 self._supervisor.abandon(pool)
@@ -115,28 +116,28 @@ class Autoscaler:
             pool.environment = None
             self._supervisor.prepare(pool)
             return
-        if pool.has_work or not self._others_are_blocked(
-            pool
-        ):  # a minimum of workers takes no GPU from who waits for one
+        # A minimum of workers takes no place from those who wait for one.
+        if pool.has_work or not self._others_are_blocked(pool):
             self._start(pool, endpoint, missing)
 
     def _start(self, pool: Pool, endpoint: EndpointRecord, number: int) -> None:
         for started in range(number):
             if not self._supervisor.start(pool, endpoint):
+                pool.throttled = number - started
                 if pool.has_work:
                     self._supervisor.evict_for(pool, endpoint, number - started)
                 break
 
     def _others_are_blocked(self, pool: Pool) -> bool:
-        return any(other is not pool for other in self._waiting_for_gpus())
+        return any(other is not pool for other in self._waiting_for_room())
 
-    def _waiting_for_gpus(self) -> list[Pool]:
-        return [pool for pool in self._fleet.pools.values() if pool.has_work and pool.blocked == NO_FREE_GPU]
+    def _waiting_for_room(self) -> list[Pool]:
+        return [pool for pool in self._fleet.pools.values() if pool.has_work and pool.blocked]
 
-    def _yield_gpus(self, pools: list[Pool]) -> None:
-        """Give the GPUs of idle workers to pools that wait for some, which nobody looks at until a worker ends."""
-        if any(worker.idle and worker.grant.gpus for pool in pools for worker in pool.workers.values()):
-            for waiting in self._waiting_for_gpus():
+    def _yield_room(self, pools: list[Pool]) -> None:
+        """Give the places of idle workers to pools that wait for some, which nobody looks at until a worker ends."""
+        if any(worker.idle for pool in pools for worker in pool.workers.values()):
+            for waiting in self._waiting_for_room():
                 with contextlib.suppress(EndpointNotFound):
                     self._supervisor.evict_for(waiting, self._catalog.get(waiting.key.endpoint), 1)
 
@@ -163,9 +164,9 @@ class Autoscaler:
         times = [worker.idle_since + timeout for pool in pools for worker in pool.workers.values() if worker.idle]
         if isinstance(limits.scaler, scaling.QueueDelay) and limits.scaler.seconds > 0:
             times += [
-                max(pool.queue[0].queued_at, now - limits.scaler.seconds / 2) + limits.scaler.seconds
+                job.queued_at + limits.scaler.seconds
                 for pool in pools
-                if pool.queue
+                for job in itertools.islice(pool.queue, limits.maximum * pool.key.concurrency)
             ]
         times += [pool.crashes.retry_at for pool in pools if pool.has_work or limits.minimum]
         old = self._timers.pop(endpoint.id, None)
@@ -177,20 +178,33 @@ class Autoscaler:
             self._timers[endpoint.id] = loop.call_later(min(future) - now + 0.01, self.load_changed, endpoint.id)
 
 
-def _load(pool: Pool, live: list[Worker]) -> scaling.Load:
-    first = pool.queue[0] if pool.queue else None
-    low = 0
+def _load(pool: Pool, live: list[Worker], limits: scaling.Limits) -> scaling.Load:
+    low = low_running = 0
     if pool.has_low_priority:
-        first = next((job for job in pool.queue if not job.record.low_priority), None)
-        low = sum(job.record.low_priority for job in pool.queue)
-    waited = time.monotonic() - first.queued_at if first is not None else 0.0
+        low = _of_low_priority(pool.queue)
+        low_running = _of_low_priority(job for worker in live for job in worker.running.values())
     return scaling.Load(
         queued=len(pool.queue) - low + pool.waiting_requests,
-        running=sum(len(worker.running) + worker.requests for worker in live),
+        running=sum(len(worker.running) + worker.requests for worker in live) - low_running,
         workers=len(live),
         starting=sum(worker.state is WorkerState.STARTING for worker in live),
-        oldest_wait=waited,
+        overdue=_overdue(pool, limits),
+        low_priority=low,
+        low_priority_running=low_running,
     )
+
+
+def _of_low_priority(jobs: Iterable[Job]) -> int:
+    return sum(job.record.low_priority for job in jobs)
+
+
+def _overdue(pool: Pool, limits: scaling.Limits) -> int:
+    """How many jobs have waited too long; more than the maximum can run are not counted."""
+    if not isinstance(limits.scaler, scaling.QueueDelay):
+        return 0
+    latest = time.monotonic() - limits.scaler.seconds
+    normal = (job for job in pool.queue if not job.record.low_priority)
+    return sum(job.queued_at < latest for job in itertools.islice(normal, limits.maximum * limits.slots))
 
 
 def _limits(body: Mapping[str, Any]) -> scaling.Limits:

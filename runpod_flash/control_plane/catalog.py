@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from runpod_flash.confighash import config_hash
+from runpod_flash.control_plane.principals import OWNER
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.store import Store
 from runpod_flash.errors import BackendError, EndpointNotFound
@@ -38,7 +39,7 @@ _ID_LENGTH = 14
 
 
 class NameTaken(BackendError):
-    """The project has an endpoint of this name already. The message has its id."""
+    """The user's project has an endpoint of this name already. The message has its id."""
 
 
 class Catalog:
@@ -63,22 +64,31 @@ class Catalog:
         except KeyError:
             raise EndpointNotFound(f"there is no endpoint {endpoint_id!r:.80}; it may have been deleted") from None
 
-    def list(self, project: str | None = None) -> "list[EndpointRecord]":
-        """The endpoints of a project, of all projects without one; the oldest first."""
-        return [record for record in self._endpoints.values() if project is None or record.project == project]
+    def owner(self, endpoint_id: str) -> str | None:
+        """The user whose endpoint it is, None where there is none."""
+        record = self._endpoints.get(endpoint_id)
+        return None if record is None else record.owner
 
-    def find(self, project: str, name: str) -> EndpointRecord | None:
-        """The endpoint of this name."""
-        return next((record for record in self.list(project) if record.name == name), None)
+    def list(self, project: str | None = None, owner: str | None = None) -> "list[EndpointRecord]":
+        """The endpoints of a project and of a user, of all projects and of everybody without; the oldest first."""
+        return [
+            record
+            for record in self._endpoints.values()
+            if project in (None, record.project) and owner in (None, record.owner)
+        ]
 
-    async def create(self, project: str, body: Mapping[str, Any]) -> EndpointRecord:
-        """Make an endpoint from a checked body.
+    def find(self, project: str, name: str, owner: str = OWNER) -> EndpointRecord | None:
+        """The user's endpoint of this name."""
+        return next((record for record in self.list(project, owner) if record.name == name), None)
+
+    async def create(self, project: str, body: Mapping[str, Any], owner: str = OWNER) -> EndpointRecord:
+        """Make a user's endpoint from a checked body.
 
         Raises:
             NameTaken, StoreError: as named; nothing was made.
         """
         async with self._changing:
-            self._check_name(project, body["name"])
+            self._check_name(project, body["name"], owner)
             record = EndpointRecord(
                 id=self._new_id(),
                 project=project,
@@ -87,6 +97,7 @@ class Catalog:
                 config_hash=config_hash(body),
                 generation=1,
                 created_at=time.time(),
+                owner=owner,
             )
             await self._store.save_endpoint(record)
             self._endpoints[record.id] = record
@@ -107,7 +118,7 @@ class Catalog:
             if body == old.body:
                 return old
             if body["name"] != old.name:
-                self._check_name(old.project, body["name"])
+                self._check_name(old.project, body["name"], old.owner)
             rolled = any(body.get(field) != old.body.get(field) for field in ROLLING_FIELDS)
             record = replace(
                 old,
@@ -129,8 +140,8 @@ class Catalog:
             del self._endpoints[endpoint_id]
         self.on_delete(endpoint_id)
 
-    def _check_name(self, project: str, name: str) -> None:
-        if (taken := self.find(project, name)) is not None:
+    def _check_name(self, project: str, name: str, owner: str) -> None:
+        if (taken := self.find(project, name, owner)) is not None:
             raise NameTaken(
                 f"there is an endpoint {name!r} already, with id {taken.id}; change that one or take another name"
             )

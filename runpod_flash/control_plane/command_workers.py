@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from runpod_flash.control_plane.announcer import Announcer
+from runpod_flash.control_plane.balanced_workers import BalancedWorkers
 from runpod_flash.control_plane.chunks import Chunks
 from runpod_flash.control_plane.dispatcher import Dispatcher
-from runpod_flash.control_plane.fleet import Job
+from runpod_flash.control_plane.fleet import Job, Worker
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.supervisor import Supervisor
 from runpod_flash.control_plane.takes import TakeDesk
@@ -19,6 +20,7 @@ class CommandWorkers:
     Attributes:
         desk: hands jobs out.
         answers: takes what they say.
+        balanced: those that answer HTTP requests instead.
         find: the worker of an id, if it lives.
     """
 
@@ -31,7 +33,9 @@ class CommandWorkers:
         limits: Limits,
         cancel_grace_s: float,
         unseal: Callable[[str], Mapping[str, Any]],
+        balanced: BalancedWorkers,
     ) -> None:
+        self.balanced = balanced
         self._chunks = chunks
         self.desk = TakeDesk(dispatcher, limits, cancel_grace_s)
         self.answers = WorkerAnswers(dispatcher, chunks, announcer, limits)
@@ -41,7 +45,23 @@ class CommandWorkers:
         self.desk.unseal = unseal
         self.desk.end_worker = supervisor.end_now
         self.answers.retire, self.answers.look_at = supervisor.retire, supervisor.look_at
-        supervisor.on_leaving, supervisor.on_gone = self.desk.let_go, self.desk.forget
+        supervisor.on_connected, supervisor.on_leaving, supervisor.on_gone = self._connected, self._leaving, self._gone
+
+    def _connected(self, worker: Worker) -> None:
+        if worker.port:
+            self.balanced.connected(worker)
+
+    def _leaving(self, worker: Worker) -> None:
+        if worker.port:
+            self.balanced.leaving(worker)
+        else:
+            self.desk.let_go(worker)
+
+    def _gone(self, worker: Worker) -> None:
+        if worker.port:
+            self.balanced.leaving(worker)
+        elif worker.pool.code is None:
+            self.desk.forget(worker)
 
     def _again(self, job: Job) -> None:
         if job.call is None:

@@ -84,7 +84,7 @@ class Dispatcher:
         job = Job(record, call, pool, time.monotonic(), done, LogTail(logs))
         self._jobs[record.id] = job
         self._deadlines.accepted(job)
-        pool.gave_up = False
+        pool.gave_up = ""
         pool.has_low_priority = pool.has_low_priority or record.low_priority
         self._join(job)
         home = self._homes.of(job)
@@ -291,7 +291,7 @@ class Dispatcher:
 
     def fail_pool(self, pool: Pool, error: ErrorInfo) -> None:
         """No worker can be had for this pool: its queued jobs fail, and nothing is tried before the next one comes."""
-        pool.gave_up = True
+        pool.gave_up = error.message
         queued = list(pool.queue)
         pool.queue.clear()
         for job in queued:
@@ -358,9 +358,9 @@ class Dispatcher:
             self._release(worker, job)
         self._changed(job.pool)
 
-    def drop_instance(self, instance: str) -> None:
-        """Close an instance where it lives. Nothing happens where it is unknown."""
-        self._homes.drop(instance)
+    def drop_instance(self, instance: str, sees: Callable[[str], bool]) -> None:
+        """Close an instance where it lives. Nothing happens where it is unknown, or of an endpoint that is not seen."""
+        self._homes.drop(instance, sees)
 
     async def drained(self, deadline_s: float) -> bool:
         """Wait until nothing runs. False: something still does at the deadline."""

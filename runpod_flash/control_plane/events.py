@@ -63,13 +63,19 @@ class EventHub:
             old.end()
         self._streams[client] = stream
         try:
-            yield _line({"event": "hello", "client": client, "protocol": PROTOCOL})
+            yield _line({"event": "hello", "client": client.rpartition("/")[2], "protocol": PROTOCOL})
             while lines := await stream.take(self._beat_s):
                 yield lines
         finally:
             self.last_left = time.monotonic()
             if self._streams.get(client) is stream:
                 del self._streams[client]
+
+    def disconnect(self, beginning: str) -> None:
+        """End the streams of the clients whose ids begin so; who still may comes back."""
+        for client, stream in self._streams.items():
+            if client.startswith(beginning):
+                stream.end()
 
     def close(self) -> None:
         """End every stream, so that the server can stop; later ones end at once."""

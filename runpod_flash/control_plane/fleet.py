@@ -119,6 +119,7 @@ class Worker:
     requests: int = 0  # HTTP requests that it answers now
     port: int = 0  # where its command answers HTTP requests; 0: it takes jobs
     healthy: bool = True  # whether its command says so
+    owner: str = ""  # the user for whom it runs
 
     @property
     def free_slots(self) -> int:
@@ -170,8 +171,9 @@ class Pool:
     paused: str = ""  # why there shall be no worker at the moment
     stalled: str = ""  # why nothing can be started, whatever workers there are
     blocked: str = ""  # why no worker can be started at the moment
+    throttled: int = 0  # workers that it shall have and for which there is no room
     crashes: Crashes = field(default_factory=Crashes)
-    gave_up: bool = False  # no worker could be had; nothing is tried again before the next job
+    gave_up: str = ""  # why no worker could be had; nothing is tried again before the next job or request
     used_at: float = 0.0  # monotonic
     clients: dict[str, int] = field(default_factory=dict)  # unfinished jobs by client
     told: dict[str, tuple[object, ...]] = field(default_factory=dict)  # the stage that each client has heard last

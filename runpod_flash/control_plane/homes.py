@@ -15,7 +15,7 @@ class Homes:
     def __init__(self, tell: Callable[[Job, str, Worker], None]) -> None:
         self._tell = tell
         self._homes: dict[str, Worker] = {}
-        self._orphans: dict[str, None] = {}  # objects whose worker was lost, oldest first
+        self._orphans: dict[str, str] = {}  # objects whose worker was lost, oldest first, with their endpoints
 
     def of(self, job: Job) -> Worker | None:
         """The worker on which the job's object lives, if that can take it."""
@@ -38,13 +38,17 @@ class Homes:
         for instance in worker.instances:
             if self._homes.get(instance) is worker:
                 del self._homes[instance]
-                self._orphans[instance] = None
+                self._orphans[instance] = worker.pool.key.endpoint
         while len(self._orphans) > _REMEMBERED:
             self._orphans.pop(next(iter(self._orphans)))
 
-    def drop(self, instance: str) -> None:
-        """Close an object where it lives. Nothing happens where it is unknown."""
-        worker = self._homes.pop(instance, None)
+    def drop(self, instance: str, sees: Callable[[str], bool]) -> None:
+        """Close an object where it lives. Nothing happens where it is unknown, or of an endpoint that is not seen."""
+        worker = self._homes.get(instance)
+        endpoint = worker.pool.key.endpoint if worker is not None else self._orphans.get(instance)
+        if endpoint is None or not sees(endpoint):
+            return
+        self._homes.pop(instance, None)
         self._orphans.pop(instance, None)
         if worker is not None:
             worker.instances.discard(instance)

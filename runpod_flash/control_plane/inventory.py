@@ -68,10 +68,11 @@ def fake(text: str) -> tuple[Gpu, ...]:
 
 
 class Inventory:
-    """Hands devices out and takes them back."""
+    """Hands devices out and takes them back. A `strict` one gives what was asked for, or nothing."""
 
-    def __init__(self, gpus: Sequence[Gpu]) -> None:
+    def __init__(self, gpus: Sequence[Gpu], *, strict: bool = False) -> None:
         self.gpus = tuple(gpus)
+        self._strict = strict
         self._free = list(self.gpus)
 
     def acquire(self, types: Sequence[str], count: int) -> Grant | None:
@@ -81,11 +82,11 @@ class Inventory:
         the grant's notice. None: all suitable devices are in use at the moment.
 
         Raises:
-            Infeasible: the machine has GPUs, but fewer than `count`.
+            Infeasible: as `check`.
         """
+        self.check(types, count)
         if not self.gpus:
             return Grant(notice="this machine has no GPU, so it runs on the CPU")
-        self.check(count)
         suitable = self._suitable(types, count)
         for kind in suitable:
             chosen = [gpu for gpu in self._free if gpu.type == kind][:count]
@@ -98,10 +99,13 @@ class Inventory:
             chosen, f"this machine has {self._said()} and not the GPU that was asked for; it is used instead"
         )
 
-    def check(self, count: int) -> None:
-        """Raise Infeasible where the machine has GPUs, but fewer than `count`."""
+    def check(self, types: Sequence[str], count: int) -> None:
+        """Raise Infeasible where there are GPUs, but fewer than `count`; a strict one, where it has not that many."""
         if 0 < len(self.gpus) < count:
             raise Infeasible(f"gpu_count is {count}, this machine has {len(self.gpus)}: {self._said()}")
+        if self._strict and count and not self._suitable(types, count):
+            has = self._said() or "no GPU"
+            raise Infeasible(f"{count} × {' or '.join(types) or 'GPU'} is asked for, this machine has {has}")
 
     def missing(self, types: Sequence[str], count: int) -> tuple[frozenset[str], int]:
         """Which types of device `acquire` would take, and how many more of one of them must become free for it."""

@@ -1,17 +1,22 @@
-"""The key that every request must carry: made once, kept in a file of this user alone, compared in constant time."""
+"""The key that every request must carry: the owner's, a living worker's or one that was made for others."""
 
 import hmac
 import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from runpod_flash.control_plane.principals import Principal
+from runpod_flash.control_plane.api_keys import ApiKeys
+from runpod_flash.control_plane.principals import NO_KEY, PRINCIPAL, Principal, WorkerKey
 from runpod_flash.control_plane.problems import problem_response
-from runpod_flash.control_plane.secret_file import ensure_secret
+from runpod_flash.control_plane.store import StoreError, disk_error
+from runpod_flash.state_folder import write_private
 
-_OPEN = frozenset({"/openapi.json", "/v2/openapi.json", "/docs"})  # what the API looks like is no secret
+_OPEN_PATHS: Final = ("/openapi.json", "/v2/openapi.json", "/docs")
+_OPEN_FOLDER: Final = "/docs/"
+_POLICY_VIOLATION: Final = 1008  # of the codes with which websockets are closed
 
 
 def ensure_key(path: Path) -> str:
@@ -21,45 +26,66 @@ def ensure_key(path: Path) -> str:
         StoreError: the file cannot be read or written, is empty, or other users can read it.
         StoreFull: the disk is full.
     """
-    return ensure_secret(path, lambda: secrets.token_urlsafe(32))
+    try:
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(path, secrets.token_urlsafe(32).encode())
+        shared = path.stat().st_mode & 0o077
+        key = path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError as error:
+        raise disk_error(error, f"key file {path}") from error
+    if shared:
+        raise StoreError(
+            f"key file {path} can be read by other users, so its key is no secret; remove it and a new one is made"
+        )
+    if not key or not key.isascii():
+        raise StoreError(f"key file {path} holds no key; remove it and a new one is made")
+    return key
+
+
+class Keyring:
+    """All keys that open this control plane: the owner's, those of the workers that live now, and API keys."""
+
+    def __init__(self, key: str, worker_keys: Callable[[], Iterable[WorkerKey]], api_keys: ApiKeys) -> None:
+        self._key = key.encode()
+        self._worker_keys = worker_keys
+        self._api_keys = api_keys
+
+    def principal(self, given: bytes) -> Principal | None:
+        """Who comes with this key. It is compared with all, so that time tells nothing."""
+        found = Principal() if hmac.compare_digest(given, self._key) else None
+        for each in self._worker_keys():
+            if hmac.compare_digest(given, each.key.encode()):
+                found = Principal(each.owner, worker=each.worker)
+        return self._api_keys.principal(given) or found
 
 
 class AuthMiddleware:
     """Lets requests through that carry a key (`Authorization: Bearer KEY` or just `KEY`); 401 for others.
 
-    `key` is the user's; `worker_keys` gives those of the workers that live now, whose code may call other endpoints.
+    `identify` says whose key it is, which is left in the scope for `access.principal_of`. What describes the API, and
+    nothing of anybody, needs no key.
     """
 
-    def __init__(
-        self, app: ASGIApp, key: str, worker_keys: Callable[[], Iterable[tuple[str, str, str]]] = tuple
-    ) -> None:
+    def __init__(self, app: ASGIApp, identify: Callable[[bytes], Principal | None]) -> None:
         self._app = app
-        self._key = key.encode()
-        self._worker_keys = worker_keys
+        self._identify = identify
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         given = _given_key(scope)
-        if given is not None and self._fits(given):
-            worker = next((w for k, w, o in self._worker_keys() if hmac.compare_digest(given, k.encode())), None)
-            scope["flash.principal"] = Principal(worker=worker)
+        principal = None if given is None else self._identify(given)
+        if principal is not None:
+            await self._app({**scope, PRINCIPAL: principal}, receive, send)
+        elif scope["path"] in _OPEN_PATHS or scope["path"].startswith(_OPEN_FOLDER):
             await self._app(scope, receive, send)
-            return
-        if _is_open(scope):
-            await self._app(scope, receive, send)
-            return
-        detail = "no token provided" if given is None else "invalid api key"
-        await problem_response(401, detail, code="AuthError")(scope, receive, send)
-
-    def _fits(self, given: bytes) -> bool:
-        keys = (self._key, *(key.encode() for key, _, _ in self._worker_keys()))
-        return sum(hmac.compare_digest(given, key) for key in keys) > 0  # all are compared, so that time tells nothing
-
-
-def _is_open(scope: Scope) -> bool:
-    return scope["path"] in _OPEN or scope["path"].startswith("/docs/")
+        elif scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+        else:
+            detail = NO_KEY if given is None else "invalid api key"
+            await problem_response(401, detail, code="AuthError")(scope, receive, send)
 
 
 def _given_key(scope: Scope) -> bytes | None:

@@ -36,11 +36,13 @@ class Limits:
         body_s: how long a body may take to arrive.
         queue_floor, queue_per_worker: more than `queue_floor` waiting jobs and more than `queue_per_worker` for each
             worker that the endpoint may have are refused. 0: no bound.
-        rates: by operation; those of `per_worker` are added for each running worker.
+        rates: by operation; an endpoint whose running workers, times `per_worker`, are more than its `requests` has
+            those instead, and as many more in proportion at a time.
         rated: whether rates and the queue's bound hold for keys that were made for others ("keys"), for nobody
             ("nobody"), or for everybody ("everybody").
         take_hold_s, stream_hold_s: how long an open job-take or job-stop, and an empty stream, is held.
         ping_s: how often a worker pings. `silent_pings`: a job that so many pings in a row do not name is lost.
+        machine_workers: how many workers there may be at a time, of all endpoints; 0: no bound.
         init_s: how long a worker's command may take until it is ready.
         balanced_wait_s, balanced_s: how long a request waits for a worker, and how long it may take.
         affinity_wait_s: how long a request waits for the one worker that it insists on.
@@ -63,6 +65,7 @@ class Limits:
     stream_hold_s: float = 10.0
     ping_s: float = 3.0
     silent_pings: int = 3
+    machine_workers: int = 0
     init_s: float = 480.0
     balanced_wait_s: float = 120.0
     balanced_s: float = 330.0

@@ -9,6 +9,7 @@ from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.causes import Cause, CauseKind
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.fleet import Fleet, Job, Worker, WorkerState
+from runpod_flash.control_plane.platform import Sees, everything
 from runpod_flash.control_plane.records import JobRecord
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.views import job_object
@@ -56,7 +57,7 @@ class Overview:
         self._catalog.get(endpoint_id)
         jobs, workers = self._dispatcher.jobs_of(endpoint_id), self._workers(endpoint_id)
         counts = self._store.counts(endpoint_id)
-        idle = sum(worker.idle for worker in workers)
+        idle = sum(worker.idle and worker.healthy for worker in workers)
         return {
             "jobs": {
                 "completed": counts["completed"],
@@ -69,9 +70,9 @@ class Overview:
                 "idle": idle,
                 "initializing": sum(worker.state is WorkerState.STARTING for worker in workers),
                 "ready": idle,
-                "running": sum(bool(worker.running) for worker in workers),
-                "throttled": sum(bool(pool.blocked) for pool in self._fleet.of(endpoint_id)),
-                "unhealthy": 0,
+                "running": sum(bool(worker.running or worker.requests) for worker in workers),
+                "throttled": sum(pool.throttled for pool in self._fleet.of(endpoint_id)),
+                "unhealthy": sum(worker.state is WorkerState.READY and not worker.healthy for worker in workers),
             },
         }
 
@@ -80,23 +81,25 @@ class Overview:
         endpoint = self._catalog.get(endpoint_id)
         return [_worker_view(worker, endpoint.generation) for worker in self._workers(endpoint_id)]
 
-    def overview(self) -> dict[str, Any]:
+    def overview(self, sees: Sees = everything) -> dict[str, Any]:
         """Everything at a glance, for `flash status`."""
+        records = [record for record in self._catalog.list() if sees(record.id)]
         endpoints = [
             {
                 "id": record.id,
                 "name": record.name,
                 "project": record.project,
+                "owner": record.owner,
                 **self.health(record.id),
                 "workerIds": [worker.id for worker in self._workers(record.id)],
                 "waiting": self._waiting(record.id),
             }
-            for record in self._catalog.list()
+            for record in records
         ]
         return {
             "started": self._started,
             "disk": dict(self.disk()),
-            "jobs": self._dispatcher.active,
+            "jobs": sum(len(self._dispatcher.jobs_of(record.id)) for record in records),
             "endpoints": endpoints,
         }
 
@@ -116,10 +119,18 @@ def _count(jobs: list[Job], status: JobStatus) -> int:
     return sum(job.record.status is status for job in jobs)
 
 
+def _status(worker: Worker) -> str:
+    if worker.state is WorkerState.STARTING:
+        return "INITIALIZING"
+    if not worker.healthy:
+        return "UNHEALTHY"
+    return "RUNNING" if worker.running or worker.requests else "IDLE"
+
+
 def _worker_view(worker: Worker, generation: int) -> dict[str, Any]:
     view: dict[str, Any] = {
         "id": worker.id,
-        "status": "INITIALIZING" if worker.state is WorkerState.STARTING else "RUNNING" if worker.running else "IDLE",
+        "status": _status(worker),
         "isStale": worker.generation != generation,
         "gpuCount": len(worker.grant.gpus),
         "version": worker.generation,

@@ -1,10 +1,18 @@
 """What the HTTP faces need of the platform behind them. Tests bring a small one of their own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from runpod_flash.control_plane.records import JobRecord, Policy
+
+Sees = Callable[[str], bool]
+"""Whether an endpoint, by its id, exists for the one who asks."""
+
+
+def everything(endpoint_id: str) -> bool:
+    """Sees all endpoints."""
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +25,11 @@ class Watched:
 
 
 class Platform(Protocol):
-    """Jobs and workers. Unknown ids raise EndpointNotFound or JobNotFound."""
+    """Jobs and workers. Unknown ids raise EndpointNotFound or JobNotFound.
+
+    Where something is asked for that may be of any endpoint, `sees` says which there are for the one who asks: what
+    belongs to others is unknown.
+    """
 
     async def submit(
         self,
@@ -46,13 +58,13 @@ class Platform(Protocol):
     async def wait(self, job_id: str, timeout_s: float, /) -> JobRecord:
         """The job when it is final, or as it is after `timeout_s` seconds or when the platform stops."""
 
-    def watch(self, client: str, job_ids: Sequence[str], /) -> Watched:
+    def watch(self, client: str, job_ids: Sequence[str], sees: Sees, /) -> Watched:
         """How the jobs stand; from now on the event stream `client` hears of those that are not final."""
 
-    def submitted(self, keys: Sequence[str], /) -> Mapping[str, JobRecord]:
+    def submitted(self, keys: Sequence[str], sees: Sees, /) -> Mapping[str, JobRecord]:
         """The jobs, of any endpoint, that were made with these idempotency keys, by key; other keys are absent."""
 
-    def facts(self, job_id: str, /) -> Mapping[str, Any]:
+    def facts(self, job_id: str, sees: Sees, /) -> Mapping[str, Any]:
         """All that is known of a job, as JSON: `job` (its object), `endpoint` (`id`, `name`, `project`), `attempts`
         and `cause` (an object that says what it waits for or why it ended so) or None. Raises JobNotFound."""
 
@@ -80,14 +92,14 @@ class Platform(Protocol):
     def workers(self, endpoint_id: str, /) -> Sequence[Mapping[str, Any]]:
         """The endpoint's workers as published: `id`, `status`, `isStale`, `gpuCount` and what else is known of each."""
 
-    async def drop_instance(self, instance_id: str, /) -> None:
+    async def drop_instance(self, instance_id: str, sees: Sees, /) -> None:
         """Close and forget the object of a remote class. Unknown ones are none."""
 
-    def logs(self, job_id: str, /) -> Sequence[Mapping[str, Any]]:
-        """What the job wrote, as far as it is remembered: `stream` and `line` of each."""
+    def logs(self, job_id: str, sees: Sees, /) -> Sequence[Mapping[str, Any]]:
+        """What the job wrote, as far as it is remembered: `stream` and `line` of each. Raises JobNotFound."""
 
-    def overview(self) -> Mapping[str, Any]:
-        """All that `flash status` shows, as JSON."""
+    def overview(self, sees: Sees, /) -> Mapping[str, Any]:
+        """All that `flash status` shows, as JSON; `disk` is the machine's."""
 
     async def delete_endpoint_jobs(self, endpoint_id: str, /) -> None:
         """Cancel and forget the jobs of an endpoint that is deleted."""

@@ -13,7 +13,7 @@ from runpod_flash.control_plane.environments import Environments
 from runpod_flash.control_plane.fleet import Fleet
 from runpod_flash.control_plane.intake import Intake
 from runpod_flash.control_plane.overview import Overview
-from runpod_flash.control_plane.platform import Watched
+from runpod_flash.control_plane.platform import Sees, Watched, everything
 from runpod_flash.control_plane.records import JobRecord, LogLine, Policy
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.terms import Terms
@@ -150,12 +150,12 @@ class PlatformCore:
         unfinished = ((record, self._dispatcher.unfinished(record.id)) for record in stored)
         return [record if job is None else job.record for record, job in unfinished]
 
-    def watch(self, client: str, job_ids: Sequence[str]) -> Watched:
+    def watch(self, client: str, job_ids: Sequence[str], sees: Sees = everything) -> Watched:
         """Let an event stream hear of the ends of these jobs; those that are final already are returned."""
         final, waiting, unknown = list[JobRecord](), list[str](), list[str]()
         for job_id in job_ids:
             record, job = self._known(job_id), self._dispatcher.unfinished(job_id)
-            if record is None:
+            if record is None or not sees(record.endpoint):
                 unknown.append(job_id)
             elif job is None:
                 final.append(record)
@@ -164,14 +164,14 @@ class PlatformCore:
                 waiting.append(job_id)
         return Watched(final, waiting, unknown)
 
-    def submitted(self, keys: Sequence[str]) -> Mapping[str, JobRecord]:
+    def submitted(self, keys: Sequence[str], sees: Sees = everything) -> Mapping[str, JobRecord]:
         """The jobs that were made with these idempotency keys, by key."""
-        return self._store.jobs_by_keys(keys)
+        return self._store.jobs_by_keys(keys, sees)
 
-    def facts(self, job_id: str) -> Mapping[str, Any]:
+    def facts(self, job_id: str, sees: Sees = everything) -> Mapping[str, Any]:
         """All that is known of a job: as published, its endpoint, its attempts, why it waits. Raises JobNotFound."""
         record = self._known(job_id)
-        if record is None:
+        if record is None or not sees(record.endpoint):
             raise JobNotFound(f"there is no job {job_id}; results are kept for a limited time")
         return self.look.facts(record)
 
@@ -183,22 +183,29 @@ class PlatformCore:
         """The endpoint's workers. Raises EndpointNotFound."""
         return self.look.workers(endpoint_id)
 
-    def overview(self) -> dict[str, Any]:
+    def overview(self, sees: Sees = everything) -> dict[str, Any]:
         """Everything at a glance, for `flash status`."""
-        return self.look.overview()
+        return self.look.overview(sees)
 
-    async def drop_instance(self, instance: str) -> None:
+    async def drop_instance(self, instance: str, sees: Sees = everything) -> None:
         """Close an object of a remote class."""
-        self._dispatcher.drop_instance(instance)
+        self._dispatcher.drop_instance(instance, sees)
 
     async def delete_endpoint_jobs(self, endpoint_id: str) -> None:
         """Cancel every unfinished job of an endpoint."""
         for job in self._dispatcher.jobs_of(endpoint_id):
             self._dispatcher.cancel(job)
 
-    def logs(self, job_id: str) -> list[LogLine]:
-        """The last lines that the job wrote, of all its attempts, oldest first; kept as long as the job."""
+    def logs(self, job_id: str, sees: Sees = everything) -> list[LogLine]:
+        """The last lines that the job wrote, of all its attempts, oldest first; kept as long as the job.
+
+        Raises:
+            JobNotFound: it is unknown.
+        """
         job = self._dispatcher.unfinished(job_id)
+        endpoint = job.record.endpoint if job is not None else self._store.endpoint_of(job_id)
+        if endpoint is None or not sees(endpoint):
+            raise JobNotFound(f"there is no job {job_id}; results are kept for a limited time")
         return job.logs.lines() if job is not None else self._store.logs(job_id)
 
     @property

@@ -1,10 +1,16 @@
 """Who makes a request, and what they may do. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 OWNER = ""
 """The user who runs the control plane."""
+
+PRINCIPAL = "flash.principal"
+"""The key of the ASGI scope under which the principal of a request is."""
+
+NO_KEY = "no token provided"
+"""What is said where a key is needed and there is none."""
 
 
 class Scope(StrEnum):
@@ -21,6 +27,15 @@ class Need(IntEnum):
     READ = 1  # look at an endpoint or its jobs
     RUN = 2  # submit, cancel, retry jobs; send requests
     MANAGE = 3  # create, change and delete endpoints, ship code
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerKey:
+    """The key of a worker that lives now: valid for its code, which acts for the endpoint's owner."""
+
+    key: str = field(repr=False)
+    worker: str  # its id
+    owner: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,22 +7,22 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import uv
-import uvicorn
 from starlette.applications import Starlette
 
 from runpod_flash import release
-from runpod_flash.control_plane import bundle, inventory
+from runpod_flash.control_plane import bundle, inventory, listening
 from runpod_flash.control_plane.announcer import Announcer
+from runpod_flash.control_plane.api.access import Access
 from runpod_flash.control_plane.api.app import Services, build_app
+from runpod_flash.control_plane.api_keys import ApiKeys
 from runpod_flash.control_plane.artifacts import Artifacts
 from runpod_flash.control_plane.autoscaler import Autoscaler
+from runpod_flash.control_plane.balanced_workers import BalancedWorkers
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.carried import Carried
 from runpod_flash.control_plane.catalog import Catalog
@@ -34,9 +34,9 @@ from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.fleet import Fleet
 from runpod_flash.control_plane.keys import ensure_key
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
-from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.links import LinkServer
 from runpod_flash.control_plane.platform_core import PlatformCore
+from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.sealing import Seal
 from runpod_flash.control_plane.settings import PlaneSettings
 from runpod_flash.control_plane.store import Store
@@ -60,13 +60,14 @@ class ControlPlane:
         self._settings = settings
         self._state = state
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
-        self._shown = "starting"
+        self._shown, self._port, self._url = "starting", 0, ""
         self._gpus = inventory.detect() if settings.fake_gpus is None else inventory.fake(settings.fake_gpus)
         self._store = Store.open(state.database, power_safe=settings.power_safe)
         self._blobs = Blobs(state.blobs)
         self._disk = DiskGuard(state.plane, lambda: self._store.size() + self._blobs.size, settings.disk_limit)
         self._hub = EventHub()
         self._catalog = Catalog(self._store)
+        self._api_keys = ApiKeys(self._store, self._catalog)
         self._fleet = Fleet()
         self._announcer = Announcer(self._hub, job_object)
         self._environments = Environments(
@@ -82,7 +83,7 @@ class ControlPlane:
             self._fleet,
             self._dispatcher,
             self._environments,
-            inventory.Inventory(self._gpus),
+            inventory.Inventory(self._gpus, strict=settings.listen is not None),
             ProcessLauncher(),
             self._announcer,
         )
@@ -97,8 +98,17 @@ class ControlPlane:
             self._announcer,
             settings.terms,
         )
-        self._limits = Limits()
+        self._limits = settings.limits
         self._seal = Seal(state.plane / "seal")
+        self._access = Access(self._catalog)
+        self._balanced = BalancedWorkers(
+            self._catalog,
+            self._fleet,
+            self._dispatcher,
+            self._supervisor,
+            self._limits,
+            lambda connection, endpoint_id: self._access.endpoint(connection, Need.RUN, endpoint_id),
+        )
         self._commands = CommandWorkers(
             self._dispatcher,
             self._supervisor,
@@ -107,6 +117,7 @@ class ControlPlane:
             self._limits,
             settings.cancel_grace_s,
             self._seal.open,
+            self._balanced,
         )
         self._webhooks = Webhooks(self._store, self._limits, job_object)
         self._connect()
@@ -121,10 +132,15 @@ class ControlPlane:
         self._blobs.admit = self._disk.admit
         self._dispatcher.results.patience_s = self._settings.disk_patience_s
         self._dispatcher.recorder.on_refused = self._disk.reserve.give
-        self._dispatcher.on_load = self._autoscaler.load_changed
+        self._dispatcher.on_load = self._load_changed
+        self._balanced.on_load = self._autoscaler.load_changed
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         self._catalog.on_change = self._autoscaler.endpoint_changed
         self._catalog.on_delete = self._autoscaler.endpoint_deleted
+
+    def _load_changed(self, endpoint_id: str) -> None:
+        self._autoscaler.load_changed(endpoint_id)
+        self._balanced.look(endpoint_id)
 
     def _job_ended(self, job_id: str) -> None:
         self._platform.chunks.changed(job_id)
@@ -140,6 +156,10 @@ class ControlPlane:
             base_env=settings.base_env,
             lease_s=settings.lease_s,
             cancel_grace_s=settings.cancel_grace_s,
+            most_workers=settings.limits.machine_workers,
+            init_s=settings.limits.init_s,
+            ping_s=settings.limits.ping_s,
+            must_isolate=settings.listen is not None,
             cpus=sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1),
         )
 
@@ -148,58 +168,54 @@ class ControlPlane:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop)
-        with _sockets(self._settings.port, self._state.socket) as (tcp, unix):
-            port = int(tcp.getsockname()[1])
-            self._supervisor.api_url = f"http://127.0.0.1:{port}"
+        settings, state = self._settings, self._state
+        with listening.sockets(settings.port, state.socket, settings.listen) as sockets:
+            self._port, self._url = sockets.port, sockets.url
+            self._supervisor.api_url = f"http://127.0.0.1:{self._port}"
             await asyncio.to_thread(
                 shutil.rmtree, self._supervisor.work, True
             )  # of workers whose control plane was killed
-            self._show("starting", port)
-            await self._links.start(str(self._state.worker_socket))
+            self._show("starting")
+            await self._links.start(str(state.worker_socket))
             replayed = await self._platform.replay()
             self._autoscaler.begin()
-            server = _Server(
-                uvicorn.Config(
-                    self._app(port), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=600
-                )
+            servers = listening.HttpServers(self._app(), sockets)
+            await servers.start()
+            self._show("serving")
+            logger.info(
+                "serving on port %d%s, %d jobs replayed", self._port, self._url and f" and {self._url}", replayed
             )
-            serving = asyncio.create_task(server.serve(sockets=[tcp, unix]))
-            while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
-                await asyncio.sleep(0.005)
-            self._show("serving", port)
-            logger.info("serving on port %d, %d jobs replayed", port, replayed)
             timers = [
                 asyncio.create_task(work)
                 for work in (
                     self._watch_leases(),
-                    self._watch_idleness(port),
+                    self._watch_idleness(),
                     self._collect(),
                     self._webhooks.run(),
                 )
             ]
-            await asyncio.wait([serving, asyncio.ensure_future(self._stop.wait())], return_when=asyncio.FIRST_COMPLETED)
-            await self._wind_down(server, serving, timers, port)
+            ends = [asyncio.ensure_future(end) for end in (servers.ended(), self._stop.wait())]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await self._wind_down(servers, [*timers, *ends])
 
     def _asked_to_stop(self) -> None:
         """The first time it drains, the second time it stops at once."""
         (self._hurry if self._stop.is_set() else self._stop).set()
 
-    def _show(self, state: str, port: int) -> None:
+    def _show(self, state: str) -> None:
         """Tell clients, and whoever looks, in which state it is. A disk that is full does not keep it from going on."""
         self._shown = state
         try:
-            self._state.write_record(self._record(port))
+            self._state.write_record(self._record())
         except OSError as error:
             logger.warning("the state %s cannot be written down: %s", state, error)
             if state != "serving":
                 self._state.remove_record()
 
-    async def _wind_down(
-        self, server: "_Server", serving: "asyncio.Task[None]", timers: list["asyncio.Task[None]"], port: int
-    ) -> None:
+    async def _wind_down(self, servers: listening.HttpServers, timers: "list[asyncio.Future[Any]]") -> None:
         """Start nothing new, let what runs finish, end the workers, then the streams and the store."""
         self._dispatcher.hold()
-        self._show("draining", port)
+        self._show("draining")
         self._autoscaler.close()
         for timer in timers:
             timer.cancel()
@@ -208,25 +224,26 @@ class ControlPlane:
         await asyncio.wait([drained, hurry], return_when=asyncio.FIRST_COMPLETED)
         for waiting in (drained, hurry):
             waiting.cancel()
-        self._show("stopping", port)
+        self._show("stopping")
         self._dispatcher.stop()
+        await self._balanced.close()
         await self._supervisor.close()
         await self._links.close()
         await self._dispatcher.settle()
         self._platform.release_waiting()
         self._hub.close()
-        server.should_exit = True
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(serving, 5)
-        self._store.close()
+        try:
+            await servers.stop()
+        finally:
+            self._store.close()
 
-    def _app(self, port: int) -> Starlette:
+    def _app(self) -> Starlette:
         capabilities = {
             "protocol": PROTOCOL,
             "version": release.VERSION,
             "content": self._state.content,
             "pid": os.getpid(),
-            "port": port,
+            "port": self._port,
             "gpus": [{"type": gpu.type, "memory_gb": gpu.memory_gb} for gpu in self._gpus],
         }
         return build_app(
@@ -237,26 +254,29 @@ class ControlPlane:
                 hub=self._hub,
                 key=ensure_key(self._state.key_path),
                 capabilities=capabilities,
+                api_keys=self._api_keys,
                 worker_keys=self._supervisor.worker_keys,
                 published_only=self._settings.published_only,
+                url=self._url or f"http://127.0.0.1:{self._port}",
                 limits=self._limits,
                 workers=self._commands,
                 check_webhook=self._webhooks.check,
             )
         )
 
-    def _record(self, port: int) -> PlaneRecord:
+    def _record(self) -> PlaneRecord:
         return PlaneRecord(
             pid=os.getpid(),
             started=process_started(os.getpid()) or time.time(),
             version=release.VERSION,
             content=self._state.content,
             protocol=PROTOCOL,
-            port=port,
+            port=self._port,
             socket=str(self._state.socket),
             worker_socket=str(self._state.worker_socket),
             state=self._shown,
             drain_s=self._settings.drain_s,
+            url=self._url,
         )
 
     async def _watch_leases(self) -> None:
@@ -276,17 +296,20 @@ class ControlPlane:
                 return True
         return False
 
-    async def _watch_idleness(self, port: int) -> None:
+    async def _watch_idleness(self) -> None:
         """Leave when nobody has been here for a while, even where an endpoint keeps a minimum of workers.
 
-        One that has a successor leaves as soon as its clients have gone and its jobs have ended.
+        One that has a successor leaves as soon as its clients have gone and its jobs have ended. A server for others
+        stays: they cannot start it again.
         """
+        if self._settings.listen is not None:
+            return
         limit = self._settings.idle_exit_s
         idle_since = time.monotonic()
         while True:
             await asyncio.sleep(min(limit / 4 or _LOOK_S, _LOOK_S))
             if self._shown == "serving" and self._has_successor():
-                self._show("superseded", port)
+                self._show("superseded")
             if self._shown == "superseded":
                 limit = min(limit or _LOOK_S, _LOOK_S)
             if not limit:
@@ -308,14 +331,6 @@ class ControlPlane:
             await asyncio.sleep(_COLLECT_S)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers: the control plane's life has one owner."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @contextlib.contextmanager
 def sole_owner(state: StateFolder) -> Iterator[None]:
     """Hold the lock that says: this process alone runs the control plane of this folder. Raises BackendUnavailable."""
@@ -331,30 +346,3 @@ def sole_owner(state: StateFolder) -> Iterator[None]:
             yield
         finally:
             state.remove_record()
-
-
-@contextlib.contextmanager
-def _sockets(port: int, path: Path) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """A loopback TCP socket and a unix socket for this user alone; gone at the end. Raises BackendUnavailable."""
-    # IPPROTO_TCP by name: asyncio turns Nagle off only where it sees it, else each answer waits 40 ms for an ACK
-    with socket.socket(proto=socket.IPPROTO_TCP) as tcp, socket.socket(socket.AF_UNIX) as unix:
-        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            tcp.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise BackendUnavailable(
-                f"port {port} of 127.0.0.1 cannot be used: {error.strerror}; choose one with FLASH_PORT, or 0 for any"
-                " free one"
-            ) from error
-        path.unlink(missing_ok=True)
-        path.with_name("workers.sock").unlink(missing_ok=True)
-        old = os.umask(0o177)
-        try:
-            unix.bind(str(path))
-        finally:
-            os.umask(old)
-        try:
-            yield tcp, unix
-        finally:
-            path.unlink(missing_ok=True)
-            path.with_name("workers.sock").unlink(missing_ok=True)

@@ -1,11 +1,15 @@
 """The control plane's settings: read once from the environment, handed down as one frozen object."""
 
+import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
+from runpod_flash.control_plane import listen
+from runpod_flash.control_plane.limits import Limits, Rate
+from runpod_flash.control_plane.listen import Listen
 from runpod_flash.control_plane.terms import Terms
 from runpod_flash.errors import ConfigError
 
@@ -15,6 +19,12 @@ _PASSED_ON = (
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HF_HOME", "HF_TOKEN",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+)  # fmt: skip
+
+_RATED: Final = ("keys", "nobody", "everybody")
+_MAY_BE_ZERO: Final = (
+    "queue_floor", "queue_per_worker", "per_worker", "balanced_wait_s", "affinity_wait_s", "webhook_tries",
+    "webhook_gap_s",
 )  # fmt: skip
 
 
@@ -39,6 +49,10 @@ class PlaneSettings:
         allow_apt: whether apt packages may be installed (`FLASH_ALLOW_APT=1`).
         published_only: whether there is nothing below `/flash/v1/`, the published API alone (`FLASH_PUBLISHED_ONLY=1`).
         fake_gpus: a stand-in inventory for tests, "NVIDIA L4:24,NVIDIA L4:24" (`FLASH_FAKE_GPUS`); None: the real one.
+        listen: where it listens for others (`FLASH_LISTEN=HOST:PORT`), with TLS (`FLASH_TLS_CERT`, `FLASH_TLS_KEY`) or
+            in clear (`FLASH_INSECURE=1`); None: for this user only.
+        limits: the bounds of the published API. Each has the name of its field: `FLASH_RUN_BYTES=10485760`, and each
+            rate that of its operation, as requests in ten seconds and at a time: `FLASH_RATE_RUN=1000/200`.
         runtime_home: where sockets may live (`XDG_RUNTIME_DIR`).
         base_env: the variables that workers and installers start from.
     """
@@ -57,6 +71,8 @@ class PlaneSettings:
     allow_apt: bool
     published_only: bool
     fake_gpus: str | None
+    listen: Listen | None
+    limits: Limits
     runtime_home: Path | None
     base_env: Mapping[str, str]
 
@@ -88,11 +104,48 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
         allow_apt=env.get("FLASH_ALLOW_APT", "") == "1",
         published_only=env.get("FLASH_PUBLISHED_ONLY", "") == "1",
         fake_gpus=env.get("FLASH_FAKE_GPUS"),
+        listen=listen.parse(
+            env.get("FLASH_LISTEN", ""),
+            env.get("FLASH_TLS_CERT", ""),
+            env.get("FLASH_TLS_KEY", ""),
+            insecure=env.get("FLASH_INSECURE", "") == "1",
+        ),
+        limits=_limits(env),
         runtime_home=Path(env["XDG_RUNTIME_DIR"]) if env.get("XDG_RUNTIME_DIR") else None,
         base_env={
             name: value for name, value in env.items() if name in _PASSED_ON or name.startswith(("LC_", "UV_", "XDG_"))
         },
     )
+
+
+def _limits(env: Mapping[str, str]) -> Limits:
+    """The bounds of the API: the published ones but for those that are set."""
+    usual, chosen = Limits(), dict[str, Any]()
+    for each in fields(Limits):
+        name, default = f"FLASH_{each.name.upper()}", getattr(usual, each.name)
+        if isinstance(default, dict):
+            chosen[each.name] = {operation: _rate(env, operation, rate) for operation, rate in default.items()}
+        elif isinstance(default, bool):
+            chosen[each.name] = env.get(name, "1" if default else "") == "1"
+        elif isinstance(default, str):
+            chosen[each.name] = _choice(env, name, (default, *(value for value in _RATED if value != default)))
+        else:
+            chosen[each.name] = _number(env, name, type(default), default, zero=each.name in _MAY_BE_ZERO)
+    return Limits(**chosen)
+
+
+def _rate(env: Mapping[str, str], operation: str, default: Rate) -> Rate:
+    name = f"FLASH_RATE_{operation.upper().replace('-', '_')}"
+    text = env.get(name)
+    if not text:
+        return default
+    parts = text.split("/")
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) <= 9 for part in parts):
+        raise ConfigError(
+            f"{name} is {text!r:.80}; it must be REQUESTS/CONCURRENT, for example {default.requests}/"
+            f"{default.concurrent}: how many in ten seconds and how many at a time, 0 for any number"
+        )
+    return Rate(*map(int, parts))
 
 
 def _choice(env: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
@@ -102,14 +155,15 @@ def _choice(env: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
-def _number(env: Mapping[str, str], name: str, kind: Callable[[str], T], default: T) -> T:
+def _number(env: Mapping[str, str], name: str, kind: Callable[[str], T], default: T, *, zero: bool = True) -> T:
     text = env.get(name)
     if not text:
         return default
     try:
         value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or value < 0:  # type: ignore[operator]
-        raise ConfigError(f"{name} is {text!r}; it must be a number of 0 or more")
+        good = math.isfinite(value) and (value > 0 or (zero and value == 0))  # type: ignore[arg-type, operator]
+    except (ValueError, OverflowError):
+        good = False
+    if not good:
+        raise ConfigError(f"{name} is {text!r:.80}; it must be a number {'of 0 or more' if zero else 'above 0'}")
     return value

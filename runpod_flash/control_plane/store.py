@@ -18,7 +18,7 @@ import logging
 import os
 import re
 import sqlite3
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from importlib import resources
 from pathlib import Path
@@ -193,11 +193,19 @@ class Store:
         rows = self.read(sql, endpoint_id, _text(key))
         return rows[0][0] if rows else None
 
-    def jobs_by_keys(self, keys: Sequence[str]) -> dict[str, JobRecord]:
-        """The jobs, of any endpoint, that were submitted with these idempotency keys; the last one of each key."""
+    def endpoint_of(self, job_id: str) -> str | None:
+        """The id of the job's endpoint, None where the job is unknown or collected."""
+        rows = self.read("SELECT endpoint FROM jobs WHERE id = ?", job_id)
+        return rows[0][0] if rows else None
+
+    def jobs_by_keys(self, keys: Sequence[str], sees: Callable[[str], bool]) -> dict[str, JobRecord]:
+        """The jobs that were submitted with these idempotency keys; the last one of each key.
+
+        Only those of the endpoints, by their ids, for which `sees` is true.
+        """
         marks = ", ".join("?" * len(keys))
         found = self._jobs(f"WHERE idempotency_key IN ({marks}) ORDER BY seq", *map(_text, keys))
-        return {job.idempotency_key: job for job in found if job.idempotency_key is not None}
+        return {job.idempotency_key: job for job in found if job.idempotency_key is not None and sees(job.endpoint)}
 
     def unfinished_jobs(self) -> list[JobRecord]:
         """The jobs that are not final, in the order in which they came."""

@@ -20,6 +20,7 @@ from runpod_flash.control_plane.environments import Environment, Environments, I
 from runpod_flash.control_plane.fleet import Fleet, Link, Pool, Worker, WorkerState
 from runpod_flash.control_plane.inventory import Grant, Infeasible, Inventory
 from runpod_flash.control_plane.launchers.base import Launcher
+from runpod_flash.control_plane.principals import WorkerKey
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.errors import ContentNotFound
 from worker_runtime.wire import messages
@@ -30,6 +31,7 @@ from worker_runtime.wire.specs import WorkerLaunch
 logger = logging.getLogger(__name__)
 
 NO_FREE_GPU = "every suitable GPU is in use"
+NO_ROOM = "this machine has as many workers as it may have (FLASH_MACHINE_WORKERS)"
 """Why a worker cannot be started at the moment, in `Pool.blocked`."""
 _START_TIMEOUT_S = 60.0
 _STOP_GRACE_S = 5.0
@@ -55,6 +57,7 @@ class Site:
     lease_s: float
     cancel_grace_s: float
     cpus: Sequence[int]
+    most_workers: int = 0  # at a time; 0: no bound
     init_s: float = 480.0  # how long a command may take until it is ready
     ping_s: float = 3.0  # how often a command says which jobs it has
     must_isolate: bool = False  # no worker starts where its code could see the control plane's files
@@ -155,9 +158,10 @@ class Supervisor:
         """
         assert pool.environment is not None
         types, count = _wanted_gpus(endpoint)
-        grant = self._inventory.acquire(types, count) if count else Grant()
+        full = 0 < self._site.most_workers <= len(self._by_id)
+        grant = None if full else self._inventory.acquire(types, count) if count else Grant()
         if grant is None:
-            pool.blocked = NO_FREE_GPU
+            pool.blocked = NO_ROOM if full else NO_FREE_GPU
             self._announcer.refresh(pool)
             return False
         pool.blocked = ""
@@ -169,6 +173,7 @@ class Supervisor:
             id=identity,
             token=secrets.token_hex(16),
             key=secrets.token_urlsafe(32),
+            owner=endpoint.owner,
             pool=pool,
             generation=endpoint.generation,
             folder=folder,
@@ -193,7 +198,7 @@ class Supervisor:
     def refusal(self, endpoint: EndpointRecord) -> ErrorInfo | None:
         """Why this machine can never have a worker for the endpoint, with what there is; None where it can."""
         try:
-            self._inventory.check(_wanted_gpus(endpoint)[1])
+            self._inventory.check(*_wanted_gpus(endpoint))
         except Infeasible as error:
             return ErrorInfo(ErrorKind.INFEASIBLE, "Infeasible", str(error))
         return None
@@ -380,16 +385,23 @@ class Supervisor:
 
     def evict_for(self, pool: Pool, endpoint: EndpointRecord, number: int) -> None:
         """End the idle workers of others that hold what so many workers of this pool need, the longest idle first."""
+        if pool.blocked == NO_ROOM:
+            self._evict(pool, list(self._by_id.values()), number, lambda worker: 1)
+            return
         types, count = _wanted_gpus(endpoint)
         kinds, missing = self._inventory.missing(types, count)
         missing += (number - 1) * count
         held = [worker for worker in self._by_id.values() if any(gpu.type in kinds for gpu in worker.grant.gpus)]
+        self._evict(pool, held, missing, lambda worker: len(worker.grant.gpus))
+
+    def _evict(self, pool: Pool, held: list[Worker], missing: int, size: Callable[[Worker], int]) -> None:
+        """End idle workers among these until so much is free, or about to be."""
         ending = (WorkerState.DRAINING, WorkerState.GONE)
-        missing -= sum(len(worker.grant.gpus) for worker in held if worker.state in ending and not worker.running)
+        missing -= sum(size(worker) for worker in held if worker.state in ending and not worker.running)
         idle = [worker for worker in held if worker.idle and worker.pool is not pool]
         for worker in sorted(idle, key=lambda worker: worker.idle_since):
             if missing > 0:
-                missing -= len(worker.grant.gpus)
+                missing -= size(worker)
                 self.stop(worker)
 
     def check_leases(self) -> None:
@@ -401,9 +413,9 @@ class Supervisor:
                 logger.warning("worker %s is given up: it was silent for %g s", worker.id, self._site.lease_s)
                 self._lost(worker, f"it was silent for {self._site.lease_s:g} s", [])
 
-    def worker_keys(self) -> list[tuple[str, str, str]]:
+    def worker_keys(self) -> list[WorkerKey]:
         """The keys of the workers that live now."""
-        return [(worker.key, worker.id, "") for worker in self._by_id.values()]
+        return [WorkerKey(worker.key, worker.id, worker.owner) for worker in self._by_id.values()]
 
     async def close(self) -> None:
         """End all workers and wait for their end."""

@@ -12,17 +12,20 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from yarl import URL
 
+from runpod_flash import lazy
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.records import JobRecord
 from runpod_flash.control_plane.store import Store, StoreError
 from runpod_flash.control_plane.webhook_guard import target
 from runpod_flash.control_plane.webhook_queue import WebhookQueue
-from runpod_flash.control_plane.webhook_sender import WebhookSender
 from runpod_flash.control_plane.webhook_table import AT_ONCE, WaitingWebhook, WebhookTable
+
+if TYPE_CHECKING:
+    from runpod_flash.control_plane.webhook_sender import WebhookSender
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +73,14 @@ class Webhooks:
 
     async def run(self) -> None:
         """Send until cancelled. What is under way then is sent again by the next control plane."""
-        async with WebhookSender(self._limits) as sender:
+        while not self._queue:
+            self._news.clear()
+            await self._take_in()
+            if not self._queue:
+                await self._rest()
+        # Most control planes never send one, and what sends takes its time to load.
+        module = await asyncio.to_thread(lazy.load, "runpod_flash.control_plane.webhook_sender")
+        async with module.WebhookSender(self._limits) as sender:
             try:
                 while True:
                     self._news.clear()
@@ -114,7 +124,7 @@ class Webhooks:
             wait = min(max(0.0, row.due_at - self._clock()), gap)  # more than a gap says that the clock was set
             self._queue.add(row.job, _host(row.url), time.monotonic() + wait)
 
-    async def _deliver(self, sender: WebhookSender, job: str) -> float | None:
+    async def _deliver(self, sender: "WebhookSender", job: str) -> float | None:
         """Send a webhook once; returns after how many seconds to try again, None for never."""
         row, record = self._table.row(job), self._store.job(job)
         if row is None:
@@ -131,7 +141,7 @@ class Webhooks:
             return 0.0  # the job was retried and has perhaps ended once more
         return gap if again else None
 
-    async def _send(self, sender: WebhookSender, record: JobRecord) -> str | None:
+    async def _send(self, sender: "WebhookSender", record: JobRecord) -> str | None:
         """As `WebhookSender.post`."""
         url = record.webhook or ""
         shown = {**self._render(record, self._clock()), "input": dict(record.input), "webhook": url}

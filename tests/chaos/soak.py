@@ -40,7 +40,7 @@ PLOT_S = 300.0
 COLUMNS = 4
 """Pictures beside each other."""
 
-PACKAGES = ("runpod_flash", "worker_runtime", "cli", "tests")
+PACKAGES = ("runpod_flash", "worker_runtime", "cli", "tests", "benchmarks")
 _TICK_S = 0.05
 
 

@@ -12,7 +12,7 @@ def test_version(shared_place: Place) -> None:
 
 def test_help_names_each_command(shared_place: Place) -> None:
     top, server = shared_place.flash("--help").good().stdout, shared_place.flash("server", "--help").good().stdout
-    assert {"status", "server", "--debug", "--version"} <= set(top.split())
+    assert {"status", "server", "target", "--debug", "--version"} <= set(top.split())
     assert {"start", "stop", "status"} <= set(server.split())
 
 

@@ -128,6 +128,7 @@ def test_an_exception_that_cannot_be_rebuilt_is_told_with_its_traceback() -> Non
         (ErrorKind.PLATFORM, errors.JobError),
         (ErrorKind.LOAD, errors.RemoteError),
         (ErrorKind.UNPICKLABLE_RESULT, errors.NotPicklable),
+        (ErrorKind.TOO_LARGE, errors.PayloadTooLarge),
     ],
 )
 def test_each_kind_of_failure_has_its_class(kind: ErrorKind, error: type[errors.FlashError]) -> None:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from runpod_flash import targets
 from runpod_flash.errors import ConfigError
 from runpod_flash.settings import load, served_here, serving
+from runpod_flash.targets import Targets
 
 
 def test_defaults(tmp_path: Path) -> None:
@@ -33,6 +35,30 @@ def test_the_environment(tmp_path: Path) -> None:
     assert (settings.api_key, settings.runpod_api_key, settings.logs) == ("k", "r", "plain")
     assert (settings.home, settings.runtime_home) == (tmp_path / "h", Path("/run/user/1"))
     assert settings.environ["PIP_INDEX_URL"] == "i"
+
+
+def test_what_was_noted_counts_where_the_environment_is_silent(tmp_path: Path) -> None:
+    home = {"FLASH_HOME": str(tmp_path)}
+    targets.write(tmp_path, Targets().using("https://other", "2").using("https://lab", "1"))
+    noted = load(home, tmp_path)
+    assert (noted.target, noted.target_chosen, noted.api_key) == ("https://lab", True, "1")
+    assert noted.api_key_from == str(tmp_path / "targets.json")
+    named = load({**home, "FLASH_TARGET": "https://other/"}, tmp_path)
+    assert (named.target, named.api_key) == ("https://other", "2"), "each key is for its own URL"
+    assert load({**home, "FLASH_TARGET": "https://third"}, tmp_path).api_key is None
+    given = load({**home, "FLASH_API_KEY": "given"}, tmp_path)
+    assert (given.target, given.api_key, given.api_key_from) == ("https://lab", "given", "FLASH_API_KEY")
+    assert load({**home, "FLASH_TARGET": "local"}, tmp_path).api_key is None
+    targets.write(tmp_path, targets.read(tmp_path).using_local())
+    assert (load(home, tmp_path).target, load(home, tmp_path).api_key) == ("local", None)
+
+
+def test_workers_do_not_read_what_was_noted(tmp_path: Path) -> None:
+    targets.path_of(tmp_path).write_text("nonsense")
+    with pytest.raises(ConfigError, match=r"targets\.json"):
+        load({"FLASH_HOME": str(tmp_path)}, tmp_path)
+    worker = {"RUNPOD_ENDPOINT_ID": "e", "FLASH_RESOURCE_NAME": "infer", "FLASH_HOME": str(tmp_path)}
+    assert load(worker, tmp_path).target == "local"
 
 
 def test_a_worker_is_told_by_the_process_alone(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ class FakePlatform:
         self.contents: dict[str, bytes] = {}
         self.requests: Counter[str] = Counter()
         self.headers: list[dict[str, str]] = []
+        self.paths: list[str] = []
         self.streams: dict[str, asyncio.Queue[dict[str, Any] | None]] = {}
         self.loop: asyncio.AbstractEventLoop | None = None
         self.after_run: Callable[[str], None] = lambda job: None
@@ -83,6 +84,7 @@ class FakePlatform:
         async def handle(request: Request) -> Response:
             self.requests[f"{request.method} {request.url.path.split('/')[-1]}"] += 1
             self.headers.append(dict(request.headers))
+            self.paths.append(request.url.path)
             if request.headers.get("authorization") != f"Bearer {KEY}":
                 return problem(401, "the key is wrong", "AuthError")
             if not self.modern and request.url.path.startswith("/flash/"):
@@ -190,8 +192,13 @@ def problem(status: int, detail: str, code: str | None = None, **more: Any) -> R
 
 
 @contextlib.contextmanager
-def serving(platform: FakePlatform, socket: Path | None = None, port: int = 0) -> Iterator[str]:
-    """Serve the platform in a thread, on a unix socket or a loopback port, while inside; gives its base URL."""
+def serving(
+    platform: FakePlatform, socket: Path | None = None, port: int = 0, *, certificate: Path | None = None
+) -> Iterator[str]:
+    """Serve the platform in a thread, on a unix socket or a loopback port, while inside; gives its base URL.
+
+    `certificate`: a file with a certificate and its key, for TLS.
+    """
     config = uvicorn.Config(
         platform.app(),
         uds=str(socket) if socket else None,
@@ -200,6 +207,7 @@ def serving(platform: FakePlatform, socket: Path | None = None, port: int = 0) -
         lifespan="off",
         ws="none",
         timeout_graceful_shutdown=1,
+        ssl_certfile=certificate,
     )
     server = uvicorn.Server(config)
 
@@ -211,7 +219,8 @@ def serving(platform: FakePlatform, socket: Path | None = None, port: int = 0) -
     thread.start()
     wait_until(lambda: server.started or not thread.is_alive(), 10, "the fake platform listens")
     try:
-        yield "http://fake" if socket else f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        scheme = "https" if certificate else "http"
+        yield "http://fake" if socket else f"{scheme}://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         platform.break_streams()
         server.should_exit = True

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runpod_flash.control_plane.catalog import Catalog
-from runpod_flash.control_plane.platform import Watched
+from runpod_flash.control_plane.platform import Sees, Watched, everything
 from runpod_flash.control_plane.records import JobRecord, Policy
 from runpod_flash.control_plane.views import job_object
 from runpod_flash.errors import ContentNotFound, JobNotFound
@@ -68,19 +68,22 @@ class MemoryPlatform:
                 await self.changed.wait_for(lambda: self.jobs[job_id].status.final)
         return self.jobs[job_id]
 
-    def watch(self, client: str, job_ids: Sequence[str], /) -> Watched:
-        known = [self.jobs[job_id] for job_id in job_ids if job_id in self.jobs]
+    def watch(self, client: str, job_ids: Sequence[str], sees: Sees = everything, /) -> Watched:
+        known = [self.jobs[job_id] for job_id in job_ids if self._seen(job_id, sees)]
         waiting = [job.id for job in known if not job.status.final]
         self.watched |= dict.fromkeys(waiting, client)
-        unknown = [job_id for job_id in job_ids if job_id not in self.jobs]
+        unknown = [job_id for job_id in job_ids if not self._seen(job_id, sees)]
         return Watched([job for job in known if job.status.final], waiting, unknown)
 
-    def submitted(self, keys: Sequence[str], /) -> Mapping[str, JobRecord]:
-        found = {job.idempotency_key: job for job in self.jobs.values()}
+    def _seen(self, job_id: str, sees: Sees) -> bool:
+        return job_id in self.jobs and sees(self.jobs[job_id].endpoint)
+
+    def submitted(self, keys: Sequence[str], sees: Sees = everything, /) -> Mapping[str, JobRecord]:
+        found = {job.idempotency_key: job for job in self.jobs.values() if sees(job.endpoint)}
         return {key: found[key] for key in keys if key in found}
 
-    def facts(self, job_id: str, /) -> Mapping[str, Any]:
-        if job_id not in self.jobs:
+    def facts(self, job_id: str, sees: Sees = everything, /) -> Mapping[str, Any]:
+        if not self._seen(job_id, sees):
             raise JobNotFound(f"there is no job {job_id}")
         job = self.jobs[job_id]
         endpoint = self.catalog.get(job.endpoint)
@@ -108,16 +111,18 @@ class MemoryPlatform:
             {"id": "worker-2", "status": "IDLE", "isStale": True, "gpuCount": 0},
         ]
 
-    async def drop_instance(self, instance_id: str, /) -> None:
+    async def drop_instance(self, instance_id: str, sees: Sees = everything, /) -> None:
         self.dropped.append(instance_id)
 
-    def logs(self, job_id: str, /) -> Sequence[Mapping[str, str]]:
-        if job_id not in self.jobs:
+    def logs(self, job_id: str, sees: Sees = everything, /) -> Sequence[Mapping[str, str]]:
+        if not self._seen(job_id, sees):
             raise JobNotFound(f"there is no job {job_id}")
         return [{"stream": "stdout", "line": "hello"}]
 
-    def overview(self) -> Mapping[str, Any]:
-        return {"jobs": len(self.jobs)}
+    def overview(self, sees: Sees = everything, /) -> Mapping[str, Any]:
+        seen = [record.id for record in self.catalog.list() if sees(record.id)]
+        jobs = [job for job in self.jobs.values() if job.endpoint in seen]
+        return {"jobs": len(jobs), "endpoints": seen, "disk": {"used": 1}}
 
     async def delete_endpoint_jobs(self, endpoint_id: str, /) -> None:
         for job in [job for job in self.jobs.values() if job.endpoint == endpoint_id and not job.status.final]:

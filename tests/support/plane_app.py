@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,14 @@ from typing import Any
 import httpx
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from runpod_flash.control_plane.api.app import Services, build_app
+from runpod_flash.control_plane.api_keys import ApiKeys
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.events import EventHub
+from runpod_flash.control_plane.principals import OWNER, Scope, WorkerKey
 from runpod_flash.control_plane.store import Store
 from tests.support.memory_platform import MemoryPlatform
 from tests.support.waiting import wait_until
@@ -47,12 +50,30 @@ class PlaneApp:
     platform: MemoryPlatform
     blobs: Blobs
     hub: EventHub
+    keys: ApiKeys
+    workers: list[WorkerKey]  # that live now
+
+    async def user(self, name: str, scope: Scope = Scope.FULL, endpoints: Sequence[str] = ()) -> httpx.AsyncClient:
+        """A client with a new key of this user."""
+        _, key = await self.keys.create(name, scope=scope, endpoints=endpoints)
+        return client_of(self.app, key)
+
+    def worker(self, owner: str = OWNER) -> httpx.AsyncClient:
+        """A client with the key of a new worker that runs for this user."""
+        self.workers.append(WorkerKey(f"worker-key-{len(self.workers)}", f"w-{len(self.workers)}", owner))
+        return client_of(self.app, self.workers[-1].key)
 
     async def endpoint(self, **changes: Any) -> str:
         """Create an endpoint; returns its id."""
         response = await self.client.post("/v2/serverless", json={**BODY, **changes})
         assert response.status_code == 201, response.text
         return str(response.json()["id"])
+
+
+def client_of(app: ASGIApp, key: str) -> httpx.AsyncClient:
+    """A client of the application that has this key."""
+    headers = {"Authorization": f"Bearer {key}"}
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://plane", headers=headers)
 
 
 @contextlib.asynccontextmanager
@@ -62,12 +83,14 @@ async def plane_app(folder: Path, *, published_only: bool = False) -> AsyncItera
     catalog = Catalog(store)
     platform, hub = MemoryPlatform(catalog), EventHub()
     blobs = Blobs(folder / "blobs", value_limit=3_000_000, artifact_limit=50_000)
-    capabilities = {"protocol": 1, "gpus": []}
-    app = build_app(Services(platform, catalog, blobs, hub, KEY, capabilities, published_only=published_only))
-    headers = {"Authorization": f"Bearer {KEY}"}
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://plane", headers=headers) as client:
-        yield PlaneApp(app, client, catalog, platform, blobs, hub)
+    keys, capabilities = ApiKeys(store, catalog), {"protocol": 1, "gpus": []}
+    workers: list[WorkerKey] = []
+    services = Services(
+        platform, catalog, blobs, hub, KEY, capabilities, keys, lambda: workers, published_only=published_only
+    )
+    app = build_app(services)
+    async with client_of(app, KEY) as client:
+        yield PlaneApp(app, client, catalog, platform, blobs, hub, keys, workers)
     store.close()
 
 

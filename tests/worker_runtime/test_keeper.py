@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -125,6 +126,66 @@ def test_what_the_child_needs_cannot_be_hidden(short_folder: Path) -> None:
             assert await plane.process.wait() == 2
             assert plane.process.stderr is not None
             assert "needed there" in (await plane.process.stderr.read()).decode()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"private": "{}/others"}, "{}/others is private, but the worker's own {}/worker is not in it"),
+        ({"private": "{}/worker"}, "{}/worker is private, but the worker's own {}/worker is not in it"),
+        ({"private": "{}"}, "{} is private to workers, but {}/bundle in it is needed by this one"),
+        ({"hidden": ("{}/data",), "command": "ls", "directory": "{}/data/x"}, "but {}/data/x in it is needed there"),
+    ],
+)
+def test_folders_that_cannot_be_kept_from_user_code_are_named(
+    short_folder: Path, settings: dict[str, Any], said: str
+) -> None:
+    def filled(value: Any) -> Any:
+        return tuple(map(filled, value)) if isinstance(value, tuple) else value.replace("{}", str(short_folder))
+
+    async def main() -> None:
+        async with Plane(short_folder, settings={name: filled(value) for name, value in settings.items()}) as plane:
+            assert await plane.process.wait() == 2
+            assert plane.process.stderr is not None
+            assert filled(said) in (await plane.process.stderr.read()).decode()
+
+    asyncio.run(main())
+
+
+@needs_namespaces
+def test_of_a_private_folder_the_worker_sees_its_own_part_and_shares_it_with_the_outside(short_folder: Path) -> None:
+    workers, link = short_folder / "workers", short_folder / "link-to-workers"
+    (workers / "w2").mkdir(parents=True)
+    (workers / "w2" / "file").write_text("x")
+    link.symlink_to(workers)
+
+    async def main() -> None:
+        settings = {"folder": f"{link}/w1", "private": str(link)}
+        async with Plane(short_folder, settings=settings) as plane:
+            assert (await plane.call(by_name("myself")))["cwd"] == f"{workers}/w1/run"
+            assert await plane.call(by_name("look"), str(workers)) == ["w1"]
+            is_error(await plane.call(by_name("write_into"), str(workers)), ErrorKind.USER, "OSError")
+            await plane.call(by_name("write_into"), f"{workers}/w1")
+            assert sorted(path.name for path in (workers / "w1").iterdir()) == ["code", "new", "run"]
+            assert [path.name for path in (workers / "w2").iterdir()] == ["file"]
+            await plane.send({"type": "drain"})
+            assert await plane.process.wait() == 0
+            assert [path.name for path in workers.iterdir()] == ["w2"]
+
+    asyncio.run(main())
+
+
+def test_without_namespaces_it_is_said_what_user_code_can_see(short_folder: Path) -> None:
+    async def main() -> None:
+        settings = {"private": str(short_folder / "w"), "folder": str(short_folder / "w" / "1"), "hidden": ("/lost",)}
+        async with Plane(short_folder, isolate=False, settings=settings) as plane:
+            assert await plane.call(by_name("add"), 1) == 3
+            await plane.send({"type": "drain"})
+            await plane.process.wait()
+            assert plane.process.stderr is not None
+            assert f"user code can see /lost, {short_folder}/w" in (await plane.process.stderr.read()).decode()
 
     asyncio.run(main())
 

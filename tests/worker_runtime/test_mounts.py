@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.worker_runtime.scripted_plane import Plane, by_name
+from tests.worker_runtime.scripted_plane import ROOT, Plane, by_name
 from tests.worker_runtime.test_keeper import NOBODY, _namespaces, _python_for_nobody, needs_namespaces, root_only
+from worker_runtime import mounts
 from worker_runtime.privileges import KEPT
 
 PRYING = Path(__file__).with_name("prying_code.py")
@@ -108,3 +109,99 @@ def test_user_code_that_tries_hard_finds_nothing(scene: Scene, how: str, user: i
     assert int(report["rights"]["CapEff:"], 16) | left == left
     for secret in scene.secrets:
         assert secret.read_text() == "secret"
+
+
+# ---- the covers, each by itself, in namespaces of a process of its own
+
+FURNISHED = """
+import os, socket, stat, sys
+from worker_runtime import isolation, mounts
+from worker_runtime.mounts import View
+folder = sys.argv[1]
+isolation.enter_namespaces()
+mounts._mount(None, "/", None, mounts._REC | mounts._PRIVATE)
+def furnished(view, look):
+    sys.stdout.flush()
+    if not os.fork():
+        mounts.furnish(view)
+        print(look())
+        sys.stdout.flush()
+        os._exit(0)
+    os.wait()
+"""
+
+
+def furnished(folder: Path, code: str) -> list[str]:
+    """Run code that furnishes namespaces; gives the lines that it prints."""
+    command = [sys.executable, "-c", FURNISHED + code, str(folder)]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True, timeout=30)
+    return done.stdout.splitlines()
+
+
+@needs_namespaces
+@root_only
+def test_what_is_hidden_is_hidden_at_its_other_paths_too(short_folder: Path) -> None:
+    (short_folder / "a" / "state" / "deep").mkdir(parents=True)
+    (short_folder / "a" / "state" / "deep" / "key").write_text("secret")
+    for name in ("x", "y"):
+        (short_folder / name).mkdir()
+    code = """
+mounts._mount(f"{folder}/a", f"{folder}/x", None, mounts._BIND)
+mounts._mount(f"{folder}/a/state/deep", f"{folder}/y", None, mounts._BIND)
+look = lambda: [os.listdir(f"{folder}/{place}") for place in ("a/state", "x/state", "x", "y")]
+print(look())
+furnished(View((f"{folder}/a/state",)), look)
+"""
+    before, after = furnished(short_folder, code)
+    assert before == "[['deep'], ['deep'], ['state'], ['key']]"
+    assert after == "[[], [], ['state'], []]"
+
+
+@needs_namespaces
+def test_services_that_start_programs_cannot_be_reached_from_where_isolation_is_a_must(short_folder: Path) -> None:
+    code = """
+with socket.socket(socket.AF_UNIX) as server:
+    server.bind(f"{folder}/docker.sock")
+    server.listen()
+    mounts._SERVICES = (f"{folder}/docker.sock", f"{folder}/absent.sock")
+    def connect():
+        with socket.socket(socket.AF_UNIX) as client:
+            try:
+                client.connect(f"{folder}/docker.sock")
+            except ConnectionRefusedError:
+                return "refused"
+            return "connected"
+    print(connect())
+    furnished(View(strict=True), connect)
+"""
+    assert furnished(short_folder, code) == ["connected", "refused"]
+
+
+@needs_namespaces
+@root_only
+def test_disks_are_covered_and_other_devices_are_left(short_folder: Path) -> None:
+    code = """
+def kinds():
+    found = []
+    for place, folders, names in os.walk("/dev"):
+        found += [os.stat(f"{place}/{name}").st_mode for name in names if os.path.exists(f"{place}/{name}")]
+    return sum(map(stat.S_ISBLK, found)), os.path.exists("/dev/tty"), len(os.urandom(1))
+furnished(View(), kinds)
+"""
+    assert furnished(short_folder, code) == ["(0, True, 1)"]
+
+
+@pytest.mark.parametrize(
+    ("path", "raw"),
+    [
+        *((f"/dev/{name}", True) for name in ("mem", "kmem", "sg0", "nvme0", "ng0n1", "nvme-fabrics", "bsg/0:0:0:0")),
+        *((f"/dev/{name}", True) for name in ("vfio/12", "mapper/control", "raw/raw1")),
+        *(
+            (f"/dev/{name}", False)
+            for name in ("null", "nvidia0", "nvidiactl", "nvidia-uvm", "nvidia-caps/nvidia-cap1")
+        ),
+        *((f"/dev/{name}", False) for name in ("dri/card0", "kfd", "infiniband/uverbs0", "fuse", "net/tun", "tty1")),
+    ],
+)
+def test_which_character_devices_lead_past_all_files(path: str, raw: bool) -> None:
+    assert bool(mounts._RAW_ACCESS.fullmatch(path)) is raw

@@ -1,7 +1,11 @@
 """`flash server`: start, stop and look at the control plane of this user."""
 
 import asyncio
-from typing import Any
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
 
 import typer
 
@@ -15,24 +19,66 @@ NOT_RUNNING = 3
 """Exit status of `flash server status` where no control plane runs."""
 
 
-def start(port: int | None) -> None:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How a control plane shall listen; None and False: as the settings say."""
+
+    port: int | None = None
+    listen: str | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    insecure: bool = False
+
+    def environ(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """The settings with this in them."""
+        said = {
+            "FLASH_PORT": self.port,
+            "FLASH_LISTEN": self.listen,
+            "FLASH_TLS_CERT": self.tls_cert and self.tls_cert.absolute(),
+            "FLASH_TLS_KEY": self.tls_key and self.tls_key.absolute(),
+            "FLASH_INSECURE": "1" if self.insecure else None,
+        }
+        return {**environ, **{name: str(value) for name, value in said.items() if value is not None}}
+
+    def missing(self, record: PlaneRecord) -> str:
+        """What a control plane that runs already lacks of this; empty where nothing."""
+        if self.port is not None and record.port != self.port:
+            return f"on port {record.port}; stop it first with `flash server stop` to have it on port {self.port}"
+        scheme = "http" if self.tls_cert is None else "https"
+        if self.listen is not None and record.url != f"{scheme}://{self.listen}":
+            where = f"listening on {record.url}" if record.url else "for this user only"
+            return f"{where}; stop it first with `flash server stop` to have it listen on {self.listen}"
+        return ""
+
+
+def start(wanted: Wanted) -> None:
     """Start the control plane of this version, if it does not run.
 
     Raises:
         BackendUnavailable: it cannot be started.
-        BackendError: it runs on another port than `port`.
+        BackendError: it runs, but not as `wanted`.
     """
     chosen = settings.load()
     state = plane.state_folder(chosen)
     before = daemon.running(state)
-    environ = dict(chosen.environ) if port is None else {**chosen.environ, "FLASH_PORT": str(port)}
-    record = asyncio.run(daemon.ensure(state, environ))
-    if port is not None and record.port != port:
-        raise BackendError(
-            f"the control plane runs already, on port {record.port}; stop it first with `flash server stop` "
-            f"to have it on port {port}"
-        )
-    _show("runs already" if before is not None and before.pid == record.pid else "started", state, record)
+    record = asyncio.run(daemon.ensure(state, wanted.environ(chosen.environ)))
+    ran = before is not None and before.pid == record.pid
+    if ran and (missing := wanted.missing(record)):
+        raise BackendError(f"the control plane runs already, {missing}")
+    _show("runs already" if ran else "started", state, record)
+
+
+def run(wanted: Wanted) -> NoReturn:
+    """Become the control plane of this version, until SIGTERM or Ctrl-C; what it says goes to stderr.
+
+    Raises:
+        BackendUnavailable: it cannot be started. That one runs already, it says itself.
+    """
+    chosen = settings.load()
+    state = plane.state_folder(chosen)
+    state.prepare()
+    command, env = daemon.program(state, wanted.environ(chosen.environ))
+    os.execve(command[0], command, env)
 
 
 def stop(*, now: bool) -> None:
@@ -80,6 +126,7 @@ def _facts(state: StateFolder, record: PlaneRecord) -> dict[str, Any]:
         "version": record.version,
         "state": record.state,
         "port": record.port,
+        "url": record.url or None,
         "socket": record.socket,
         "answers": daemon.reach(record) is not None,
         "key": str(state.key_path),
@@ -90,5 +137,7 @@ def _facts(state: StateFolder, record: PlaneRecord) -> dict[str, Any]:
 def _show(what: str, state: StateFolder, record: PlaneRecord) -> None:
     console.say(f"control plane {record.version} {what} (process {record.pid})")
     console.say(f"  http://127.0.0.1:{record.port}, key in {state.key_path}")
+    if record.url:
+        console.say(f"  {record.url}, for those who have a key (`flash server keys`)")
     console.say(f"  {record.socket}")
     console.say(f"  log: {state.log}")

@@ -1,22 +1,49 @@
 """Who asks, and whether they may: the one place where the faces look at principals."""
 
-from typing import cast
+from starlette.requests import HTTPConnection, Request
 
-from starlette.requests import HTTPConnection
-
+from runpod_flash.control_plane.api.bodies import header
 from runpod_flash.control_plane.catalog import Catalog
-from runpod_flash.control_plane.principals import Need, Principal
+from runpod_flash.control_plane.platform import Sees
+from runpod_flash.control_plane.principals import NO_KEY, OWNER, PRINCIPAL, Need, Principal
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.errors import EndpointNotFound
 
-PRINCIPAL = "flash.principal"
-"""The key of the ASGI scope under which the middleware leaves the principal."""
-
 
 def principal_of(connection: HTTPConnection) -> Principal:
-    """Whose request this is; the middleware has let nobody else through."""
-    return cast(Principal, connection.scope[PRINCIPAL])
+    """Whose request this is. Raises Problem: 401, nobody's; the middleware has let it through for its path."""
+    found = connection.scope.get(PRINCIPAL)
+    if not isinstance(found, Principal):
+        raise Problem(401, NO_KEY, code="AuthError")
+    return found
+
+
+def client_of(request: Request) -> str | None:
+    """The event stream that shall hear of what a request submits (its header X-Flash-Client), None without one.
+
+    Raises:
+        Problem: 400, the header cannot be a client's id.
+    """
+    client = header(request, "X-Flash-Client")
+    return None if client is None else stream_of(request, client)
+
+
+def stream_of(connection: HTTPConnection, client: str) -> str:
+    """The event stream of this client, apart from those of all other users, whatever their clients are called.
+
+    Raises:
+        Problem: 400, a client's id has no "/".
+    """
+    if "/" in client:
+        raise Problem(400, f"the client's id is {client!r:.80}; there must be no '/' in it")
+    user = principal_of(connection).user
+    return client if user == OWNER else streams_of(user) + client
+
+
+def streams_of(user: str) -> str:
+    """How the names of a user's event streams begin; those of the owner have no "/"."""
+    return f"{user}/"
 
 
 class Access:
@@ -39,6 +66,16 @@ class Access:
             raise EndpointNotFound(f"there is no endpoint {asked!r:.80}; it may have been deleted")
         self.check(principal, need)
         return record
+
+    def sees(self, connection: HTTPConnection) -> Sees:
+        """Which endpoints, by their ids, there are for the one who asks."""
+        principal = principal_of(connection)
+
+        def seen(endpoint_id: str) -> bool:
+            owner = self._catalog.owner(endpoint_id)
+            return owner is not None and principal.sees(owner, endpoint_id)
+
+        return seen
 
     @staticmethod
     def check(principal: Principal, need: Need) -> None:

@@ -6,32 +6,43 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Mount
 
 from runpod_flash.control_plane.api.access import Access
 from runpod_flash.control_plane.api.flash_jobs import FlashJobsApi
 from runpod_flash.control_plane.api.flash_v1 import FlashApi
 from runpod_flash.control_plane.api.jobs import JobsApi
+from runpod_flash.control_plane.api.keys_api import KeysApi
 from runpod_flash.control_plane.api.management_v2 import ManagementApi
 from runpod_flash.control_plane.api.openai import OpenAiApi
 from runpod_flash.control_plane.api.openapi.pages import OpenApi
 from runpod_flash.control_plane.api.workers import WorkersApi
+from runpod_flash.control_plane.api_keys import ApiKeys
+from runpod_flash.control_plane.balancing.hosts import PREFIX, HostRouting, PathRouting
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.command_workers import CommandWorkers
 from runpod_flash.control_plane.events import EventHub
-from runpod_flash.control_plane.keys import AuthMiddleware
+from runpod_flash.control_plane.keys import AuthMiddleware, Keyring
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.platform import Platform
+from runpod_flash.control_plane.principals import WorkerKey
 from runpod_flash.control_plane.problems import LastResort, handlers
 from runpod_flash.control_plane.rates import Rates
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the faces are faces of. `capabilities` is the answer to `GET /flash/v1/capabilities`,
-    `worker_keys` gives the keys of the workers that live now, `workers` serves those that run commands,
-    `check_webhook` refuses the URLs that no job may call, `published_only` leaves out all below `/flash/v1/`."""
+    """What the faces are faces of.
+
+    Attributes:
+        capabilities: the answer to `GET /flash/v1/capabilities`.
+        worker_keys: gives the keys of the workers that live now.
+        workers: serves those that run commands.
+        published_only: leaves out all below `/flash/v1/`.
+        url: where this server is found.
+        check_webhook: refuses the URLs that no job may call.
+    """
 
     platform: Platform
     catalog: Catalog
@@ -39,39 +50,45 @@ class Services:
     hub: EventHub
     key: str = field(repr=False)
     capabilities: Mapping[str, Any]
-    worker_keys: Callable[[], Iterable[tuple[str, str, str]]] = tuple
+    api_keys: ApiKeys
+    worker_keys: Callable[[], Iterable[WorkerKey]] = tuple
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     workers: CommandWorkers | None = None
     published_only: bool = False
+    url: str = "http://127.0.0.1"
     check_webhook: Callable[[str], None] = lambda url: None
 
 
 def build_app(services: Services) -> Starlette:
     """The ASGI application. It starts and stops nothing: whoever serves it closes the hub before the server stops."""
     access, rates = Access(services.catalog), Rates(services.limits)
-    own = [
-        *FlashJobsApi(services.platform).routes(),
-        *FlashApi(services.platform, services.blobs, services.hub, services.capabilities).routes(),
+    keyring = Keyring(services.key, services.worker_keys, services.api_keys)
+    own: list[BaseRoute] = [
+        *FlashJobsApi(services.platform, access).routes(),
+        *FlashApi(services.platform, access, services.blobs, services.hub, services.capabilities).routes(),
+        *KeysApi(services.api_keys, services.hub).routes(),
     ]
+    middleware = [Middleware(LastResort), Middleware(AuthMiddleware, identify=keyring.principal)]
+    balanced = services.workers.balanced if services.workers is not None else None
+    if balanced is not None:
+        middleware.append(Middleware(HostRouting, handler=balanced.gateway, is_endpoint=balanced.serves))
     faces = [
-        *ManagementApi(services.catalog, services.platform).routes(),
+        *ManagementApi(services.catalog, services.platform, access, services.url).routes(),
         *JobsApi(services.platform, access, services.limits, rates, services.check_webhook).routes(),
         *OpenAiApi(services.platform, access, services.limits, rates).routes(),
-        *_worker_routes(services),
+        *_worker_routes(services.workers, services.limits),
         *(() if services.published_only else own),
     ]
     return Starlette(
         routes=[*OpenApi(faces).routes(), *faces],
-        middleware=[
-            Middleware(LastResort),
-            Middleware(AuthMiddleware, key=services.key, worker_keys=services.worker_keys),
-        ],
+        middleware=middleware,
         exception_handlers=handlers(),
     )
 
 
-def _worker_routes(services: Services) -> list[BaseRoute]:
-    workers = services.workers
+def _worker_routes(workers: CommandWorkers | None, limits: Limits) -> list[BaseRoute]:
+    """What workers that run commands ask for, and what is asked of them."""
     if workers is None:
         return []
-    return WorkersApi(workers.desk, workers.answers, workers.find, services.limits).routes()
+    protocol = WorkersApi(workers.desk, workers.answers, workers.find, limits).routes()
+    return [*protocol, Mount(PREFIX, PathRouting(workers.balanced.gateway))]

@@ -9,8 +9,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from runpod_flash.control_plane.api import access
+from runpod_flash.control_plane.api.access import Access
 from runpod_flash.control_plane.api.bodies import json_object, text_field, texts_field
 from runpod_flash.control_plane.platform import Platform
+from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.records import JobRecord
 from runpod_flash.control_plane.views import job_object
 
@@ -24,10 +27,14 @@ _BODY_LIMIT = 4 * 1024**2
 
 
 class FlashJobsApi:
-    """The routes below `/flash/v1/jobs`, but for the logs."""
+    """The routes below `/flash/v1/jobs`, but for the logs. Jobs of endpoints that the asker does not see are unknown.
 
-    def __init__(self, platform: Platform, *, answer_limit: int = ANSWER_LIMIT) -> None:
+    To watch a job takes its announcements over from whoever had them before, so it needs a key that may run jobs.
+    """
+
+    def __init__(self, platform: Platform, allowed: Access, *, answer_limit: int = ANSWER_LIMIT) -> None:
         self._platform = platform
+        self._access = allowed
         self._answer_limit = answer_limit
 
     def routes(self) -> list[BaseRoute]:
@@ -39,9 +46,10 @@ class FlashJobsApi:
         ]
 
     async def _watch(self, request: Request) -> Response:
+        self._access.check(access.principal_of(request), Need.RUN)
         body = await json_object(request, _BODY_LIMIT)
         client, asked = text_field(body, "client"), texts_field(body, "jobs", AT_ONCE)
-        watched = self._platform.watch(client, asked)
+        watched = self._platform.watch(access.stream_of(request, client), asked, self._access.sees(request))
         jobs = _objects(watched.final, self._answer_limit)
         answered = {*jobs, *watched.waiting, *watched.unknown}
         rest = {
@@ -54,11 +62,12 @@ class FlashJobsApi:
 
     async def _find(self, request: Request) -> Response:
         keys = texts_field(await json_object(request, _BODY_LIMIT), "keys", AT_ONCE)
-        found = self._platform.submitted(keys)
+        found = self._platform.submitted(keys, self._access.sees(request))
         return JSONResponse({"jobs": {key: _summary(record) for key, record in found.items()}})
 
     async def _facts(self, request: Request) -> Response:
-        return JSONResponse(dict(self._platform.facts(request.path_params["job"])))
+        facts = self._platform.facts(request.path_params["job"], self._access.sees(request))
+        return JSONResponse(dict(facts))
 
 
 def _objects(records: Iterable[JobRecord], limit: int) -> dict[str, bytes]:

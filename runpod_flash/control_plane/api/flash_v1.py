@@ -7,19 +7,29 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from runpod_flash.control_plane.api import access
+from runpod_flash.control_plane.api.access import Access
 from runpod_flash.control_plane.api.bodies import ID_LIMIT
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.platform import Platform
+from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.errors import ContentNotFound
 
 
 class FlashApi:
-    """The routes below `/flash/v1`."""
+    """The routes below `/flash/v1`.
 
-    def __init__(self, platform: Platform, blobs: Blobs, hub: EventHub, capabilities: Mapping[str, Any]) -> None:
+    Artifacts and values belong to nobody: they are named by what they hash to, and whoever knows that name knows what
+    it names, or was told it by one who does, and may have it.
+    """
+
+    def __init__(
+        self, platform: Platform, allowed: Access, blobs: Blobs, hub: EventHub, capabilities: Mapping[str, Any]
+    ) -> None:
         self._platform = platform
+        self._access = allowed
         self._blobs = blobs
         self._hub = hub
         self._capabilities = dict(capabilities)
@@ -43,11 +53,13 @@ class FlashApi:
         client = request.query_params.get("client", "")
         if not 1 <= len(client) <= ID_LIMIT:
             raise Problem(400, f"query parameter 'client' must be an id of 1 to {ID_LIMIT} characters")
-        return StreamingResponse(self._hub.stream(client), media_type="application/x-ndjson")
+        stream = self._hub.stream(access.stream_of(request, client))
+        return StreamingResponse(stream, media_type="application/x-ndjson")
 
     async def _artifact(self, request: Request) -> Response:
         artifact_id = request.path_params["id"]
         if request.method == "PUT":
+            self._access.check(access.principal_of(request), Need.MANAGE)
             size = await self._blobs.put_artifact(artifact_id, request.stream())
             return JSONResponse({"id": artifact_id, "size": size}, status_code=201)
         try:
@@ -59,6 +71,7 @@ class FlashApi:
     async def _value(self, request: Request) -> Response:
         sha256 = request.path_params["id"]
         if request.method == "PUT":
+            self._access.check(access.principal_of(request), Need.RUN)
             size = await self._blobs.put(sha256, request.stream())
             return JSONResponse({"sha256": sha256, "size": size}, status_code=201)
         try:
@@ -67,15 +80,19 @@ class FlashApi:
             raise _absent("value", sha256) from None
 
     async def _get_logs(self, request: Request) -> Response:
-        lines = self._platform.logs(request.path_params["job"])
+        lines = self._platform.logs(request.path_params["job"], self._access.sees(request))
         return JSONResponse({"lines": [{"stream": line["stream"], "line": line["line"]} for line in lines]})
 
     async def _drop_instance(self, request: Request) -> Response:
-        await self._platform.drop_instance(request.path_params["id"])
+        self._access.check(access.principal_of(request), Need.RUN)
+        await self._platform.drop_instance(request.path_params["id"], self._access.sees(request))
         return Response(status_code=204)
 
     async def _get_status(self, request: Request) -> Response:
-        return JSONResponse(dict(self._platform.overview()))
+        shown = dict(self._platform.overview(self._access.sees(request)))
+        if not access.principal_of(request).is_admin:
+            shown.pop("disk", None)
+        return JSONResponse(shown)
 
 
 def _absent(kind: str, name: str) -> Problem:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from runpod_flash.control_plane.api.access import Access, principal_of
+from runpod_flash.control_plane.api.access import Access, client_of, principal_of
 from runpod_flash.control_plane.api.bodies import header, json_object
 from runpod_flash.control_plane.api.job_body import input_of, policy_of
 from runpod_flash.control_plane.limits import Limits
@@ -128,7 +128,7 @@ class JobsApi:
     async def _submit(
         self, request: Request, endpoint: EndpointRecord, job_id: str, limit: int, *, sync: bool
     ) -> JobRecord:
-        client, key = header(request, "X-Flash-Client"), header(request, "Idempotency-Key")
+        client, key = client_of(request), header(request, "Idempotency-Key")
         body = await json_object(request, limit, self._limits.body_s)
         policy = policy_of(body, sync=sync, own=endpoint.command is None)
         if policy.webhook is not None:

@@ -8,9 +8,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from runpod_flash.control_plane.api import serverless_body
+from runpod_flash.control_plane.api.access import Access, principal_of
 from runpod_flash.control_plane.api.bodies import json_object
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.platform import Platform
+from runpod_flash.control_plane.principals import Need
+from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.views import endpoint_object, workers_object
 
@@ -22,11 +25,17 @@ class ManagementApi:
 
     The header X-Flash-Project (a folder, percent-encoded) is the scope of names: with it, the list shows that project's
     endpoints and new ones belong to it; without it, the list shows all and new ones have the scope "".
+
+    Everybody has endpoints of their own and sees no others. The owner of the control plane reaches all by their ids,
+    and sees them with `?all=true`.
     """
 
-    def __init__(self, catalog: Catalog, platform: Platform) -> None:
+    def __init__(self, catalog: Catalog, platform: Platform, access: Access, url: str) -> None:
+        """`url`: where this server is found by those who came by a way that has no URL, its unix socket."""
         self._catalog = catalog
         self._platform = platform
+        self._access = access
+        self._url = url
 
     def routes(self) -> list[BaseRoute]:
         """All routes of this face. They stand before those of the job API, whose `{endpoint}` would match too."""
@@ -37,33 +46,48 @@ class ManagementApi:
         ]
 
     async def _collection(self, request: Request) -> Response:
-        project = _project(request)
+        principal, project = principal_of(request), _project(request)
         if request.method == "POST":
+            self._access.check(principal, Need.MANAGE)
             body = serverless_body.created(await json_object(request, BODY_LIMIT))
-            return JSONResponse(_shown(request, await self._catalog.create(project or "", body)), status_code=201)
-        return JSONResponse({"endpoints": [_shown(request, record) for record in self._catalog.list(project)]})
+            made = await self._catalog.create(project or "", body, principal.user)
+            return JSONResponse(self._shown(request, made), status_code=201)
+        owner = None if _wants_all(request) else principal.user
+        records = [each for each in self._catalog.list(project, owner) if principal.sees(each.owner, each.id)]
+        return JSONResponse({"endpoints": [self._shown(request, record) for record in records]})
 
     async def _one(self, request: Request) -> Response:
-        endpoint_id = request.path_params["id"]
+        need = Need.READ if request.method in ("GET", "HEAD") else Need.MANAGE
+        record = self._access.endpoint(request, need, request.path_params["id"])
         if request.method == "DELETE":
-            await self._catalog.delete(endpoint_id)  # first, so that no new job gets in
-            await self._platform.delete_endpoint_jobs(endpoint_id)
+            await self._catalog.delete(record.id)  # first, so that no new job gets in
+            await self._platform.delete_endpoint_jobs(record.id)
             return Response(status_code=204)
         if request.method == "PATCH":
             patch = await json_object(request, BODY_LIMIT)
-            record = await self._catalog.update(endpoint_id, lambda body: serverless_body.patched(body, patch))
-            return JSONResponse(_shown(request, record))
-        return JSONResponse(_shown(request, self._catalog.get(endpoint_id)))
+            record = await self._catalog.update(record.id, lambda body: serverless_body.patched(body, patch))
+        return JSONResponse(self._shown(request, record))
 
     async def _workers(self, request: Request) -> Response:
-        record = self._catalog.get(request.path_params["id"])
+        record = self._access.endpoint(request, Need.READ, request.path_params["id"])
         return JSONResponse(workers_object(record, self._platform.workers(record.id)))
+
+    def _shown(self, request: Request, record: EndpointRecord) -> dict[str, Any]:
+        server = request.scope.get("server")
+        by_socket = server is not None and server[1] is None
+        return endpoint_object(record, self._url if by_socket else str(request.base_url))
+
+
+def _wants_all(request: Request) -> bool:
+    """Whether everybody's endpoints are asked for. Raises Problem: 400 and 403, it cannot be or may not be."""
+    text = request.query_params.get("all", "false")
+    if text not in ("true", "false"):
+        raise Problem(400, f"query parameter 'all' is {text!r:.80}; it must be 'true' or 'false'")
+    if text == "true" and not principal_of(request).is_admin:
+        raise Problem(403, "only the owner of the control plane sees the endpoints of others", code="AuthError")
+    return text == "true"
 
 
 def _project(request: Request) -> str | None:
     header = request.headers.get("X-Flash-Project")
     return None if header is None else unquote(header)
-
-
-def _shown(request: Request, record: EndpointRecord) -> dict[str, Any]:
-    return endpoint_object(record, str(request.base_url))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 
 from runpod_flash.backends import connection, http
 from runpod_flash.backends.connection import Address
@@ -269,11 +269,20 @@ def test_nobody_waiting_nothing_is_started_again(url: str, platform: FakePlatfor
 
 def test_without_our_interface_jobs_are_asked_for(url: str, platform: FakePlatform) -> None:
     platform.modern = platform.ends_at_once = False
+    stages: list[object] = []
+
+    class Watching(Output):
+        def stage(self, event: Any) -> None:
+            stages.append((event["name"], event["stage"]))
 
     async def test(backend: HttpBackend) -> None:
+        assert not backend.takes_uploads
         job = await backend.submit("ep", {}, "key")
         outcome = asyncio.create_task(backend.outcome("ep", job))
         await until(lambda: platform.requests[f"GET {job}"] >= 2)
+        platform.jobs[job]["status"] = "IN_PROGRESS"
+        await until(lambda: ("ep", "running") in stages)
+        assert stages[0] == ("ep", "queued")
         platform.announces = False
         platform.finish(job)
         assert (await outcome)["output"] == "value"
@@ -282,8 +291,12 @@ def test_without_our_interface_jobs_are_asked_for(url: str, platform: FakePlatfo
         with pytest.raises(BackendError, match=r"knows jobs by their endpoints only.*job\('job-0'\)"):
             await backend.facts(job)
         assert "x-flash-client" not in platform.headers[-1]
+        await backend.drop_instance("known")
+        with pytest.raises(PayloadTooLarge, match=r"has 11\d{6} bytes as it travels, and the fake takes 10485760"):
+            await backend.submit("ep", {"flash": {"arguments": {"inline": "A" * 11_000_000}}}, "key-2")
+        assert [path for path in platform.paths if path.startswith("/flash/")] == ["/flash/v1/capabilities"]
 
-    run(url, test)
+    run(url, test, output=Watching())
 
 
 def test_a_job_whose_end_was_not_announced_is_found_all_the_same(
@@ -463,9 +476,23 @@ def test_a_url_target(url: str, platform: FakePlatform) -> None:
     backend = opened(Settings(target=url, api_key=KEY))
     assert (backend.shares_machine, backend.default_queue_delay) == (False, 4.0)
     assert "x-flash-project" not in platform.headers[-1]
-    for key, said in ((None, "FLASH_API_KEY is not set"), ("wrong", "set FLASH_API_KEY")):
-        with pytest.raises(AuthError, match=said):
-            opened(Settings(target=url, api_key=key))
+    for key, source, said in (
+        (None, "FLASH_API_KEY", "no key was sent: FLASH_API_KEY is not set"),
+        ("wrong", "FLASH_API_KEY", "it was sent the one from FLASH_API_KEY"),
+        ("wrong", "/home/targets.json", "it was sent the one from /home/targets.json; set FLASH_API_KEY, or say"),
+    ):
+        with pytest.raises(AuthError, match=said) as refused:
+            opened(Settings(target=url, api_key=key, api_key_from=source))
+        assert "wrong" not in str(refused.value).replace("the key is wrong", "")
+
+
+def test_a_server_that_lists_no_endpoints_is_no_platform(url: str, platform: FakePlatform) -> None:
+    async def test(backend: HttpBackend) -> None:
+        platform.refuse = lambda request: JSONResponse({"hello": "world"})
+        with pytest.raises(BackendError, match=r"the fake lists no endpoints .*is the URL right"):
+            await backend.find("x")
+
+    run(url, test)
 
 
 def test_another_protocol_is_refused(url: str, platform: FakePlatform) -> None:

@@ -77,7 +77,7 @@ async def test_idle_workers_end_after_their_timeout_and_the_minimum_stays(plane:
 
 
 @played
-async def test_a_worker_is_added_when_a_job_has_waited_for_the_queue_delay(plane: SmallPlane) -> None:
+async def test_a_worker_is_added_for_each_job_that_has_waited_for_the_queue_delay(plane: SmallPlane) -> None:
     endpoint = await plane.endpoint(scaling={"type": "QUEUE_DELAY", "queueDelay": 0.1})
     for _ in range(3):
         await plane.submit(endpoint)
@@ -85,7 +85,7 @@ async def test_a_worker_is_added_when_a_job_has_waited_for_the_queue_delay(plane
     plane.connect()
     await plane.turns()
     assert len(plane.launcher.alive) == 1
-    await plane.until(lambda: len(plane.launcher.alive) == 2)
+    await plane.until(lambda: len(plane.launcher.alive) == 3)
 
 
 @played

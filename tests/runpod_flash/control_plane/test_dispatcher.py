@@ -12,6 +12,7 @@ from runpod_flash.control_plane import causes
 from runpod_flash.control_plane import dispatcher as dispatcher_module
 from runpod_flash.control_plane.causes import CauseKind
 from runpod_flash.control_plane.fleet import ARTIFACTS_PER_WORKER, Job, WorkerState
+from runpod_flash.control_plane.platform import everything
 from runpod_flash.errors import ContentNotFound
 from tests.support.memory_fleet import Scene
 from worker_runtime.wire import messages
@@ -123,7 +124,7 @@ class Play:
 
     async def drop(self, instance: str) -> None:
         self.scene.dropped.add(instance)
-        self.scene.dispatcher.drop_instance(instance)
+        self.scene.dispatcher.drop_instance(instance, everything)
 
     async def turns(self, number: int) -> None:
         await self.scene.turns(number)
@@ -484,8 +485,8 @@ async def test_dropping_an_object_tells_its_worker() -> None:
     job = await scene.submit(instance="thing")
     await scene.turns()
     worker.done(job)
-    scene.dispatcher.drop_instance("thing")
-    scene.dispatcher.drop_instance("unknown")
+    scene.dispatcher.drop_instance("thing", everything)
+    scene.dispatcher.drop_instance("unknown", everything)
     assert worker.frames[-1] == {"type": messages.DROP, "instance": "thing", "body": b""}
     assert worker.worker.instances == set()
 

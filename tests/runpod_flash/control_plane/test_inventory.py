@@ -43,12 +43,37 @@ def test_more_than_there_are_is_infeasible() -> None:
 
 
 def test_feasibility_is_known_without_taking_anything() -> None:
-    Inventory(fake("")).check(9)  # no GPU at all: it runs on the CPU
+    Inventory(fake("")).check([L4], 9)  # no GPU at all: it runs on the CPU
     inventory = Inventory(fake(f"{L4}:24"))
     inventory.acquire([L4], 1)
-    inventory.check(1)
+    inventory.check([L4], 1)
     with pytest.raises(Infeasible, match=f"1 × {L4}"):
-        inventory.check(2)
+        inventory.check([L4], 2)
+
+
+@pytest.mark.parametrize(
+    ("there", "types", "count", "said"),
+    [
+        ("", [L4], 1, "has no GPU"),
+        (f"{A40}:48", [L4], 1, f"1 × {L4} is asked for, this machine has 1 × {A40}"),
+        (f"{A40}:48,{L4}:24", [L4, "NVIDIA H200"], 2, "2 × NVIDIA L4 or NVIDIA H200"),
+        (f"{L4}:24", [L4], 2, "gpu_count is 2"),
+    ],
+)
+def test_a_strict_one_refuses_what_it_has_not(there: str, types: list[str], count: int, said: str) -> None:
+    inventory = Inventory(fake(there), strict=True)
+    for ask in (inventory.check, inventory.acquire):
+        with pytest.raises(Infeasible, match=said):
+            ask(types, count)
+
+
+def test_a_strict_one_gives_what_it_has() -> None:
+    inventory = Inventory(fake(f"{A40}:48,{L4}:24"), strict=True)
+    grant = inventory.acquire(["NVIDIA H200", L4], 1)
+    assert grant is not None
+    assert (grant.visible_devices, grant.notice) == ("1", None)
+    assert inventory.acquire([L4], 1) is None
+    inventory.check([], 0)
 
 
 @pytest.mark.parametrize(

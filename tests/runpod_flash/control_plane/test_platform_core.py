@@ -177,7 +177,9 @@ async def test_output_is_kept_while_the_job_runs_and_after(plane: SmallPlane) ->
     plane.finish()
     await plane.platform.wait(record.id, 5)
     await plane.turns()
-    assert (plane.platform.logs(record.id), plane.platform.logs("unknown")) == (line, [])
+    assert plane.platform.logs(record.id) == line
+    with pytest.raises(JobNotFound):
+        plane.platform.logs("unknown")
 
 
 @played
@@ -203,6 +205,31 @@ async def test_submitted_jobs_are_found_by_their_keys_final_or_not(plane: SmallP
     second = await plane.submit(endpoint, key="k2")
     found = plane.platform.submitted(["k1", "k2", "k3"])
     assert {key: record.id for key, record in found.items()} == {"k1": first.id, "k2": second.id}
+
+
+@played
+async def test_what_belongs_to_others_is_unknown(plane: SmallPlane) -> None:
+    mine, other = await plane.endpoint(), await plane.endpoint()
+    job = await plane.submit(mine, key="k")
+    ended = await plane.submit(mine)
+    await plane.platform.cancel(mine, ended.id)
+    hidden = await plane.submit(other, key="k")
+    sees = mine.__eq__
+    assert plane.platform.submitted(["k"], sees)["k"].id == job.id  # whatever others call theirs
+    assert plane.platform.submitted(["k"], other.__eq__)["k"].id == hidden.id
+    assert list(plane.platform.watch("w", [job.id, hidden.id], sees).unknown) == [hidden.id]
+    assert hidden.client == plane.dispatcher.unfinished(hidden.id).record.client  # type: ignore[union-attr]
+    for job_id in (job.id, ended.id):
+        assert plane.platform.facts(job_id, sees)["job"]["id"] == job_id
+        assert plane.platform.logs(job_id, sees) == []
+        for ask in (plane.platform.facts, plane.platform.logs):
+            with pytest.raises(JobNotFound) as unknown:
+                ask("nowhere", other.__eq__)
+            with pytest.raises(JobNotFound) as refused:
+                ask(job_id, other.__eq__)
+            assert str(refused.value) == str(unknown.value).replace("nowhere", job_id)
+    shown = plane.platform.overview(sees)
+    assert ([entry["id"] for entry in shown["endpoints"]], shown["jobs"]) == ([mine], 1)
 
 
 @played

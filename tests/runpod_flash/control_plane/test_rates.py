@@ -116,6 +116,19 @@ def test_the_window_slides() -> None:
     assert refused(rates) == "429:2"
 
 
+def test_with_fewer_workers_than_before_one_waits_for_room_by_the_smaller_rate() -> None:
+    clock = Clock()
+    rates = Rates(FEW, clock)
+    for _ in range(6):
+        assert refused(rates, workers=3) is None
+        clock.now += 1
+    assert refused(rates) == "429:7"
+    clock.now += 6.5
+    assert refused(rates) == "429:1"
+    clock.now += 0.5
+    assert refused(rates) is None
+
+
 def test_users_endpoints_and_operations_do_not_share() -> None:
     rates = Rates(FEW, Clock())
     for _ in range(3):

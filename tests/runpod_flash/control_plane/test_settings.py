@@ -1,11 +1,16 @@
 """The control plane's settings."""
 
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runpod_flash.control_plane import settings
+from runpod_flash.control_plane.limits import Limits, Rate
+from runpod_flash.control_plane.listen import Listen, Tls
 from runpod_flash.errors import ConfigError
+from tests.support.certificates import make_certificate
 
 
 def test_defaults(tmp_path: Path) -> None:
@@ -35,3 +40,64 @@ def test_a_value_that_is_no_number_is_named(tmp_path: Path, name: str, text: str
 def test_a_home_is_needed() -> None:
     with pytest.raises(ConfigError, match="FLASH_HOME"):
         settings.load({})
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "1e999", "0x1"])
+def test_numbers_are_finite(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="FLASH_LEASE_S"):
+        settings.load({"FLASH_HOME": str(tmp_path), "FLASH_LEASE_S": text})
+
+
+def test_where_it_listens(tmp_path: Path) -> None:
+    home = {"FLASH_HOME": str(tmp_path)}
+    assert settings.load(home).listen is None
+    found = settings.load({**home, "FLASH_LISTEN": "0.0.0.0:80", "FLASH_INSECURE": "1"}).listen
+    assert found == Listen("0.0.0.0", 80, insecure=True)
+    cert, key = make_certificate(tmp_path)
+    files = {"FLASH_TLS_CERT": str(cert), "FLASH_TLS_KEY": str(key)}
+    assert settings.load({**home, "FLASH_LISTEN": "h:80", **files}).listen == Listen("h", 80, Tls(cert, key))
+    with pytest.raises(ConfigError, match="FLASH_LISTEN"):
+        settings.load({**home, "FLASH_LISTEN": "0.0.0.0:80", "FLASH_INSECURE": "yes"})
+
+
+def _other(value: Any) -> tuple[str, Any]:
+    """A text for the environment that means another value than this one, and that value."""
+    if isinstance(value, bool):
+        return "1", True
+    if isinstance(value, str):
+        return "everybody", "everybody"
+    return str(value + 1), value + 1
+
+
+def test_every_limit_can_be_set(tmp_path: Path) -> None:
+    usual, env = Limits(), {"FLASH_HOME": str(tmp_path)}
+    assert settings.load(env).limits == usual
+    simple = [field.name for field in fields(Limits) if field.name != "rates"]
+    for name in simple:
+        text, value = _other(getattr(usual, name))
+        chosen = settings.load({**env, f"FLASH_{name.upper()}": text}).limits
+        assert chosen == replace(usual, **{name: value})
+        assert type(getattr(chosen, name)) is type(getattr(usual, name))
+    for operation in usual.rates:
+        chosen = settings.load({**env, f"FLASH_RATE_{operation.upper().replace('-', '_')}": "7/3"}).limits
+        assert chosen == replace(usual, rates={**usual.rates, operation: Rate(7, 3)})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("FLASH_RUN_BYTES", "1.5", "above 0"),
+        ("FLASH_RUN_BYTES", "0", "above 0"),
+        ("FLASH_PING_S", "0", "above 0"),
+        ("FLASH_HEALTH_S", "nan", "above 0"),
+        ("FLASH_QUEUE_FLOOR", "-1", "0 or more"),
+        ("FLASH_RATED", "me", "keys or nobody or everybody"),
+        ("FLASH_RATE_RUN", "1000", "REQUESTS/CONCURRENT, for example 1000/200"),
+        ("FLASH_RATE_RUN", "a/b", "REQUESTS/CONCURRENT"),
+        ("FLASH_RATE_RUN", "1/-1", "REQUESTS/CONCURRENT"),
+        ("FLASH_RATE_PURGE_QUEUE", "1/2/3", "for example 2/0"),
+    ],
+)
+def test_a_limit_that_cannot_be_read_is_named(tmp_path: Path, name: str, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is .*{said}"):
+        settings.load({"FLASH_HOME": str(tmp_path), name: text})

@@ -17,6 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from runpod_flash.control_plane.platform import everything
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord, LogLine
 from runpod_flash.control_plane.store import Store, StoreError, StoreFull
 from tests.support.full_disk import run_on_small_disk
@@ -333,9 +334,9 @@ def test_keys_find_jobs_of_any_endpoint(path: Path) -> None:
     with opened(path) as store:
         commit(lambda: store.save_job(job("j1", idempotency_key="a")))
         commit(lambda: store.save_job(job("j2", endpoint="e2", idempotency_key="b")))
-        found = store.jobs_by_keys(["a", "b", "c"])
+        found = store.jobs_by_keys(["a", "b", "c"], everything)
         assert {key: record.id for key, record in found.items()} == {"a": "j1", "b": "j2"}
-        assert store.jobs_by_keys([]) == {}
+        assert store.jobs_by_keys([], everything) == {}
 
 
 @pytest.mark.parametrize(("power_safe", "mode"), [(False, 1), (True, 2)])

@@ -80,7 +80,7 @@ async def test_the_environment_of_user_code(plane: SmallPlane) -> None:
     assert (launch.env["A"], launch.env["CUDA_VISIBLE_DEVICES"], launch.env["FLASH_PROJECT"]) == ("1", "", "/p")
     assert launch.env["RUNPOD_ENDPOINT_ID"] == launch.endpoint
     assert launch.env["FLASH_TARGET"] == "http://127.0.0.1:1"
-    assert launch.env["FLASH_API_KEY"] in plane.supervisor.worker_keys()
+    assert launch.env["FLASH_API_KEY"] in [each.key for each in plane.supervisor.worker_keys()]
     assert "HOME" not in launch.env  # what the control plane has is not passed on by itself
 
 
@@ -125,7 +125,7 @@ async def test_a_worker_that_goes_takes_its_place_and_key_along(plane: SmallPlan
     (worker,) = plane.workers()
     plane.supervisor.gone(worker, "exited with code 3", ["last words"])
     await plane.until(lambda: len(plane.launcher.processes) == 2)
-    assert worker.key not in plane.supervisor.worker_keys()
+    assert worker.key not in [each.key for each in plane.supervisor.worker_keys()]
     assert plane.launcher.processes[0].closed
     plane.connect()
     await plane.until(lambda: plane.launcher.processes[1].calls)

@@ -347,8 +347,10 @@ def test_one_that_nobody_spoke_of_is_found(run: Run, monkeypatch: pytest.MonkeyP
 
     async def work(site: Site) -> None:
         async with site.plane():
-            await site.store.save_job(ended(site.receiver.url()))
-            await until(lambda: site.receiver.got)
+            await site.end(ended(site.receiver.url("/first"), "j0"))
+            await until(lambda: site.receiver.at("/first"))
+            await site.store.save_job(ended(site.receiver.url("/silent")))
+            await until(lambda: site.receiver.at("/silent"))
 
     run(work)
 

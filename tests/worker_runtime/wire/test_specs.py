@@ -26,11 +26,14 @@ MANIFESTS = st.builds(
     st.sampled_from(["function", "class"]), st.text(max_size=5), st.text(max_size=5), ENVIRONMENTS, MAYBE, MAPS,
     st.integers(1, 9),
 )  # fmt: skip
+PATHS = st.none() | st.sampled_from(["/", "/a", "/a b/ü"])
 LAUNCHES = st.builds(
     WorkerLaunch,
     worker=st.text(), token=st.text(), address=st.text(), endpoint=st.text(), name=st.text(), folder=st.text(),
     python=st.text(), bundle=st.text(), env=MAPS, overlay=MAYBE, cpus=st.lists(st.integers(0, 9)).map(tuple),
     max_concurrency=st.integers(1, 9), beat_s=st.floats(0.1, 9), cancel_grace_s=st.floats(0.1, 9), hidden=TEXTS,
+    private=PATHS, must_isolate=st.booleans(), command=st.none() | st.just("uvicorn app:app --port $PORT"),
+    directory=PATHS, drain_s=st.floats(0, 60),
 )  # fmt: skip
 
 
@@ -66,6 +69,31 @@ def test_secrets_are_not_shown() -> None:
     assert "token!" not in repr(launch)
     assert "secret!" not in repr(launch)
     assert "password!" not in repr(PackageIndex("https://u:password!@host", ("https://u:password!@host",)))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"command": " \n"}, "field 'command' is ' \\n'; it must be a command line"),
+        ({"command": "a\0b"}, "field 'command'"),
+        ({"command": ["ls"]}, "field 'command'"),
+        ({"directory": "here"}, "field 'directory' is 'here'; it must be an absolute path"),
+        ({"directory": ""}, "field 'directory'"),
+        ({"private": "../x"}, "field 'private'"),
+        ({"must_isolate": 1}, "field 'must_isolate' is 1; it must be true or false"),
+        ({"drain_s": -1}, "field 'drain_s' is -1; it must be a number of seconds, 0 or more"),
+        ({"drain_s": float("inf")}, "field 'drain_s'"),
+        ({"drain_s": float("nan")}, "field 'drain_s'"),
+        ({"drain_s": True}, "field 'drain_s'"),
+        ({"beat_s": "3"}, "field 'beat_s'"),
+        ({"cancel_grace_s": None}, "field 'cancel_grace_s'"),
+    ],
+)
+def test_bad_launches(change: dict[str, Any], said: str) -> None:
+    launch = WorkerLaunch("w", "token!", "unix:/x", "e", "n", "/f", "/p", "/b")
+    with pytest.raises(WireError) as caught:
+        WorkerLaunch.from_json({**over_the_wire(launch.to_json()), **change})
+    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(

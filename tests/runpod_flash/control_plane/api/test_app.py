@@ -20,6 +20,10 @@ ROUTES = [
     ("POST", "/flash/v1/jobs/watch"),
     ("POST", "/flash/v1/jobs/find"),
     ("GET", "/flash/v1/jobs/x"),
+    ("POST", "/flash/v1/keys"),
+    ("DELETE", "/flash/v1/keys/x"),
+    ("GET", "/docsx"),
+    ("GET", "/openapi.json/"),
     ("GET", "/nowhere"),
 ]
 

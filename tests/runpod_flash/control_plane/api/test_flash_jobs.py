@@ -3,15 +3,25 @@
 import json
 from typing import Any
 
-import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
+from runpod_flash.control_plane.api.access import Access
 from runpod_flash.control_plane.api.flash_jobs import AT_ONCE, FlashJobsApi
-from tests.support.plane_app import PlaneApp
+from runpod_flash.control_plane.keys import AuthMiddleware
+from runpod_flash.control_plane.principals import Principal, Scope
+from runpod_flash.control_plane.records import Policy
+from tests.support.plane_app import BODY, KEY, PlaneApp, client_of
 from worker_runtime.wire.jobs import JobStatus
 
 pytestmark = pytest.mark.anyio
+
+
+def app_with(plane: PlaneApp, *, answer_limit: int) -> ASGIApp:
+    """This face alone, for the owner, with short answers."""
+    app = Starlette(routes=FlashJobsApi(plane.platform, Access(plane.catalog), answer_limit=answer_limit).routes())
+    return AuthMiddleware(app, lambda given: Principal())
 
 
 async def jobs_of(plane: PlaneApp, endpoint: str, count: int, **headers: str) -> list[str]:
@@ -47,8 +57,8 @@ async def test_what_does_not_fit_is_left_for_the_next_request(plane: PlaneApp) -
     jobs = await jobs_of(plane, endpoint, 5)
     for job in jobs:
         await plane.platform.end(job, JobStatus.COMPLETED, "x" * 600)
-    small = Starlette(routes=FlashJobsApi(plane.platform, answer_limit=1000).routes())
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(small), base_url="http://plane") as client:
+    small = app_with(plane, answer_limit=1000)
+    async with client_of(small, KEY) as client:
         rest, rounds = [*jobs, "gone"], []
         while rest:
             answer = (await client.post("/flash/v1/jobs/watch", json={"client": "c", "jobs": rest})).json()
@@ -56,8 +66,8 @@ async def test_what_does_not_fit_is_left_for_the_next_request(plane: PlaneApp) -
             assert answer["unknown"] == (["gone"] if len(rounds) == 1 else [])
             rest = answer["rest"]
         assert rounds == [jobs[:2], jobs[2:4], jobs[4:]]
-        tiny = Starlette(routes=FlashJobsApi(plane.platform, answer_limit=1).routes())
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(tiny), base_url="http://plane") as client:
+        tiny = app_with(plane, answer_limit=1)
+    async with client_of(tiny, KEY) as client:
         answer = (await client.post("/flash/v1/jobs/watch", json={"client": "c", "jobs": jobs})).json()
         assert ([job["id"] for job in answer["jobs"]], answer["rest"]) == (jobs[:1], jobs[1:])
 
@@ -136,3 +146,28 @@ async def test_bad_bodies(plane: PlaneApp, content: str, said: str) -> None:
 async def test_as_many_as_are_allowed(plane: PlaneApp) -> None:
     names = [f"{number:0255}" for number in range(AT_ONCE)]
     assert (await watch(plane, names))["unknown"] == names
+
+
+async def test_jobs_of_others_are_unknown(plane: PlaneApp) -> None:
+    endpoint = await plane.endpoint()
+    (job,) = await jobs_of(plane, endpoint, 1, **{"Idempotency-Key": "k"})
+    async with await plane.user("bob") as bob, plane.worker("bob") as worker:
+        for other in (bob, worker):
+            watched = await other.post("/flash/v1/jobs/watch", json={"client": "c", "jobs": [job]})
+            assert watched.json() == {"jobs": [], "waiting": [], "unknown": [job], "rest": []}
+            assert (await other.post("/flash/v1/jobs/find", json={"keys": ["k"]})).json() == {"jobs": {}}
+            refused, unknown = [await other.get(f"/flash/v1/jobs/{name}") for name in (job, "gone")]
+            assert refused.status_code == 404
+            assert refused.json() == {**unknown.json(), "detail": unknown.json()["detail"].replace("gone", job)}
+    assert plane.platform.watched == {}
+
+
+async def test_who_watches_for_another_user_is_told_apart(plane: PlaneApp) -> None:
+    async with await plane.user("bob") as bob, await plane.user("bob", Scope.READ_ONLY) as looker:
+        endpoint = (await plane.catalog.create("", BODY, "bob")).id
+        job = await plane.platform.submit(endpoint, {"x": 1}, job_id="j", client=None, key=None, policy=Policy())
+        asked = {"client": "c", "jobs": [job.id]}
+        assert (await looker.post("/flash/v1/jobs/watch", json=asked)).status_code == 403
+        assert (await bob.post("/flash/v1/jobs/watch", json=asked)).json()["waiting"] == [job.id]
+        assert plane.platform.watched == {job.id: "bob/c"}
+        assert (await looker.get(f"/flash/v1/jobs/{job.id}")).status_code == 200

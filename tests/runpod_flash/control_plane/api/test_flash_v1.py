@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.plane_app import PlaneApp, served
+from runpod_flash.control_plane.principals import Scope
+from tests.support.plane_app import BODY, PlaneApp, served
 from tests.support.waiting import wait_until
 from worker_runtime.wire import paths
 from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
@@ -66,10 +67,11 @@ async def test_logs_instances_and_status(plane: PlaneApp) -> None:
     assert (await plane.client.get("/flash/v1/jobs/unknown/logs")).status_code == 404
     dropped = await plane.client.delete("/flash/v1/instances/i1")
     assert (dropped.status_code, dropped.content, plane.platform.dropped) == (204, b"", ["i1"])
-    assert (await plane.client.get("/flash/v1/status")).json() == {"jobs": 1}
+    shown = (await plane.client.get("/flash/v1/status")).json()
+    assert shown == {"jobs": 1, "endpoints": [endpoint], "disk": {"used": 1}}
 
 
-@pytest.mark.parametrize("client", ["", "c" * 256])
+@pytest.mark.parametrize("client", ["", "c" * 256, "bob/c"])
 async def test_a_stream_needs_a_client(plane: PlaneApp, client: str) -> None:
     response = await plane.client.get("/flash/v1/events", params={"client": client})
     assert response.status_code == 400
@@ -114,3 +116,46 @@ async def test_a_value_that_breaks_off_leaves_nothing(plane: PlaneApp) -> None:
         await asyncio.to_thread(wait_until, lambda: not any(incoming.glob("*")))
         await reader.read()
         assert not plane.blobs.has(SHA)
+
+
+async def test_who_may_put_and_drop(plane: PlaneApp) -> None:
+    endpoint = (await plane.catalog.create("", BODY, "alice")).id
+    async with (
+        await plane.user("alice", Scope.READ_ONLY) as looker,
+        await plane.user("alice", Scope.ENDPOINT, [endpoint]) as narrow,
+        plane.worker("alice") as worker,
+    ):
+        statuses = []
+        for user in (looker, narrow, worker):
+            put = [await user.put(f"/flash/v1/{kind}/{SHA}", content=b"?") for kind in ("values", "artifacts")]
+            dropped = await user.delete("/flash/v1/instances/i")
+            statuses.append([answer.status_code for answer in (*put, dropped)])
+        assert statuses == [[403, 403, 403], [422, 403, 204], [422, 422, 204]]
+    assert plane.platform.dropped == ["i", "i"]
+
+
+async def test_status_and_logs_are_those_of_the_user(plane: PlaneApp) -> None:
+    mine = await plane.endpoint()
+    job = (await plane.client.post(f"/v2/{mine}/run", json={"input": {"x": 1}})).json()["id"]
+    async with await plane.user("alice") as alice, plane.worker() as worker:
+        assert (await alice.get("/flash/v1/status")).json() == {"jobs": 0, "endpoints": []}
+        assert (await worker.get("/flash/v1/status")).json() == {"jobs": 1, "endpoints": [mine]}
+        refused, unknown = [await alice.get(f"/flash/v1/jobs/{name}/logs") for name in (job, "gone")]
+        assert refused.status_code == 404
+        assert refused.json() == {**unknown.json(), "detail": unknown.json()["detail"].replace("gone", job)}
+
+
+async def test_nobody_hears_anothers_events(plane: PlaneApp) -> None:
+    async with served(plane) as client:
+        _, key = await plane.keys.create("alice")
+        streams = [{}, {"Authorization": key}]
+        async with (
+            client.stream("GET", "/flash/v1/events?client=c", headers=streams[0]) as mine,
+            client.stream("GET", "/flash/v1/events?client=c", headers=streams[1]) as hers,
+        ):
+            heard = [answer.aiter_lines() for answer in (mine, hers)]
+            assert [json.loads(await anext(lines))["client"] for lines in heard] == ["c", "c"]
+            assert plane.hub.clients == {"c", "alice/c"}
+            plane.hub.publish("alice/c", {"event": "notice", "n": 1})
+            plane.hub.publish("c", {"event": "notice", "n": 2})
+            assert [json.loads(await anext(lines))["n"] for lines in heard] == [2, 1]

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from runpod_flash.confighash import config_hash
+from runpod_flash.control_plane.principals import Scope
 from tests.support.plane_app import BODY, PlaneApp
 from worker_runtime.wire.jobs import JobStatus
 
@@ -136,3 +137,52 @@ async def test_workers(plane: PlaneApp) -> None:
     assert [worker["id"] for worker in shown["workers"]] == ["worker-1", "worker-2"]
     assert shown["summary"] == {"running": 1, "idle": 1, "initializing": 0, "throttled": 0, "unhealthy": 0, "total": 2}
     assert shown["endpointVersion"] == 1
+
+
+async def test_everybody_has_endpoints_of_their_own(plane: PlaneApp) -> None:
+    mine = await plane.endpoint()
+    async with await plane.user("alice") as alice, await plane.user("bob") as bob, plane.worker("alice") as worker:
+        made = [await user.post("/v2/serverless", json=BODY) for user in (alice, bob)]
+        assert [answer.status_code for answer in made] == [201, 201]  # of the same name
+        first, second = (answer.json()["id"] for answer in made)
+        assert (await worker.post("/v2/serverless", json=BODY)).status_code == 409
+
+        async def ids(user: httpx.AsyncClient, query: str = "") -> list[str]:
+            answer = await user.get(f"/v2/serverless{query}")
+            return [endpoint["id"] for endpoint in answer.json()["endpoints"]]
+
+        assert [await ids(user) for user in (plane.client, alice, bob, worker)] == [[mine], [first], [second], [first]]
+        assert await ids(plane.client, "?all=true") == [mine, first, second]
+        for user in (alice, worker):
+            assert (await user.get("/v2/serverless?all=true")).status_code == 403
+        assert (await plane.client.get("/v2/serverless?all=yes")).status_code == 400
+        for other in (mine, second):
+            for method, path in (("GET", ""), ("PATCH", ""), ("DELETE", ""), ("GET", "/workers")):
+                refused = await alice.request(method, f"/v2/serverless/{other}{path}")
+                unknown = await alice.request(method, f"/v2/serverless/nowhere{path}")
+                assert refused.status_code == 404
+                assert refused.json() == {
+                    **unknown.json(),
+                    "detail": unknown.json()["detail"].replace("nowhere", other),
+                }
+        assert (await plane.client.patch(f"/v2/serverless/{first}", json={"timeout": 5})).status_code == 200
+        assert plane.catalog.get(first).owner == "alice"
+        assert (await plane.client.delete(f"/v2/serverless/{second}")).status_code == 204
+
+
+async def test_what_scopes_may(plane: PlaneApp) -> None:
+    one, two = [(await plane.catalog.create("", {**BODY, "name": name}, "alice")).id for name in ("one", "two")]
+    async with (
+        await plane.user("alice", Scope.READ_ONLY) as looker,
+        await plane.user("alice", Scope.ENDPOINT, [one]) as narrow,
+    ):
+        assert len((await looker.get("/v2/serverless")).json()["endpoints"]) == 2
+        (seen,) = (await narrow.get("/v2/serverless")).json()["endpoints"]
+        assert seen["id"] == one
+        assert (await narrow.get(f"/v2/serverless/{two}")).status_code == 404
+        for user in (looker, narrow):
+            assert (await user.get(f"/v2/serverless/{one}")).status_code == 200
+            for method in ("PATCH", "DELETE"):
+                assert (await user.request(method, f"/v2/serverless/{one}", json={})).status_code == 403
+            assert (await user.post("/v2/serverless", json={**BODY, "name": "x"})).status_code == 403
+    assert len(plane.catalog.list()) == 2

@@ -1,0 +1,137 @@
+"""Workers that answer HTTP requests: between the gateway, which knows requests, and those who start and end workers."""
+
+import time
+from collections.abc import Callable, Iterator
+
+from runpod_flash.control_plane.balancing.gateway import Authorize, Gateway
+from runpod_flash.control_plane.balancing.health import Health, HealthChecks, health_url
+from runpod_flash.control_plane.balancing.late_client import LateClient
+from runpod_flash.control_plane.balancing.picking import Upstream
+from runpod_flash.control_plane.catalog import Catalog
+from runpod_flash.control_plane.dispatcher import Dispatcher
+from runpod_flash.control_plane.fleet import Fleet, Worker, WorkerState
+from runpod_flash.control_plane.limits import Limits
+from runpod_flash.control_plane.supervisor import Supervisor
+from runpod_flash.errors import ConfigError, EndpointNotFound
+from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
+
+
+class BalancedWorkers:
+    """Implements what the gateway needs of workers, and tells those who start and end them how much there is to do.
+
+    Attributes:
+        gateway: takes the requests.
+        on_load: called with an endpoint's id whenever the number of its requests changes.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        fleet: Fleet,
+        dispatcher: Dispatcher,
+        supervisor: Supervisor,
+        limits: Limits,
+        authorize: Authorize,
+    ) -> None:
+        self._catalog = catalog
+        self._fleet = fleet
+        self._dispatcher = dispatcher
+        self._supervisor = supervisor
+        self._client = LateClient()
+        self._checks = HealthChecks(limits, self._client, self._health_changed)
+        self.gateway = Gateway(self, limits, self._client, authorize)
+        self.gateway.loads.on_change = self._load_changed
+        self.on_load: Callable[[str], None] = lambda endpoint: None
+
+    # ---- what the gateway asks
+
+    def of(self, endpoint_id: str) -> Iterator[Upstream]:
+        """The endpoint's workers."""
+        for pool in self._fleet.of(endpoint_id):
+            for worker in pool.workers.values():
+                ready = worker.state is WorkerState.READY
+                draining = worker.state in (WorkerState.DRAINING, WorkerState.GONE)
+                yield Upstream(worker.id, worker.port, ready and worker.healthy, draining)
+
+    def hopeless(self, endpoint_id: str) -> str | None:
+        """Why no worker of the endpoint will ever come."""
+        try:
+            endpoint = self._catalog.get(endpoint_id)
+        except EndpointNotFound:
+            return "no workers available"
+        if int(endpoint.body["workers"]["max"]) == 0:
+            return "no workers available"
+        refusal = self._supervisor.refusal(endpoint)
+        if refusal is not None:
+            return refusal.message
+        return next((pool.gave_up for pool in self._fleet.of(endpoint_id) if pool.gave_up), None)
+
+    def serves(self, endpoint_id: str) -> bool:
+        """Whether there is a load-balanced endpoint of this id."""
+        try:
+            return self._catalog.get(endpoint_id).is_load_balanced
+        except EndpointNotFound:
+            return False
+
+    # ---- what the supervisor says
+
+    def connected(self, worker: Worker) -> None:
+        """The worker's command has been started."""
+        try:
+            env = self._catalog.get(worker.pool.key.endpoint).body.get("env") or {}
+            url = health_url({**env, "PORT_HEALTH": str(worker.port)}, worker.port)
+        except EndpointNotFound:
+            return  # its workers are ended
+        except ConfigError as error:
+            self._dispatcher.fail_pool(worker.pool, ErrorInfo(ErrorKind.INFEASIBLE, "Infeasible", str(error)))
+            self._supervisor.stop(worker)
+            return
+        self._checks.watch(worker.id, url)
+
+    def look(self, endpoint_id: str) -> None:
+        """Something has changed at an endpoint, perhaps that no worker of it will come."""
+        if self.serves(endpoint_id):
+            self.gateway.changed(endpoint_id)
+
+    def leaving(self, worker: Worker) -> None:
+        """The worker gets no more requests."""
+        self._checks.forget(worker.id)
+        self.gateway.changed(worker.pool.key.endpoint)
+
+    async def close(self) -> None:
+        """End what runs: requests, health checks, the way to workers."""
+        self.gateway.close()
+        await self._checks.close()
+        await self._client.close()
+
+    # ---- inside
+
+    def _health_changed(self, worker_id: str, health: Health) -> None:
+        worker = self._supervisor.worker(worker_id)
+        if worker is None:
+            return
+        worker.healthy = health is Health.HEALTHY
+        if health is Health.HEALTHY and worker.state is WorkerState.STARTING:
+            self._dispatcher.worker_ready(worker)
+        elif health is Health.GIVEN_UP and worker.process is not None:
+            worker.process.kill()  # its end counts as one of a worker that never was ready
+        self.gateway.changed(worker.pool.key.endpoint)
+
+    def _load_changed(self, endpoint_id: str) -> None:
+        """Bring the counts of requests to the pool and its workers, which the autoscaler looks at."""
+        try:
+            endpoint = self._catalog.get(endpoint_id)
+        except EndpointNotFound:
+            return
+        pool = self._dispatcher.pools.of_command(endpoint)
+        waiting = self.gateway.loads.of(endpoint_id).waiting
+        if waiting > pool.waiting_requests:
+            pool.gave_up = ""
+        pool.waiting_requests = waiting
+        uses = self.gateway.loads.uses(endpoint_id)
+        for worker in pool.workers.values():
+            before, worker.requests = worker.requests, uses[worker.id].in_flight if worker.id in uses else 0
+            if before and not worker.requests:
+                worker.idle_since = time.monotonic()
+                self._supervisor.look_at(worker)
+        self.on_load(endpoint_id)

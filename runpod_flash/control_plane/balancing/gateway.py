@@ -1,0 +1,206 @@
+"""Takes requests and websockets for load-balanced endpoints and finds a worker for each."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+from starlette.requests import HTTPConnection
+from starlette.types import Message, Receive, Scope, Send
+
+from runpod_flash.control_plane.balancing import headers, refusals
+from runpod_flash.control_plane.balancing.client_side import ClientSide
+from runpod_flash.control_plane.balancing.inbound import Inbound
+from runpod_flash.control_plane.balancing.late_client import LateClient
+from runpod_flash.control_plane.balancing.loads import Loads, Ticket
+from runpod_flash.control_plane.balancing.picking import WORKER_ID, Affinity, Bond, Unpicked, Upstream, pick
+from runpod_flash.control_plane.balancing.reply import Reply
+from runpod_flash.control_plane.limits import Limits
+from runpod_flash.control_plane.problems import Problem, response_for
+from runpod_flash.errors import FlashError
+
+if TYPE_CHECKING:
+    from aiohttp import ClientWebSocketResponse
+
+T = TypeVar("T")
+
+_WORKER_ID: Final = WORKER_ID.lower().encode()
+
+
+class Workers(Protocol):
+    """What the gateway knows of workers."""
+
+    def of(self, endpoint_id: str) -> Iterable[Upstream]:
+        """The workers of an endpoint that live now, those that start or drain included."""
+
+    def hopeless(self, endpoint_id: str) -> str | None:
+        """Why no worker of it will ever come ("no workers available", say); None where one may."""
+
+
+Authorize = Callable[[HTTPConnection, str], object]
+"""Raises Problem or FlashError where this connection may not use that endpoint, or where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """One request or websocket. `path` is the raw path for the worker."""
+
+    scope: Scope
+    receive: Receive
+    send: Send
+    endpoint: str
+    path: bytes
+    affinity: Affinity
+
+
+class Gateway:
+    """Balances. `loads` knows who has how much to do, and tells; `changed` must be called when workers change."""
+
+    def __init__(self, workers: Workers, limits: Limits, client: LateClient, authorize: Authorize) -> None:
+        self.loads: Final = Loads()
+        self._workers = workers
+        self._limits = limits
+        self._client = client
+        self._authorize = authorize
+        self._changes: dict[str, asyncio.Event] = {}
+        self._closed = False
+
+    def changed(self, endpoint_id: str) -> None:
+        """A worker has come, is healthy or not any more, shall end or has ended, or none will come: who waits looks."""
+        self.loads.forget(endpoint_id, {worker.id for worker in self._workers.of(endpoint_id)})
+        event = self._changes.pop(endpoint_id, None)
+        if event is not None:
+            event.set()
+
+    def close(self) -> None:
+        """Take nothing new and send away who waits (503). What runs goes on until the client is closed."""
+        self._closed = True
+        for endpoint_id in list(self._changes):
+            self._changes.pop(endpoint_id).set()
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, endpoint_id: str, path: bytes) -> None:
+        """Answer one request or websocket. `path` is the raw path for the worker."""
+        try:
+            self._authorize(HTTPConnection(scope), endpoint_id)
+            _check(scope, path)
+            affinity = Affinity.parse(headers.value_of(scope["headers"], _WORKER_ID).decode("latin-1"))
+        except (Problem, FlashError) as error:
+            await refusals.answer(response_for(error), scope, receive, send)
+            return
+        ask = _Ask(scope, receive, send, endpoint_id, path, affinity)
+        await (self._request(ask) if scope["type"] == "http" else self._websocket(ask))
+
+    async def _request(self, ask: _Ask) -> None:
+        limit = self._limits.balanced_bytes
+        if headers.declared_size(ask.scope["headers"]) > limit:
+            await self._refuse_unread(ask)
+            return
+        async with Inbound(ask.receive, limit).reading() as inbound, _task(self._answer(ask, inbound)) as answering:
+            async with _task(inbound.gone.wait()) as gone:
+                await _first_of(answering, gone)
+            if answering.done():
+                answering.result()
+
+    async def _refuse_unread(self, ask: _Ask) -> None:
+        inbound = Inbound(ask.receive, 0)
+        reply = Reply(ask.scope, ask.receive, ask.send)
+        if headers.expects_continue(ask.scope["headers"]):  # the body is not on its way, and need not come
+            await reply.too_large(inbound, self._limits, swallow=False)
+            return
+        async with inbound.reading():
+            await reply.too_large(inbound, self._limits)
+
+    async def _answer(self, ask: _Ask, inbound: Inbound) -> None:
+        with self.loads.request(ask.endpoint) as ticket:
+            try:
+                worker = await self._pick(ask, ticket)
+            except Problem as refusal:
+                await refusals.response(refusal)(ask.scope, ask.receive, ask.send)
+                return
+            forwarding = await self._client.get()
+            reply = Reply(ask.scope, ask.receive, ask.send, worker.id)
+            await forwarding.forward(ask.scope, inbound, reply, worker, ask.path, self._limits)
+
+    async def _pick(self, ask: _Ask, ticket: Ticket) -> Upstream:
+        """The worker for this request, waited for. Raises Problem: there is none."""
+        is_strict = ask.affinity.bond is Bond.STRICT
+        patience = self._limits.affinity_wait_s if is_strict else self._limits.balanced_wait_s
+        try:
+            async with asyncio.timeout(patience):
+                while True:
+                    worker = self._now(ask)
+                    if worker is not None:
+                        ticket.give_to(worker.id)
+                        return worker
+                    await self._changes.setdefault(ask.endpoint, asyncio.Event()).wait()
+        except TimeoutError:
+            raise refusals.waited_too_long() from None
+
+    def _now(self, ask: _Ask) -> Upstream | None:
+        """The worker for this request as things are now. Raises Problem: there will never be one."""
+        if self._closed:
+            raise Problem(503, "the control plane is about to stop", code="BackendUnavailable")
+        choice = pick(ask.affinity, self._workers.of(ask.endpoint), self.loads.uses(ask.endpoint))
+        if isinstance(choice, Upstream):
+            return choice
+        if choice is Unpicked.GONE:
+            raise refusals.gone(ask.affinity.worker)
+        reason = self._workers.hopeless(ask.endpoint)
+        if reason is not None:
+            raise refusals.none_available(reason)
+        return None
+
+    async def _websocket(self, ask: _Ask) -> None:
+        await ask.receive()  # websocket.connect
+        with self.loads.request(ask.endpoint) as ticket:
+            async with _task(self._open(ask, ticket)) as opening, _task(ask.receive()) as first:
+                await _first_of(opening, first)
+                if not opening.done():
+                    return  # before it is accepted, a client can only leave
+                try:
+                    socket = opening.result()
+                except refusals.UpgradeRefused as refusal:
+                    assert ticket.worker is not None
+                    await refusals.answer(refusal.response(ticket.worker), ask.scope, ask.receive, ask.send)
+                except Problem as refusal:
+                    refused = refusals.response(refusal, ticket.worker)
+                    await refusals.answer(refused, ask.scope, ask.receive, ask.send)
+                else:
+                    await self._converse(ask, ticket, socket, first)
+
+    async def _open(self, ask: _Ask, ticket: Ticket) -> "ClientWebSocketResponse":
+        worker = await self._pick(ask, ticket)
+        forwarding = await self._client.get()
+        return await forwarding.sockets.connect(ask.scope, worker, ask.path, self._limits)
+
+    async def _converse(
+        self, ask: _Ask, ticket: Ticket, socket: "ClientWebSocketResponse", first: "asyncio.Future[Message]"
+    ) -> None:
+        forwarding = await self._client.get()
+        client = ClientSide(first, ask.receive, ask.send)
+        named = [(_WORKER_ID, (ticket.worker or "").encode())]
+        await forwarding.sockets.converse(socket, client, named, self._limits)
+
+
+@contextlib.asynccontextmanager
+async def _task(work: Awaitable[T]) -> AsyncIterator[asyncio.Future[T]]:
+    """Run it beside the block; it has ended when the block has."""
+    task = asyncio.ensure_future(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _first_of(*tasks: "asyncio.Future[Any]") -> None:
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _check(scope: Scope, path: bytes) -> None:
+    """Raise Problem where this is no request for a worker."""
+    if scope.get("method") == "CONNECT":
+        raise Problem(405, "method CONNECT is for proxies; this is none")
+    if not (path.startswith(b"/") and path.isascii()):
+        raise Problem(400, f"the path is {path!r:.80}; it must begin with / and be percent-encoded")
