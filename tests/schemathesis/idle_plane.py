@@ -83,6 +83,10 @@ def shorten_waits() -> None:
     EventHub.stream, takes._within = first_event, short_within  # type: ignore[method-assign]
 
 
+def keep_workers(worker: object, *rest: object) -> None:
+    """What is done when a worker asks for its end, or has been idle: nothing, so that its key stays good."""
+
+
 def tell_nobody() -> None:
     """Send no webhook anywhere."""
 
@@ -93,13 +97,17 @@ def tell_nobody() -> None:
 
 
 class Counted:
-    """An application that counts its answers by status."""
+    """An application that counts its answers to schemathesis by status."""
 
     def __init__(self, app: ASGIApp, counts: Counter[int]) -> None:
         self._app = app
         self._counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not any(name == b"user-agent" and value.startswith(b"schemathesis") for name, value in scope["headers"]):
+            await self._app(scope, receive, send)
+            return
+
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._counts[message["status"]] += 1
@@ -151,6 +159,7 @@ if __name__ == "__main__":
     answers: Counter[int] = Counter()
     served: set[tuple[str, str]] = set()
     server.ProcessLauncher = IdleLauncher  # type: ignore[assignment, misc]
+    server.Supervisor.retire = keep_workers  # type: ignore[assignment]
     shorten_waits()
     tell_nobody()
     watch(answers, served)
