@@ -1,5 +1,6 @@
 """Workers that answer HTTP requests: between the gateway, which knows requests, and those who start and end workers."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 
@@ -37,6 +38,7 @@ class BalancedWorkers:
         self._fleet = fleet
         self._dispatcher = dispatcher
         self._supervisor = supervisor
+        self._limits = limits
         self._client = LateClient()
         self._checks = HealthChecks(limits, self._client, self._health_changed)
         self.gateway = Gateway(self, limits, self._client, authorize)
@@ -113,9 +115,15 @@ class BalancedWorkers:
         worker.healthy = health is Health.HEALTHY
         if health is Health.HEALTHY and worker.state is WorkerState.STARTING:
             self._dispatcher.worker_ready(worker)
-        elif health is Health.GIVEN_UP and worker.process is not None:
-            worker.process.kill()  # its end counts as one of a worker that never was ready
+        elif health is Health.GIVEN_UP:
+            _kill(worker)
+        elif health is Health.UNHEALTHY:
+            asyncio.get_running_loop().call_later(self._limits.unhealthy_s, self._replace, worker)
         self.gateway.changed(worker.pool.key.endpoint)
+
+    def _replace(self, worker: Worker) -> None:
+        if worker.state is WorkerState.READY and self._checks.health(worker.id) is Health.UNHEALTHY:
+            _kill(worker)
 
     def _load_changed(self, endpoint_id: str) -> None:
         """Bring the counts of requests to the pool and its workers, which the autoscaler looks at."""
@@ -135,3 +143,9 @@ class BalancedWorkers:
                 worker.idle_since = time.monotonic()
                 self._supervisor.look_at(worker)
         self.on_load(endpoint_id)
+
+
+def _kill(worker: Worker) -> None:
+    """End a worker as if it had ended by itself: that counts as a crash, and starting others is spaced out."""
+    if worker.process is not None:
+        worker.process.kill()

@@ -36,3 +36,11 @@ def test_others_name_none_but_those_of_the_server(tmp_path: Path) -> None:
     for caller in bad:
         with pytest.raises(InstallFailed, match="not for user alice"):
             vet("alice", EnvironmentRequest("3.11", caller=caller), environments)
+
+
+def test_system_packages_of_others_need_the_operator_s_word(tmp_path: Path) -> None:
+    request = EnvironmentRequest("3.11", system_dependencies=("ffmpeg",))
+    vet(OWNER, request, tmp_path)
+    vet("alice", request, tmp_path, allow_apt=True)
+    with pytest.raises(InstallFailed, match="FLASH_ALLOW_APT"):
+        vet("alice", request, tmp_path)
