@@ -125,7 +125,9 @@ def _schemas() -> dict[str, Schema]:
     parts["Gpu"]["properties"]["pools"]["items"]["enum"] = sorted(group.value for group in POOLS)
     parts["Cpu"]["properties"] |= {
         "id": text(enum=list(RAM_GB_PER_VCPU)),
-        "vcpuCount": whole("A power of two.", None, enum=[2**power for power in range(serverless_body.VCPUS_LIMIT.bit_length())]),
+        "vcpuCount": whole(
+            "A power of two.", None, enum=[2**power for power in range(serverless_body.VCPUS_LIMIT.bit_length())]
+        ),
     }
     delay = parts["QueueDelay"]["properties"]["queueDelay"]
     delay.update({"anyOf": [{"enum": [0]}, {"minimum": 0.5}]})
