@@ -161,5 +161,9 @@ def test_each_user_has_names_of_their_own(store: Store, catalog: Catalog) -> Non
             None,
         )
         assert [known.owner(each) for each in (mine.id, hers.id, "gone")] == ["", "alice", None]
+    run(lambda: catalog.create("/p", body(name="m")))
+    run(lambda: catalog.create("/p", body(name="k"), "alice"))
+    with pytest.raises(NameTaken):
+        run(lambda: catalog.update(hers.id, lambda old: {**old, "name": "k"}))
     renamed = run(lambda: catalog.update(hers.id, lambda old: {**old, "name": "m"}))
     assert (renamed.owner, renamed.name) == ("alice", "m")
