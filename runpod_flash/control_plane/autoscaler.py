@@ -107,7 +107,7 @@ class Autoscaler:
                 self._supervisor.abandon(pool)
             self._supervisor.tell(pool)
             return
-        if (pool.gave_up and not pool.has_work) or not self._supervisor.feasible(pool, endpoint):
+        if (pool.gave_up and not pool.queue) or not self._supervisor.feasible(pool, endpoint):
             return
         if pool.crashes.retry_at > time.monotonic():
             self._supervisor.tell(pool)

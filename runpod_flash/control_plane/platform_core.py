@@ -46,6 +46,7 @@ class PlatformCore:
         self.intake = Intake(store, catalog, dispatcher, environments, announcer, terms)
         self.look = Overview(store, catalog, fleet, dispatcher)
         self.chunks = Chunks(store)
+        self.intake.on_again = self.chunks.clear
         self._stopping = asyncio.Event()
 
     async def submit(
@@ -64,6 +65,11 @@ class PlatformCore:
     async def replay(self) -> int:
         """See `Intake.replay`."""
         return await self.intake.replay()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it ends, so that nothing is waited for any more."""
+        return self._stopping.is_set()
 
     def release_waiting(self) -> None:
         """Let `wait` return what there is: the control plane ends."""
