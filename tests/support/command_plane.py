@@ -46,6 +46,7 @@ class CommandPlane:
     webhooks: Webhooks
     app: Starlette
     hub: EventHub
+    keys: ApiKeys
     client: httpx.AsyncClient
 
     async def endpoint(self, **changes: Any) -> str:
@@ -129,7 +130,7 @@ async def command_plane(
         app = build_app(services)
         async with client_of(app, KEY) as client:
             try:
-                yield CommandPlane(plane, commands, seal, webhooks, app, hub, client)
+                yield CommandPlane(plane, commands, seal, webhooks, app, hub, keys, client)
             finally:
                 plane.dispatcher.stop()
                 await balanced.close()
