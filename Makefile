@@ -18,8 +18,9 @@ demo: $(VENV)/.stamp  ## the example of the README: palettes of two photographs,
 test: $(VENV)/.stamp-dev  ## all tests but the slow ones, real control plane and workers included
 	$(PYTEST) -n 2 --dist loadfile -m "not slow"
 
-test-full: $(VENV)/.stamp-dev  ## the slow tests: kills under load, wheels, big installs, long waits
+test-full: $(VENV)/.stamp-dev  ## the slow tests, and the acceptance tests once more by the published API alone
 	$(PYTEST) -m slow
+	$(PYTEST) tests/acceptance -m "not slow" --published-only
 
 test-all: $(VENV)/.stamp-dev  ## `make test` on every supported Python that this machine has
 	@set -e; found=; \

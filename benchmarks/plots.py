@@ -38,15 +38,16 @@ def draw(panels: list[Panel], columns: int, width: float, height: float) -> str:
     colours = ["#1f6f8b", "#c8553d", "#588157", "#8e6bbf", "#d4a017", "#444444"]
     with matplotlib.rc_context(style):
         rows = math.ceil(len(panels) / columns)
+        names = list(dict.fromkeys(name for panel in panels for name in panel["series"]))
         figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
         for number, panel in enumerate(panels, 1):
             axes = figure.add_subplot(rows, columns, number)
             if "shaded" in panel:
                 axes.axvspan(*panel["shaded"], color="#eceff1", linewidth=0)
-            for position, (name, series) in enumerate(panel["series"].items()):
+            for name, series in panel["series"].items():
                 dot = len(series["x"]) == 1
                 axes.plot(
-                    series["x"], series["y"], color=colours[position % len(colours)], label=name,
+                    series["x"], series["y"], color=colours[names.index(name) % len(colours)], label=name,
                     marker="o" if dot else "", linewidth=1,
                 )  # fmt: skip
             if panel["log"]:

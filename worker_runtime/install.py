@@ -86,11 +86,13 @@ class Uv:
     """Runs uv.
 
     `base_env` is the environment to start from (PATH, HOME, proxies); `cache` the folder of uv's cache where that
-    environment has none that can be written.
+    environment has none that can be written. With `wheels_only` nothing is built from source, which would run what its
+    author wrote with all the rights of this process.
     """
 
-    def __init__(self, binary: str, base_env: Mapping[str, str], cache: Path) -> None:
+    def __init__(self, binary: str, base_env: Mapping[str, str], cache: Path, *, wheels_only: bool = False) -> None:
         self._binary = binary
+        self._source = ["--only-binary", ":all:"] if wheels_only else []
         self._env = uv_environment(base_env, cache)
 
     async def plan(
@@ -108,7 +110,7 @@ class Uv:
         `installed` is a folder with the metadata of what is there already; nothing is written to it that matters.
         `work` is a private folder for files that uv reads. Raises NoSolution, InstallFailed.
         """
-        command = ["pip", "install", "--dry-run", "--python", python, "--target", str(installed)]
+        command = ["pip", "install", "--dry-run", "--python", python, "--target", str(installed), *self._source]
         command += ["-r", _write(work / "dependencies", requirements)]
         if constraints:
             command += ["-c", _write(work / "constraints", constraints)]
@@ -125,6 +127,7 @@ class Uv:
         Raises InstallFailed.
         """
         command = ["pip", "install", "--no-deps", "--python", python, "-r", _write(work / "packages", packages)]
+        command += self._source
         if target is not None:
             command += ["--target", str(target)]
         result = await self._run(command, index, work)

@@ -20,9 +20,11 @@ _BARE = _NOSUID | _NODEV | _NOEXEC
 
 _NO_DEVICE = "/dev/null"
 _RAW_ACCESS = re.compile(
-    r"/dev/(mem|kmem|port|iommu|(sg|ng|nvme|mtd|ubi|raw|megaraid|mpt|aac|hpsa)[-_\d].*|(bsg|raw|vfio|mapper)/.*)"
+    r"/dev/(mem|kmem|port|iommu|(sg|ng|nvme|mtd|ubi|raw|megaraid|mpt|aac|hpsa)[-_\d].*|(bsg|raw|vfio|mapper)/.*"
+    r"|uinput|input/.*|vcs.*)"
 )
-"""Character devices that lead to what is on a disk or in memory past all files; block devices all do."""
+"""Character devices that lead past all files to what is on a disk or in memory, as block devices all do, or to what
+somebody types and sees."""
 _NOT_DEVICES = ("shm", "pts", "mqueue", "hugepages")
 _KERNEL_SETTINGS = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
 _KERNEL_TRACES = ("/sys/kernel/debug", "/sys/kernel/tracing")
@@ -50,8 +52,8 @@ def furnish(view: View) -> None:
     """As first process of the namespaces: mount a /proc that shows them and cover what user code must not see.
 
     Hidden folders that do not exist are skipped; those that can be seen at other paths, too, are covered there as well.
-    For root, whom file permissions do not stop, the kernel's settings
-    become read-only and raw devices are covered, too.
+    For root, whom file permissions do not stop, the kernel's settings become read-only, and raw devices and others'
+    terminals are covered, too.
 
     Raises:
         OSError: the kernel does not allow it.
@@ -72,7 +74,8 @@ def furnish(view: View) -> None:
             if os.path.exists(path):
                 _mount(_NO_DEVICE, os.path.realpath(path), None, _BIND)
     if os.geteuid() == 0:
-        _guard_kernel()
+        _guard_settings()
+        _guard_devices()
 
 
 def _cover(folder: str) -> None:
@@ -91,7 +94,7 @@ def _cover_but(folder: str, kept: str) -> None:
         os.close(there)
 
 
-def _guard_kernel() -> None:
+def _guard_settings() -> None:
     for path in _KERNEL_SETTINGS:
         if os.path.exists(path):
             _mount(path, path, None, _BIND)
@@ -107,6 +110,11 @@ def _guard_kernel() -> None:
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.EINVAL):  # else another mount lies over it
                 raise
+
+
+def _guard_devices() -> None:
+    if os.path.isdir("/dev/pts"):
+        _mount("devpts", "/dev/pts", "devpts", _NOSUID | _NOEXEC, "newinstance,ptmxmode=0666,mode=620")
     for path in _raw_devices():
         with contextlib.suppress(FileNotFoundError):  # it was just unplugged
             _mount(_NO_DEVICE, path, None, _BIND)

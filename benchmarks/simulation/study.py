@@ -45,12 +45,13 @@ def study(pattern: Pattern, jobs: int, seed: int) -> Study:
     found = Study(pattern.name, jobs, load.work, figures("oracle", oracle, oracle))
     workers, delays, trade = _empty_panels()
     workers["series"]["oracle"] = _workers(oracle)
+    delays["series"]["oracle"] = _delays(load, oracle)
+    trade["series"]["oracle"] = {"x": [1.0], "y": [found.oracle.p95]}
     for name, scaler in SCALERS.items():
         run = play(pattern, load, scaler, seed=seed)
         found.scalers.append(figures(name, run, oracle))
         workers["series"][name] = _workers(run)
-        moments, values = delays_over_time(load.arrivals, run.delays)
-        delays["series"][name] = {"x": [moment / HOUR_S for moment in moments], "y": values}
+        delays["series"][name] = _delays(load, run)
         trade["series"][name] = {"x": [found.scalers[-1].ratio], "y": [found.scalers[-1].p95]}
     for name, rule in OTHER_RULES.items():
         found.other_rules.append(figures(name, play(pattern, load, QueueDelay(4), rule=rule, seed=seed), oracle))
@@ -68,6 +69,11 @@ def play(
 
 def _workers(run: Run) -> Series:
     return {"x": [moment / HOUR_S for moment, _ in run.samples], "y": [float(count) for _, count in run.samples]}
+
+
+def _delays(load: Workload, run: Run) -> Series:
+    moments, values = delays_over_time(load.arrivals, run.delays)
+    return {"x": [moment / HOUR_S for moment in moments], "y": values}
 
 
 def _empty_panels() -> tuple[Panel, Panel, Panel]:

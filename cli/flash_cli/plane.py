@@ -1,11 +1,12 @@
 """Find the control planes of this user and ask them what they do."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
 
+from flash_cli import published
 from runpod_flash import settings
 from runpod_flash.backends import daemon
 from runpod_flash.errors import AuthError, BackendError, BackendUnavailable
@@ -30,7 +31,7 @@ def overview(state: StateFolder, record: PlaneRecord) -> dict[str, Any]:
         AuthError: it refuses the key.
         BackendError: it answers something else.
     """
-    return _asked(state, record, "GET", "/flash/v1/status")
+    return _asked(state, record, "GET", "/flash/v1/status", missing=published.overview)
 
 
 def ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -48,8 +49,14 @@ def ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[s
 
 
 def _asked(
-    state: StateFolder, record: PlaneRecord, method: str, path: str, body: Mapping[str, Any] | None = None
+    state: StateFolder,
+    record: PlaneRecord,
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None = None,
+    missing: Callable[[httpx.Client], dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
+    """`missing` answers instead where there is no such path."""
     name = f"the control plane (process {record.pid})"
     headers = {"Authorization": f"Bearer {state.read_key() or ''}"}
     silent = f"stop it with `flash server stop` (its log: {state.log})"
@@ -58,7 +65,10 @@ def _asked(
         raise BackendUnavailable(f"{name} runs but does not answer; {silent}")
     try:
         with _client(way) as client:
-            answer = client.request(method, path, headers=headers, json=body)
+            client.headers.update(headers)
+            answer = client.request(method, path, json=body)
+            if answer.status_code == httpx.codes.NOT_FOUND and missing is not None:
+                return missing(client)
     except httpx.TransportError as error:
         raise BackendUnavailable(f"{name} does not answer ({error}); {silent}") from error
     if answer.status_code == httpx.codes.UNAUTHORIZED:

@@ -15,7 +15,7 @@ import io
 import ssl
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -81,7 +81,7 @@ class Connection:
         self.streams = True
         self._locate, self._on_event, self._on_lost, self._patience_s = locate, on_event, on_lost, patience_s
         self._on_wait = on_wait
-        self._nobody_there = asyncio.Event()
+        self._held: AsyncGenerator[None, None] | None = None  # the client, where no stream holds it
         self._client: httpx.AsyncClient | None = None
         self._address: Address | None = None
         self._up: asyncio.Future[None] | None = None
@@ -176,6 +176,7 @@ class Connection:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await self._let_go()
 
     async def _repeat(
         self, once: Callable[[httpx.AsyncClient], Awaitable[T]], gate: asyncio.Semaphore, *, repeat: bool = True
@@ -187,17 +188,19 @@ class Connection:
                 async with gate:
                     if self._client is None:  # lost while this waited for its turn
                         continue
-                    return await once(self._client)
+                    client = self._client
+                    return await once(client)
             except Busy as busy:
                 await self._wait(patience, busy)
                 end = time.monotonic() + RECONNECT_S
                 continue
             except httpx.TransportError as error:
-                self._nobody_there.set()
                 never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
                 silent = isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout)
                 if silent or not (repeat or never_sent) or time.monotonic() > end:
                     raise self._unavailable(error) from error
+                if client is self._client:
+                    await self._let_go()
             except httpx.HTTPError as error:
                 raise BackendError(f"{self.platform} sent an answer that cannot be read: {error}") from error
             await asyncio.sleep(pause)
@@ -216,11 +219,20 @@ class Connection:
         except Exception as error:  # noqa: BLE001 a border: whoever waits must hear of it
             _fail(up, BackendError(f"the connection to {self.platform} failed: {error!r}"), error)
         finally:
-            self._up = None
-            client, self._client = self._client, None
+            if self._held is None:
+                self._up = None
+                client, self._client = self._client, None
+                self._on_lost()
+                if client is not None:
+                    await client.aclose()
+
+    async def _let_go(self) -> None:
+        """The connection is lost, and there is no stream whose end tells it; the next request makes a new one."""
+        held, self._held = self._held, None
+        if held is not None:
+            self._up = self._client = None
             self._on_lost()
-            if client is not None:
-                await client.aclose()
+            await held.aclose()
 
     async def _attempts(self, up: asyncio.Future[None]) -> None:
         end = time.monotonic() + (RECONNECT_S if self.number else self._patience_s)
@@ -249,9 +261,12 @@ class Connection:
         self._client = client = _new_client(address)
         self.streams = await self._has_our_interface(client)
         if not self.streams:
-            self._nobody_there.clear()
+            if address.socket:
+                await client.aclose()
+                self._client = client = _new_client(address, kept=0)  # none is left where a loop ends without a word
+            self._held = _holding(client)
+            await anext(self._held)
             self._came_up(up)
-            await self._nobody_there.wait()  # holds the client until then, or until the event loop ends
             return
         lines, timeout = Lines(), httpx.Timeout(connect=10.0, read=_STREAM_SILENCE_S, write=60.0, pool=None)
         params = {"client": self.client_id}
@@ -326,8 +341,16 @@ class Connection:
         return BackendUnavailable(f"{self.platform} cannot be reached: {why}; is it running, is the address right?")
 
 
-def _new_client(address: Address) -> httpx.AsyncClient:
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=3.0)
+async def _holding(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
+    """Closes the client when the event loop ends, which ends its asynchronous generators."""
+    try:
+        yield
+    finally:
+        await client.aclose()
+
+
+def _new_client(address: Address, kept: int = 8) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=kept, keepalive_expiry=3.0)
     authorization = {"Authorization": f"Bearer {address.key}"} if address.key else {}
     host = urlsplit(address.url).hostname
     # A proxy of the environment is not for sockets and loopback.

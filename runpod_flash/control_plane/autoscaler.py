@@ -86,14 +86,12 @@ class Autoscaler:
         limits = _limits(endpoint.body)
         pools = self._fleet.of(endpoint_id)
         for position, pool in enumerate(pools):
-            minimum = limits.minimum if position == 0 else 0
-            self._grow(
-                endpoint, pool, pools, scaling.Limits(minimum, limits.maximum, limits.scaler, pool.key.concurrency)
-            )
-        self._shrink(endpoint, pools, limits.minimum)
+            self._grow(endpoint, pool, pools, _limits_of(pool, limits, first=position == 0))
+        self._shrink(endpoint, pools, limits)
         self._yield_room(pools)
-        for pool in pools:
-            self._fleet.discard(pool)
+        for position, pool in enumerate(pools):
+            if position or not limits.minimum:  # one that is to have workers remembers why it has none
+                self._fleet.discard(pool)
         self._look_again(endpoint, pools, limits)
 
     def _grow(self, endpoint: EndpointRecord, pool: Pool, pools: list[Pool], limits: scaling.Limits) -> None:
@@ -141,12 +139,12 @@ class Autoscaler:
                 with contextlib.suppress(EndpointNotFound):
                     self._supervisor.evict_for(waiting, self._catalog.get(waiting.key.endpoint), 1)
 
-    def _shrink(self, endpoint: EndpointRecord, pools: list[Pool], minimum: int) -> None:
+    def _shrink(self, endpoint: EndpointRecord, pools: list[Pool], limits: scaling.Limits) -> None:
         now, timeout = time.monotonic(), _idle_timeout(endpoint.body)
         for position, pool in enumerate(pools):
             live = list(pool.live(endpoint.generation))
             idle = sorted((worker for worker in live if worker.idle), key=lambda worker: worker.idle_since)
-            keep = minimum if position == 0 else 0
+            keep = scaling.needed(_load(pool, live, limits), _limits_of(pool, limits, first=position == 0))
             over = max(0, len(live) - int(endpoint.body["workers"]["max"]))
             count = scaling.surplus(
                 [now - worker.idle_since for worker in idle], workers=len(live), minimum=keep, idle_timeout=timeout
@@ -205,6 +203,12 @@ def _overdue(pool: Pool, limits: scaling.Limits) -> int:
     latest = time.monotonic() - limits.scaler.seconds
     normal = (job for job in pool.queue if not job.record.low_priority)
     return sum(job.queued_at < latest for job in itertools.islice(normal, limits.maximum * limits.slots))
+
+
+def _limits_of(pool: Pool, limits: scaling.Limits, *, first: bool) -> scaling.Limits:
+    """The endpoint's limits for one of its pools: the minimum is for the one that was used last."""
+    minimum = limits.minimum if first else 0
+    return scaling.Limits(minimum, limits.maximum, limits.scaler, pool.key.concurrency)
 
 
 def _limits(body: Mapping[str, Any]) -> scaling.Limits:

@@ -18,6 +18,7 @@ from runpod_flash.control_plane.terms import Terms
 from runpod_flash.errors import ContentNotFound, EndpointNotFound
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind
+from worker_runtime.wire.specs import EnvironmentRequest
 
 
 class Intake:
@@ -25,9 +26,13 @@ class Intake:
 
     Attributes:
         refusal: why no worker can ever serve an endpoint, None where one can.
+        vet: raises InstallFailed where the endpoint's owner may not have such an environment.
         admit: raises StoreFull where nothing new can be accepted; else says what is short on the disk, if anything.
         on_end: called with each job that ends here, before any worker has seen it.
+<<<<<<< HEAD
         on_again: called with each job of which an attempt was cut off by a restart and another will follow.
+=======
+>>>>>>> 6fff3d9ab9f523329abe1b7e7f3f7e7f4c7f27ad
         seal: hides what the worker alone may read.
         unload: stores what a call's input carries; gives the call and the input to be kept, both without it.
     """
@@ -48,9 +53,10 @@ class Intake:
         self._announcer = announcer
         self._terms = terms
         self.refusal: Callable[[EndpointRecord], ErrorInfo | None] = lambda endpoint: None
+        self.vet: Callable[[EndpointRecord, EnvironmentRequest], None] = lambda endpoint, request: None
         self.admit: Callable[[], str] = str
-        self.on_end: Callable[[str], None] = lambda job_id: None
         self.on_again: Callable[[str], None] = lambda job_id: None
+        self.on_end: Callable[[str], None] = lambda job_id: None
         self.unload: Callable[[Mapping[str, Any]], Awaitable[tuple[Call, Mapping[str, Any]]]] = _as_sent
         self.seal: Callable[[Mapping[str, Any]], str] = _no_seal
         self._by_key: dict[tuple[str, str], asyncio.Future[JobRecord]] = {}  # submits under way
@@ -193,7 +199,7 @@ class Intake:
                 return
             if call is not None:
                 self._dispatcher.pools.check_content(call)
-            elif recovered is not record:
+            if recovered is not record:
                 self.on_again(record.id)
             await self._queue(recovered, call, known=recovered is record)
         except (WireError, ContentNotFound, EndpointNotFound) as error:
@@ -207,9 +213,9 @@ class Intake:
         environment_key = ""
         try:
             if call is not None:
-                environment_key = await self._environments.key(
-                    self._dispatcher.pools.manifest(call.artifact).environment
-                )
+                request = self._dispatcher.pools.manifest(call.artifact).environment
+                self.vet(endpoint, request)
+                environment_key = await self._environments.key(request)
         except InstallFailed as error:
             refusal = refusal or ErrorInfo(ErrorKind.INSTALL, "InstallError", str(error))
         if refusal is not None:

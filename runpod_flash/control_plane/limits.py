@@ -46,7 +46,8 @@ class Limits:
         init_s: how long a worker's command may take until it is ready.
         balanced_wait_s, balanced_s: how long a request waits for a worker, and how long it may take.
         affinity_wait_s: how long a request waits for the one worker that it insists on.
-        health_s: how often a load-balanced worker's health is asked for.
+        health_s: how often a load-balanced worker's health is asked for. `unhealthy_s`: how long a healthy one may then
+            be unhealthy until it is replaced.
         webhook_tries, webhook_gap_s, webhook_timeout_s: how often, how far apart and how long a webhook is called.
         webhook_private: whether webhooks may go to private and loopback addresses.
     """
@@ -71,6 +72,7 @@ class Limits:
     balanced_s: float = 330.0
     affinity_wait_s: float = 300.0
     health_s: float = 1.0
+    unhealthy_s: float = 30.0
     webhook_tries: int = 3
     webhook_gap_s: float = 10.0
     webhook_timeout_s: float = 30.0

@@ -69,10 +69,12 @@ def sockets(port: int, path: Path, listen: Listen | None) -> Iterator[Sockets]:
 class HttpServers:
     """The application on all sockets. Those for others have a server of their own, which may speak TLS."""
 
-    def __init__(self, app: ASGIApp, found: Sockets) -> None:
-        self._servers = [(_server(app, _KEEP_ALIVE_S, None), [found.tcp, found.unix])]
+    def __init__(self, app: ASGIApp, found: Sockets, message_bytes: int) -> None:
+        """`message_bytes`: the largest message of a websocket."""
+        self._servers = [(_server(app, _KEEP_ALIVE_S, None, message_bytes), [found.tcp, found.unix])]
         if found.others is not None:
-            self._servers.append((_server(app, _KEEP_ALIVE_OTHERS_S, found.listen), [found.others]))
+            others = _server(app, _KEEP_ALIVE_OTHERS_S, found.listen, message_bytes)
+            self._servers.append((others, [found.others]))
         self._serving: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -111,7 +113,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _server(app: ASGIApp, keep_alive_s: int, listen: Listen | None) -> _Server:
+def _server(app: ASGIApp, keep_alive_s: int, listen: Listen | None, message_bytes: int) -> _Server:
     tls = listen.tls if listen is not None else None
     return _Server(
         uvicorn.Config(
@@ -120,6 +122,7 @@ def _server(app: ASGIApp, keep_alive_s: int, listen: Listen | None) -> _Server:
             access_log=False,
             lifespan="off",
             server_header=False,  # a worker's own reaches its clients
+            ws_max_size=message_bytes,
             ws="websockets-sansio",  # the other ways are deprecated, or keep no order of what is sent
             timeout_keep_alive=keep_alive_s,
             ssl_certfile=None if tls is None else str(tls.cert),

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import uv
 from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
 
 from runpod_flash import release
 from runpod_flash.control_plane import bundle, inventory, listening
@@ -37,10 +38,12 @@ from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.links import LinkServer
 from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.principals import Need
+from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.sealing import Seal
 from runpod_flash.control_plane.settings import PlaneSettings
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.supervisor import Site, Supervisor
+from runpod_flash.control_plane.vetting import vet
 from runpod_flash.control_plane.views import job_object
 from runpod_flash.control_plane.webhooks import Webhooks
 from runpod_flash.errors import BackendError, BackendUnavailable
@@ -74,6 +77,7 @@ class ControlPlane:
             state.environments,
             uv=uv.find_uv_bin(),
             allow_apt=settings.allow_apt,
+            wheels_only=settings.listen is not None and not settings.allow_builds,
             failure_memory_s=settings.install_failure_s,
             base_env=settings.base_env,
         )
@@ -102,29 +106,35 @@ class ControlPlane:
         self._seal = Seal(state.plane / "seal")
         self._access = Access(self._catalog)
         self._balanced = BalancedWorkers(
-            self._catalog,
-            self._fleet,
-            self._dispatcher,
-            self._supervisor,
-            self._limits,
-            lambda connection, endpoint_id: self._access.endpoint(connection, Need.RUN, endpoint_id),
+            self._catalog, self._fleet, self._dispatcher, self._supervisor, self._limits, self._authorize
         )
-        self._commands = CommandWorkers(
+        self._commands = self._command_workers()
+        self._webhooks = Webhooks(self._store, self._limits, job_object)
+        self._connect()
+
+    def _command_workers(self) -> CommandWorkers:
+        return CommandWorkers(
             self._dispatcher,
             self._supervisor,
             self._platform.chunks,
             self._announcer,
             self._limits,
-            settings.cancel_grace_s,
+            self._settings.cancel_grace_s,
             self._seal.open,
             self._balanced,
         )
-        self._webhooks = Webhooks(self._store, self._limits, job_object)
-        self._connect()
+
+    def _authorize(self, connection: HTTPConnection, endpoint_id: str) -> None:
+        """Raise where this connection may not send requests to workers of that endpoint."""
+        if not self._access.endpoint(connection, Need.RUN, endpoint_id).is_load_balanced:
+            raise Problem(400, "not allowed for LB API: this endpoint takes jobs and answers no HTTP requests")
 
     def _connect(self) -> None:
         """Tie the parts together where one must hear of another."""
         self._platform.intake.refusal, self._platform.intake.admit = self._supervisor.refusal, self._disk.admit
+        self._platform.intake.vet = lambda endpoint, request: vet(
+            endpoint.owner, request, self._state.environments, allow_apt=self._settings.allow_apt
+        )
         self._platform.look.disk, self._platform.intake.unload = self._disk.to_json, Carried(self._blobs).unload
         self._platform.intake.seal = self._seal.seal
         self._platform.intake.on_end = self._job_ended
@@ -136,11 +146,15 @@ class ControlPlane:
         self._balanced.on_load = self._autoscaler.load_changed
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         self._catalog.on_change = self._autoscaler.endpoint_changed
-        self._catalog.on_delete = self._autoscaler.endpoint_deleted
+        self._catalog.on_delete = self._endpoint_deleted
 
     def _load_changed(self, endpoint_id: str) -> None:
         self._autoscaler.load_changed(endpoint_id)
         self._balanced.look(endpoint_id)
+
+    def _endpoint_deleted(self, endpoint_id: str) -> None:
+        self._autoscaler.endpoint_deleted(endpoint_id)
+        self._load_changed(endpoint_id)
 
     def _job_ended(self, job_id: str) -> None:
         self._platform.chunks.changed(job_id)
@@ -179,12 +193,12 @@ class ControlPlane:
             await self._links.start(str(state.worker_socket))
             replayed = await self._platform.replay()
             self._autoscaler.begin()
-            servers = listening.HttpServers(self._app(), sockets)
+            servers = listening.HttpServers(self._app(), sockets, self._limits.balanced_bytes)
             await servers.start()
             self._show("serving")
-            logger.info(
-                "serving on port %d%s, %d jobs replayed", self._port, self._url and f" and {self._url}", replayed
-            )
+            logger.info("serving on port %d, %d jobs replayed", self._port, replayed)
+            if self._url:
+                logger.info("listening for others: %s", self._url)
             timers = [
                 asyncio.create_task(work)
                 for work in (

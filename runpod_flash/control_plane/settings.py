@@ -46,6 +46,8 @@ class PlaneSettings:
         disk_limit: bytes that jobs and values may use; 0: no bound (`FLASH_DISK_LIMIT_GB`).
         disk_patience_s: seconds a large result waits for room on a full disk (`FLASH_DISK_PATIENCE_S`).
         power_safe: whether commits survive a loss of power, too (`FLASH_DURABILITY=power`).
+        allow_builds: whether a server that listens for others may build packages from source, which runs what their
+            authors wrote outside of any worker (`FLASH_ALLOW_BUILDS=1`).
         allow_apt: whether apt packages may be installed (`FLASH_ALLOW_APT=1`).
         published_only: whether there is nothing below `/flash/v1/`, the published API alone (`FLASH_PUBLISHED_ONLY=1`).
         fake_gpus: a stand-in inventory for tests, "NVIDIA L4:24,NVIDIA L4:24" (`FLASH_FAKE_GPUS`); None: the real one.
@@ -69,6 +71,7 @@ class PlaneSettings:
     disk_patience_s: float
     power_safe: bool
     allow_apt: bool
+    allow_builds: bool
     published_only: bool
     fake_gpus: str | None
     listen: Listen | None
@@ -101,6 +104,7 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
         disk_limit=round(_number(env, "FLASH_DISK_LIMIT_GB", float, 50.0) * 1024**3),
         disk_patience_s=_number(env, "FLASH_DISK_PATIENCE_S", float, 10.0),
         power_safe=_choice(env, "FLASH_DURABILITY", ("process", "power")) == "power",
+        allow_builds=env.get("FLASH_ALLOW_BUILDS", "") == "1",
         allow_apt=env.get("FLASH_ALLOW_APT", "") == "1",
         published_only=env.get("FLASH_PUBLISHED_ONLY", "") == "1",
         fake_gpus=env.get("FLASH_FAKE_GPUS"),

@@ -35,7 +35,10 @@ NO_ROOM = "this machine has as many workers as it may have (FLASH_MACHINE_WORKER
 """Why a worker cannot be started at the moment, in `Pool.blocked`."""
 _START_TIMEOUT_S = 60.0
 _STOP_GRACE_S = 5.0
+_COMMAND_GRACE_S = 15.0  # what ends it by itself takes ten
 _KILL_S = 25.0  # after it was asked to end; its own ways to end take less
+_CANNOT_START = 2  # its exit code where it will not even try
+_REFUSED = ": it cannot start here, and the control plane's log says why"
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -216,7 +219,7 @@ class Supervisor:
         try:
             worker.process = await self._launcher.start(self._launch(worker, environment, endpoint))
             code = await self._until_ended(worker)
-            reason = f"its process ended with {code}"
+            reason = f"its process ended with {code}" + (_REFUSED if code == _CANNOT_START else "")
         except (OSError, ValueError) as error:  # TimeoutError is an OSError
             reason = f"it could not be started: {error}"
         finally:
@@ -353,7 +356,8 @@ class Supervisor:
             self.on_leaving(worker)
         if worker.link is not None and (worker.artifacts or worker.pool.code is None):
             worker.link.send({"type": messages.DRAIN})
-            asyncio.get_running_loop().call_later(_STOP_GRACE_S, self._terminate, worker)
+            grace = _STOP_GRACE_S if worker.pool.code is not None else _COMMAND_GRACE_S
+            asyncio.get_running_loop().call_later(grace, self._terminate, worker)
         else:  # it runs nothing yet
             self._terminate(worker)
 

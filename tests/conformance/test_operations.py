@@ -29,7 +29,9 @@ def test_ids(parked: Endpoint) -> None:
 
 def test_a_job_that_waits_shows_nothing_else(parked: Endpoint) -> None:
     job = parked.run({"prompt": "a"})
-    assert parked.status(job) == {"id": job, "status": "IN_QUEUE"}
+    seen = parked.status(job)
+    assert (seen["id"], seen["status"]) == (job, "IN_QUEUE")
+    assert set(seen) <= {"id", "status", "delayTime"}
 
 
 def test_runsync_answers_when_its_wait_is_over(parked: Endpoint, deployed: Deployments) -> None:

@@ -67,8 +67,9 @@ def test_the_key_is_sent_and_the_answer_returned(state: StateFolder, port: int) 
         (500, b"", BackendError, "500"),
         (200, b"<html>", BackendError, "cannot say"),
         (200, b"1", BackendError, "cannot say"),
+        (404, b"{}", BackendError, "cannot say"),
     ],
-    ids=["key", "failure", "no JSON", "no object"],
+    ids=["key", "failure", "no JSON", "no object", "no route"],
 )
 def test_other_answers_are_errors(
     state: StateFolder, port: int, status: int, body: bytes, error: type[BackendError], named: str

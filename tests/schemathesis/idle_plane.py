@@ -1,7 +1,7 @@
 """A control plane without workers and with short waits: `python -m tests.schemathesis.idle_plane FOLDER`.
 
-FOLDER/workers has the endpoint, id and key of each worker that it would have started, a JSON array a line. At its end
-it writes FOLDER/summary.json: how many answers of each status it gave, and which routes it served.
+FOLDER/workers has what each worker that it would have started needs to know, a JSON object a line. At its end it writes
+FOLDER/summary.json: how many answers of each status it gave, and which routes it served.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runpod_flash.control_plane import server, takes
+from runpod_flash.control_plane import server
 from runpod_flash.control_plane.__main__ import main
 from runpod_flash.control_plane.api.app import Services
 from runpod_flash.control_plane.api.openapi.document import routes_of
@@ -30,6 +30,7 @@ from tests.support.waiting import wait_until
 from worker_runtime.wire.specs import WorkerLaunch
 
 WAIT_S = 0.02
+WAITS = ("FLASH_TAKE_HOLD_S", "FLASH_STREAM_HOLD_S", "FLASH_BALANCED_WAIT_S", "FLASH_AFFINITY_WAIT_S")
 NO_PROCESS = 2**22 + 1  # above the highest id that Linux gives
 
 
@@ -55,23 +56,21 @@ class IdleLauncher:
     """Starts no process, whatever the command."""
 
     async def start(self, launch: WorkerLaunch) -> IdleProcess:
+        told = {name: launch.env[name] for name in ("RUNPOD_AI_API_KEY",) if name in launch.env}
         with WORKERS.open("a") as file:
-            file.write(json.dumps([launch.endpoint, launch.worker, launch.env["RUNPOD_AI_API_KEY"]]) + "\n")
+            file.write(json.dumps({"endpoint": launch.endpoint, "worker": launch.worker, **told}) + "\n")
         return IdleProcess()
 
 
 def shorten_waits() -> None:
     """Let what waits for a job come back soon, and let a stream of events end with its first one."""
-    wait, chunks, events, within = PlatformCore.wait, PlatformCore.stream, EventHub.stream, takes._within
+    wait, chunks, events = PlatformCore.wait, PlatformCore.stream, EventHub.stream
 
     async def short_wait(self: PlatformCore, job_id: str, timeout_s: float) -> JobRecord:
         return await wait(self, job_id, min(timeout_s, WAIT_S))
 
     async def short_chunks(self: PlatformCore, endpoint: str, job_id: str, hold_s: float) -> Any:
         return await chunks(self, endpoint, job_id, min(hold_s, WAIT_S))
-
-    async def short_within(awaitable: Any, seconds: float) -> bool:
-        return await within(awaitable, min(seconds, WAIT_S))
 
     async def first_event(self: EventHub, client: str) -> AsyncIterator[bytes]:
         async with contextlib.aclosing(events(self, client)) as lines:  # type: ignore[type-var]
@@ -80,7 +79,11 @@ def shorten_waits() -> None:
                 return
 
     PlatformCore.wait, PlatformCore.stream = short_wait, short_chunks  # type: ignore[method-assign]
-    EventHub.stream, takes._within = first_event, short_within  # type: ignore[method-assign]
+    EventHub.stream = first_event  # type: ignore[method-assign]
+
+
+def keep_workers(worker: object, *rest: object) -> None:
+    """What is done when a worker asks for its end, or has been idle: nothing, so that its key stays good."""
 
 
 def tell_nobody() -> None:
@@ -93,13 +96,17 @@ def tell_nobody() -> None:
 
 
 class Counted:
-    """An application that counts its answers by status."""
+    """An application that counts its answers to schemathesis by status."""
 
     def __init__(self, app: ASGIApp, counts: Counter[int]) -> None:
         self._app = app
         self._counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not any(name == b"user-agent" and value.startswith(b"schemathesis") for name, value in scope["headers"]):
+            await self._app(scope, receive, send)
+            return
+
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._counts[message["status"]] += 1
@@ -126,7 +133,7 @@ def running(place: Place, folder: Path) -> Iterator[None]:
     with (place.project / "plane.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "tests.schemathesis.idle_plane", str(folder)],
-            env=place.env({"FLASH_IDLE_EXIT_S": "0", "FLASH_DRAIN_S": "1"}),
+            env=place.env({"FLASH_IDLE_EXIT_S": "0", "FLASH_DRAIN_S": "1", **dict.fromkeys(WAITS, str(WAIT_S))}),
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=place.project,
         )  # fmt: skip
     with process:
@@ -151,6 +158,7 @@ if __name__ == "__main__":
     answers: Counter[int] = Counter()
     served: set[tuple[str, str]] = set()
     server.ProcessLauncher = IdleLauncher  # type: ignore[assignment, misc]
+    server.Supervisor.retire = keep_workers  # type: ignore[assignment]
     shorten_waits()
     tell_nobody()
     watch(answers, served)

@@ -1,4 +1,4 @@
-"""A worker of the published protocol that answers every job with an object, in a thread of the test."""
+"""A worker of the published protocol, in a thread of the test."""
 
 import contextlib
 import threading
@@ -11,7 +11,7 @@ ANSWER = {"object": "list", "data": []}
 
 @contextlib.contextmanager
 def working(url: str, endpoint: str, worker: str, key: str) -> Iterator[None]:
-    """Such a worker, until the end of the block."""
+    """A worker that answers every job with an object, until the end of the block."""
     leaving = threading.Event()
     base = f"{url}/v2/{endpoint}"
 
@@ -19,6 +19,7 @@ def working(url: str, endpoint: str, worker: str, key: str) -> Iterator[None]:
         with httpx.Client(headers={"Authorization": key}, trust_env=False, timeout=20) as client:
             while not leaving.is_set():
                 taken = client.get(f"{base}/job-take/{worker}", params={"job_in_progress": "0"})
+                taken.raise_for_status()
                 if taken.status_code == 200:
                     done = f"{base}/job-done/{worker}/{taken.json()['id']}"
                     client.post(done, json={"output": ANSWER}).raise_for_status()

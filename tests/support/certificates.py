@@ -11,11 +11,12 @@ from cryptography.x509.oid import NameOID
 
 
 def make_certificate(folder: Path, *, password: bytes | None = None) -> tuple[Path, Path]:
-    """Write a certificate for 127.0.0.1 and localhost, and its key; returns both paths."""
+    """Write a certificate for 127.0.0.1, 127.0.0.2 and localhost, and its key; returns both paths."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    addresses = [x509.IPAddress(ipaddress.ip_address(text)) for text in ("127.0.0.1", "127.0.0.2")]
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), *addresses])
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)

@@ -147,6 +147,11 @@ def _connect(plane: SmallPlane, commands: CommandWorkers, seal: Seal, webhooks: 
         plane.autoscaler.load_changed(endpoint_id)
         commands.balanced.look(endpoint_id)
 
+    def deleted(endpoint_id: str) -> None:
+        plane.autoscaler.endpoint_deleted(endpoint_id)
+        load_changed(endpoint_id)
+
+    plane.catalog.on_delete = deleted
     plane.platform.intake.seal, plane.platform.intake.on_end = seal.seal, ended
     plane.dispatcher.on_end = lambda job: ended(job.record.id)
     plane.dispatcher.on_load = load_changed

@@ -46,12 +46,14 @@ def make_wheel(folder: Path, name: str, version: str, requires: Sequence[str] = 
     return wheel
 
 
-def make_broken_source(folder: Path, name: str, version: str) -> Path:
-    """Write the source archive of a package that cannot be built."""
+def make_broken_source(folder: Path, name: str, version: str, backend: str = "") -> Path:
+    """Write the source archive of a package that cannot be built. `backend`: what its build would run."""
     files = {
         "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "nowhere"\nbackend-path = ["."]\n',
         "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
     }
+    if backend:
+        files["nowhere.py"] = backend
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / f"{name}-{version}.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:

@@ -38,14 +38,16 @@ async def end_of(plane: Plane) -> tuple[str, int]:
 
 @both
 def test_a_command_starts_at_once_with_its_environment_folder_and_cores(short_folder: Path, isolate: bool) -> None:
-    line = 'echo "on port $PORT"; pwd; env | cut -d= -f1 | sort; wc -c; grep Cpus_allowed_list /proc/self/status'
+    line = """echo "on port $PORT"; pwd; env | cut -d= -f1 | sort; wc -c; readlink /proc/$$/fd/* | cut -d: -f1
+grep Cpus_allowed_list /proc/self/status"""
     env = {"PORT": "8123", "PATH": os.defpath}
 
     async def main() -> None:
         async with command(short_folder, line, isolate=isolate, env=env, cpus=(0,)) as plane:
             assert await end_of(plane) == ("exited with code 0", 0)
             assert plane.lines(job=None) == [
-                "on port 8123", f"{plane.launch.folder}/run", "PATH", "PORT", "PWD", "0", "Cpus_allowed_list:\t0",
+                "on port 8123", f"{plane.launch.folder}/run", "PATH", "PORT", "PWD", "0", "/dev/null", "pipe", "pipe",
+                "Cpus_allowed_list:\t0",
             ]  # fmt: skip
             assert set(plane.kinds()) == {"hello", "log", "gone"}
 

@@ -126,6 +126,20 @@ def test_a_source_that_does_not_build_is_told_apart(uv: Uv, tmp_path: Path, whee
     assert "nowhere" in str(caught.value)  # the build backend's name, from uv's words
 
 
+def test_with_wheels_only_nothing_of_a_source_is_run(tmp_path: Path, wheels: Path, index: PackageIndex) -> None:
+    proof = tmp_path / "it-ran"
+    source = make_broken_source(wheels, "sly", "1.0", backend=f"open({str(proof)!r}, 'w').close()")
+    careful = Uv(UV, base_env(tmp_path), tmp_path / "cache", wheels_only=True)
+
+    for wish in ("sly", f"sly @ {source.as_uri()}"):
+        with pytest.raises(InstallFailed):
+            plan(careful, tmp_path, [wish], index)
+    assert not proof.exists()
+    with pytest.raises(InstallFailed):
+        plan(Uv(UV, base_env(tmp_path), tmp_path / "cache"), tmp_path, ["sly"], index)
+    assert proof.exists(), "a source that is never run proves nothing"
+
+
 def test_a_requirement_that_cannot_be_read_is_shown_without_our_folders(
     uv: Uv, tmp_path: Path, index: PackageIndex
 ) -> None:

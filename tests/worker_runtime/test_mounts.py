@@ -191,11 +191,26 @@ furnished(View(), kinds)
     assert furnished(short_folder, code) == ["(0, True, 1)"]
 
 
+@needs_namespaces
+@root_only
+def test_terminals_of_others_are_not_there_and_own_ones_work(short_folder: Path) -> None:
+    code = """
+others = os.openpty()
+def terminals():
+    before = [name for name in os.listdir("/dev/pts") if name.isdecimal()]
+    own, other_end = os.openpty()
+    os.write(own, b"typed\\n")
+    return before, os.ttyname(other_end), os.read(other_end, 100)
+furnished(View(), terminals)
+"""
+    assert furnished(short_folder, code) == ["([], '/dev/pts/0', b'typed\\n')"]
+
+
 @pytest.mark.parametrize(
     ("path", "raw"),
     [
         *((f"/dev/{name}", True) for name in ("mem", "kmem", "sg0", "nvme0", "ng0n1", "nvme-fabrics", "bsg/0:0:0:0")),
-        *((f"/dev/{name}", True) for name in ("vfio/12", "mapper/control", "raw/raw1")),
+        *((f"/dev/{name}", True) for name in ("vfio/12", "mapper/control", "raw/raw1", "input/event0")),
         *(
             (f"/dev/{name}", False)
             for name in ("null", "nvidia0", "nvidiactl", "nvidia-uvm", "nvidia-caps/nvidia-cap1")

@@ -71,8 +71,7 @@ async def _follow(session: Session, job_id: str | None, followed: list[Ticket]) 
         raise ConfigError("FLASH_TARGET is 'inline', whose jobs end with their program; set it to where the job is")
     if job_id is None:
         job_id = await _newest(session)
-    endpoint = (await session.facts(job_id))["endpoint"]
-    ticket = Ticket(job_id, str(endpoint["id"]), str(endpoint["name"]))
+    ticket = await session.ticket(job_id)
     followed.append(ticket)
     lines = await session.logs(ticket)
     session.output.log({"name": ticket.name, "stream": "stdout", "lines": lines})

@@ -37,8 +37,8 @@ def status(*, as_json: bool) -> None:
             console.say(f"control plane {record.version}, process {record.pid}, {record.state}")
             continue
         doing = "" if record.state == "serving" else f", {record.state}"
-        up = console.since(said["started"])
-        console.say(f"control plane {record.version}, process {record.pid}, up {up}, {said['jobs']} open jobs{doing}")
+        up = f", up {console.since(said['started'])}" if said["started"] else ""
+        console.say(f"control plane {record.version}, process {record.pid}{up}, {said['jobs']} open jobs{doing}")
         _show(said["endpoints"])
         if disk := (said.get("disk") or {}).get("message"):
             console.say(f"warning: {disk}")

@@ -18,6 +18,12 @@ _NOT_YET: Final = ("args", "disk", "mounts", "ports", "registry", "templateId")
 _MERGED: Final = ("gpu", "scaling", "workers")  # PATCH changes single keys of these
 _FAMILIES: Final = ("gpu", "cpu")
 
+VCPUS_LIMIT = 1024
+"""The most CPUs that a worker may ask for."""
+
+_COUNT_LIMIT = 2**31 - 1  # what is larger is a mistake, and no arithmetic here has to expect it
+_TIMEOUT_LIMIT_MS = 2**53 - 1  # the largest whole number that JSON's readers agree on
+
 Text = Annotated[str, Field(min_length=1, max_length=191)]
 CudaVersion = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+$")]
 
@@ -30,7 +36,7 @@ class Gpu(_Part):
     """GPUs of a worker: `count` of one type, from the pools in order of preference."""
 
     pools: Annotated[list[str], Field(min_length=1)]
-    count: Annotated[int, Field(ge=1)] = 1
+    count: Annotated[int, Field(ge=1, le=_COUNT_LIMIT)] = 1
     excludedTypes: list[str] = []
     allowedCudaVersions: list[CudaVersion] = []
     minCudaVersion: CudaVersion | Literal[""] = ""
@@ -53,7 +59,7 @@ class Cpu(_Part):
     """A size of CPU worker."""
 
     id: str
-    vcpuCount: Annotated[int, Field(ge=1)]
+    vcpuCount: Annotated[int, Field(ge=1, le=VCPUS_LIMIT)]
 
     @field_validator("id")
     @classmethod
@@ -73,8 +79,8 @@ class Cpu(_Part):
 class Workers(_Part):
     """How many workers, and after how many idle seconds one stops. REQUEST_COUNT has no idle timeout."""
 
-    min: Annotated[int, Field(ge=0)] = 0
-    max: Annotated[int, Field(ge=0)] = 3
+    min: Annotated[int, Field(ge=0, le=_COUNT_LIMIT)] = 0
+    max: Annotated[int, Field(ge=0, le=_COUNT_LIMIT)] = 3
     idleTimeout: Annotated[int, Field(ge=1, le=3600)] | None = None
 
     @model_validator(mode="after")
@@ -88,7 +94,7 @@ class QueueDelay(_Part):
     """Another worker when a job has waited so many seconds; 0, an extension, scales to the need at once."""
 
     type: Literal["QUEUE_DELAY"]
-    queueDelay: Annotated[float, Field(ge=0)]
+    queueDelay: Annotated[float, Field(ge=0, le=_COUNT_LIMIT)]
 
     @field_validator("queueDelay")
     @classmethod
@@ -102,7 +108,7 @@ class RequestCount(_Part):
     """A worker for every so many queued and running jobs."""
 
     type: Literal["REQUEST_COUNT"]
-    requestCount: Annotated[int, Field(ge=1)]
+    requestCount: Annotated[int, Field(ge=1, le=_COUNT_LIMIT)]
 
 
 class Serverless(_Part):
@@ -123,15 +129,23 @@ class Serverless(_Part):
     env: dict[str, str] = {}
     dataCenterIds: list[str] = []
     networkVolumes: list[str] = []
-    timeout: Annotated[int, Field(ge=0)] = TIMEOUT_DEFAULT_MS
+    timeout: Annotated[int, Field(ge=0, le=_TIMEOUT_LIMIT_MS)] = TIMEOUT_DEFAULT_MS
     flashboot: Literal["OFF", "FLASHBOOT", "PRIORITY_FLASHBOOT"] = "OFF"
 
-    @field_validator("command", "directory")
+    @field_validator("name", "image", "command", "directory")
     @classmethod
     def _no_zero(cls, text: str | None) -> str | None:
         if text is not None and "\0" in text:
             raise ValueError("a zero character cannot be in it")
         return text
+
+    @field_validator("env")
+    @classmethod
+    def _settable(cls, env: dict[str, str]) -> dict[str, str]:
+        for name, value in env.items():
+            if not name or "=" in name or "\0" in name + value:
+                raise ValueError(f"variable {name!r:.80} cannot be set: no '=' and no zero character, and not empty")
+        return env
 
     @field_validator("cpu")
     @classmethod

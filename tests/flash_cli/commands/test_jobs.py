@@ -123,3 +123,16 @@ def test_jobs_of_the_inline_target_are_nowhere(shared_place: Place) -> None:
     done = shared_place.flash("jobs", "attach", "--last", env={"FLASH_TARGET": "inline"})
     assert done.status == 1
     assert "FLASH_TARGET is 'inline', whose jobs end with their program" in done.stderr
+
+
+def test_a_job_of_a_platform_with_the_published_api_alone_is_found_by_the_journal(place: Place) -> None:
+    only = {"FLASH_PUBLISHED_ONLY": "1"}
+    place.write("shapes.py", "class Point:\n    def __init__(self, x): self.x = x\n")
+    lines = place.run_script(SCRIPT, env=only).good().stdout.splitlines()
+    jobs = dict(line.split() for line in lines)
+    assert attach(place, "jobs", "attach", jobs["text"]).good().stdout == "two\nlines\n"
+    assert "bad value" in attach(place, "jobs", "attach", "--last").stderr
+    (place.home / "submitted.jsonl").unlink()
+    unknown = attach(place, "jobs", "attach", jobs["text"])
+    assert unknown.status == 1
+    assert "knows jobs by their endpoints only" in unknown.stderr

@@ -3,9 +3,13 @@
 import json
 import re
 import socket
+from pathlib import Path
 
 import psutil
+import pytest
 
+from flash_cli.commands.server import Wanted
+from runpod_flash.state_folder import PlaneRecord
 from tests.support.place import Place
 from tests.support.processes import processes_of
 
@@ -67,3 +71,43 @@ def test_a_control_plane_that_was_killed_does_not_run(place: Place) -> None:
 
     assert place.flash("server", "status").status == 3
     assert "started" in place.flash("server", "start").good().stdout
+
+
+def test_what_is_wanted_becomes_settings() -> None:
+    wanted = Wanted(80, "h:1", Path("cert"), Path("/key"), insecure=True)
+    assert wanted.environ({"A": "1", "FLASH_PORT": "2"}) == {
+        "A": "1",
+        "FLASH_PORT": "80",
+        "FLASH_LISTEN": "h:1",
+        "FLASH_TLS_CERT": str(Path.cwd() / "cert"),
+        "FLASH_TLS_KEY": "/key",
+        "FLASH_INSECURE": "1",
+    }
+    assert Wanted().environ({"FLASH_LISTEN": "h:1"}) == {"FLASH_LISTEN": "h:1"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "url", "missing"),
+    [
+        (Wanted(), "", ""),
+        (Wanted(1), "", ""),
+        (Wanted(2), "", "on port 1; stop it first with `flash server stop` to have it on port 2"),
+        (Wanted(listen="h:1"), "http://h:1", ""),
+        (Wanted(listen="h:1", tls_cert=Path("c")), "https://h:1", ""),
+        (Wanted(listen="h:1", tls_cert=Path("c")), "http://h:1", "listening on http://h:1; stop it first"),
+        (Wanted(listen="h:2"), "http://h:1", "listening on http://h:1; stop it first"),
+        (Wanted(listen="h:1"), "", "for this user only; stop it first"),
+        (Wanted(), "http://h:1", ""),
+    ],
+)
+def test_what_one_that_runs_lacks(wanted: Wanted, url: str, missing: str) -> None:
+    record = PlaneRecord(1, 1.0, "v", "c", 1, 1, "s", "w", url=url)
+    assert wanted.missing(record).startswith(missing)
+    assert bool(wanted.missing(record)) is bool(missing)
+
+
+def test_in_the_foreground_one_that_runs_already_is_told(place: Place) -> None:
+    place.flash("server", "start").good()
+    second = place.flash("server", "start", "--foreground")
+    assert second.status == 1
+    assert "another control plane already runs" in second.stderr

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from runpod_flash.control_plane import crashes
 from runpod_flash.control_plane.fleet import Worker, WorkerState
-from tests.support.command_plane import CommandPlane, held, played, played_with
+from tests.support.command_plane import CommandPlane, held, played_with
 from tests.support.plane_app import served_app
 
 LIMITS = held(health_s=0.02, balanced_wait_s=10.0)
@@ -123,8 +123,6 @@ async def test_that_no_worker_can_be_had_is_told_to_all_who_wait_and_tried_again
             assert all(f"{crashes.STARTS} times in a row" in answer.json()["error"] for answer in answers)
             await it.plane.turns(200)
             assert len(it.plane.launcher.processes) == times * crashes.STARTS
-        (pool,) = it.plane.fleet.of(endpoint)
-        assert pool.gave_up
         it.plane.launcher.dead = False
         requests = asked(client, endpoint)
         worker = await it.worker(2 * crashes.STARTS)
@@ -163,6 +161,7 @@ async def test_a_worker_that_is_never_healthy_is_ended(it: CommandPlane) -> None
         await it.plane.until(lambda: it.process().code.done())
     (pool,) = it.plane.fleet.of(endpoint)
     assert pool.crashes.starts == 1
+    await it.plane.until(lambda: len(it.plane.launcher.processes) == 2)  # it is to have one
 
 
 @played_with(limits=LIMITS)
@@ -199,7 +198,7 @@ async def test_a_health_path_that_is_none_is_told(it: CommandPlane) -> None:
         await it.plane.until(lambda: it.process().code.done())
 
 
-@played
+@played_with(gpus="NVIDIA L4:24")
 async def test_what_can_never_be_served_is_said_at_once(it: CommandPlane) -> None:
     nobody = await balanced(it, workers=workers(0, 0))
     too_many = await balanced(it, gpu={"pools": ["AMPERE_24"], "count": 8, "excludedTypes": []})
@@ -223,3 +222,15 @@ async def test_an_endpoint_that_is_deleted_ends_its_workers_and_who_waits(it: Co
         assert all(400 <= answer.status_code < 500 for answer in answers)
         await it.plane.until(lambda: it.plane.fleet.of(endpoint) == [])
         assert worker.state is WorkerState.GONE
+
+
+@played_with(limits=LIMITS)
+async def test_who_waits_for_the_first_worker_of_an_endpoint_that_is_deleted_is_told(it: CommandPlane) -> None:
+    endpoint = await balanced(it, workers=workers(0, 1))
+    it.plane.launcher.broken = True
+    async with served_app(it.app, it.hub) as client:
+        requests = asked(client, endpoint)
+        await it.plane.until(lambda: it.plane.fleet.of(endpoint) and not it.plane.workers())
+        assert (await client.delete(f"/v2/serverless/{endpoint}")).status_code in (200, 204)
+        assert (await asyncio.wait_for(requests[0], 5)).json()["error"] == "no workers available"
+        await it.plane.until(lambda: it.plane.fleet.of(endpoint) == [])

@@ -139,3 +139,31 @@ def test_what_cannot_be_stored_did_not_happen(catalog: Catalog, store: Store) ->
         with pytest.raises(StoreError):
             run(attempt)
     assert catalog.list() == [record]
+
+
+def test_each_user_has_names_of_their_own(store: Store, catalog: Catalog) -> None:
+    mine = run(lambda: catalog.create("/p", body()))
+    hers = run(lambda: catalog.create("/p", body(), "alice"))
+    for again in (lambda: catalog.create("/p", body(), "alice"), lambda: catalog.create("/p", body())):
+        with pytest.raises(NameTaken):
+            run(again)
+    other = run(lambda: catalog.create("/q", body(name="other"), "alice"))
+    with pytest.raises(NameTaken):
+        run(lambda: catalog.create("/q", body(name="other"), "alice"))
+    for known in (catalog, Catalog(store)):
+        assert known.list() == [mine, hers, other]
+        assert (known.list(owner="alice"), known.list("/p", "alice"), known.list("/p", "bob")) == (
+            [hers, other], [hers], [],
+        )  # fmt: skip
+        assert (known.find("/p", "n"), known.find("/p", "n", "alice"), known.find("/p", "n", "bob")) == (
+            mine,
+            hers,
+            None,
+        )
+        assert [known.owner(each) for each in (mine.id, hers.id, "gone")] == ["", "alice", None]
+    run(lambda: catalog.create("/p", body(name="m")))
+    run(lambda: catalog.create("/p", body(name="k"), "alice"))
+    with pytest.raises(NameTaken):
+        run(lambda: catalog.update(hers.id, lambda old: {**old, "name": "k"}))
+    renamed = run(lambda: catalog.update(hers.id, lambda old: {**old, "name": "m"}))
+    assert (renamed.owner, renamed.name) == ("alice", "m")

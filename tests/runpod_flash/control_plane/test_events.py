@@ -40,6 +40,22 @@ def test_a_client_hears_what_is_published_for_it() -> None:
     run(main())
 
 
+def test_the_streams_of_one_user_are_ended() -> None:
+    async def main() -> None:
+        hub = EventHub()
+        streams = [hub.stream(name) for name in ("alice/a", "alice/b", "alicex/c", "alice")]
+        assert [(await events(stream))[0]["client"] for stream in streams] == ["a", "b", "c", "alice"]
+        hub.disconnect("alice/")
+        for stream in streams[:2]:
+            assert [event async for event in stream] == []
+        assert hub.clients == {"alicex/c", "alice"}
+        await events(again := hub.stream("alice/a"))
+        hub.publish("alice/a", {"event": "stage"})
+        assert await events(again) == [{"event": "stage"}]
+
+    run(main())
+
+
 def test_a_silent_stream_beats() -> None:
     async def main() -> None:
         hub = EventHub(beat_s=0.01)

@@ -16,7 +16,7 @@ from runpod_flash.control_plane.fleet import WorkerState
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.links import LinkServer
 from tests.support.memory_fleet import MemoryArtifacts
-from tests.support.small_plane import SmallPlane, small_plane
+from tests.support.small_plane import BODY, SmallPlane, small_plane
 from worker_runtime.wire import messages, paths, payload
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, read_output
 from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest, WorkerLaunch
@@ -82,6 +82,15 @@ async def test_the_environment_of_user_code(plane: SmallPlane) -> None:
     assert launch.env["FLASH_TARGET"] == "http://127.0.0.1:1"
     assert launch.env["FLASH_API_KEY"] in [each.key for each in plane.supervisor.worker_keys()]
     assert "HOME" not in launch.env  # what the control plane has is not passed on by itself
+
+
+@played
+async def test_the_keys_of_workers_say_for_whom_they_run(plane: SmallPlane) -> None:
+    endpoint = await plane.catalog.create("/p", {**BODY, "name": "hers"}, "alice")
+    await plane.submit(endpoint.id)
+    await plane.until(lambda: plane.launcher.alive)
+    (found,) = plane.supervisor.worker_keys()
+    assert (found.owner, found.worker) == ("alice", plane.launcher.alive[0].launch.worker)
 
 
 @played

@@ -4,34 +4,40 @@ from typing import Final
 
 from runpod_flash.control_plane.api.openapi.model import Answer, Body, Face, Operation, Parameter
 from runpod_flash.control_plane.api.openapi.shapes import ENDPOINT, text
+from runpod_flash.control_plane.balancing.hosts import PREFIX
+from runpod_flash.control_plane.balancing.picking import WORKER_ID
 
 _PATH = Parameter(
     name="path", place="path", schema=text(minLength=1), about="The path at the worker; it may have slashes."
 )
 _AFFINITY = Parameter(
-    name="X-Runpod-Worker-Id",
+    name=WORKER_ID,
     place="header",
     schema=text(maxLength=255),
     about="A worker's id: this one if it is there; with `strict` or `strict-resume` and a space before it: only this.",
 )
-_ANSWER = Answer(about="What the worker answered; its status may be any.", headers={"X-Runpod-Worker-Id": text()})
-_REFUSED = (400, 403, 404, 413, 429, 502, 503, 504)
+_ANSWER = Answer(
+    about="What the worker answered, whatever its status. Where none did: problem JSON, with `error` beside it if there"
+    " was no worker (400 `worker_timeout` or `no_workers`, 404 `affinity_worker_gone`); 401, 403, 404 as elsewhere; 413"
+    " above the bound on bodies; 502 for an answer that is none, 504 for one that takes too long, 503 at the end.",
+    content={"*/*": {}},
+    headers={WORKER_ID: text("Which worker it was.")},
+)
 _WITH_BODY = ("POST", "PUT", "PATCH", "DELETE")
-_METHODS = ("GET", "HEAD", *_WITH_BODY, "OPTIONS")
+_METHODS = ("GET", *_WITH_BODY, "OPTIONS")
 
 
 def _forwarded(method: str) -> Operation:
     return Operation(
         method=method,
-        path="/lb/{endpoint}/{path}",
+        path=f"{PREFIX}/{{endpoint}}/{{path}}",
         id=f"{method.lower()}Balanced",
         summary=f"{method} at a worker",
         about="Method, path, query, headers and body go to one worker unchanged, and its answer comes back as it comes."
         " GET can become a websocket.",
         parameters=(ENDPOINT, _PATH, _AFFINITY),
         body=Body(schema={}, media="*/*", required=False) if method in _WITH_BODY else None,
-        answers={200: _ANSWER},
-        problems=_REFUSED,
+        answers={"default": _ANSWER},
     )
 
 

@@ -4,14 +4,14 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from runpod_flash import release
 from runpod_flash.control_plane.api.openapi import problems
 from runpod_flash.control_plane.api.openapi.model import Face
+from runpod_flash.control_plane.balancing.hosts import PathRouting
 
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""What a route without methods of its own serves."""
+_FORWARDED = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 _TITLE = "runpod_flash control plane"
 _ABOUT = """Runpod's published job API, worker protocol and endpoint management, served by this machine, and under
@@ -57,11 +57,13 @@ def routes_of(routes: Iterable[BaseRoute]) -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     for route in routes:
         if isinstance(route, Route):
-            methods = set(route.methods or METHODS)
+            methods = set(route.methods or ())
             if "GET" in methods:
                 methods.discard("HEAD")
             path = re.sub(r"\{(\w+):\w+\}", r"{\1}", route.path)
             found |= {(method, path) for method in methods}
+        elif isinstance(route, Mount) and isinstance(route.app, PathRouting):
+            found |= {(method, f"{route.path}/{{endpoint}}/{{path}}") for method in _FORWARDED}
     return found
 
 

@@ -3,11 +3,20 @@
 from collections.abc import Mapping
 from typing import Final
 
-from runpod_flash.control_plane.api.bodies import ID_LIMIT
 from runpod_flash.control_plane.api.flash_jobs import AT_ONCE
 from runpod_flash.control_plane.api.openapi.flash_schemas import SCHEMAS
 from runpod_flash.control_plane.api.openapi.model import Answer, Body, Face, Operation, Parameter, Schema
-from runpod_flash.control_plane.api.openapi.shapes import JOB, identifier, json_answer, listed, record, ref, text, whole
+from runpod_flash.control_plane.api.openapi.shapes import (
+    JOB,
+    client,
+    identifier,
+    json_answer,
+    listed,
+    record,
+    ref,
+    text,
+    whole,
+)
 
 _HASH = text(pattern="^[0-9a-f]{64}$")
 _ARTIFACT = Parameter(name="id", place="path", schema=_HASH, about="The sha256 of the artifact's manifest.")
@@ -65,7 +74,7 @@ _JOBS: Final = (
         summary="How many jobs stand; the client's event stream is told the ends of the others",
         about="Job objects above about 8 MB stay for the next request: their ids are under `rest`.",
         body=Body(
-            schema=record({"client": identifier(), "jobs": listed(identifier(), minItems=1, maxItems=AT_ONCE)}),
+            schema=record({"client": client(), "jobs": listed(identifier(), minItems=1, maxItems=AT_ONCE)}),
             example={"client": "c", "jobs": ["j-u1"]},
         ),
         answers={200: json_answer("How they stand.", ref("WatchedJobs"))},
@@ -117,7 +126,7 @@ _PLANE: Final = (
             Parameter(
                 name="client",
                 place="query",
-                schema=text(minLength=1, maxLength=ID_LIMIT),
+                schema=client(),
                 about="The id that the client has given itself. Another stream of the same id ends this one.",
                 required=True,
             ),

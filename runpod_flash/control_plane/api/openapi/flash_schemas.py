@@ -58,7 +58,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     "Overview": record(
         {
             "started": number("Seconds since the epoch."),
-            "disk": {"type": "object", "additionalProperties": True},
+            "disk": {"type": "object", "description": "For the owner only.", "additionalProperties": True},
             "jobs": whole("Unfinished ones."),
             "endpoints": listed(
                 record(
@@ -66,6 +66,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                         "id": text(),
                         "name": text(),
                         "project": text(),
+                        "owner": text("The user whose it is; empty: whoever runs the control plane."),
                         "jobs": _COUNTS,
                         "workers": _COUNTS,
                         "workerIds": listed(text()),
@@ -76,6 +77,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                     }
                 )
             ),
-        }
+        },
+        optional=("disk",),
     ),
 }

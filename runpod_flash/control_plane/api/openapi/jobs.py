@@ -6,7 +6,16 @@ from typing import Any, Final
 from runpod_flash.control_plane.api.bodies import ID_LIMIT
 from runpod_flash.control_plane.api.jobs import REQUESTS_SHOWN, SYNC_WAIT_MS, WAIT_DEFAULT_MS, WAIT_MS
 from runpod_flash.control_plane.api.openapi.job_schemas import SCHEMAS
-from runpod_flash.control_plane.api.openapi.model import PROBLEM_TYPE, Answer, Body, Face, Operation, Parameter, also
+from runpod_flash.control_plane.api.openapi.model import (
+    PROBLEM_TYPE,
+    Answer,
+    Body,
+    Face,
+    Operation,
+    Parameter,
+    Status,
+    also,
+)
 from runpod_flash.control_plane.api.openapi.shapes import ENDPOINT, JOB, json_answer, ref, text, whole
 
 
@@ -20,7 +29,7 @@ _HOLD = "Milliseconds that the answer is held at most while there is nothing; 10
 _CLIENT = Parameter(
     name="X-Flash-Client",
     place="header",
-    schema=text(maxLength=ID_LIMIT),
+    schema=text(maxLength=ID_LIMIT, pattern="^[^/]*$"),
     about="The event stream that is told the end of the job. An extension.",
 )
 _KEY = Parameter(
@@ -72,7 +81,7 @@ _OPENAI_PATH = Parameter(
     schema=text(minLength=1),
     about="The rest of the path, such as `v1/chat/completions`; it may have slashes.",
 )
-_OPENAI_ANSWERS: Final[Mapping[int, Answer]] = {
+_OPENAI_ANSWERS: Final[Mapping[Status, Answer]] = {
     200: Answer(
         about="What the worker gave: one object, or server-sent events where the body says `stream`.",
         content={"application/json": ref("AnyJson"), "text/event-stream": text()},

@@ -7,6 +7,8 @@ from typing import Any, Final, Literal
 Schema = Mapping[str, Any]
 """A JSON schema, as far as OpenAPI 3.0 takes it."""
 
+Status = int | Literal["default"]
+
 PROBLEM_TYPE: Final = "application/problem+json"
 
 
@@ -79,13 +81,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One method of one path. `problems` are the statuses of its refusals; `needs_key`: without a key it is 401."""
+    """One method of one path. `problems` are the statuses of its refusals; `needs_key`: without a key it is 401.
+
+    An answer named "default" may have any status; then refusals look as it does.
+    """
 
     method: str
     path: str
     id: str
     summary: str
-    answers: Mapping[int, Answer]
+    answers: Mapping[Status, Answer]
     about: str = ""
     parameters: tuple[Parameter, ...] = ()
     body: Body | None = None
@@ -106,10 +111,12 @@ class Operation:
             shown["parameters"] = [parameter.to_json() for parameter in self.parameters]
         if self.body is not None:
             shown["requestBody"] = self.body.to_json()
-        refused = {*self.problems, 401, 500} if self.needs_key else {*self.problems}
-        answers = {status: answer.to_json() for status, answer in self.answers.items()}
-        problems = {status: {"$ref": f"#/components/responses/{problem_name(status)}"} for status in refused}
-        shown["responses"] = {str(status): answer for status, answer in sorted({**problems, **answers}.items())}
+        refused = {*self.problems, 401, 500} if self.needs_key and "default" not in self.answers else {*self.problems}
+        every: dict[str, Any] = {
+            str(status): {"$ref": f"#/components/responses/{problem_name(status)}"} for status in refused
+        }
+        every |= {str(status): answer.to_json() for status, answer in self.answers.items()}
+        shown["responses"] = dict(sorted(every.items()))
         if not self.needs_key:
             shown["security"] = []
         return shown

@@ -9,7 +9,6 @@ from runpod_flash.control_plane.api.openapi.model import Answer, Body, Face, Ope
 from runpod_flash.control_plane.api.openapi.shapes import flag, json_answer, listed, record, ref, text, whole
 from runpod_flash.hardware import POOLS, RAM_GB_PER_VCPU
 
-_MOST_VCPUS_LOG2 = 10
 _ID = Parameter(name="id", place="path", schema=text(pattern="^[a-z0-9]{14}$"), about="The id of the endpoint.")
 _PROJECT = Parameter(
     name="X-Flash-Project",
@@ -126,7 +125,9 @@ def _schemas() -> dict[str, Schema]:
     parts["Gpu"]["properties"]["pools"]["items"]["enum"] = sorted(group.value for group in POOLS)
     parts["Cpu"]["properties"] |= {
         "id": text(enum=list(RAM_GB_PER_VCPU)),
-        "vcpuCount": whole("A power of two.", None, enum=[2**power for power in range(_MOST_VCPUS_LOG2)]),
+        "vcpuCount": whole(
+            "A power of two.", None, enum=[2**power for power in range(serverless_body.VCPUS_LIMIT.bit_length())]
+        ),
     }
     delay = parts["QueueDelay"]["properties"]["queueDelay"]
     delay.update({"anyOf": [{"enum": [0]}, {"minimum": 0.5}]})

@@ -63,6 +63,11 @@ def identifier(about: str = "") -> dict[str, Any]:
     return text(about, minLength=1, maxLength=ID_LIMIT)
 
 
+def client(about: str = "") -> dict[str, Any]:
+    """The id that a client has given itself."""
+    return text(about, minLength=1, maxLength=ID_LIMIT, pattern="^[^/]+$")
+
+
 ENDPOINT = Parameter(
     name="endpoint",
     place="path",

@@ -5,7 +5,6 @@ from typing import Final
 from runpod_flash.control_plane.api.openapi.model import Answer, Body, Face, Operation, Parameter
 from runpod_flash.control_plane.api.openapi.shapes import (
     ENDPOINT,
-    JOB,
     anything,
     identifier,
     json_answer,
@@ -18,6 +17,9 @@ from runpod_flash.control_plane.api.openapi.shapes import (
 from runpod_flash.control_plane.api.workers import BATCH_LIMIT
 
 _WORKER = Parameter(name="worker", place="path", schema=identifier(), about="The id of the worker whose key it is.")
+_JOB = Parameter(
+    name="job", place="path", schema=text(minLength=1), about="The id of the job. One that it does not have is ignored."
+)
 _GPU = Parameter(name="gpu", place="query", schema=text(), about="The name of the worker's GPU; not read.")
 _BUSY = Parameter(name="job_in_progress", place="query", schema=text(), about="Whether the worker has jobs; not read.")
 _BATCH = Parameter(
@@ -76,7 +78,7 @@ _OPERATIONS: Final = (
         id="finishJob",
         summary="The result of a job, or its progress",
         about=_FORM,
-        parameters=(ENDPOINT, _WORKER, JOB, _GPU, _IS_STREAM),
+        parameters=(ENDPOINT, _WORKER, _JOB, _GPU, _IS_STREAM),
         body=Body(schema=ref("JobResult"), example={"output": {"colours": 5}}),
         answers={200: _TAKEN},
         problems=(*_REFUSED, 408, 413, 507),
@@ -87,7 +89,7 @@ _OPERATIONS: Final = (
         id="yieldChunk",
         summary="A chunk that a job yields",
         about=_FORM,
-        parameters=(ENDPOINT, _WORKER, JOB, _GPU, _IS_STREAM),
+        parameters=(ENDPOINT, _WORKER, _JOB, _GPU, _IS_STREAM),
         body=Body(schema=ref("JobChunk"), example={"output": "a word"}),
         answers={200: _TAKEN},
         problems=(*_REFUSED, 408, 413, 507),

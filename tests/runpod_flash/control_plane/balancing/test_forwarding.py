@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import io
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.support.balanced import Balanced, Recorder, balanced, raw_server, ser
 
 pytestmark = pytest.mark.anyio
 
-SMALL = Limits(balanced_bytes=1000, body_s=5.0)
+SMALL = Limits(balanced_bytes=1000)
 EXPECTS = b"POST /lb/abc123/x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nConnection: close\r\nContent-Length: "
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -116,6 +117,19 @@ async def test_headers_both_ways(plane: Balanced) -> None:
         "x-forwarded-host": f"127.0.0.1:{plane.port}",
         "connection": "close",
     }
+
+
+async def test_a_cookie_of_one_client_is_not_sent_for_the_next_one(plane: Balanced) -> None:
+    async def answer(request: Request) -> Response:
+        response = Response(json.dumps(request.cookies))
+        response.set_cookie("a", "1")
+        return response
+
+    async with serving(app(answer)) as port:
+        plane.add("w1", port)
+        for _ in range(2):
+            async with plane.client.get(plane.url()) as response:
+                assert (await response.text(), "a=1" in response.headers["Set-Cookie"]) == ("{}", True)
 
 
 async def test_an_answer_comes_in_parts_as_the_worker_sends_them(plane: Balanced) -> None:

@@ -1,0 +1,29 @@
+"""The acceptance tests that cannot pass by the published API alone, each with its reason.
+
+`pytest tests/acceptance --published-only` lets the control planes have nothing below `/flash/v1/`. What is listed here
+must fail then; all else must pass.
+"""
+
+_OUTPUT = "what jobs write is told on the event stream and by /flash/v1/jobs alone"
+_NOTICE = "notices come on the event stream alone"
+
+REASONS: dict[str, str] = {
+    "test_calls.py::test_a_notebook": _OUTPUT,
+    "test_calls.py::test_output_appears_as_it_happens_and_before_the_result": _OUTPUT,
+    "test_causes.py::test_each_waiting_job_says_why": "why a job waits is told by /flash/v1/jobs alone",
+    "test_classes.py::test_a_dropped_object_is_closed": "objects are dropped by /flash/v1/instances alone",
+    "test_classes.py::test_a_lost_object_is_built_anew_and_the_caller_is_told": _NOTICE,
+    "test_gpus.py::test_a_machine_without_a_gpu_runs_on_the_cpu_and_says_so_once_to_each_program": _NOTICE,
+    "test_logs.py::test_what_a_child_wrote_before_sigkill_is_kept_over_attempts_and_restarts": _OUTPUT,
+    "test_memory.py::test_a_call_that_needs_more_memory_than_its_size_has": _OUTPUT,
+    "test_reattach.py::test_ctrl_c_detaches_and_the_job_goes_on": _OUTPUT,
+    "test_reattach.py::test_the_call_of_a_killed_client_runs_once_and_its_result_is_there": _OUTPUT,
+    "test_restarts.py::test_a_result_that_finds_no_room_on_the_disk_is_an_error_and_the_endpoint_lives": (
+        "a result of 20 MB is larger than a job's output may be, and values are fetched by /flash/v1/values alone"
+    ),
+    "test_workers.py::test_a_deleted_endpoint_cancels_its_jobs_and_ends_its_workers": (
+        "jobs are asked for by their endpoint, so how those of a deleted one ended cannot be"
+    ),
+    "test_workers.py::test_four_calls_overlap_in_one_worker_and_its_output_reaches_the_caller": _OUTPUT,
+}
+"""By the test's name: file and function, with its parameters where only some of them cannot pass."""
