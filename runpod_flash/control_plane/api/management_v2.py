@@ -74,7 +74,7 @@ class ManagementApi:
 
     def _shown(self, request: Request, record: EndpointRecord) -> dict[str, Any]:
         server = request.scope.get("server")
-        by_socket = server is not None and server[1] is None
+        by_socket = server is not None and str(server[0]).startswith("/")
         return endpoint_object(record, self._url if by_socket else str(request.base_url))
 
 

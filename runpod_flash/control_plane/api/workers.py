@@ -72,6 +72,8 @@ class WorkersApi:
             raise Problem(
                 403, "only a worker itself may do this, with the key that it was started with", code="AuthError"
             )
+        if worker.pool.code is not None or worker.port:
+            raise Problem(403, "this worker does not take its jobs in this way", code="AuthError")
         return worker
 
     async def _take(self, request: Request, worker: Worker) -> Response:
@@ -80,7 +82,7 @@ class WorkersApi:
 
     async def _take_batch(self, request: Request, worker: Worker) -> Response:
         text = request.query_params.get("batch_size", "1")
-        if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= BATCH_LIMIT):
+        if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= BATCH_LIMIT):
             raise Problem(400, f"query parameter 'batch_size' is {text!r:.80}; it must be 1 to {BATCH_LIMIT}")
         jobs = await self._taken(request, worker, int(text))
         return JSONResponse(jobs) if jobs else Response(status_code=_NOTHING)
@@ -116,5 +118,5 @@ class WorkersApi:
 
 def _names_jobs(version: str) -> bool:
     """Whether pings of this version of the worker package can be relied on to name all jobs: from 1.10 on."""
-    numbers = [int(part) for part in version.split(".")[:2] if part.isdigit()]
+    numbers = [int(part) for part in version.split(".")[:2] if part.isdecimal()]
     return numbers >= [1, 10]
