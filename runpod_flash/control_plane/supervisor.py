@@ -63,7 +63,9 @@ class Site:
     most_workers: int = 0  # at a time; 0: no bound
     init_s: float = 480.0  # how long a command may take until it is ready
     ping_s: float = 3.0  # how often a command says which jobs it has
-    must_isolate: bool = False  # no worker starts where its code could see the control plane's files
+    readonly: tuple[str, ...] = ()  # folders in which user code can change nothing
+    private: Path | None = None  # of this folder a worker sees its own and read-only ones alone; None: of `work`
+    must_isolate: bool = False  # no worker starts where its code could see or change the control plane's files
 
 
 class Supervisor:
@@ -260,7 +262,8 @@ class Supervisor:
             beat_s=self._site.lease_s / 3,
             cancel_grace_s=self._site.cancel_grace_s,
             hidden=(*self._site.hidden, *_foreign_keys(endpoint, self._site.base_env)),
-            private=str(self._site.work),
+            readonly=self._site.readonly,
+            private=str(self._site.private or self._site.work),
             must_isolate=self._site.must_isolate,
             command=endpoint.command,
             directory=endpoint.body.get("directory"),
