@@ -146,15 +146,15 @@ class BalancedWorkers:
                 self._supervisor.look_at(worker)
         self.on_load(endpoint_id)
 
-
-def _kill(worker: Worker) -> None:
-    """End a worker as if it had ended by itself: that counts as a crash, and starting others is spaced out."""
-    if worker.process is not None:
-        worker.process.kill()
-
     def _pool(self, endpoint_id: str) -> Pool | None:
         """The endpoint's pool; None where the endpoint is gone, and its pool, too."""
         try:
             return self._dispatcher.pools.of_command(self._catalog.get(endpoint_id))
         except EndpointNotFound:
             return next(iter(self._fleet.of(endpoint_id)), None)
+
+
+def _kill(worker: Worker) -> None:
+    """End a worker as if it had ended by itself: that counts as a crash, and starting others is spaced out."""
+    if worker.process is not None:
+        worker.process.kill()

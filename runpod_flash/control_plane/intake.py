@@ -29,10 +29,7 @@ class Intake:
         vet: raises InstallFailed where the endpoint's owner may not have such an environment.
         admit: raises StoreFull where nothing new can be accepted; else says what is short on the disk, if anything.
         on_end: called with each job that ends here, before any worker has seen it.
-<<<<<<< HEAD
         on_again: called with each job of which an attempt was cut off by a restart and another will follow.
-=======
->>>>>>> 6fff3d9ab9f523329abe1b7e7f3f7e7f4c7f27ad
         seal: hides what the worker alone may read.
         unload: stores what a call's input carries; gives the call and the input to be kept, both without it.
     """

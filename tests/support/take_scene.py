@@ -40,9 +40,7 @@ class TakeScene:
     def __init__(self) -> None:
         self.store, self.events, self.fleet = MemoryStore(), Events(), Fleet()
         announcer = Announcer(self.events, job_object)
-        self.dispatcher = Dispatcher(
-            self.store, MemoryValues(), Artifacts(MemoryArtifacts()), self.fleet, announcer
-        )
+        self.dispatcher = Dispatcher(self.store, MemoryValues(), Artifacts(MemoryArtifacts()), self.fleet, announcer)
         self.desk = TakeDesk(self.dispatcher, LIMITS, 600.0)
         self.dispatcher.taking = self.desk
         self.pool = self.dispatcher.pools.of_command(ENDPOINT)
@@ -77,9 +75,7 @@ class TakeScene:
         command = self._one(number)
         if command is not None:
             command.asked = size
-            command.taking = asyncio.ensure_future(
-                self.desk.take(command.worker, size, busy=busy or bool(command.has))
-            )
+            command.taking = asyncio.ensure_future(self.desk.take(command.worker, size, busy=busy or bool(command.has)))
             command.taking.add_done_callback(lambda task: self._got(command, task))
             await asyncio.sleep(0)  # the request has come
 

@@ -15,7 +15,9 @@ from tests.support.take_scene import ENDPOINT
 API = "http://127.0.0.1:9"
 
 
-def made(endpoint: EndpointRecord = ENDPOINT, *, port: int = 0, grant: Grant | None = None, **env: str) -> dict[str, str]:
+def made(
+    endpoint: EndpointRecord = ENDPOINT, *, port: int = 0, grant: Grant | None = None, **env: str
+) -> dict[str, str]:
     pool = Pool(PoolKey(endpoint.id, "", "", 1), endpoint.name, None)
     worker = Worker("w-1", "token", "the-key", pool, 1, Path(), grant or Grant(), 0.0, port=port)
     return command_env(worker, endpoint, env, API, 3.0)
