@@ -7,8 +7,10 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, Any
 
 import uv
@@ -162,11 +164,18 @@ class ControlPlane:
 
     def _site(self) -> Site:
         settings, state = self._settings, self._state
+        hidden = [state.home / "planes", state.blobs, state.runtime]
+        readonly = [state.environments, state.bundle.parent]
+        if settings.listen is not None:
+            hidden += [] if settings.listen.tls is None else [settings.listen.tls.key.absolute()]
+            readonly += _own_program()
         return Site(
             link_address=f"unix:{state.worker_socket}",
             bundle=bundle.ensure(state.bundle),
             work=state.work / state.content[:12],
-            hidden=tuple(str(path) for path in (state.home / "planes", state.blobs, state.runtime)),
+            hidden=tuple(map(str, hidden)),
+            readonly=tuple(map(str, readonly)),
+            private=None if settings.listen is None else state.home,
             base_env=settings.base_env,
             lease_s=settings.lease_s,
             cancel_grace_s=settings.cancel_grace_s,
@@ -343,6 +352,12 @@ class ControlPlane:
             except (BackendError, OSError) as error:
                 logger.warning("old results and values cannot be removed: %s", error)
             await asyncio.sleep(_COLLECT_S)
+
+
+def _own_program() -> list[Path]:
+    """The folders from which this process runs code: its interpreter, that one's packages, and this package."""
+    places = [Path(sys.prefix), Path(sys.base_prefix), *map(Path, sys.path), *release.package_folders()]
+    return sorted({place.resolve() for place in places if place.is_dir()} - {Path("/")})
 
 
 @contextlib.contextmanager
