@@ -72,7 +72,9 @@ class ControlPlane:
         self._disk = DiskGuard(state.plane, lambda: self._store.size() + self._blobs.size, settings.disk_limit)
         self._hub = EventHub()
         self._catalog = Catalog(self._store)
-        self._api_keys = ApiKeys(self._store, self._catalog)
+        self._api_keys = ApiKeys(state.api_keys, self._catalog)
+        if settings.listen is not None:
+            self._api_keys.check()
         self._fleet = Fleet()
         self._announcer = Announcer(self._hub, job_object)
         self._environments = Environments(
@@ -215,6 +217,7 @@ class ControlPlane:
                     self._watch_idleness(),
                     self._collect(),
                     self._webhooks.run(),
+                    self._api_keys.watch(),
                 )
             ]
             ends = [asyncio.ensure_future(end) for end in (servers.ended(), self._stop.wait())]

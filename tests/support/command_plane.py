@@ -122,7 +122,7 @@ async def command_plane(
         )
         webhooks = Webhooks(plane.store, limits, job_object)
         _connect(plane, commands, seal, webhooks)
-        keys, blobs, hub = ApiKeys(plane.store, plane.catalog), Blobs(folder / "blobs"), EventHub()
+        keys, blobs, hub = ApiKeys(folder / "api_keys.json", plane.catalog), Blobs(folder / "blobs"), EventHub()
         services = Services(
             plane.platform, plane.catalog, blobs, hub, KEY, {"protocol": 1, "gpus": []}, keys,
             plane.supervisor.worker_keys, limits=limits, workers=commands, check_webhook=webhooks.check,

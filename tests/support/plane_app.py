@@ -83,7 +83,7 @@ async def plane_app(folder: Path, *, published_only: bool = False) -> AsyncItera
     catalog = Catalog(store)
     platform, hub = MemoryPlatform(catalog), EventHub()
     blobs = Blobs(folder / "blobs", value_limit=3_000_000, artifact_limit=50_000)
-    keys, capabilities = ApiKeys(store, catalog), {"protocol": 1, "gpus": []}
+    keys, capabilities = ApiKeys(folder / "api_keys.json", catalog), {"protocol": 1, "gpus": []}
     workers: list[WorkerKey] = []
     services = Services(
         platform, catalog, blobs, hub, KEY, capabilities, keys, lambda: workers, published_only=published_only

@@ -122,7 +122,7 @@ def test_a_websocket_without_a_key_is_denied_before_it_is_accepted() -> None:
 
 def test_whose_key_it_is(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "flash.db")
-    keys = ApiKeys(store, Catalog(store))
+    keys = ApiKeys(tmp_path / "api_keys.json", Catalog(store))
     workers = [WorkerKey("worker-1", "w-1", "alice"), WorkerKey("worker-2", "w-2", OWNER)]
     ring = Keyring("secret", lambda: workers, keys)
     _, made = asyncio.run(keys.create("bob", name="laptop"))
