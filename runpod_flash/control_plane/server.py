@@ -37,6 +37,7 @@ from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.fleet import Fleet
 from runpod_flash.control_plane.keys import ensure_key
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
+from runpod_flash.control_plane.launches import Site
 from runpod_flash.control_plane.links import LinkServer
 from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.principals import Need
@@ -44,7 +45,7 @@ from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.sealing import Seal
 from runpod_flash.control_plane.settings import PlaneSettings
 from runpod_flash.control_plane.store import Store
-from runpod_flash.control_plane.supervisor import Site, Supervisor
+from runpod_flash.control_plane.supervisor import Supervisor
 from runpod_flash.control_plane.vetting import vet
 from runpod_flash.control_plane.views import job_object
 from runpod_flash.control_plane.webhooks import Webhooks
