@@ -80,7 +80,7 @@ class WorkersApi:
 
     async def _take_batch(self, request: Request, worker: Worker) -> Response:
         text = request.query_params.get("batch_size", "1")
-        if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= BATCH_LIMIT):
+        if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= BATCH_LIMIT):
             raise Problem(400, f"query parameter 'batch_size' is {text!r:.80}; it must be 1 to {BATCH_LIMIT}")
         jobs = await self._taken(request, worker, int(text))
         return JSONResponse(jobs) if jobs else Response(status_code=_NOTHING)
