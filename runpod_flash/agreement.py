@@ -4,7 +4,7 @@ import weakref
 from dataclasses import dataclass
 from typing import Any
 
-from runpod_flash.backends.base import Backend
+from runpod_flash.backends.base import Backend, Json
 from runpod_flash.calls import Request
 from runpod_flash.confighash import config_hash
 from runpod_flash.errors import BackendError, ConfigError
@@ -43,13 +43,27 @@ class Declarations:
         self._known[spec.name] = _Declaration(spec, place, weakref.ref(request.target))
 
 
-async def provision(backend: Backend, spec: EndpointSpec, output: Output) -> str:
-    """Bring the endpoint to the platform as it is declared; returns its id there. Raises BackendError, ConfigError."""
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """An endpoint as the platform has it. `url`: where its requests go; "" where the platform does not say."""
+
+    id: str
+    url: str
+
+    @classmethod
+    def of(cls, described: Json) -> "Provisioned":
+        """Read the platform's description."""
+        urls = described.get("requestUrls") or {}
+        return cls(str(described["id"]), str(urls.get("base") or urls.get("run", "")).removesuffix("/run"))
+
+
+async def provision(backend: Backend, spec: EndpointSpec, output: Output) -> Provisioned:
+    """Bring the endpoint to the platform as it is declared. Raises BackendError, ConfigError."""
     body = to_body(spec, default_queue_delay=backend.default_queue_delay)
     found = await backend.find(spec.name)
     if found is None:
         try:
-            return str((await backend.create(body))["id"])
+            return Provisioned.of(await backend.create(body))
         except BackendError:
             found = await backend.find(spec.name)  # another program may have been quicker
             if found is None:
@@ -57,8 +71,8 @@ async def provision(backend: Backend, spec: EndpointSpec, output: Output) -> str
     if bool(found.get("cpu")) != ("cpu" in body):  # an endpoint keeps its compute family, so this is another one
         output.say(f"endpoint '{spec.name}' changes between gpu= and cpu=, so it is made anew")
         await backend.delete(str(found["id"]))
-        return str((await backend.create(body))["id"])
+        return Provisioned.of(await backend.create(body))
     if config_hash(found) != config_hash(body) or dict(found.get("env") or {}) != body["env"]:
         change = {key: value for key, value in body.items() if key != "type"}  # which no endpoint can change
         found = await backend.update(str(found["id"]), change)
-    return str(found["id"])
+    return Provisioned.of(found)

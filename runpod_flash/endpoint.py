@@ -19,6 +19,7 @@ from runpod_flash.remote import (
     make_remote,
     recovery,
 )
+from runpod_flash.session import current
 from runpod_flash.spec import DEFAULT_SCALER_VALUE, EndpointSpec
 
 if TYPE_CHECKING:
@@ -147,6 +148,18 @@ class Endpoint:
         if not self.spec.name:
             options.check({"name": target.__name__})
         return make_remote(target, self.spec.named(target.__name__))
+
+    @property
+    def id(self) -> str | None:
+        """The endpoint's id on the platform; None before the first call of this program, and without `name`."""
+        found = current().provisioned(self.spec.name)
+        return None if found is None else found.id
+
+    @property
+    def url(self) -> str | None:
+        """Where the endpoint's requests go: `url + "/run"`, `url + "/health"` …; None as for `id`."""
+        found = current().provisioned(self.spec.name)
+        return (found.url or None) if found is not None else None
 
     def job(self, job_id: str) -> "EndpointJob[Any]":
         """The handle of a job of this endpoint that was submitted earlier, maybe by another program.

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from runpod_flash import backends, journal, options, outcome, package_index, shipping
 from runpod_flash import output as output_module
 from runpod_flash import settings as settings_module
-from runpod_flash.agreement import Declarations, provision
+from runpod_flash.agreement import Declarations, Provisioned, provision
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.blocking import Bridge, Running
 from runpod_flash.calls import Request, Ticket
@@ -56,9 +56,7 @@ class _Link:
 
     delivery: Delivery
     connection: "asyncio.Task[Backend] | None" = None
-    agreed: "dict[str, tuple[EndpointSpec, str]]" = field(
-        default_factory=dict
-    )  # by name: the spec and the endpoint's id
+    agreed: "dict[str, tuple[EndpointSpec, Provisioned]]" = field(default_factory=dict)  # by name
     shared: "dict[Hashable, asyncio.Task[Any]]" = field(default_factory=dict)
 
 
@@ -75,6 +73,7 @@ class Session:
         self._bridge = Bridge()
         self._links: dict[asyncio.AbstractEventLoop, _Link] = {}
         self._declared = Declarations()
+        self._provisioned: dict[str, Provisioned] = {}
         self._journal: Journal | None = None
         self._held: set[Holding] = set()
         self._objects = Objects(self._bridge, self._backend)
@@ -106,6 +105,10 @@ class Session:
         if self._journal is None and settings.target != "inline" and not settings.in_worker:
             self._journal = Journal(settings.home, settings.target, str(self.project), self._cannot_note)
         return self._journal
+
+    def provisioned(self, name: str) -> Provisioned | None:
+        """The endpoint of this name as the platform has it; None before the first call of this program."""
+        return self._provisioned.get(name)
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
@@ -311,7 +314,8 @@ class Session:
             self._declared.add(request)
             options.check_requirements(spec)
             known = agreed[spec.name] = spec, await self._shared(spec, lambda: provision(backend, spec, self.output))
-        return known[1]
+        self._provisioned[spec.name] = known[1]
+        return known[1].id
 
     def _environment(self, backend: Backend, spec: EndpointSpec) -> EnvironmentRequest:
         if self._index is None:

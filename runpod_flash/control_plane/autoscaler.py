@@ -89,8 +89,9 @@ class Autoscaler:
             self._grow(endpoint, pool, pools, _limits_of(pool, limits, first=position == 0))
         self._shrink(endpoint, pools, limits)
         self._yield_room(pools)
-        for pool in pools:
-            self._fleet.discard(pool)
+        for position, pool in enumerate(pools):
+            if position or not limits.minimum:  # one that is to have workers remembers why it has none
+                self._fleet.discard(pool)
         self._look_again(endpoint, pools, limits)
 
     def _grow(self, endpoint: EndpointRecord, pool: Pool, pools: list[Pool], limits: scaling.Limits) -> None:
@@ -104,7 +105,7 @@ class Autoscaler:
                 self._supervisor.abandon(pool)
             self._supervisor.tell(pool)
             return
-        if (pool.gave_up and not pool.has_work) or not self._supervisor.feasible(pool, endpoint):
+        if (pool.gave_up and not pool.queue) or not self._supervisor.feasible(pool, endpoint):
             return
         if pool.crashes.retry_at > time.monotonic():
             self._supervisor.tell(pool)

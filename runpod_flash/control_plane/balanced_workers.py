@@ -10,7 +10,7 @@ from runpod_flash.control_plane.balancing.late_client import LateClient
 from runpod_flash.control_plane.balancing.picking import Upstream
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.dispatcher import Dispatcher
-from runpod_flash.control_plane.fleet import Fleet, Worker, WorkerState
+from runpod_flash.control_plane.fleet import Fleet, Pool, Worker, WorkerState
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.supervisor import Supervisor
 from runpod_flash.errors import ConfigError, EndpointNotFound
@@ -92,7 +92,11 @@ class BalancedWorkers:
 
     def look(self, endpoint_id: str) -> None:
         """Something has changed at an endpoint, perhaps that no worker of it will come."""
-        if self.serves(endpoint_id):
+        try:
+            concerned = self._catalog.get(endpoint_id).is_load_balanced
+        except EndpointNotFound:
+            concerned = True  # who waits there waits in vain
+        if concerned:
             self.gateway.changed(endpoint_id)
 
     def leaving(self, worker: Worker) -> None:
@@ -127,11 +131,9 @@ class BalancedWorkers:
 
     def _load_changed(self, endpoint_id: str) -> None:
         """Bring the counts of requests to the pool and its workers, which the autoscaler looks at."""
-        try:
-            endpoint = self._catalog.get(endpoint_id)
-        except EndpointNotFound:
+        pool = self._pool(endpoint_id)
+        if pool is None:
             return
-        pool = self._dispatcher.pools.of_command(endpoint)
         waiting = self.gateway.loads.of(endpoint_id).waiting
         if waiting > pool.waiting_requests:
             pool.gave_up = ""
@@ -143,6 +145,13 @@ class BalancedWorkers:
                 worker.idle_since = time.monotonic()
                 self._supervisor.look_at(worker)
         self.on_load(endpoint_id)
+
+    def _pool(self, endpoint_id: str) -> Pool | None:
+        """The endpoint's pool; None where the endpoint is gone, and its pool, too."""
+        try:
+            return self._dispatcher.pools.of_command(self._catalog.get(endpoint_id))
+        except EndpointNotFound:
+            return next(iter(self._fleet.of(endpoint_id)), None)
 
 
 def _kill(worker: Worker) -> None:

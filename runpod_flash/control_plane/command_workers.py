@@ -43,7 +43,7 @@ class CommandWorkers:
         dispatcher.taking = self.desk
         dispatcher.on_again = self._again
         self.desk.unseal = unseal
-        self.desk.end_worker = supervisor.end_now
+        self.desk.end_worker, self.desk.look_at = supervisor.end_now, supervisor.look_at
         self.answers.retire, self.answers.look_at = supervisor.retire, supervisor.look_at
         supervisor.on_connected, supervisor.on_leaving, supervisor.on_gone = self._connected, self._leaving, self._gone
 

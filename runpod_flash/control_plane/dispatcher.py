@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -57,6 +58,7 @@ class Dispatcher:
         self._deadlines = Deadlines(self.end)
         self._homes = Homes(self._rebuilt)
         self._jobs: dict[str, Job] = {}
+        self._numbers = itertools.count()
         self._held = False
         self._stopped = False
         self.on_load: Callable[[str], None] = lambda endpoint: None
@@ -81,7 +83,7 @@ class Dispatcher:
     def accept(self, record: JobRecord, call: Call | None, pool: Pool, logs: Iterable[LogLine] = ()) -> Job:
         """Queue a job that the store has committed. `logs`: what it wrote before a restart."""
         done: asyncio.Future[JobRecord] = asyncio.get_running_loop().create_future()
-        job = Job(record, call, pool, time.monotonic(), done, LogTail(logs))
+        job = Job(record, call, pool, time.monotonic(), done, next(self._numbers), LogTail(logs))
         self._jobs[record.id] = job
         self._deadlines.accepted(job)
         pool.gave_up = ""
@@ -140,10 +142,12 @@ class Dispatcher:
 
     def _choose(self, pool: Pool, job: Job) -> Worker | None:
         """The worker for a queued job: where its instance lives, else the freest one; None while all are busy."""
+        record = job.record
         if job.instance is None:
-            return max(
-                (worker for worker in pool.workers.values() if worker.free_slots > 0), key=_freedom, default=None
-            )
+            free = (worker for worker in pool.workers.values() if worker.free_slots > 0)
+            if record.attempts:  # a worker that still has to stop an earlier attempt could not tell the two apart
+                free = (worker for worker in free if record.id not in worker.running)
+            return max(free, key=_freedom, default=None)
         bound = self._homes.of(job)
         if bound is not None:
             return bound
@@ -264,7 +268,10 @@ class Dispatcher:
     def not_taken(self, worker: Worker, job: Job) -> None:
         """A command had asked for a job and was not there any more to get it: the attempt has not begun."""
         job.sent = False
-        self._take_back(job, worker, job.record.attempts)
+        if job.decided:  # cancelled meanwhile
+            self.released(worker, job)
+        else:
+            self._take_back(job, worker, job.record.attempts)
 
     def dropped(self, worker: Worker, job: Job, reason: str) -> None:
         """A command has got a job and does not know it any more: the attempt is over."""
@@ -329,7 +336,9 @@ class Dispatcher:
         job.record = record
         job.queued_at = time.monotonic()
         self.recorder.requeued(job)
-        job.pool.queue.appendleft(job)
+        queue = job.pool.queue
+        place = next((place for place, other in enumerate(queue) if other.number > job.number), len(queue))
+        queue.insert(place, job)
         self._deadlines.queued(job)
 
     def _fail(self, job: Job, error: ErrorInfo) -> None:

@@ -52,7 +52,7 @@ class PoolKey:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """An unfinished job and who waits for it. `queued_at` is monotonic seconds.
+    """An unfinished job and who waits for it. `queued_at` is monotonic seconds, `number` grows as jobs come.
 
     `call` is what our SDK asks for; None: the input is for the endpoint's command to understand.
     """
@@ -62,6 +62,7 @@ class Job:
     pool: "Pool"
     queued_at: float
     done: asyncio.Future[JobRecord]
+    number: int = 0
     logs: LogTail = field(default_factory=LogTail)
     sent: bool = False  # the running attempt has been sent to its worker
     outcome: JobRecord | None = None  # the decided end, before it is on disk; then it becomes the record

@@ -29,7 +29,7 @@ class Intake:
         vet: raises InstallFailed where the endpoint's owner may not have such an environment.
         admit: raises StoreFull where nothing new can be accepted; else says what is short on the disk, if anything.
         on_end: called with each job that ends here, before any worker has seen it.
-        on_again: called with each job whose attempt ended with the control plane, and that another one follows.
+        on_again: called with each job of which an attempt was cut off by a restart and another will follow.
         seal: hides what the worker alone may read.
         unload: stores what a call's input carries; gives the call and the input to be kept, both without it.
     """
@@ -57,6 +57,7 @@ class Intake:
         self.unload: Callable[[Mapping[str, Any]], Awaitable[tuple[Call, Mapping[str, Any]]]] = _as_sent
         self.seal: Callable[[Mapping[str, Any]], str] = _no_seal
         self._by_key: dict[tuple[str, str], asyncio.Future[JobRecord]] = {}  # submits under way
+        self._reopening: set[str] = set()  # jobs that are just tried once more
 
     async def submit(
         self,
@@ -155,6 +156,8 @@ class Intake:
             StoreFull, ContentNotFound: as for `submit`.
         """
         self.admit()
+        if record.id in self._reopening:
+            raise Problem(400, f"job {record.id} is just being retried")
         try:
             reopened = lifecycle.reopen(record, time.time())
         except lifecycle.IllegalTransition:
@@ -164,8 +167,12 @@ class Intake:
         call = self._call(record)
         if call is not None:
             self._dispatcher.pools.check_content(call)
-        await self._store.reopen_job(reopened)
-        await self._queue(reopened, call, known=True)
+        self._reopening.add(record.id)
+        try:
+            await self._store.reopen_job(reopened)
+            await self._queue(reopened, call, known=True)
+        finally:
+            self._reopening.discard(record.id)
         return reopened
 
     def _call(self, record: JobRecord) -> Call | None:

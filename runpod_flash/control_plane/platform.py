@@ -31,6 +31,10 @@ class Platform(Protocol):
     belongs to others is unknown.
     """
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it ends, so that nothing is waited for any more."""
+
     async def submit(
         self,
         endpoint_id: str,

@@ -66,6 +66,11 @@ class PlatformCore:
         """See `Intake.replay`."""
         return await self.intake.replay()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it ends, so that nothing is waited for any more."""
+        return self._stopping.is_set()
+
     def release_waiting(self) -> None:
         """Let `wait` return what there is: the control plane ends."""
         self._stopping.set()

@@ -146,11 +146,15 @@ class ControlPlane:
         self._balanced.on_load = self._autoscaler.load_changed
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         self._catalog.on_change = self._autoscaler.endpoint_changed
-        self._catalog.on_delete = self._autoscaler.endpoint_deleted
+        self._catalog.on_delete = self._endpoint_deleted
 
     def _load_changed(self, endpoint_id: str) -> None:
         self._autoscaler.load_changed(endpoint_id)
         self._balanced.look(endpoint_id)
+
+    def _endpoint_deleted(self, endpoint_id: str) -> None:
+        self._autoscaler.endpoint_deleted(endpoint_id)
+        self._load_changed(endpoint_id)
 
     def _job_ended(self, job_id: str) -> None:
         self._platform.chunks.changed(job_id)

@@ -53,7 +53,7 @@ _SAVE_JOB = (
 _WANT_WEBHOOK = "INSERT OR IGNORE INTO webhooks (job, due_at) VALUES (?, ?)"
 _REOPEN: Final = ("DELETE FROM job_chunks WHERE job = ?", "DELETE FROM webhooks WHERE job = ?")
 _REOPENED = (
-    "UPDATE jobs SET status = ?, facts = ?, output = NULL, finished_at = NULL, expires_at = NULL "
+    "UPDATE jobs SET status = ?, retries = 0, facts = ?, output = NULL, finished_at = NULL, expires_at = NULL "
     "WHERE id = ? AND finished_at IS NOT NULL"
 )
 _SAVE_LOGS = "INSERT INTO job_logs (job, lines) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET lines = excluded.lines"

@@ -36,12 +36,12 @@ class WorkerAnswers:
         if body.get("status") == "IN_PROGRESS" and "error" not in body:
             self._dispatcher.progressed(worker, job_id, body.get("output"))
             return
-        job = worker.running.get(job_id)
+        job = worker.running.get(job_id) or self._dispatcher.unfinished(job_id)
         if body.get("stopPod"):  # first, so that it gets no other job
             self.retire(worker)
         self._dispatcher.answered(worker, job_id, body.get("output"), _error(body))
         self.look_at(worker)
-        if job is not None:
+        if job is not None and job.decided and job.record.worker == worker.id:  # said for the second time, too
             await asyncio.shield(job.done)
 
     async def yielded(self, worker: Worker, job_id: str, chunk: Any) -> None:

@@ -210,3 +210,21 @@ print(Model().predict.remote())
 """
     first = shared_place.run_script(script).good().stdout
     assert shared_place.run_script(script).good().stdout == first
+
+
+def test_an_endpoint_says_its_id_and_its_url_after_the_first_call(place: Place) -> None:
+    done = place.run_script("""
+import json, os, urllib.request
+from pathlib import Path
+from runpod_flash import Endpoint
+ep = Endpoint(name="addressed", cpu="cpu3c-1-2")
+@ep
+def f(x):
+    return x
+before = ep.id, ep.url
+assert f.remote(1) == 1
+key = next(Path(os.environ["FLASH_HOME"]).glob("planes/*/key")).read_text().strip()
+health = urllib.request.urlopen(urllib.request.Request(ep.url + "/health", headers={"Authorization": f"Bearer {key}"}))
+print(before, ep.url.endswith(f"/v2/{ep.id}"), json.load(health)["jobs"]["completed"])
+""").good()  # fmt: skip
+    assert done.stdout.strip() == "(None, None) True 1"

@@ -163,7 +163,7 @@ def test_keys_from_their_making_to_their_end(server: ListeningPlane) -> None:
     assert (unknown.status, "there is no key 'nothing'" in unknown.stderr) == (1, True)
     bad = server.place.flash("server", "keys", "create", "--user", "Hans!")
     assert (bad.status, "field 'user' is 'Hans!'" in bad.stderr) == (1, True)
-    secrets = [key, key.rsplit("_", 1)[1], server.owner_key]
+    secrets = [key, key.split("_", 2)[2], server.owner_key]
     for path in sorted(server.place.home.rglob("*")):
         if path.is_file() and path.name != "key":
             content = path.read_bytes()

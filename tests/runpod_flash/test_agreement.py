@@ -76,7 +76,7 @@ def test_who_is_second_to_make_an_endpoint_takes_that_of_the_first() -> None:
 
     async def main() -> None:
         backend, spec = Raced(InlinePlatform()), Endpoint("x", **CPU).spec
-        (made,) = {await provision(backend, spec, Output()) for _ in range(2)}
+        (made,) = {(await provision(backend, spec, Output())).id for _ in range(2)}
         assert list(backend._platform.endpoints) == [made]
 
     asyncio.run(main())
@@ -85,8 +85,8 @@ def test_who_is_second_to_make_an_endpoint_takes_that_of_the_first() -> None:
 def test_another_compute_family_is_another_endpoint(capfd: pytest.CaptureFixture[str]) -> None:
     async def main() -> None:
         backend = InlineBackend(InlinePlatform())
-        first = await provision(backend, Endpoint("x", **CPU).spec, Output())
-        second = await provision(backend, Endpoint("x", gpu="any").spec, Output())
+        first = (await provision(backend, Endpoint("x", **CPU).spec, Output())).id
+        second = (await provision(backend, Endpoint("x", gpu="any").spec, Output())).id
         assert list(backend._platform.endpoints) == [second] != [first]
 
     asyncio.run(main())

@@ -34,6 +34,7 @@ class MemoryPlatform:
     dropped: list[str] = field(default_factory=list)
     fault: Exception | None = None
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    stopping: bool = False
 
     async def submit(
         self,

@@ -97,7 +97,14 @@ async def plane_app(folder: Path, *, published_only: bool = False) -> AsyncItera
 @contextlib.asynccontextmanager
 async def served(plane: PlaneApp) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application on a real loopback port, where streams stream."""
-    config = uvicorn.Config(plane.app, port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=5)
+    async with served_app(plane.app, plane.hub) as client:
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def served_app(app: ASGIApp, hub: EventHub) -> AsyncIterator[httpx.AsyncClient]:
+    """The same, of any application; the hub is closed before it ends."""
+    config = uvicorn.Config(app, port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server._serve())  # `serve` would take the signals of the test process
     await asyncio.to_thread(wait_until, lambda: server.started or serving.done())
@@ -105,6 +112,6 @@ async def served(plane: PlaneApp) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {KEY}"}
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False) as client:
         yield client
-    plane.hub.close()
+    hub.close()
     server.should_exit = True
     await asyncio.wait_for(serving, 10)

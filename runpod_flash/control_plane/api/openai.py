@@ -26,7 +26,12 @@ from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Policy
 from worker_runtime.wire.jobs import JobStatus
 
 _HOLD_S: Final = 10.0
-_STATUS: Final = {JobStatus.TIMED_OUT: 504, JobStatus.CANCELLED: 409}
+_STATUS: Final = {
+    JobStatus.TIMED_OUT: 504,
+    JobStatus.CANCELLED: 409,
+    JobStatus.IN_QUEUE: 503,  # the control plane ends
+    JobStatus.IN_PROGRESS: 503,
+}
 
 
 class OpenAiApi:
@@ -59,28 +64,28 @@ class OpenAiApi:
         )
         job = _Pieces(self._platform, endpoint, record)
         if job_input.get("openai_input", {}).get("stream") is True:
-            return await self._streamed(job)
+            return await self._streamed(request, job)
         return await self._whole(request, job)
 
     async def _whole(self, request: Request, job: "_Pieces") -> Response:
         collected = await while_connected(request, job.collect())
         if collected is None:
-            await job.cancel()
-            return Response(status_code=204)  # nobody hears it
+            return await _unheard(job)
         found, record = collected
         if record.status is not JobStatus.COMPLETED:
-            return _failure(record)
+            return await _failed(job)
         output = _one(found, record.output)
         return JSONResponse(output, status_code=_status_of(output))
 
-    async def _streamed(self, job: "_Pieces") -> Response:
+    async def _streamed(self, request: Request, job: "_Pieces") -> Response:
         """The response begins with the first piece: a failure before that has a status of its own."""
         pieces = job.each()
-        first = await anext(pieces, None)
-        if first is None and job.record.status is not JobStatus.COMPLETED:
-            return _failure(job.record)
-        if first is None:
-            first = job.record.output
+        found = await while_connected(request, _first(pieces))
+        if found is None:
+            return await _unheard(job)
+        if not found and job.record.status is not JobStatus.COMPLETED:
+            return await _failed(job)
+        first = found[0] if found else job.record.output
         if isinstance(first, Mapping) and "error" in first:
             return JSONResponse(first, status_code=_status_of(first))
         return StreamingResponse(_events(first, pieces, job), media_type="text/event-stream")
@@ -96,7 +101,7 @@ class _Pieces:
 
     async def each(self) -> AsyncIterator[Any]:
         more = True
-        while more or not self.record.status.final:
+        while more or not (self.record.status.final or self._platform.stopping):
             self.record, chunks, more = await self._platform.stream(self._endpoint.id, self.record.id, _HOLD_S)
             for chunk in chunks:
                 yield chunk
@@ -109,6 +114,26 @@ class _Pieces:
         """Nobody wants the answer any more."""
         if not self.record.status.final:
             await self._platform.cancel(self._endpoint.id, self.record.id)
+
+
+async def _first(pieces: AsyncIterator[Any]) -> list[Any]:
+    """The first piece, if there is one."""
+    async for piece in pieces:
+        return [piece]
+    return []
+
+
+async def _unheard(job: _Pieces) -> Response:
+    """The client has left: its job is cancelled, and what is answered nobody hears."""
+    await job.cancel()
+    return Response(status_code=204)
+
+
+async def _failed(job: _Pieces) -> Response:
+    """The job has failed, or the control plane ends before the job does: nobody could fetch its answer later."""
+    response = _failure(job.record)
+    await job.cancel()
+    return response
 
 
 async def _events(first: Any, rest: AsyncIterator[Any], job: _Pieces) -> AsyncIterator[str]:

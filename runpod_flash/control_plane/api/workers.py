@@ -72,6 +72,8 @@ class WorkersApi:
             raise Problem(
                 403, "only a worker itself may do this, with the key that it was started with", code="AuthError"
             )
+        if worker.pool.code is not None or worker.port:
+            raise Problem(403, "this worker does not take its jobs in this way", code="AuthError")
         return worker
 
     async def _take(self, request: Request, worker: Worker) -> Response:
@@ -116,5 +118,5 @@ class WorkersApi:
 
 def _names_jobs(version: str) -> bool:
     """Whether pings of this version of the worker package can be relied on to name all jobs: from 1.10 on."""
-    numbers = [int(part) for part in version.split(".")[:2] if part.isdigit()]
+    numbers = [int(part) for part in version.split(".")[:2] if part.isdecimal()]
     return numbers >= [1, 10]
