@@ -121,6 +121,7 @@ class Worker:
     port: int = 0  # where its command answers HTTP requests; 0: it takes jobs
     healthy: bool = True  # whether its command says so
     owner: str = ""  # the user for whom it runs
+    project: str = ""  # the endpoint's
 
     @property
     def free_slots(self) -> int:

@@ -56,7 +56,7 @@ class Keyring:
         found = Principal() if hmac.compare_digest(given, self._key) else None
         for each in self._worker_keys():
             if hmac.compare_digest(given, each.key.encode()):
-                found = Principal(each.owner, worker=each.worker)
+                found = Principal(each.owner, worker=each.worker, project=each.project)
         return self._api_keys.principal(given) or found
 
 

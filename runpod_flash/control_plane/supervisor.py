@@ -149,6 +149,7 @@ class Supervisor:
             token=secrets.token_hex(16),
             key=secrets.token_urlsafe(32),
             owner=endpoint.owner,
+            project=endpoint.project,
             pool=pool,
             generation=endpoint.generation,
             folder=folder,
@@ -341,7 +342,7 @@ class Supervisor:
 
     def worker_keys(self) -> list[WorkerKey]:
         """The keys of the workers that live now."""
-        return [WorkerKey(worker.key, worker.id, worker.owner) for worker in self._by_id.values()]
+        return [WorkerKey(worker.key, worker.id, worker.owner, worker.project) for worker in self._by_id.values()]
 
     async def close(self) -> None:
         """End all workers and wait for their end."""

@@ -135,6 +135,7 @@ def test_code_of_a_user_calls_other_endpoints_of_theirs_and_nobody_else_s(server
         return server.place.run_script(CALLS_ANOTHER, arguments=arguments, env=server.sdk(key)).good().stdout.strip()
 
     assert ran("otto", "inner", key=otto) == "otto's inner of 1"
+    assert ran("nina", "inner", key=nina) == "nina's inner of 1"
     assert ran("nina", "outer", key=nina) == "outer of nina's inner of 1"
     with server.client(nina) as hers, server.client(otto) as his:
         assert sorted(each["name"] for each in hers.get("/v2/serverless").json()["endpoints"]) == ["inner", "outer"]
