@@ -12,7 +12,7 @@ from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.environments import Environments, InstallFailed
 from runpod_flash.control_plane.fleet import Pool
 from runpod_flash.control_plane.problems import Problem
-from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Policy
+from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Submission
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.terms import Terms
 from runpod_flash.errors import ContentNotFound, EndpointNotFound
@@ -59,50 +59,33 @@ class Intake:
         self._by_key: dict[tuple[str, str], asyncio.Future[JobRecord]] = {}  # submits under way
         self._reopening: set[str] = set()  # jobs that are just tried once more
 
-    async def submit(
-        self,
-        endpoint_id: str,
-        call_input: Mapping[str, Any],
-        *,
-        job_id: str,
-        client: str | None,
-        key: str | None,
-        policy: Policy,
-    ) -> JobRecord:
+    async def submit(self, endpoint_id: str, asked: Submission) -> JobRecord:
         """Accept a job; it is on disk when this returns. The same idempotency key gives the same job.
 
         Raises:
             EndpointNotFound, ContentNotFound: unknown endpoint, artifact or value; nothing was accepted.
             StoreFull: the disk is full, or its bound reached; nothing was accepted.
-            WireError, VersionMismatch: `call_input` is no call of this protocol.
+            WireError, VersionMismatch: the input is no call of this protocol.
 
         While the control plane stops, jobs are still taken: they run after its next start, which whoever waits causes.
         """
         endpoint = self._catalog.get(endpoint_id)
-        if key is None:
-            return await self._accept(endpoint, call_input, job_id, client, key, policy)
-        pending = self._by_key.get((endpoint_id, key))
+        if asked.key is None:
+            return await self._accept(endpoint, asked)
+        same = endpoint_id, asked.key
+        pending = self._by_key.get(same)
         if pending is None:
-            pending = asyncio.ensure_future(self._accept_once(endpoint, call_input, job_id, client, key, policy))
-            self._by_key[endpoint_id, key] = pending
-            pending.add_done_callback(lambda _: self._by_key.pop((endpoint_id, key), None))
+            pending = self._by_key[same] = asyncio.ensure_future(self._accept_once(endpoint, asked, asked.key))
+            pending.add_done_callback(lambda _: self._by_key.pop(same, None))
         return await asyncio.shield(pending)
 
-    async def _accept_once(
-        self,
-        endpoint: EndpointRecord,
-        call_input: Mapping[str, Any],
-        job_id: str,
-        client: str | None,
-        key: str,
-        policy: Policy,
-    ) -> JobRecord:
+    async def _accept_once(self, endpoint: EndpointRecord, asked: Submission, key: str) -> JobRecord:
         known = self._store.job_by_key(endpoint.id, key)
         if known is not None:
-            return self._again(endpoint.id, known, client)
-        return await self._accept(endpoint, call_input, job_id, client, key, policy)
+            return self._again(known, asked.client)
+        return await self._accept(endpoint, asked)
 
-    def _again(self, endpoint_id: str, job_id: str, client: str | None) -> JobRecord:
+    def _again(self, job_id: str, client: str | None) -> JobRecord:
         """The job of a repeated submit. The one who repeats it is the one who waits for it."""
         job = self._dispatcher.unfinished(job_id)
         if job is not None and not job.record.status.final and client is not None:
@@ -113,39 +96,31 @@ class Intake:
             self._announcer.refused(record, client)
         return record
 
-    async def _accept(
-        self,
-        endpoint: EndpointRecord,
-        call_input: Mapping[str, Any],
-        job_id: str,
-        client: str | None,
-        key: str | None,
-        policy: Policy,
-    ) -> JobRecord:
+    async def _accept(self, endpoint: EndpointRecord, asked: Submission) -> JobRecord:
         short = self.admit()
         if endpoint.is_load_balanced:
             raise Problem(400, "not allowed for LB API: this endpoint answers HTTP requests and takes no jobs")
-        call = None
+        call, call_input, policy = None, asked.input, asked.policy
         if endpoint.command is None:
             call, call_input = await self.unload(call_input)
             self._dispatcher.pools.check_content(call)
         record = JobRecord(
-            job_id,
+            asked.job_id,
             endpoint.id,
             call_input,
             time.time(),
-            idempotency_key=key,
-            client=client,
+            idempotency_key=asked.key,
+            client=asked.client,
             timeout_ms=int(endpoint.body.get("timeout") or 0) if policy.timeout_ms is None else policy.timeout_ms,
             low_priority=policy.low_priority,
             webhook=policy.webhook,
             sealed=None if policy.s3_config is None else self.seal(policy.s3_config),
-            **self._terms.limits(policy, own=client is not None),
+            **self._terms.limits(policy, own=asked.client is not None),
         )
         await self._queue(record, call)
         job = self._dispatcher.unfinished(record.id)
-        if short and client is not None and job is not None:
-            self._announcer.notice_to(client, job.pool, "disk", short)
+        if short and asked.client is not None and job is not None:
+            self._announcer.notice_to(asked.client, job.pool, "disk", short)
         return record
 
     async def again(self, record: JobRecord) -> JobRecord:
