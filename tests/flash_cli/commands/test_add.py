@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flash_cli.commands.add import Wanted, body_of
 
+from flash_cli.commands.add import Wanted, body_of
 from runpod_flash.errors import ConfigError
 from tests.support.place import Place
 from tests.support.plane_api import plane_client
