@@ -26,7 +26,7 @@ class Intake:
 
     Attributes:
         refusal: why no worker can ever serve an endpoint, None where one can.
-        vet: raises InstallFailed where the endpoint's owner may not have such an environment.
+        vet: gives the environment that the endpoint's owner may have; raises InstallFailed where it is none.
         admit: raises StoreFull where nothing new can be accepted; else says what is short on the disk, if anything.
         on_end: called with each job that ends here, before any worker has seen it.
         on_again: called with each job of which an attempt was cut off by a restart and another will follow.
@@ -50,7 +50,7 @@ class Intake:
         self._announcer = announcer
         self._terms = terms
         self.refusal: Callable[[EndpointRecord], ErrorInfo | None] = lambda endpoint: None
-        self.vet: Callable[[EndpointRecord, EnvironmentRequest], None] = lambda endpoint, request: None
+        self.vet: Callable[[EndpointRecord, EnvironmentRequest], EnvironmentRequest] = lambda endpoint, request: request
         self.admit: Callable[[], str] = str
         self.on_again: Callable[[str], None] = lambda job_id: None
         self.on_end: Callable[[str], None] = lambda job_id: None
@@ -182,12 +182,12 @@ class Intake:
         """Bring a job to its pool; before that it is written, unless the store knows it as it is."""
         endpoint = self._catalog.get(record.endpoint)
         refusal = self.refusal(endpoint)
+        wanted: EnvironmentRequest | None = None
         environment_key = ""
         try:
             if call is not None:
-                request = self._dispatcher.pools.manifest(call.artifact).environment
-                self.vet(endpoint, request)
-                environment_key = await self._environments.key(request)
+                wanted = self.vet(endpoint, self._dispatcher.pools.manifest(call.artifact).environment)
+                environment_key = await self._environments.key(wanted)
         except InstallFailed as error:
             refusal = refusal or ErrorInfo(ErrorKind.INSTALL, "InstallError", str(error))
         if refusal is not None:
@@ -198,10 +198,12 @@ class Intake:
             return
         if not known:
             await self._store.save_job(record)
-        pool = await self._pool(record, call, environment_key)
+        pool = await self._pool(record, call, environment_key, wanted)
         self._dispatcher.accept(record, call, pool, self._store.logs(record.id) if record.attempts else ())
 
-    async def _pool(self, record: JobRecord, call: Call | None, environment_key: str) -> Pool:
+    async def _pool(
+        self, record: JobRecord, call: Call | None, environment_key: str, wanted: EnvironmentRequest | None
+    ) -> Pool:
         try:
             endpoint = self._catalog.get(record.endpoint)  # it may have been deleted or changed meanwhile
         except EndpointNotFound as error:
@@ -210,7 +212,7 @@ class Intake:
             raise
         if call is None:
             return self._dispatcher.pools.of_command(endpoint)
-        pool = self._dispatcher.pools.shipped(endpoint, call.artifact, environment_key)
+        pool = self._dispatcher.pools.shipped(endpoint, call.artifact, environment_key, wanted)
         if pool.environment is None:
             pool.environment = self._environments.ready(environment_key)
         return pool

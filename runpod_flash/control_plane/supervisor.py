@@ -98,7 +98,7 @@ class Supervisor:
         failure: ErrorInfo | None = None
         try:
             assert pool.code is not None  # a command has what the machine has
-            environment = await self._environments.get(pool.code.manifest.environment, on_stage=detail)
+            environment = await self._environments.get(pool.code.environment, on_stage=detail)
             if not environment.whole:
                 raise InstallFailed(f"the environment {environment.key} was removed while it was built; call again")
             pool.environment = environment

@@ -466,6 +466,7 @@ def test_a_malformed_event_does_not_hang_calls(url: str, platform: FakePlatform)
 def opened(settings: Settings) -> HttpBackend:
     async def main() -> HttpBackend:
         backend = await http.connect(settings, Path("/p"))
+        await backend.find("x")
         await backend.aclose()
         return backend
 

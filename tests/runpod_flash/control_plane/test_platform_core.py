@@ -16,6 +16,7 @@ from runpod_flash.errors import ContentNotFound, EndpointNotFound, JobNotFound
 from tests.support.small_plane import SmallPlane, small_plane
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, read_output
+from worker_runtime.wire.specs import EnvironmentRequest
 
 Test: TypeAlias = Callable[[SmallPlane], Coroutine[Any, Any, None]]
 
@@ -101,6 +102,22 @@ async def test_a_job_whose_environment_cannot_even_be_named_fails_at_once(plane:
     ended = plane.platform.job(endpoint, record.id)
     assert (ended.status, ended.error) == (JobStatus.FAILED, "the interpreter has gone")
     assert len(plane.events.of("job", "c")) == 1
+
+
+@played
+async def test_the_environment_is_built_as_its_owner_may_have_it(plane: SmallPlane) -> None:
+    allowed = EnvironmentRequest("3.11", ("something-else",))
+    plane.platform.intake.vet = lambda endpoint, request: allowed
+    keyed = list[EnvironmentRequest]()
+
+    async def key(request: EnvironmentRequest) -> str:
+        keyed.append(request)
+        return "environment"
+
+    plane.environments.key = key  # type: ignore[method-assign]
+    pool = plane.job(await plane.submit(await plane.endpoint())).pool
+    assert pool.code is not None
+    assert (keyed, pool.code.environment) == ([allowed], allowed)
 
 
 @played
