@@ -81,11 +81,13 @@ def build_app(services: Services) -> Starlette:
         *_worker_routes(services.workers, services.limits),
         *(() if services.published_only else own),
     ]
-    return Starlette(
+    app = Starlette(
         routes=[*OpenApi(faces).routes(), *faces],
         middleware=middleware,
         exception_handlers=handlers(),
     )
+    app.router.redirect_slashes = False  # a path is one place
+    return app
 
 
 def _worker_routes(workers: CommandWorkers | None, limits: Limits) -> list[BaseRoute]:
