@@ -127,6 +127,9 @@ class TakeDesk:
             elif job.decided and job_id in station.overdue and silence[job_id] == 0:
                 self._give_up(worker, job)
                 return
+            elif job.decided and job_id in station.heard and silence[job_id] == 0:
+                self._tell(station, job_id)  # the package drops what it is told before it has begun with a job
+                continue
             elif not job.decided and silence[job_id] >= self._limits.silent_pings:
                 self._dispatcher.dropped(worker, job, "its worker took it and does not know it any more")
             else:
@@ -173,9 +176,7 @@ class TakeDesk:
         return True
 
     def call_off(self, job: Job, worker: Worker) -> None:
-        station = self._station(worker)
-        station.stopping[job.record.id] = None
-        station.called.set()
+        self._tell(self._station(worker), job.record.id)
         asyncio.get_running_loop().call_later(self._cancel_grace_s, self._grace_over, job, worker)
 
     # ---- what the supervisor wants
@@ -257,6 +258,11 @@ class TakeDesk:
 
     def _give_up(self, worker: Worker, job: Job) -> None:
         self.end_worker(worker, f"job {job.record.id} did not stop within {self._cancel_grace_s:g} s")
+
+    @staticmethod
+    def _tell(station: _Station, job_id: str) -> None:
+        station.stopping[job_id] = None
+        station.called.set()
 
     def _heard(self, station: _Station) -> None:
         """The worker asks again, so it has read the last answer: it does not block."""

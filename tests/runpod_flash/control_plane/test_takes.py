@@ -345,6 +345,20 @@ async def test_what_shall_stop_is_told_once(it: CommandPlane) -> None:
 
 
 @played
+async def test_a_worker_that_still_names_what_shall_stop_is_told_again(it: CommandPlane) -> None:
+    endpoint = await it.endpoint(workers={"min": 0, "max": 1, "idleTimeout": 60})
+    record, worker = await it.taken(endpoint)
+    stops = asyncio.ensure_future(it.commands.desk.stops(worker))
+    await it.plane.turns()
+    await it.plane.platform.cancel(endpoint, record.id)
+    assert await stops == [record.id]
+    again = asyncio.ensure_future(it.commands.desk.stops(worker))
+    await it.plane.turns()
+    it.ping(worker, record.id)
+    assert await again == [record.id]
+
+
+@played
 async def test_a_cancelled_job_frees_its_worker_when_that_does_not_name_it_any_more(it: CommandPlane) -> None:
     endpoint = await it.endpoint(workers={"min": 0, "max": 1, "idleTimeout": 60})
     record, worker = await it.taken(endpoint)
