@@ -1,4 +1,4 @@
-"""After an upgrade: the endpoints with a command, which nobody would declare anew, come along from the version before."""
+"""After an upgrade: endpoints with a command, which nobody would declare anew, come along from the version before."""
 
 import contextlib
 import fcntl
