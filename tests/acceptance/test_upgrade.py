@@ -88,6 +88,21 @@ def test_keys_that_one_version_has_made_hold_with_another(place: Place, tmp_path
     place.flash("server", "start").good()  # for this user alone
 
 
+@pytest.mark.slow
+def test_endpoints_with_a_command_come_along(place: Place, tmp_path: Path) -> None:
+    newer = {"PYTHONPATH": newer_version(tmp_path / "newer")}
+    place.flash("server", "add", "--name", "hello", "--command", "python handler.py").good()
+    (before,) = place.endpoints()
+    place.flash("server", "stop").good()
+    place.flash("server", "start", env=newer).good()
+    (after,) = place.endpoints()
+    assert (after["id"], after["name"]) == (before["id"], "hello")
+    place.flash("server", "remove", "hello", env=newer).good()
+    place.flash("server", "stop").good()
+    place.flash("server", "start", env=newer).good()
+    assert place.endpoints() == [], "what was removed does not come back"
+
+
 def urls(place: Place) -> set[str]:
     """Where the servers of this place listen for others."""
     shown = json.loads(place.flash("server", "status", "--json").good().stdout)
