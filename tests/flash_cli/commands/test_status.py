@@ -82,7 +82,7 @@ def test_whose_endpoints_they_are_is_shown_where_there_are_several_users(place: 
     place.flash("server", "add", "--name", "mine", "--command", "true").good()
     assert "USER" not in place.flash("status").good().stdout
     key = place.flash("server", "keys", "create", "--user", "alice").good().stdout.strip()
-    url = plane_record(place.home).url
+    url = str(plane_record(place)["url"])
     alice = {"FLASH_TARGET": url, "FLASH_API_KEY": key}
     place.run_script(CALL, env=alice).good()
 
