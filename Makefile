@@ -20,7 +20,7 @@ test: $(VENV)/.stamp-dev  ## all tests but the slow ones, real control plane and
 
 test-full: $(VENV)/.stamp-dev  ## the slow tests, and the acceptance tests once more by the published API alone
 	$(PYTEST) -m slow
-	$(PYTEST) tests/acceptance -m "not slow" --published-only
+	$(PYTEST) tests/acceptance --published-only
 
 test-all: $(VENV)/.stamp-dev  ## `make test` on every supported Python that this machine has
 	@set -e; found=; \

@@ -44,6 +44,8 @@ def _hold(launch: WorkerLaunch, *, isolate: bool) -> int:
         seen = [*launch.hidden, *([launch.private] if launch.private else [])]
         if held.why_plain is not None and seen:
             complain(f"no namespaces here ({held.why_plain}); user code can see {', '.join(seen)}")
+        if held.why_plain is not None and launch.readonly:
+            complain(f"no namespaces here: user code can change {', '.join(launch.readonly)}")
         isolation.forbid_inspection()
         return asyncio.run(_live(launch, held))
     finally:

@@ -76,7 +76,7 @@ def start(launch: WorkerLaunch, *, isolate: bool) -> Keeper:
     """Fork the init process of a worker.
 
     Raises:
-        StartError: a hidden or private folder holds what the child needs, the launch must isolate and that is not
+        StartError: what is hidden or private is or holds what the child needs, the launch must isolate and that is not
             possible here, or not even a plain init process comes up.
     """
     isolation.adopt_orphans()
@@ -144,18 +144,26 @@ def _calls(launch: WorkerLaunch, ends: _Ends) -> tuple[str, ...]:
 def _checked_view(launch: WorkerLaunch) -> View:
     needed = (launch.folder, launch.bundle, launch.overlay, launch.python, launch.directory)
     paths = [os.path.realpath(path) for path in needed if path]
-    for folder in launch.hidden:
-        if inside := _first_below(folder, paths):
-            raise StartError(f"folder {folder} shall be hidden from user code, but {inside} in it is needed there")
-    if launch.private is None:
-        return View(launch.hidden, strict=launch.must_isolate)
     own = os.path.realpath(launch.folder)
-    if own == os.path.realpath(launch.private) or not _first_below(launch.private, [own]):
-        raise StartError(f"folder {launch.private} is private, but the worker's own {launch.folder} is not in it")
-    if inside := _first_below(launch.private, [path for path in paths if not _first_below(own, [path])]):
-        raise StartError(f"folder {launch.private} is private to workers, but {inside} in it is needed by this one")
+    for hidden in launch.hidden:
+        if inside := _first_below(hidden, paths):
+            raise StartError(f"{hidden} shall be hidden from user code, but {inside} in it is needed there")
+    if "/" in map(os.path.realpath, launch.readonly):
+        raise StartError("folder / cannot be read-only: user code needs places to write to")
+    if launch.private is not None:
+        _check_private(launch, launch.private, own, paths)
     os.makedirs(own, exist_ok=True)
-    return View(launch.hidden, os.path.realpath(launch.private), own, launch.must_isolate)
+    private = None if launch.private is None else os.path.realpath(launch.private)
+    return View(launch.hidden, private, own, launch.must_isolate, launch.readonly)
+
+
+def _check_private(launch: WorkerLaunch, private: str, own: str, needed: list[str]) -> None:
+    if own == os.path.realpath(private) or not _first_below(private, [own]):
+        raise StartError(f"folder {private} is private, but the worker's own {launch.folder} is not in it")
+    seen = [own, *(folder for folder in launch.readonly if not _first_below(folder, [own]))]
+    unseen = [path for path in needed if not any(_first_below(folder, [path]) for folder in seen)]
+    if inside := _first_below(private, unseen):
+        raise StartError(f"folder {private} is private to workers, but {inside} in it is needed by this one")
 
 
 def _first_below(folder: str, paths: Iterable[str]) -> str | None:

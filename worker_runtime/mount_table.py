@@ -35,8 +35,20 @@ def within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
+def outermost(paths: Iterable[str]) -> list[str]:
+    """Those of some paths that are in none of the others, sorted and each once."""
+    found = list[str]()
+    for path in sorted(set(paths), key=lambda path: path.split("/")):
+        if not found or not within(path, found[-1]):
+            found.append(path)
+    return found
+
+
 def other_places(folder: str, mounts: Iterable[Mount]) -> list[str]:
-    """The paths outside of `folder` (a real path) at which mounts show it, or a part of it. Some may be covered."""
+    """The paths outside of `folder` (a real path, or a file's) at which mounts show it, or a part of it.
+
+    Some may be covered.
+    """
     mounts = list(mounts)
     holding = [mount for mount in mounts if within(folder, mount.path)]
     if not holding:

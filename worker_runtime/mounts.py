@@ -1,4 +1,4 @@
-"""What user code sees of the file system: covers over folders, devices and kernel settings, in a mount namespace.
+"""What user code sees of the file system: covers over files, devices and kernel settings, in a mount namespace.
 
 Nothing of this is seen outside. The covers hold because user code lacks the rights to take them off (`privileges`), and
 because the kernel locks them together in any mount namespace that a user namespace of its own would give it.
@@ -10,9 +10,12 @@ import errno
 import os
 import re
 import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from worker_runtime import mount_table
+from worker_runtime.mount_table import Mount
 from worker_runtime.system import check, libc
 
 _RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 0x20, 0x1000, 0x4000, 1 << 18
@@ -37,59 +40,118 @@ _SERVICES_OF_USER = ("bus", "systemd/private", "docker.sock", "podman/podman.soc
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is hidden. `own` is the one folder that stays in `private`; both are real paths.
+    """What is hidden (files and folders), and which folders can be read only. `own` stays as it is wherever it lies.
 
-    `strict`: services of this machine that would run a program outside, if asked, cannot be reached.
+    Of `private`, user code sees no more than `own` and what is in it of `readonly`. Both are real paths.
+
+    `strict`: services of this machine that would run a program outside, if asked, cannot be reached; and the folders
+    above what is private or can be read only cannot be renamed, to put others in their place.
     """
 
     hidden: tuple[str, ...] = ()
     private: str | None = None
     own: str = ""
     strict: bool = False
+    readonly: tuple[str, ...] = ()
 
 
 def furnish(view: View) -> None:
     """As first process of the namespaces: mount a /proc that shows them and cover what user code must not see.
 
-    Hidden folders that do not exist are skipped; those that can be seen at other paths, too, are covered there as well.
-    For root, whom file permissions do not stop, the kernel's settings become read-only, and raw devices and others'
-    terminals are covered, too.
+    What does not exist is skipped; what can be seen at other paths, too, is covered, or read only, there as well. A
+    hidden file is hidden until another is put in its place outside. For root, whom file permissions do not stop, the
+    kernel's settings become read-only, and raw devices and others' terminals are covered, too.
 
     Raises:
         OSError: the kernel does not allow it.
     """
     _mount(None, "/", None, _REC | _PRIVATE)
     _mount("proc", "/proc", "proc", _BARE)
-    hidden = [os.path.realpath(folder) for folder in view.hidden]
+    hidden = [os.path.realpath(path) for path in view.hidden]
+    readonly = [os.path.realpath(folder) for folder in view.readonly]
     private = [view.private] if view.private is not None else []
     mounted = mount_table.read()
-    elsewhere = [path for folder in (*hidden, *private) for path in mount_table.other_places(folder, mounted)]
-    if view.private is not None:
-        _cover_but(view.private, view.own)
-    for folder in (*hidden, *elsewhere):
-        if os.path.isdir(folder):
-            _cover(folder)
+    covered = [*hidden, *_elsewhere([*hidden, *private], mounted)]
+    unchanged = mount_table.outermost([*readonly, *_elsewhere(readonly, mounted)])
+    if view.strict:
+        _fix_above([*private, *readonly], mounted)
+    for folder in private:
+        _cover_but(folder, [view.own, *(path for path in readonly if _beside(path, view.own, folder))])
+    for path in covered:
+        _cover(path)
+    for folder in unchanged:
+        _make_read_only(folder, view.own)
     if view.strict:
         for path in (*_SERVICES, *(f"/run/user/{os.geteuid()}/{name}" for name in _SERVICES_OF_USER)):
-            if os.path.exists(path):
-                _mount(_NO_DEVICE, os.path.realpath(path), None, _BIND)
+            _cover(os.path.realpath(path))
     if os.geteuid() == 0:
         _guard_settings()
         _guard_devices()
 
 
-def _cover(folder: str) -> None:
-    _mount("tmpfs", folder, "tmpfs", _RDONLY | _BARE, "size=4k,mode=555")
+def _elsewhere(paths: Iterable[str], mounted: list[Mount]) -> list[str]:
+    return [place for path in paths for place in mount_table.other_places(path, mounted)]
 
 
-def _cover_but(folder: str, kept: str) -> None:
-    """Cover a folder with one that holds nothing but a folder that was in it."""
-    there = os.open(kept, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+def _beside(path: str, own: str, folder: str) -> bool:
+    """Whether a folder lies in another and does not show what is beside `own`."""
+    return os.path.isdir(path) and mount_table.within(path, folder) and not mount_table.within(own, path)
+
+
+def _fix_above(folders: Iterable[str], mounted: list[Mount]) -> None:
+    """Make the folders above some into mount points, which show what they showed and cannot be renamed."""
+    above = {str(path) for folder in folders for path in PurePath(folder).parents}
+    for path in sorted(above - {mount.path for mount in mounted}):
+        if os.path.isdir(path):
+            _mount(path, path, None, _BIND | _REC)
+
+
+def _cover(path: str) -> None:
+    if os.path.isdir(path):
+        _mount("tmpfs", path, "tmpfs", _RDONLY | _BARE, "size=4k,mode=555")
+    elif os.path.exists(path):
+        _mount(_NO_DEVICE, path, None, _BIND)
+
+
+def _cover_but(folder: str, kept: Iterable[str]) -> None:
+    """Cover a folder with one that holds nothing but some folders that were in it."""
+    with contextlib.ExitStack() as stack:
+        places = [(path, stack.enter_context(_held(path))) for path in kept]
         _mount("tmpfs", folder, "tmpfs", _BARE, "size=64k,mode=555")
-        os.makedirs(kept, mode=0o755)
-        _mount(f"/proc/self/fd/{there}", kept, None, _BIND | _REC)
+        for path, there in places:
+            os.makedirs(path, mode=0o755, exist_ok=True)
+            _mount(there, path, None, _BIND | _REC)
         _mount(None, folder, None, _REMOUNT | _BIND | _RDONLY | _BARE)
+
+
+def _make_read_only(folder: str, own: str) -> None:
+    """Mount a folder over itself, so that nothing in it can be changed but in `own`."""
+    if not os.path.isdir(folder):
+        return
+    with contextlib.ExitStack() as stack:
+        there = stack.enter_context(_held(own)) if mount_table.within(own, folder) else None
+        _mount(folder, folder, None, _BIND | _REC)
+        _forbid_writing(folder)
+        if there is not None:
+            _mount(there, own, None, _BIND | _REC)
+
+
+def _forbid_writing(folder: str) -> None:
+    """Make the mounts in a folder read-only, the topmost at each path."""
+    for mount in {mount.path: mount for mount in mount_table.read() if mount_table.within(mount.path, folder)}.values():
+        try:
+            _mount(None, mount.path, None, _REMOUNT | _BIND | _RDONLY | mount.flags)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.EINVAL):  # else another mount lies over it
+                raise
+
+
+@contextlib.contextmanager
+def _held(folder: str) -> Iterator[str]:
+    """A path that leads to a folder as it is now, whatever is mounted over it."""
+    there = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{there}"
     finally:
         os.close(there)
 
@@ -100,16 +162,8 @@ def _guard_settings() -> None:
             _mount(path, path, None, _BIND)
             _mount(None, path, None, _REMOUNT | _BIND | _RDONLY | _BARE)
     for path in _KERNEL_TRACES:
-        if os.path.isdir(path):
-            _cover(path)
-    for mount in mount_table.read():
-        if not mount_table.within(mount.path, "/sys"):
-            continue
-        try:
-            _mount(None, mount.path, None, _REMOUNT | _BIND | _RDONLY | mount.flags)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.EINVAL):  # else another mount lies over it
-                raise
+        _cover(path)
+    _forbid_writing("/sys")
 
 
 def _guard_devices() -> None:

@@ -6,24 +6,36 @@ must fail then; all else must pass.
 
 _OUTPUT = "what jobs write is told on the event stream and by /flash/v1/jobs alone"
 _NOTICE = "notices come on the event stream alone"
+_CAUSE = "why a job waits is told by /flash/v1/ alone"
+_PROJECT = "the project of an endpoint, which `flash status` shows, is told by /flash/v1/status alone"
+_SIZE = "it is more than a call or a job's output carries, and large values travel by /flash/v1/values alone"
 
 REASONS: dict[str, str] = {
     "test_calls.py::test_a_notebook": _OUTPUT,
     "test_calls.py::test_output_appears_as_it_happens_and_before_the_result": _OUTPUT,
-    "test_causes.py::test_each_waiting_job_says_why": "why a job waits is told by /flash/v1/jobs alone",
+    "test_causes.py::test_each_waiting_job_says_why": _CAUSE,
     "test_classes.py::test_a_dropped_object_is_closed": "objects are dropped by /flash/v1/instances alone",
     "test_classes.py::test_a_lost_object_is_built_anew_and_the_caller_is_told": _NOTICE,
+    "test_disk_limit.py::test_a_warning_then_an_error_and_what_was_accepted_stays": (
+        "what is used of the disk is told by /flash/v1/status alone"
+    ),
+    "test_environments.py::test_a_caller_whose_numpy_differs_from_what_a_dependency_wants": _NOTICE,
     "test_gpus.py::test_a_machine_without_a_gpu_runs_on_the_cpu_and_says_so_once_to_each_program": _NOTICE,
+    "test_gpus.py::test_another_gpu_than_asked_for_is_used_and_said": _NOTICE,
     "test_logs.py::test_what_a_child_wrote_before_sigkill_is_kept_over_attempts_and_restarts": _OUTPUT,
     "test_memory.py::test_a_call_that_needs_more_memory_than_its_size_has": _OUTPUT,
+    "test_provisioning.py::test_a_change_of_env_keeps_the_endpoint_and_rolls_its_workers": _PROJECT,
+    "test_provisioning.py::test_a_change_of_workers_keeps_the_loaded_model": _PROJECT,
+    "test_provisioning.py::test_edited_code_runs_on_the_next_call_of_the_same_endpoint": _PROJECT,
     "test_reattach.py::test_ctrl_c_detaches_and_the_job_goes_on": _OUTPUT,
     "test_reattach.py::test_the_call_of_a_killed_client_runs_once_and_its_result_is_there": _OUTPUT,
-    "test_restarts.py::test_a_result_that_finds_no_room_on_the_disk_is_an_error_and_the_endpoint_lives": (
-        "a result of 20 MB is larger than a job's output may be, and values are fetched by /flash/v1/values alone"
-    ),
+    "test_reattach.py::test_who_attaches_takes_nothing_from_the_client_that_waits": _OUTPUT,
+    "test_restarts.py::test_a_result_that_finds_no_room_on_the_disk_is_an_error_and_the_endpoint_lives": _SIZE,
+    "test_stopping.py::test_one_that_drains_says_so_and_the_second_time_stops_at_once": _CAUSE,
     "test_workers.py::test_a_deleted_endpoint_cancels_its_jobs_and_ends_its_workers": (
         "jobs are asked for by their endpoint, so how those of a deleted one ended cannot be"
     ),
     "test_workers.py::test_four_calls_overlap_in_one_worker_and_its_output_reaches_the_caller": _OUTPUT,
+    "test_workers.py::test_sixty_four_megabytes_go_there_and_back": _SIZE,
 }
 """By the test's name: file and function, with its parameters where only some of them cannot pass."""

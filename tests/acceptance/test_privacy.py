@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import shutil
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,15 +15,19 @@ import httpx
 import pytest
 
 from tests.support import intruder
+from tests.support.certificates import make_certificate
 from tests.support.listening_plane import BODY, ListeningPlane
 from tests.support.nobody import needs_root, place_of_nobody
-from tests.support.place import Place
+from tests.support.place import ROOT, Place
 from tests.support.plane_api import plane_folder, plane_record
 from worker_runtime.wire import paths
 from worker_runtime.wire.jobs import Call, Payload
 from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
 
 WORDS = "what-bob-alone-may-know"
+
+PROGRAMS = (sys.prefix, str(ROOT / "runpod_flash"), str(ROOT / "worker_runtime"), os.path.dirname(httpx.__file__))
+"""Folders that hold what the server runs."""
 
 BOB = f"""
 from pathlib import Path
@@ -41,8 +47,8 @@ import json, sys
 from runpod_flash import Endpoint
 import intruder
 @Endpoint(name="intruder", cpu="cpu3c-1-2")
-def intrude(home, record, requests):
-    return intruder.in_a_worker(home, record, requests)
+def intrude(*facts):
+    return intruder.in_a_worker(*facts)
 print(json.dumps(intrude.remote(*map(json.loads, sys.argv[1:]))))
 """
 
@@ -72,21 +78,23 @@ def test_another_user_of_the_machine_reads_nothing_and_reaches_nothing(tmp_path:
 class Intrusion:
     """Alice's function tries to get at what is the owner's and Bob's: once, for all tests here."""
 
-    def __init__(self, server: ListeningPlane) -> None:
-        self.server = server
+    def __init__(self, server: ListeningPlane, cert: Path, tls_key: Path) -> None:
+        self.server, self.cert = server, cert
         self.keys = {user: server.key(user) for user in ("alice", "bob")}
         self.secrets = {"the owner's key": server.owner_key, **self.keys, "bob's words": WORDS}
+        self.secrets["the key for TLS"] = tls_key.read_text()
         self.job = self._run(BOB, "bob")
         with self.bob() as bob:
             (endpoint,) = bob.get("/v2/serverless").json()["endpoints"]
         self.endpoint = str(endpoint["id"])
-        facts = (str(server.place.home), plane_record(server.place), self._requests())
+        facts = (str(server.place.home), plane_record(server.place), self._requests(), str(tls_key), list(PROGRAMS))
         shutil.copy(intruder.__file__, server.place.project)
         self.tries: intruder.Tries = json.loads(self._run(ALICE, "alice", *map(json.dumps, facts)))
 
     def bob(self) -> httpx.Client:
         """A client with Bob's key."""
-        return self.server.client(self.keys["bob"])
+        context = ssl.create_default_context(cafile=str(self.cert))
+        return self.server.client(self.keys["bob"], verify=context)
 
     def found(self, name: str) -> list[str]:
         """Whose secrets an attempt has brought up."""
@@ -94,7 +102,7 @@ class Intrusion:
         return [whose for whose, secret in self.secrets.items() if secret in text]
 
     def _run(self, script: str, user: str, *arguments: str) -> str:
-        env = {**self.server.sdk(self.keys[user]), "FLASH_LOGS": "off"}
+        env = {**self.server.sdk(self.keys[user]), "FLASH_LOGS": "off", "SSL_CERT_FILE": str(self.cert)}
         return self.server.place.run_script(script, arguments=arguments, env=env).good().stdout.strip()
 
     def _requests(self) -> dict[str, list[Any]]:
@@ -123,10 +131,13 @@ class Intrusion:
 @pytest.fixture(scope="module")
 def intrusion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Intrusion]:
     place = Place.below(tmp_path_factory.mktemp("privacy"))
+    cert, tls_key = make_certificate(place.project)
     try:
-        yield Intrusion(ListeningPlane.start(place))
+        yield Intrusion(ListeningPlane.start(place, "--tls-cert", "cert.pem", "--tls-key", "key.pem"), cert, tls_key)
     finally:
         place.close()
+        for left in (Path(folder, intruder.MARK) for folder in PROGRAMS):
+            left.unlink(missing_ok=True)
 
 
 def test_user_code_finds_neither_state_nor_sockets(intrusion: Intrusion) -> None:
@@ -157,9 +168,20 @@ def test_user_code_does_not_see_the_folders_of_other_workers(intrusion: Intrusio
     assert intrusion.tries["work of others"] == []
 
 
+def test_user_code_does_not_read_the_key_for_tls_wherever_it_lies(intrusion: Intrusion) -> None:
+    assert intrusion.tries["secret"] == ""
+    assert [name for name in intrusion.tries if "the key for TLS" in intrusion.found(name)] == []
+
+
 def test_user_code_changes_nothing_that_others_run(intrusion: Intrusion) -> None:
     home, own = intrusion.server.place.home, intrusion.tries["environment"]["RUNPOD_POD_ID"]
     assert [path for path in home.rglob(intruder.MARK) if own not in path.parts] == []
+    assert [folder for folder in PROGRAMS if Path(folder, intruder.MARK).exists()] == []
+    assert (intrusion.tries["left"], intrusion.tries["left after that"]) == ([], [])
+
+
+def test_user_code_puts_nothing_in_the_place_of_what_others_run(intrusion: Intrusion) -> None:
+    assert intrusion.tries["moved"] == []
 
 
 @pytest.mark.parametrize("name", ["list keys", "make a key", "revoke a key", "list all endpoints"])

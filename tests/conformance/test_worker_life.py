@@ -169,6 +169,18 @@ def test_more_workers_for_jobs_that_wait(deployed: Deployments) -> None:
         endpoint.post(f"cancel/{job}")
 
 
+def test_a_job_of_low_priority_starts_no_worker(deployed: Deployments) -> None:
+    """While another endpoint gets its worker, this one gets none; once there is one, the job runs there."""
+    endpoint = deployed.endpoint("sync", "low", workers={"min": 0, "max": 1, "idleTimeout": 5})
+    low = endpoint.run({"prompt": "low"}, policy={"lowPriority": True})
+    other = deployed.endpoint("sync", "in the meantime", workers={"min": 0, "max": 1, "idleTimeout": 1})
+    assert other.result({"prompt": "a"})["status"] == "COMPLETED"
+    assert endpoint.workers() == []
+    assert endpoint.status(low)["status"] == "IN_QUEUE"
+    assert endpoint.result({"prompt": "b"})["status"] == "COMPLETED"
+    assert endpoint.ended(low)["output"]["said"] == "low"
+
+
 def test_nothing_is_left_after_delete(deployed: Deployments) -> None:
     endpoint = deployed.endpoint("sleeping", "deleted")
     job = endpoint.run({"seconds": 60})

@@ -17,7 +17,7 @@ Tries = dict[str, Any]
 MARK = "left-by-the-intruder"
 """The name of the files that it leaves where it can."""
 
-_DETACH = 2
+_DETACH, _REMOUNT, _BIND = 2, 0x20, 0x1000
 _OF_A_PROCESS = ("environ", "cmdline")
 
 
@@ -35,10 +35,13 @@ def as_another_user(home: str, plane: str, record: Mapping[str, Any]) -> Tries:
     return {name: _tried(attempt) for name, attempt in attempts.items()}
 
 
-def in_a_worker(home: str, record: Mapping[str, Any], requests: Mapping[str, Sequence[Any]]) -> Tries:
+def in_a_worker(
+    home: str, record: Mapping[str, Any], requests: Mapping[str, Sequence[Any]], secret: str, programs: Sequence[str]
+) -> Tries:
     """All that user code can try: against files, sockets, processes, and over HTTP with the worker's own key.
 
-    `requests` are those that it makes: method, path and body, if any; an answer is its status and its text.
+    `requests` are those that it makes: method, path and body, if any; an answer is its status and its text. `secret` is
+    a file that it shall not read, `programs` are folders that it shall not change.
     """
     attempts: dict[str, Callable[[], Any]] = {
         "reachable": lambda: list(_reachable(home, record)),
@@ -46,9 +49,13 @@ def in_a_worker(home: str, record: Mapping[str, Any], requests: Mapping[str, Seq
         "of processes": lambda: list(_of_processes(home)),
         "around": lambda: list(_around(home)),
         "work of others": lambda: _work_of_others(home),
-        "left": lambda: _left(home),
+        "secret": lambda: _text(Path(secret)),
+        "left": lambda: _left(home, programs),
+        "moved": lambda: _moved(home),
         **{name: lambda request=request: _ask(*request) for name, request in requests.items()},
-        "uncovered": lambda: list(_uncovered(home, record)),  # last: it takes away what may protect from the others
+        # last: these take away what may protect from the others
+        "uncovered": lambda: list(_uncovered(home, record, secret)),
+        "left after that": lambda: _left_after_remounting(home, programs),
     }
     return {name: _tried(attempt) for name, attempt in attempts.items()}
 
@@ -96,13 +103,14 @@ def _reachable(home: str, record: Mapping[str, Any]) -> Iterator[str]:
             yield f"connected to {record[name]}"
 
 
-def _uncovered(home: str, record: Mapping[str, Any]) -> Iterator[str]:
-    """As root: what covers folders is unmounted, as often as it takes."""
+def _uncovered(home: str, record: Mapping[str, Any], secret: str) -> Iterator[str]:
+    """As root: what covers files and folders is unmounted, as often as it takes."""
     libc = ctypes.CDLL(None, use_errno=True)
-    for folder in (f"{home}/planes", f"{home}/blobs", f"{home}/work", os.path.dirname(record["socket"])):
-        while libc.umount2(os.fsencode(folder), _DETACH) == 0:
+    for path in (f"{home}/planes", f"{home}/blobs", f"{home}/work", home, os.path.dirname(record["socket"]), secret):
+        while libc.umount2(os.fsencode(path), _DETACH) == 0:
             pass
     yield from _reachable(home, record)
+    yield from filter(None, [_tried(lambda: _text(Path(secret)))])
 
 
 def _around(home: str) -> Iterator[str]:
@@ -127,12 +135,30 @@ def _work_of_others(home: str) -> list[str]:
     return [text for folder in folders for text in (str(folder), *(_tried(lambda at=folder: contents(at)) or ()))]
 
 
-def _left(home: str) -> list[str]:
-    """Files that it has left below `home`: where the code is that others run, and in the work of others."""
+def _left(home: str, programs: Sequence[str]) -> list[str]:
+    """Files that it has left: where the code is that others run, and in the work of others."""
     own = os.environ["RUNPOD_POD_ID"]
-    folders = [Path(home), *(path for depth in ("*", "*/*", "environments/*/*") for path in Path(home).glob(depth))]
-    files = [folder / MARK for folder in folders if folder.is_dir() and own not in folder.parts]
+    below = [path for depth in ("*", "*/*", "environments/*/*") for path in Path(home).glob(depth)]
+    folders = [folder for folder in (Path(home), *below, *map(Path, programs)) if own not in folder.parts]
+    files = [folder / MARK for folder in folders if folder.is_dir()]
     return [str(file) for file in files if _tried(lambda file=file: file.write_text("x"))]
+
+
+def _left_after_remounting(home: str, programs: Sequence[str]) -> list[str]:
+    libc = ctypes.CDLL(None, use_errno=True)
+    for folder in (home, f"{home}/environments", f"{home}/bundles", *programs):
+        libc.mount(None, os.fsencode(folder), None, ctypes.c_ulong(_REMOUNT | _BIND), None)
+    return _left(home, programs)
+
+
+def _moved(home: str) -> list[str]:
+    """Folders that it could rename, and so put its own in their place. They are put back."""
+    found: list[str] = []
+    for folder in (f"{home}/environments", home, os.path.dirname(home)):
+        if _tried(lambda folder=folder: os.rename(folder, f"{folder}-moved") or True):
+            os.rename(f"{folder}-moved", folder)
+            found.append(folder)
+    return found
 
 
 def _ask(method: str, path: str, body: object = None) -> tuple[int, str]:

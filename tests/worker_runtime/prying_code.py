@@ -15,7 +15,8 @@ import tempfile
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 NEWNS, NEWUSER, NEWPID = 0x00020000, 0x10000000, 0x20000000
-BIND, REC, DETACH = 0x1000, 0x4000, 2
+BIND, REC, REMOUNT, DETACH = 0x1000, 0x4000, 0x20, 2
+MOUNT_SETATTR, RECURSIVE, EMPTY_PATH = 442, 0x8000, 0x1000
 OPEN_BY_HANDLE_AT, PTRACE_SEIZE = 304, 0x4206  # the number of the system call is that of x86-64
 SETTINGS = (
     "/proc/sys/kernel/core_pattern",
@@ -25,8 +26,12 @@ SETTINGS = (
 )
 
 
-def pry(secrets, handles, private, outside):
-    """Try everything. `handles` are file handles of the secrets, `outside` is a process that is not the worker's."""
+def pry(secrets, handles, private, outside, shared):
+    """Try everything.
+
+    `handles` are file handles of the secrets, `outside` is a process that is not the worker's, `shared` is a folder in
+    which nothing may be changed.
+    """
     attempts = {
         "direct": (readable, secrets),
         "by handle": (by_handles, handles),
@@ -34,9 +39,14 @@ def pry(secrets, handles, private, outside):
         "by roots of processes": (by_processes, secrets),
         "mounted": (mount_again, secrets),
         "unmounted": (unmount, secrets),
-        "by own user namespace": (in_user_namespace, secrets, handles),
+        "by own user namespace": (in_user_namespace, secrets, handles, shared),
         "by tools": (by_tools, secrets),
         "by leaving a chroot": (by_chroot, secrets),
+        "changed": (change, shared),
+        "changed when mounted again": (change_after_mounting, shared),
+        "changed by tools": (change_by_tools, shared),
+        "changed by roots of processes": (change_by_processes, shared),
+        "replaced": (replace, shared),
         "settings": (change_settings,),
         "processes": (inspect, outside, os.getppid()),
         "raw sockets": (raw_socket,),
@@ -182,7 +192,75 @@ def by_devices():
     return found
 
 
-def in_user_namespace(secrets, handles):
+def change(shared):
+    """What could be changed in a folder."""
+    found = []
+    for folder, _, names in os.walk(shared):
+        tries = {
+            "made": lambda at=folder: open(f"{at}/made", "w").close(),
+            "linked": lambda at=folder: os.symlink("/", f"{at}/linked"),
+            "allowed": lambda at=folder: os.chmod(at, 0o777),
+            **{f"wrote {name}": lambda at=f"{folder}/{name}": open(at, "a").close() for name in names},
+            **{f"removed {name}": lambda at=f"{folder}/{name}": os.unlink(at) for name in names},
+        }
+        for name, attempt in tries.items():
+            with contextlib.suppress(OSError):
+                attempt()
+                found.append(f"{name} in {folder}")
+    return found
+
+
+def change_after_mounting(shared):
+    """Take off the mount that forbids it, allow it again, or mount the folder elsewhere."""
+    place = tempfile.mkdtemp()
+    for folder in (shared, *above(shared)):
+        LIBC.mount(None, folder.encode(), None, ctypes.c_ulong(REMOUNT | BIND), None)
+        LIBC.mount(None, folder.encode(), None, ctypes.c_ulong(REMOUNT), None)
+        LIBC.syscall(MOUNT_SETATTR, -100, folder.encode(), RECURSIVE, (ctypes.c_uint64 * 4)(0, 1, 0, 0), 32)
+    found = change(shared)
+    for flags in (BIND, BIND | REC):
+        for folder in (shared, *above(shared)):
+            LIBC.mount(folder.encode(), place.encode(), None, ctypes.c_ulong(flags), None)
+            LIBC.mount(None, place.encode(), None, ctypes.c_ulong(REMOUNT | BIND), None)
+            seen = place + shared[len(folder.rstrip("/")) :]
+            found += change(seen) if os.path.exists(f"{seen}/code.py") else []
+            LIBC.umount2(place.encode(), DETACH)
+    tree = LIBC.syscall(428, -100, shared.encode(), 1)  # open_tree, a clone
+    if tree >= 0:
+        LIBC.syscall(MOUNT_SETATTR, tree, b"", EMPTY_PATH, (ctypes.c_uint64 * 4)(0, 1, 0, 0), 32)
+        found += change(f"/proc/self/fd/{tree}")
+    for folder in (shared, *above(shared)):
+        LIBC.umount2(folder.encode(), DETACH)
+    return found + change(shared)
+
+
+def change_by_tools(shared):
+    for command in (
+        f"mount -o remount,rw,bind {shared}",
+        f"umount -l {shared}",
+        f"unshare -Urm sh -c 'mount -o remount,rw,bind {shared}; umount -l {shared}; touch {shared}/by-tools'",
+    ):
+        subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False)
+    return [name for name in os.listdir(shared) if name == "by-tools"] + change(shared)
+
+
+def change_by_processes(shared):
+    places = [f"/proc/{name}/root{shared}" for name in os.listdir("/proc") if name.isdecimal()]
+    return [what for place in places for what in change(place)]
+
+
+def replace(shared):
+    """Put another folder in its place, or in the place of one above it in the scene."""
+    found = []
+    for folder in (shared, os.path.dirname(shared)):
+        with contextlib.suppress(OSError):
+            os.rename(folder, f"{folder}-moved")
+            os.rename(f"{folder}-moved", folder)
+            found.append(folder)
+    return found
+
+
+def in_user_namespace(secrets, handles, shared):
     """With all rights in new namespaces."""
     user, group = os.geteuid(), os.getegid()
     if LIBC.unshare(NEWUSER | NEWNS | NEWPID):
@@ -191,12 +269,13 @@ def in_user_namespace(secrets, handles):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
     LIBC.mount(None, b"/", None, ctypes.c_ulong(REC | (1 << 18)), None)
+    changed = change_after_mounting(shared) + replace(shared)
     unmount(secrets)
     found = readable(secrets)
     found += below_places(tempfile.mkdtemp(), secrets) + by_handles(handles) + by_processes(secrets)
     if os.path.isdir("/proc/1/root/tmp") and os.path.exists("/proc/1/environ") and content("/proc/1/environ"):
         found.append("/proc/1/environ")
-    return found + [path for path in SETTINGS if can_open(path, os.O_WRONLY)]
+    return found + changed + [path for path in SETTINGS if can_open(path, os.O_WRONLY)]
 
 
 def by_tools(secrets):

@@ -25,15 +25,21 @@ how = pytest.mark.parametrize("how", ["shipped", "command"])
 
 
 class Scene:
-    """Secrets in a hidden folder and in another worker's, and a process outside."""
+    """Secrets in a hidden folder, as a hidden file and in another worker's; what nobody may change; a process outside.
+
+    All may be read and changed by everybody, as far as the file system goes.
+    """
 
     def __init__(self, folder: Path, outside: int) -> None:
         self.folder, self.outside = folder, outside
         self.hidden, self.private = folder / "hidden", folder / "workers"
-        self.secrets = [self.hidden / "state" / "key", self.private / "w2" / "run" / "result"]
-        for secret in self.secrets:
-            secret.parent.mkdir(parents=True)
-            secret.write_text("secret")
+        self.hidden_file, self.shared = folder / "tls" / "key.pem", folder / "above" / "shared"
+        self.secrets = [self.hidden / "state" / "key", self.private / "w2" / "run" / "result", self.hidden_file]
+        for path in (*self.secrets, self.shared / "code.py", self.shared / "deep" / "code.py"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("secret")
+        for path in (self.shared.parent, self.shared, *self.shared.rglob("*")):
+            path.chmod(0o777)
         self.own = self.private / "w1"
         self.own.mkdir(mode=0o777)
         self.own.chmod(0o777)
@@ -42,14 +48,14 @@ class Scene:
     def settings(self, **more: Any) -> dict[str, Any]:
         """Of the launch: both hidden, and nothing goes on without."""
         return {
-            "folder": str(self.own), "private": str(self.private), "hidden": (str(self.hidden),), "must_isolate": True,
-            **more,
+            "folder": str(self.own), "private": str(self.private), "must_isolate": True,
+            "hidden": (str(self.hidden), str(self.hidden_file)), "readonly": (str(self.shared),), **more,
         }  # fmt: skip
 
     def question(self) -> list[Any]:
         """What the prying code is given."""
         handles = [handle_of(secret) for secret in self.secrets]
-        return [[str(secret) for secret in self.secrets], handles, str(self.private), self.outside]
+        return [[str(secret) for secret in self.secrets], handles, str(self.private), self.outside, str(self.shared)]
 
     def command(self, python: str) -> str:
         """The prying code as a program."""
@@ -109,6 +115,7 @@ def test_user_code_that_tries_hard_finds_nothing(scene: Scene, how: str, user: i
     assert int(report["rights"]["CapEff:"], 16) | left == left
     for secret in scene.secrets:
         assert secret.read_text() == "secret"
+    assert sorted(path.name for path in scene.shared.rglob("*")) == ["code.py", "code.py", "deep"]
 
 
 # ---- the covers, each by itself, in namespaces of a process of its own
@@ -155,6 +162,97 @@ furnished(View((f"{folder}/a/state",)), look)
     before, after = furnished(short_folder, code)
     assert before == "[['deep'], ['deep'], ['state'], ['key']]"
     assert after == "[[], [], ['state'], []]"
+
+
+@needs_namespaces
+def test_a_file_is_hidden_at_its_other_paths_too(short_folder: Path) -> None:
+    for name in ("a/key", "a/beside", "b", "x/y"):
+        (short_folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (short_folder / name).write_text(name)
+    (short_folder / "link").symlink_to(short_folder / "a" / "key")
+    code = """
+mounts._mount(f"{folder}/a/key", f"{folder}/b", None, mounts._BIND)
+mounts._mount(f"{folder}/a", f"{folder}/x", None, mounts._BIND)
+look = lambda: [open(f"{folder}/{place}").read() for place in ("a/key", "a/beside", "b", "x/key", "x/beside", "link")]
+print(look())
+furnished(View((f"{folder}/link", f"{folder}/absent")), look)
+"""
+    before, after = furnished(short_folder, code)
+    assert before == "['a/key', 'a/beside', 'a/key', 'a/key', 'a/beside', 'a/key']"
+    assert after == "['', 'a/beside', '', '', 'a/beside', '']"
+    assert (short_folder / "a" / "key").read_text() == "a/key"
+
+
+WRITTEN = """
+def written(*places):
+    def look():
+        found = []
+        for place in places:
+            try:
+                open(f"{folder}/{place}/new", "w").close()
+            except OSError as error:
+                found.append(error.strerror)
+            else:
+                found.append("written")
+        return found
+    return look
+"""
+
+
+@needs_namespaces
+def test_in_a_read_only_folder_the_workers_own_alone_can_be_changed(short_folder: Path) -> None:
+    for name in ("code/deep", "code/w1", "code/w2", "code/mount", "code/empty", "elsewhere", "beside"):
+        (short_folder / name).mkdir(parents=True)
+    (short_folder / "link").symlink_to(short_folder / "code")
+    places = "code", "code/deep", "code/w2", "code/mount", "elsewhere", "code/w1", "beside"
+    code = f"""{WRITTEN}
+mounts._mount("tmpfs", f"{{folder}}/code/mount", "tmpfs", mounts._NOSUID)
+mounts._mount(f"{{folder}}/code/deep", f"{{folder}}/elsewhere", None, mounts._BIND)
+own = f"{{folder}}/code/w1"
+furnished(View(readonly=(f"{{folder}}/link", f"{{folder}}/absent", f"{{folder}}/code/deep"), own=own), written{places})
+"""
+    refused = "'Read-only file system'"
+    assert furnished(short_folder, code) == [f"[{', '.join([refused] * 5)}, 'written', 'written']"]
+    assert sorted(str(path.relative_to(short_folder)) for path in short_folder.rglob("new")) == [
+        "beside/new",
+        "code/w1/new",
+    ]
+
+
+@needs_namespaces
+def test_of_a_private_folder_what_is_read_only_stays_but_not_what_shows_others(short_folder: Path) -> None:
+    for name in ("home/code", "home/work/w1", "home/work/w2", "home/state"):
+        (short_folder / name).mkdir(parents=True)
+    code = f"""{WRITTEN}
+home = f"{{folder}}/home"
+furnished(View((), home, f"{{home}}/work/w1", readonly=(f"{{home}}/code", f"{{home}}/work")), lambda: (
+    sorted(os.listdir(home)), os.listdir(f"{{home}}/work"),
+    written("home", "home/code", "home/work", "home/work/w1")(),
+))
+"""
+    refused = "'Read-only file system'"
+    shown = f"(['code', 'work'], ['w1'], [{refused}, {refused}, {refused}, 'written'])"
+    assert furnished(short_folder, code) == [shown]
+
+
+@needs_namespaces
+@pytest.mark.parametrize("strict", [True, False])
+def test_folders_above_cannot_be_renamed_where_isolation_is_a_must(short_folder: Path, strict: bool) -> None:
+    (short_folder / "a" / "b" / "code").mkdir(parents=True)
+    code = f"""
+def renamed():
+    found = []
+    for path in (f"{{folder}}/a/b/code", f"{{folder}}/a/b", f"{{folder}}/a"):
+        try:
+            os.rename(path, path + "2")
+        except OSError:
+            continue
+        found.append(os.path.basename(path))
+        os.rename(path + "2", path)
+    return found
+furnished(View(readonly=(f"{{folder}}/a/b/code",), own=folder, strict={strict}), renamed)
+"""
+    assert furnished(short_folder, code) == ["[]" if strict else "['b', 'a']"]
 
 
 @needs_namespaces

@@ -132,9 +132,10 @@ class WorkerLaunch:
     max_concurrency: int = 1
     beat_s: float = 3.0
     cancel_grace_s: float = 3.0
-    hidden: tuple[str, ...] = ()  # folders the user's code must not see
-    private: str | None = None  # a folder of many workers' folders: user code sees only this worker's own in it
-    must_isolate: bool = False  # do not start where `hidden` and `private` cannot be kept
+    hidden: tuple[str, ...] = ()  # files and folders the user's code must not see
+    readonly: tuple[str, ...] = ()  # folders in which the user's code can change nothing but in this worker's own
+    private: str | None = None  # of this folder user code sees only this worker's own and those of `readonly` in it
+    must_isolate: bool = False  # do not start where `hidden`, `readonly` and `private` cannot be kept
     command: str | None = None  # a shell command line to run in place of the child that runs calls
     directory: str | None = None  # where the command runs; None: in the worker's own folder
     drain_s: float = 10.0  # for the command to end by itself after SIGTERM
@@ -159,6 +160,7 @@ class WorkerLaunch:
             beat_s=seconds(data, "beat_s", 3.0),
             cancel_grace_s=seconds(data, "cancel_grace_s", 3.0),
             hidden=strings(data, "hidden"),
+            readonly=strings(data, "readonly"),
             private=absolute(data, "private"),
             must_isolate=require(data, "must_isolate", bool, default=False),
             command=_command(data),

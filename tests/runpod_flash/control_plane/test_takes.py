@@ -411,6 +411,20 @@ async def test_what_shall_stop_is_told_once(it: CommandPlane) -> None:
 
 
 @played
+async def test_a_worker_that_still_names_what_shall_stop_is_told_again(it: CommandPlane) -> None:
+    endpoint = await it.endpoint(workers={"min": 0, "max": 1, "idleTimeout": 60})
+    record, worker = await it.taken(endpoint)
+    stops = asyncio.ensure_future(it.commands.desk.stops(worker))
+    await it.plane.turns()
+    await it.plane.platform.cancel(endpoint, record.id)
+    assert await stops == [record.id]
+    again = asyncio.ensure_future(it.commands.desk.stops(worker))
+    await it.plane.turns()
+    it.ping(worker, record.id)
+    assert await again == [record.id]
+
+
+@played
 async def test_a_cancelled_job_frees_its_worker_when_that_does_not_name_it_any_more(it: CommandPlane) -> None:
     endpoint = await it.endpoint(workers={"min": 0, "max": 1, "idleTimeout": 60})
     record, worker = await it.taken(endpoint)
@@ -475,6 +489,39 @@ async def test_a_worker_that_stops_in_time_lives_on(it: CommandPlane) -> None:
     await asyncio.sleep(0.2)  # longer than the grace
     assert worker.state is WorkerState.READY
     assert it.job(record).status is JobStatus.CANCELLED
+
+
+@played_with(grace_s=0.1)
+async def test_a_worker_that_has_read_what_shall_stop_has_until_its_pings_say(it: CommandPlane) -> None:
+    """Two jobs in one worker; the pings come more seldom than the grace lasts."""
+    endpoint = await it.endpoint(workers={"min": 0, "max": 1, "idleTimeout": 60})
+    bad, other = await it.submit(endpoint), await it.submit(endpoint)
+    worker = await it.worker()
+    await it.take(worker, 2)
+    await it.plane.platform.cancel(endpoint, bad.id)
+    assert await it.commands.desk.stops(worker) == [bad.id]
+    again = asyncio.ensure_future(it.commands.desk.stops(worker))  # so it does not block
+    await asyncio.sleep(0.2)  # longer than the grace
+    it.ping(worker, other.id, times=2)
+    assert list(worker.running) == [other.id]
+    assert worker.state is WorkerState.READY
+    await it.done(worker, other.id)
+    assert it.job(other).status is JobStatus.COMPLETED
+    again.cancel()
+
+
+@played_with(grace_s=0.1)
+async def test_a_worker_that_has_read_what_shall_stop_and_goes_on_is_ended(it: CommandPlane) -> None:
+    endpoint = await it.endpoint(workers={"min": 0, "max": 1, "idleTimeout": 60})
+    record, worker = await it.taken(endpoint)
+    await it.plane.platform.cancel(endpoint, record.id)
+    assert await it.commands.desk.stops(worker) == [record.id]
+    again = asyncio.ensure_future(it.commands.desk.stops(worker))
+    await asyncio.sleep(0.2)  # longer than the grace
+    assert not it.process().code.done()
+    it.ping(worker, record.id)
+    await it.plane.until(lambda: it.process().code.done())
+    again.cancel()
 
 
 # ---- time limits
