@@ -57,7 +57,6 @@ class Intake:
         self.unload: Callable[[Mapping[str, Any]], Awaitable[tuple[Call, Mapping[str, Any]]]] = _as_sent
         self.seal: Callable[[Mapping[str, Any]], str] = _no_seal
         self._by_key: dict[tuple[str, str], asyncio.Future[JobRecord]] = {}  # submits under way
-        self._reopening: set[str] = set()  # jobs that are just tried once more
 
     async def submit(self, endpoint_id: str, asked: Submission) -> JobRecord:
         """Accept a job; it is on disk when this returns. The same idempotency key gives the same job.
@@ -131,8 +130,6 @@ class Intake:
             StoreFull, ContentNotFound: as for `submit`.
         """
         self.admit()
-        if record.id in self._reopening:
-            raise Problem(400, f"job {record.id} is just being retried")
         try:
             reopened = lifecycle.reopen(record, time.time())
         except lifecycle.IllegalTransition:
@@ -142,12 +139,8 @@ class Intake:
         call = self._call(record)
         if call is not None:
             self._dispatcher.pools.check_content(call)
-        self._reopening.add(record.id)
-        try:
-            await self._store.reopen_job(reopened)
-            await self._queue(reopened, call, known=True)
-        finally:
-            self._reopening.discard(record.id)
+        await self._store.reopen_job(reopened)
+        await self._queue(reopened, call, known=True)
         return reopened
 
     def _call(self, record: JobRecord) -> Call | None:

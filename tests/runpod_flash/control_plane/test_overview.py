@@ -69,9 +69,10 @@ async def test_an_output_that_looks_like_one_of_ours_is_only_an_output(it: Comma
 @played
 async def test_an_output_of_any_shape_does_not_break_the_look_at_its_job(it: CommandPlane) -> None:
     endpoint = await it.endpoint(workers=ONE)
-    for output in ({"flash": None}, {"flash": 1}, {"flash": {"error": None}}, {"flash": {"error": "bad"}}):
+    for output in (None, 1, {"flash": None}, {"flash": 1}, {"flash": {"error": None}}, {"flash": {"error": "bad"}}):
         record = await it.submit(endpoint)
         worker = await it.worker()
         assert await it.take(worker) == [record.id]
-        await it.done(worker, record.id, {"output": output})
-        assert it.plane.platform.facts(record.id)["job"]["output"] == output
+        await it.done(worker, record.id, {"output": output, "error": "bad"})
+        facts = it.plane.platform.facts(record.id)
+        assert (facts["cause"], facts["job"]["status"], facts["job"].get("output")) == (None, "FAILED", output)

@@ -124,6 +124,72 @@ async def test_what_the_first_take_would_have_got_goes_to_the_second(it: Command
     assert await first == []
 
 
+def test_what_a_batch_would_have_got_is_not_too_much_for_a_smaller_take() -> None:
+    async def play() -> None:
+        scene = TakeScene()
+        for _ in range(3):
+            await scene.submit()
+        scene.store.turns = 50
+        await scene.start(False)
+        (command,) = scene.commands
+        batch = asyncio.ensure_future(scene.desk.take(command.worker, 3, busy=False))
+        await scene.turns(5)
+        assert len(command.worker.running) == 3  # on their way
+        single = asyncio.ensure_future(scene.desk.take(command.worker, 1, busy=False))
+        await scene.turns(1)
+        assert command.worker.offers == 0
+        assert [job["id"] for job in await asyncio.wait_for(single, 2)] == ["j1"]
+        assert await batch == []
+        rest = await asyncio.wait_for(scene.desk.take(command.worker, 3, busy=True), 2)
+        assert [job["id"] for job in rest] == ["j2", "j3"]
+        assert [job.record.retries for job in scene.jobs] == [0, 0, 0]
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_take_is_held_a_little_longer_for_what_is_on_its_way_and_for_nothing_else(full: bool) -> None:
+    async def play() -> None:
+        scene = TakeScene(held(take_hold_s=0.001))
+        await scene.submit()
+        (job,) = scene.jobs
+        scene.store.turns, scene.store.full = 5000, full
+        await scene.start(False)
+        (command,) = scene.commands
+        got = await asyncio.wait_for(scene.desk.take(command.worker, 5, busy=False), 5)
+        assert [each["id"] for each in got] == ([] if full else [job.record.id])
+        assert command.worker.offers == 0
+        assert list(scene.pool.queue) == ([job] if full else [])
+        scene.dispatcher.stop()
+
+    asyncio.run(play())
+
+
+@played
+async def test_a_worker_that_is_stopped_does_not_wait_for_a_job_that_is_cancelled(it: CommandPlane) -> None:
+    endpoint = await it.endpoint(workers={"min": 1, "max": 1, "idleTimeout": 60})
+    worker = await it.worker()
+    taking = asyncio.ensure_future(it.take(worker))
+    await it.plane.turns()
+    job = it.plane.job(await it.submit(endpoint))
+    assert (job.record.worker, job.sent) == (worker.id, False)
+    it.process().calls["another"] = 1  # so that it does not end at once
+    it.plane.supervisor.stop(worker)
+    it.plane.dispatcher.cancel(job)
+    assert await asyncio.wait_for(taking, 2) == []
+
+
+@played
+async def test_a_job_that_has_ended_and_was_not_taken_is_only_let_go(it: CommandPlane) -> None:
+    record, worker = await it.taken(await it.endpoint())
+    job = it.plane.job(record)
+    it.plane.dispatcher.cancel(job)
+    await job.done
+    it.plane.dispatcher.not_taken(worker, job)
+    assert (worker.running, list(worker.pool.queue)) == ({}, [])
+    assert it.job(record).status is JobStatus.CANCELLED
+
+
 @played
 async def test_a_client_that_goes_away_gets_nothing_and_the_job_waits_again(it: CommandPlane) -> None:
     endpoint = await it.endpoint(workers={"min": 1, "max": 1, "idleTimeout": 60})
