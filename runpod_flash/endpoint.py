@@ -17,9 +17,9 @@ from runpod_flash.remote import (
     handle,
     is_generator,
     make_remote,
+    provisioned,
     recovery,
 )
-from runpod_flash.session import current
 from runpod_flash.spec import DEFAULT_SCALER_VALUE, EndpointSpec
 
 if TYPE_CHECKING:
@@ -152,13 +152,13 @@ class Endpoint:
     @property
     def id(self) -> str | None:
         """The endpoint's id on the platform; None before the first call of this program, and without `name`."""
-        found = current().provisioned(self.spec.name)
+        found = provisioned(self.spec.name)
         return None if found is None else found.id
 
     @property
     def url(self) -> str | None:
         """Where the endpoint's requests go: `url + "/run"`, `url + "/health"` …; None as for `id`."""
-        found = current().provisioned(self.spec.name)
+        found = provisioned(self.spec.name)
         return (found.url or None) if found is not None else None
 
     def job(self, job_id: str) -> "EndpointJob[Any]":

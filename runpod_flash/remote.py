@@ -19,6 +19,7 @@ from runpod_flash.errors import CallError
 from runpod_flash.spec import EndpointSpec
 
 if TYPE_CHECKING:
+    from runpod_flash.agreement import Provisioned
     from runpod_flash.job import Dual, EndpointJob
     from runpod_flash.session import Session
 
@@ -311,6 +312,11 @@ class RemoteMethod(CallForms[..., Any]):
 def handle(name: str, job_id: str) -> "EndpointJob[Any]":
     """The handle of a job of the endpoint of this name."""
     return _job(Ticket(job_id, "", name), _session())
+
+
+def provisioned(name: str) -> "Provisioned | None":
+    """The endpoint of this name as the platform has it; None before the first call of this program."""
+    return _session().provisioned(name)
 
 
 def recovery(name: str) -> "Dual[[], list[EndpointJob[Any]]]":

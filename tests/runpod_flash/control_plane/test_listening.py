@@ -31,7 +31,7 @@ def asked(folder: Path, listen: Listen | None, trusted: Path | None = None) -> t
     async def play() -> tuple[list[str], str]:
         path = folder / "api.sock"
         with listening.sockets(0, path, listen) as found:
-            servers = listening.HttpServers(APP, found)
+            servers = listening.HttpServers(APP, found, 2**20)
             await servers.start()
             verify = ssl.create_default_context(cafile=str(trusted)) if trusted is not None else True
             ways = [f"http://127.0.0.1:{found.port}", *filter(None, [found.url])]
@@ -109,7 +109,7 @@ def test_a_name_that_leads_beyond_this_machine_is_refused(tmp_path: Path, monkey
 def test_a_server_that_ends_by_itself_is_heard_of(tmp_path: Path) -> None:
     async def play() -> None:
         with listening.sockets(0, tmp_path / "api.sock", Listen("127.0.0.1", 0)) as found:
-            servers = listening.HttpServers(APP, found)
+            servers = listening.HttpServers(APP, found, 2**20)
             await servers.start()
             servers._servers[1][0].should_exit = True
             async with asyncio.timeout(10):
