@@ -43,8 +43,9 @@ from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.sealing import Seal
 from runpod_flash.control_plane.settings import PlaneSettings
+from runpod_flash.control_plane.site import Site
 from runpod_flash.control_plane.store import Store
-from runpod_flash.control_plane.supervisor import Site, Supervisor
+from runpod_flash.control_plane.supervisor import Supervisor
 from runpod_flash.control_plane.vetting import vet
 from runpod_flash.control_plane.views import job_object
 from runpod_flash.control_plane.webhooks import Webhooks

@@ -6,8 +6,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from runpod_flash.control_plane.inventory import Grant, Infeasible, Inventory
 from runpod_flash.control_plane.launchers.base import Launcher
 from runpod_flash.control_plane.principals import WorkerKey
 from runpod_flash.control_plane.records import EndpointRecord
+from runpod_flash.control_plane.site import Site
 from runpod_flash.errors import ContentNotFound
 from worker_runtime.wire import messages
 from worker_runtime.wire.errors import WireError
@@ -46,26 +46,6 @@ _THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """Where workers of this control plane live and what they start from."""
-
-    link_address: str
-    bundle: Path
-    work: Path
-    hidden: tuple[str, ...]
-    base_env: Mapping[str, str]
-    lease_s: float
-    cancel_grace_s: float
-    cpus: Sequence[int]
-    most_workers: int = 0  # at a time; 0: no bound
-    init_s: float = 480.0  # how long a command may take until it is ready
-    ping_s: float = 3.0  # how often a command says which jobs it has
-    readonly: tuple[str, ...] = ()  # folders in which user code can change nothing
-    private: Path | None = None  # of this folder a worker sees its own and read-only ones alone; None: of `work`
-    must_isolate: bool = False  # no worker starts where its code could see or change the control plane's files
 
 
 class Supervisor:

@@ -22,8 +22,9 @@ from runpod_flash.control_plane.fleet import Fleet, Job, Worker, WorkerState
 from runpod_flash.control_plane.launchers.base import Launcher
 from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.records import JobRecord, Policy
+from runpod_flash.control_plane.site import Site
 from runpod_flash.control_plane.store import Store
-from runpod_flash.control_plane.supervisor import Site, Supervisor
+from runpod_flash.control_plane.supervisor import Supervisor
 from runpod_flash.control_plane.views import job_object
 from tests.support.memory_fleet import Events, MemoryArtifacts, MemoryValues, artifact
 from worker_runtime.wire import messages
