@@ -11,8 +11,10 @@ VERSION = "2.0.0"
 
 _HASHED_PACKAGES = ("runpod_flash", "worker_runtime")
 _HASHED_SUFFIXES = (".py", ".sql")
-_BUNDLED_PACKAGES = (*_HASHED_PACKAGES, "cloudpickle", "packaging", "platformdirs")
-_BUNDLED_SUFFIXES = (".py", ".typed")
+# What code of workers reaches a platform with: httpx and what it imports. All are pure Python, so they fit any version.
+_WAY_TO_A_PLATFORM = ("httpx", "httpcore", "h11", "anyio", "idna", "certifi", "sniffio", "typing_extensions", "dotenv")
+_BUNDLED_PACKAGES = (*_HASHED_PACKAGES, "cloudpickle", "packaging", "platformdirs", *_WAY_TO_A_PLATFORM)
+_BUNDLED_SUFFIXES = (".py", ".typed", ".pem")
 _NOT_BUNDLED = "runpod_flash/control_plane/"  # the platform's own program; no worker imports it
 
 
@@ -33,26 +35,34 @@ def hash_now() -> str:
 
 
 def bundle_files() -> dict[str, Path]:
-    """What goes into a bundle: relative POSIX path to file, of each package that a worker imports from us."""
+    """What goes into a bundle: relative POSIX path to file, of each package that a worker imports from us.
+
+    Workers look there last: what their environment has itself goes before.
+    """
     files = sorted(_files(_BUNDLED_PACKAGES, _BUNDLED_SUFFIXES))
     return {relative: path for relative, path in files if not relative.startswith(_NOT_BUNDLED)}
 
 
 def package_folders() -> tuple[Path, ...]:
     """The folders that must be on `sys.path` for our packages to be imported."""
-    return tuple(dict.fromkeys(_folder(package).parent for package in _HASHED_PACKAGES))
+    return tuple(dict.fromkeys(_place(package).parent for package in _HASHED_PACKAGES))
 
 
 def _files(packages: tuple[str, ...], suffixes: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
     for package in packages:
-        folder = _folder(package)
-        for path in folder.rglob("*"):
+        place = _place(package)
+        if place.is_file():
+            yield place.name, place
+        for path in place.rglob("*"):
             if path.suffix in suffixes and path.is_file():
-                yield f"{package}/{path.relative_to(folder).as_posix()}", path
+                yield f"{package}/{path.relative_to(place).as_posix()}", path
 
 
-def _folder(package: str) -> Path:
+def _place(package: str) -> Path:
+    """The folder of a package, or the file of a module that is none."""
     spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"package '{package}' is not installed as a folder of files", name=package)
-    return Path(next(iter(spec.submodule_search_locations)))
+    if spec is not None and spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations)))
+    if spec is not None and spec.has_location and spec.origin is not None:
+        return Path(spec.origin)
+    raise ModuleNotFoundError(f"package '{package}' is not installed as files", name=package)

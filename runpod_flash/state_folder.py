@@ -2,6 +2,7 @@
 
 FLASH_HOME/
     planes/<content12>/     record.json  key  flash.db  reserve  plane.log  start.lock  plane.lock
+    planes/api_keys.json    of all contents together
     blobs/  environments/  bundles/<content12>/  work/
 <runtime>/<12 digits>/      api.sock  workers.sock      (short: the path of a unix socket ends at about 100 characters)
 
@@ -90,6 +91,11 @@ class StateFolder:
     @property
     def database(self) -> Path:
         return self.plane / "flash.db"
+
+    @property
+    def api_keys(self) -> Path:
+        """The API keys, which all contents share; beside what no worker can see."""
+        return self.home / "planes" / "api_keys.json"
 
     @property
     def reserve(self) -> Path:
@@ -213,13 +219,16 @@ class StateFolder:
             yield Path(folder).absolute() / f"runpod-flash-{os.geteuid()}"
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only this user can read, in one step."""
+def write_private(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Write a file that only this user can read, in one step; `durable`: a loss of power leaves the old or the new."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         with open(descriptor, "wb") as file:
             file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

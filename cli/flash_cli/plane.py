@@ -71,6 +71,8 @@ def _asked(
                 return missing(client)
     except httpx.TransportError as error:
         raise BackendUnavailable(f"{name} does not answer ({error}); {silent}") from error
+    except (httpx.HTTPError, ValueError, TypeError, LookupError) as error:
+        raise BackendError(f"{name} cannot say what it does: {error} (its log: {state.log})") from error
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         raise AuthError(f"{name} refuses the key in {state.key_path}; stop it with `flash server stop`")
     try:

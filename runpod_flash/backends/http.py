@@ -39,8 +39,8 @@ _POLL_S = (0.05, 2.0)  # first and longest pause between looks at a job whose en
 async def connect(settings: Settings, project: Path) -> "HttpBackend":
     """Open the platform at the URL `settings.target`.
 
-    Names are the platform's own there, whatever the project. Only code that runs in a worker of the embedded control
-    plane, and calls other endpoints of it, is in their project and on the same machine.
+    Names are the platform's own there, whatever the project. Only code that runs in a worker, and calls other endpoints
+    of its control plane, is on the same machine, and in the project that the worker was told, if that has any.
 
     Raises:
         BackendUnavailable, AuthError, WireMismatch, ConfigError: it cannot be reached, refuses, differs, is no URL.
@@ -56,7 +56,7 @@ async def connect(settings: Settings, project: Path) -> "HttpBackend":
         return address
 
     output, here = of_program(settings.logs), settings.same_machine
-    scope = project if here else None
+    scope = settings.project if here else None
     delay = 0.0 if here else 4.0
     backend = HttpBackend(locate, output, shares_machine=here, default_queue_delay=delay, project=scope)
     await backend.open()

@@ -1,57 +1,79 @@
 """The API keys of a server for others: made, listed and revoked; only what they hash to is kept."""
 
+import asyncio
 import hashlib
 import hmac
-import json
+import logging
 import re
 import secrets
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
+from runpod_flash.control_plane.api_key_file import USER_NAME, ApiKey, KeyFile, Mark
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.principals import Principal, Scope
-from runpod_flash.control_plane.store import Store
+from runpod_flash.control_plane.store import StoreError
 from runpod_flash.errors import ConfigError
 
-USER_NAME: Final = re.compile(r"[a-z0-9._-]{1,64}")
-"""What a user may be called."""
+LOOK_S = 1.0
+"""Seconds after which a revocation made elsewhere is heard of at the latest, where no request asks before."""
 
 _KEY: Final = re.compile(rb"flash_([0-9a-f]{16})_[A-Za-z0-9_-]{43}")
 _NO_DIGEST: Final = "0" * 64  # of no key
-_COLUMNS: Final = "id, user, name, scope, endpoints, digest, created_at, revoked_at"
 
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """A key as it is remembered. `name` says what it is for; times are seconds since the epoch."""
-
-    id: str
-    user: str
-    name: str
-    scope: Scope
-    endpoints: tuple[str, ...]  # ids, for the scope of single endpoints
-    digest: str = field(repr=False)
-    created_at: float
-    revoked_at: float | None = None
-
-    @property
-    def principal(self) -> Principal:
-        """Who comes with it."""
-        return Principal(self.user, self.scope, frozenset(self.endpoints))
+logger = logging.getLogger(__name__)
 
 
 class ApiKeys:
-    """All keys. They are in memory for the requests that carry them, in the store for the next start."""
+    """All keys. They are in memory for the requests that carry them, and in a file that all versions of this package
+    share. The file is looked at before each use, so that what another control plane has revoked is revoked here.
 
-    def __init__(self, store: Store, catalog: Catalog) -> None:
-        self._store = store
+    A file that becomes unusable while this runs changes nothing: what was read last holds.
+
+    Attributes:
+        on_revoke: called with the user of each key that is valid no more.
+    """
+
+    def __init__(self, path: Path, catalog: Catalog) -> None:
+        """Reads the file; one that is unusable gives no keys, and `check` raises what is wrong with it."""
+        self._file = KeyFile(path)
         self._catalog = catalog
-        self._keys = {key.id: key for key in _stored(store)}
+        self._keys: dict[str, ApiKey] = {}
+        self._mark: Mark = None
+        self._wrong: StoreError | None = None
+        self.on_revoke: Callable[[str], None] = lambda user: None
+        self.look()
+
+    def check(self) -> None:
+        """Raise StoreError where the file was unusable when it was looked at last."""
+        if self._wrong is not None:
+            raise self._wrong
+
+    def look(self) -> None:
+        """Read the file again if it has changed."""
+        try:
+            mark = self._file.mark()
+            if mark != self._mark or self._wrong is not None:
+                self._take(self._file.read())
+                self._mark, self._wrong = mark, None  # as it was before: what has changed since is read next time
+        except StoreError as error:
+            if str(error) != str(self._wrong):
+                logger.error("%s", error)
+            self._wrong = error
+
+    async def watch(self) -> None:
+        """Look at the file every second, for those who hold streams open and ask nothing."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self.look()
 
     def list(self) -> "list[ApiKey]":
-        """All keys, revoked ones too, the oldest first."""
+        """All keys, revoked ones too, the oldest first. Raises StoreError."""
+        self.look()
+        self.check()
         return sorted(self._keys.values(), key=lambda key: (key.created_at, key.id))
 
     async def create(
@@ -67,27 +89,34 @@ class ApiKeys:
         key_id = secrets.token_hex(8)
         text = f"flash_{key_id}_{secrets.token_urlsafe(32)}"
         key = ApiKey(key_id, user, name, scope, tuple(endpoints), _digest(text.encode()), time.time())
-        values = [key.id, user, name, str(scope), json.dumps(key.endpoints), key.digest, key.created_at, None]
-        await self._store.write((f"INSERT INTO api_keys ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values))
-        self._keys[key.id] = key
+        await self._file.change(lambda keys: (*keys, key))
+        self.look()
         return key, text
 
     async def revoke(self, key_id: str) -> ApiKey | None:
         """Refuse a key from now on; returns it as it is then, None where there is none. Raises StoreError."""
-        key = self._keys.get(key_id)
-        if key is None or key.revoked_at is not None:
-            return key
-        revoked = replace(key, revoked_at=time.time())
-        await self._store.write(("UPDATE api_keys SET revoked_at = ? WHERE id = ?", [revoked.revoked_at, key_id]))
-        self._keys[key_id] = revoked
-        return revoked
+        now = time.time()
+
+        def revoked(key: ApiKey) -> ApiKey:
+            return replace(key, revoked_at=now) if key.id == key_id and key.revoked_at is None else key
+
+        await self._file.change(lambda keys: tuple(map(revoked, keys)))
+        self.look()
+        return self._keys.get(key_id)
 
     def principal(self, given: bytes) -> Principal | None:
         """Who comes with this key; None where it is none, or revoked. Takes as long for unknown ids as for others."""
+        self.look()
         named = _KEY.fullmatch(given)
         key = self._keys.get(named[1].decode()) if named is not None else None
         fits = hmac.compare_digest(_digest(given), key.digest if key is not None else _NO_DIGEST)
         return key.principal if key is not None and fits and key.revoked_at is None else None
+
+    def _take(self, keys: Iterable[ApiKey]) -> None:
+        before, self._keys = self._keys, {key.id: key for key in keys}
+        valid = {key.id for key in self._keys.values() if key.revoked_at is None}
+        for user in sorted({key.user for key in before.values() if key.revoked_at is None and key.id not in valid}):
+            self.on_revoke(user)
 
     def _check(self, user: str, scope: Scope, endpoints: Sequence[str]) -> None:
         if not USER_NAME.fullmatch(user):
@@ -98,15 +127,6 @@ class ApiKeys:
         for endpoint_id in endpoints:
             if endpoint_id not in own:
                 raise ConfigError(f"endpoints has {endpoint_id!r:.80}; user {user} has no endpoint of this id")
-
-
-def _stored(store: Store) -> "list[ApiKey]":
-    return [
-        ApiKey(key_id, user, name, Scope(scope), tuple(json.loads(endpoints)), digest, created_at, revoked_at)
-        for key_id, user, name, scope, endpoints, digest, created_at, revoked_at in store.read(
-            f"SELECT {_COLUMNS} FROM api_keys"
-        )
-    ]
 
 
 def _digest(key: bytes) -> str:

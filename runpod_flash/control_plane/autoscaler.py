@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import math
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -164,7 +165,7 @@ class Autoscaler:
             times += [
                 job.queued_at + limits.scaler.seconds
                 for pool in pools
-                for job in itertools.islice(pool.queue, limits.maximum * pool.key.concurrency)
+                for job in itertools.islice(pool.queue, _runnable(limits.maximum, pool.key.concurrency))
             ]
         times += [pool.crashes.retry_at for pool in pools if pool.has_work or limits.minimum]
         old = self._timers.pop(endpoint.id, None)
@@ -202,7 +203,12 @@ def _overdue(pool: Pool, limits: scaling.Limits) -> int:
         return 0
     latest = time.monotonic() - limits.scaler.seconds
     normal = (job for job in pool.queue if not job.record.low_priority)
-    return sum(job.queued_at < latest for job in itertools.islice(normal, limits.maximum * limits.slots))
+    return sum(job.queued_at < latest for job in itertools.islice(normal, _runnable(limits.maximum, limits.slots)))
+
+
+def _runnable(workers: int, slots: int) -> int:
+    """How many jobs so many workers run at a time, as a number that can be counted to."""
+    return min(workers * slots, sys.maxsize)
 
 
 def _limits_of(pool: Pool, limits: scaling.Limits, *, first: bool) -> scaling.Limits:

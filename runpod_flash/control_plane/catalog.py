@@ -104,6 +104,13 @@ class Catalog:
         self.on_change(record, False)
         return record
 
+    async def adopt(self, record: EndpointRecord) -> None:
+        """Take an endpoint as it was elsewhere, before this platform is used. Raises NameTaken, StoreError."""
+        async with self._changing:
+            self._check_name(record.project, record.name, record.owner)
+            await self._store.save_endpoint(record)
+            self._endpoints[record.id] = record
+
     async def update(
         self, endpoint_id: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     ) -> EndpointRecord:

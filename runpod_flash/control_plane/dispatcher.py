@@ -227,7 +227,7 @@ class Dispatcher:
         """An attempt has ended. A late word about an older attempt is ignored."""
         job = worker.running.get(job_id)
         if job is None or job.record.attempts != attempt:
-            logger.info("job %s: a late result is refused (attempt %d of worker %s)", job_id, attempt, worker.id)
+            logger.info("job %.80r: a late result is refused (attempt %d of worker %s)", job_id, attempt, worker.id)
             return
         self._release(worker, job)
         if error is None or error.kind not in (ErrorKind.WORKER_LOST, ErrorKind.OUT_OF_MEMORY):
@@ -243,7 +243,7 @@ class Dispatcher:
         """A command has said how a job ended: with an error or without, as JSON. A second or late word is ignored."""
         job = worker.running.get(job_id)
         if job is None:
-            logger.info("job %s: a late result is refused (worker %s)", job_id, worker.id)
+            logger.info("job %.80r: a late result is refused (worker %s)", job_id, worker.id)
             return
         self._release(worker, job)
         worker.pool.crashes = Crashes()

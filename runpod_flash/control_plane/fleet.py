@@ -15,7 +15,7 @@ from runpod_flash.control_plane.job_logs import LogTail
 from runpod_flash.control_plane.launchers.base import WorkerProcess
 from runpod_flash.control_plane.records import JobRecord
 from worker_runtime.wire.jobs import Call
-from worker_runtime.wire.specs import ArtifactManifest
+from worker_runtime.wire.specs import EnvironmentRequest
 
 ARTIFACTS_PER_WORKER: Final = 16
 """The most artifacts that a worker has at a time, beside those that its calls need."""
@@ -121,6 +121,7 @@ class Worker:
     port: int = 0  # where its command answers HTTP requests; 0: it takes jobs
     healthy: bool = True  # whether its command says so
     owner: str = ""  # the user for whom it runs
+    project: str = ""  # the endpoint's
 
     @property
     def free_slots(self) -> int:
@@ -150,9 +151,9 @@ class Worker:
 
 @dataclass(slots=True)
 class Code:
-    """What our SDK has shipped: the manifest of the job that made the pool, and the artifact of the last one."""
+    """What our SDK has shipped: the environment of the job that made the pool, and the artifact of the last one."""
 
-    manifest: ArtifactManifest
+    environment: EnvironmentRequest
     artifact: str
 
 

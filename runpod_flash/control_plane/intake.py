@@ -12,7 +12,7 @@ from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.environments import Environments, InstallFailed
 from runpod_flash.control_plane.fleet import Pool
 from runpod_flash.control_plane.problems import Problem
-from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Policy
+from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Submission
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.terms import Terms
 from runpod_flash.errors import ContentNotFound, EndpointNotFound
@@ -26,7 +26,7 @@ class Intake:
 
     Attributes:
         refusal: why no worker can ever serve an endpoint, None where one can.
-        vet: raises InstallFailed where the endpoint's owner may not have such an environment.
+        vet: gives the environment that the endpoint's owner may have; raises InstallFailed where it is none.
         admit: raises StoreFull where nothing new can be accepted; else says what is short on the disk, if anything.
         on_end: called with each job that ends here, before any worker has seen it.
         on_again: called with each job of which an attempt was cut off by a restart and another will follow.
@@ -50,59 +50,41 @@ class Intake:
         self._announcer = announcer
         self._terms = terms
         self.refusal: Callable[[EndpointRecord], ErrorInfo | None] = lambda endpoint: None
-        self.vet: Callable[[EndpointRecord, EnvironmentRequest], None] = lambda endpoint, request: None
+        self.vet: Callable[[EndpointRecord, EnvironmentRequest], EnvironmentRequest] = lambda endpoint, request: request
         self.admit: Callable[[], str] = str
         self.on_again: Callable[[str], None] = lambda job_id: None
         self.on_end: Callable[[str], None] = lambda job_id: None
         self.unload: Callable[[Mapping[str, Any]], Awaitable[tuple[Call, Mapping[str, Any]]]] = _as_sent
         self.seal: Callable[[Mapping[str, Any]], str] = _no_seal
         self._by_key: dict[tuple[str, str], asyncio.Future[JobRecord]] = {}  # submits under way
-        self._reopening: set[str] = set()  # jobs that are just tried once more
 
-    async def submit(
-        self,
-        endpoint_id: str,
-        call_input: Mapping[str, Any],
-        *,
-        job_id: str,
-        client: str | None,
-        key: str | None,
-        policy: Policy,
-    ) -> JobRecord:
+    async def submit(self, endpoint_id: str, asked: Submission) -> JobRecord:
         """Accept a job; it is on disk when this returns. The same idempotency key gives the same job.
 
         Raises:
             EndpointNotFound, ContentNotFound: unknown endpoint, artifact or value; nothing was accepted.
             StoreFull: the disk is full, or its bound reached; nothing was accepted.
-            WireError, VersionMismatch: `call_input` is no call of this protocol.
+            WireError, VersionMismatch: the input is no call of this protocol.
 
         While the control plane stops, jobs are still taken: they run after its next start, which whoever waits causes.
         """
         endpoint = self._catalog.get(endpoint_id)
-        if key is None:
-            return await self._accept(endpoint, call_input, job_id, client, key, policy)
-        pending = self._by_key.get((endpoint_id, key))
+        if asked.key is None:
+            return await self._accept(endpoint, asked)
+        same = endpoint_id, asked.key
+        pending = self._by_key.get(same)
         if pending is None:
-            pending = asyncio.ensure_future(self._accept_once(endpoint, call_input, job_id, client, key, policy))
-            self._by_key[endpoint_id, key] = pending
-            pending.add_done_callback(lambda _: self._by_key.pop((endpoint_id, key), None))
+            pending = self._by_key[same] = asyncio.ensure_future(self._accept_once(endpoint, asked, asked.key))
+            pending.add_done_callback(lambda _: self._by_key.pop(same, None))
         return await asyncio.shield(pending)
 
-    async def _accept_once(
-        self,
-        endpoint: EndpointRecord,
-        call_input: Mapping[str, Any],
-        job_id: str,
-        client: str | None,
-        key: str,
-        policy: Policy,
-    ) -> JobRecord:
+    async def _accept_once(self, endpoint: EndpointRecord, asked: Submission, key: str) -> JobRecord:
         known = self._store.job_by_key(endpoint.id, key)
         if known is not None:
-            return self._again(endpoint.id, known, client)
-        return await self._accept(endpoint, call_input, job_id, client, key, policy)
+            return self._again(known, asked.client)
+        return await self._accept(endpoint, asked)
 
-    def _again(self, endpoint_id: str, job_id: str, client: str | None) -> JobRecord:
+    def _again(self, job_id: str, client: str | None) -> JobRecord:
         """The job of a repeated submit. The one who repeats it is the one who waits for it."""
         job = self._dispatcher.unfinished(job_id)
         if job is not None and not job.record.status.final and client is not None:
@@ -113,39 +95,31 @@ class Intake:
             self._announcer.refused(record, client)
         return record
 
-    async def _accept(
-        self,
-        endpoint: EndpointRecord,
-        call_input: Mapping[str, Any],
-        job_id: str,
-        client: str | None,
-        key: str | None,
-        policy: Policy,
-    ) -> JobRecord:
+    async def _accept(self, endpoint: EndpointRecord, asked: Submission) -> JobRecord:
         short = self.admit()
         if endpoint.is_load_balanced:
             raise Problem(400, "not allowed for LB API: this endpoint answers HTTP requests and takes no jobs")
-        call = None
+        call, call_input, policy = None, asked.input, asked.policy
         if endpoint.command is None:
             call, call_input = await self.unload(call_input)
             self._dispatcher.pools.check_content(call)
         record = JobRecord(
-            job_id,
+            asked.job_id,
             endpoint.id,
             call_input,
             time.time(),
-            idempotency_key=key,
-            client=client,
+            idempotency_key=asked.key,
+            client=asked.client,
             timeout_ms=int(endpoint.body.get("timeout") or 0) if policy.timeout_ms is None else policy.timeout_ms,
             low_priority=policy.low_priority,
             webhook=policy.webhook,
             sealed=None if policy.s3_config is None else self.seal(policy.s3_config),
-            **self._terms.limits(policy, own=client is not None),
+            **self._terms.limits(policy, own=asked.client is not None),
         )
         await self._queue(record, call)
         job = self._dispatcher.unfinished(record.id)
-        if short and client is not None and job is not None:
-            self._announcer.notice_to(client, job.pool, "disk", short)
+        if short and asked.client is not None and job is not None:
+            self._announcer.notice_to(asked.client, job.pool, "disk", short)
         return record
 
     async def again(self, record: JobRecord) -> JobRecord:
@@ -156,8 +130,6 @@ class Intake:
             StoreFull, ContentNotFound: as for `submit`.
         """
         self.admit()
-        if record.id in self._reopening:
-            raise Problem(400, f"job {record.id} is just being retried")
         try:
             reopened = lifecycle.reopen(record, time.time())
         except lifecycle.IllegalTransition:
@@ -167,12 +139,8 @@ class Intake:
         call = self._call(record)
         if call is not None:
             self._dispatcher.pools.check_content(call)
-        self._reopening.add(record.id)
-        try:
-            await self._store.reopen_job(reopened)
-            await self._queue(reopened, call, known=True)
-        finally:
-            self._reopening.discard(record.id)
+        await self._store.reopen_job(reopened)
+        await self._queue(reopened, call, known=True)
         return reopened
 
     def _call(self, record: JobRecord) -> Call | None:
@@ -207,12 +175,12 @@ class Intake:
         """Bring a job to its pool; before that it is written, unless the store knows it as it is."""
         endpoint = self._catalog.get(record.endpoint)
         refusal = self.refusal(endpoint)
+        wanted: EnvironmentRequest | None = None
         environment_key = ""
         try:
             if call is not None:
-                request = self._dispatcher.pools.manifest(call.artifact).environment
-                self.vet(endpoint, request)
-                environment_key = await self._environments.key(request)
+                wanted = self.vet(endpoint, self._dispatcher.pools.manifest(call.artifact).environment)
+                environment_key = await self._environments.key(wanted)
         except InstallFailed as error:
             refusal = refusal or ErrorInfo(ErrorKind.INSTALL, "InstallError", str(error))
         if refusal is not None:
@@ -223,10 +191,12 @@ class Intake:
             return
         if not known:
             await self._store.save_job(record)
-        pool = await self._pool(record, call, environment_key)
+        pool = await self._pool(record, call, environment_key, wanted)
         self._dispatcher.accept(record, call, pool, self._store.logs(record.id) if record.attempts else ())
 
-    async def _pool(self, record: JobRecord, call: Call | None, environment_key: str) -> Pool:
+    async def _pool(
+        self, record: JobRecord, call: Call | None, environment_key: str, wanted: EnvironmentRequest | None
+    ) -> Pool:
         try:
             endpoint = self._catalog.get(record.endpoint)  # it may have been deleted or changed meanwhile
         except EndpointNotFound as error:
@@ -235,7 +205,7 @@ class Intake:
             raise
         if call is None:
             return self._dispatcher.pools.of_command(endpoint)
-        pool = self._dispatcher.pools.shipped(endpoint, call.artifact, environment_key)
+        pool = self._dispatcher.pools.shipped(endpoint, call.artifact, environment_key, wanted)
         if pool.environment is None:
             pool.environment = self._environments.ready(environment_key)
         return pool

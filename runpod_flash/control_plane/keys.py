@@ -11,8 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from runpod_flash.control_plane.api_keys import ApiKeys
 from runpod_flash.control_plane.principals import NO_KEY, PRINCIPAL, Principal, WorkerKey
 from runpod_flash.control_plane.problems import problem_response
-from runpod_flash.control_plane.store import StoreError, disk_error
-from runpod_flash.state_folder import write_private
+from runpod_flash.control_plane.secret_file import ensure_secret
 
 _OPEN_PATHS: Final = ("/openapi.json", "/v2/openapi.json", "/docs")
 _OPEN_FOLDER: Final = "/docs/"
@@ -26,21 +25,7 @@ def ensure_key(path: Path) -> str:
         StoreError: the file cannot be read or written, is empty, or other users can read it.
         StoreFull: the disk is full.
     """
-    try:
-        if not path.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_private(path, secrets.token_urlsafe(32).encode())
-        shared = path.stat().st_mode & 0o077
-        key = path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError as error:
-        raise disk_error(error, f"key file {path}") from error
-    if shared:
-        raise StoreError(
-            f"key file {path} can be read by other users, so its key is no secret; remove it and a new one is made"
-        )
-    if not key or not key.isascii():
-        raise StoreError(f"key file {path} holds no key; remove it and a new one is made")
-    return key
+    return ensure_secret(path, lambda: secrets.token_urlsafe(32))
 
 
 class Keyring:
@@ -56,7 +41,7 @@ class Keyring:
         found = Principal() if hmac.compare_digest(given, self._key) else None
         for each in self._worker_keys():
             if hmac.compare_digest(given, each.key.encode()):
-                found = Principal(each.owner, worker=each.worker)
+                found = Principal(each.owner, worker=each.worker, project=each.project)
         return self._api_keys.principal(given) or found
 
 

@@ -47,8 +47,7 @@ class Overview:
         job = self._dispatcher.unfinished(record.id)
         if job is not None and record.status is JobStatus.IN_QUEUE:
             return causes.why(job.pool, job)
-        found = record.output.get("flash", {}).get("error", {}) if isinstance(record.output, dict) else {}
-        if found.get("kind") == ErrorKind.INFEASIBLE:
+        if record.status is JobStatus.FAILED and _kind(record.output) == ErrorKind.INFEASIBLE:
             return Cause(CauseKind.INFEASIBLE, record.error or "", record.finished_at or record.created_at)
         return None
 
@@ -113,6 +112,13 @@ class Overview:
 
     def _workers(self, endpoint_id: str) -> list[Worker]:
         return [worker for pool in self._fleet.of(endpoint_id) for worker in pool.workers.values()]
+
+
+def _kind(output: Any) -> Any:
+    """The kind of an error of ours; an output that a command gave may be anything."""
+    for name in ("flash", "error", "kind"):
+        output = output.get(name) if isinstance(output, Mapping) else None
+    return output
 
 
 def _count(jobs: list[Job], status: JobStatus) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from runpod_flash.control_plane.records import JobRecord, Policy
+from runpod_flash.control_plane.records import JobRecord, Submission
 
 Sees = Callable[[str], bool]
 """Whether an endpoint, by its id, exists for the one who asks."""
@@ -35,20 +35,8 @@ class Platform(Protocol):
     def stopping(self) -> bool:
         """Whether it ends, so that nothing is waited for any more."""
 
-    async def submit(
-        self,
-        endpoint_id: str,
-        job_input: Mapping[str, Any],
-        /,
-        *,
-        job_id: str,
-        client: str | None,
-        key: str | None,
-        policy: Policy,
-    ) -> JobRecord:
-        """Queue a job; returns when it is stored. The same `key` at the same endpoint gives the job that it made first.
-
-        `client` is the event stream that hears of it; `policy` goes before what the endpoint and the platform say.
+    async def submit(self, endpoint_id: str, asked: Submission, /) -> JobRecord:
+        """Queue a job; returns when it is stored. Its policy goes before what endpoint and platform say.
 
         Raises:
             StoreFull: the disk is full; nothing was accepted.

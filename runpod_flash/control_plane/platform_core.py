@@ -14,7 +14,7 @@ from runpod_flash.control_plane.fleet import Fleet
 from runpod_flash.control_plane.intake import Intake
 from runpod_flash.control_plane.overview import Overview
 from runpod_flash.control_plane.platform import Sees, Watched, everything
-from runpod_flash.control_plane.records import JobRecord, LogLine, Policy
+from runpod_flash.control_plane.records import JobRecord, LogLine, Submission
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.terms import Terms
 from runpod_flash.errors import JobNotFound
@@ -49,18 +49,9 @@ class PlatformCore:
         self.intake.on_again = self.chunks.clear
         self._stopping = asyncio.Event()
 
-    async def submit(
-        self,
-        endpoint_id: str,
-        call_input: Mapping[str, Any],
-        *,
-        job_id: str,
-        client: str | None,
-        key: str | None,
-        policy: Policy,
-    ) -> JobRecord:
+    async def submit(self, endpoint_id: str, asked: Submission) -> JobRecord:
         """See `Intake.submit`."""
-        return await self.intake.submit(endpoint_id, call_input, job_id=job_id, client=client, key=key, policy=policy)
+        return await self.intake.submit(endpoint_id, asked)
 
     async def replay(self) -> int:
         """See `Intake.replay`."""

@@ -10,7 +10,7 @@ from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.results import Values
 from runpod_flash.errors import ContentNotFound
 from worker_runtime.wire.jobs import Call
-from worker_runtime.wire.specs import ArtifactManifest
+from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
 
 AS_IT_IS: Final = Environment(key="", python="/bin/sh")
 """The environment of a command: what the machine and the endpoint's variables offer."""
@@ -24,13 +24,24 @@ class Pools:
         self._artifacts = artifacts
         self._values = values
 
-    def shipped(self, endpoint: EndpointRecord, artifact: str, environment_key: str) -> Pool:
-        """The pool that serves an artifact of an endpoint. Raises ContentNotFound."""
+    def shipped(
+        self,
+        endpoint: EndpointRecord,
+        artifact: str,
+        environment_key: str,
+        environment: EnvironmentRequest | None = None,
+    ) -> Pool:
+        """The pool that serves an artifact of an endpoint, in `environment` or else in the one that it asks for.
+
+        Raises ContentNotFound.
+        """
         manifest = self._artifacts.manifest(artifact)
         key = PoolKey(endpoint.id, environment_key, manifest.files_id, manifest.max_concurrency)
         pool = self._fleet.pools.get(key)
         if pool is None:
-            pool = self._fleet.pools[key] = Pool(key, endpoint.name, Code(manifest, artifact))
+            pool = self._fleet.pools[key] = Pool(
+                key, endpoint.name, Code(environment or manifest.environment, artifact)
+            )
         assert pool.code is not None
         pool.name, pool.code.artifact, pool.used_at = endpoint.name, artifact, time.monotonic()
         return pool

@@ -36,20 +36,22 @@ class WorkerKey:
     key: str = field(repr=False)
     worker: str  # its id
     owner: str
+    project: str = ""  # the endpoint's
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
     """The one whose key a request carries.
 
-    `worker` is the id of the worker whose key it is: its code acts for the endpoint's owner in the endpoint's project,
-    and may take that endpoint's jobs; nobody else may.
+    `worker` is the id of the worker whose key it is: its code acts for the endpoint's owner, and may take that
+    endpoint's jobs; nobody else may. `project` is the one whose endpoints it makes, changes and deletes; None: of all.
     """
 
     user: str = OWNER
     scope: Scope = Scope.FULL
     endpoints: frozenset[str] = frozenset()
     worker: str | None = None
+    project: str | None = None
 
     @property
     def is_admin(self) -> bool:

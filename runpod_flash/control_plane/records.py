@@ -57,6 +57,20 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Submission:
+    """What somebody wants to be run. `client` is the event stream that hears of it.
+
+    The same `key` at the same endpoint is the same job, however often it is sent.
+    """
+
+    job_id: str
+    input: Mapping[str, Any] = field(repr=False)
+    policy: Policy = Policy()
+    client: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class JobRecord:
     """A job. Times are seconds since the epoch; `input` is the JSON that came in, `output` the JSON that goes out."""
 

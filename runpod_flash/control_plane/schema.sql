@@ -85,17 +85,6 @@ END;
 -- Several users share a control plane, jobs stream what they yield, and somebody may want to be called at their end.
 ALTER TABLE endpoints ADD COLUMN owner TEXT NOT NULL DEFAULT '';   -- the user; '' for whoever runs the control plane
 
-CREATE TABLE api_keys (
-    id         TEXT PRIMARY KEY,
-    user       TEXT NOT NULL,
-    name       TEXT NOT NULL,
-    scope      TEXT NOT NULL,
-    endpoints  TEXT NOT NULL,     -- JSON: ids, for the scope of single endpoints
-    digest     TEXT NOT NULL,     -- sha256 of the key, which itself is nowhere
-    created_at REAL NOT NULL,
-    revoked_at REAL
-) WITHOUT ROWID;
-
 -- One row for each job that ended and wanted to be told; it stays, with due_at NULL, when that is done.
 CREATE TABLE webhooks (
     job      TEXT PRIMARY KEY,

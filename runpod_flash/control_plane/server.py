@@ -22,6 +22,7 @@ from runpod_flash.control_plane import bundle, inventory, listening
 from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.api.access import Access
 from runpod_flash.control_plane.api.app import Services, build_app
+from runpod_flash.control_plane.api.serverless_body import created
 from runpod_flash.control_plane.api_keys import ApiKeys
 from runpod_flash.control_plane.artifacts import Artifacts
 from runpod_flash.control_plane.autoscaler import Autoscaler
@@ -37,13 +38,14 @@ from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.fleet import Fleet
 from runpod_flash.control_plane.keys import ensure_key
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
+from runpod_flash.control_plane.launches import Site
 from runpod_flash.control_plane.links import LinkServer
 from runpod_flash.control_plane.platform_core import PlatformCore
+from runpod_flash.control_plane.predecessor import endpoints_to_take_over
 from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.sealing import Seal
 from runpod_flash.control_plane.settings import PlaneSettings
-from runpod_flash.control_plane.site import Site
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.supervisor import Supervisor
 from runpod_flash.control_plane.vetting import vet
@@ -68,12 +70,15 @@ class ControlPlane:
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._shown, self._port, self._url = "starting", 0, ""
         self._gpus = inventory.detect() if settings.fake_gpus is None else inventory.fake(settings.fake_gpus)
+        self._is_new = not state.database.exists()
         self._store = Store.open(state.database, power_safe=settings.power_safe)
         self._blobs = Blobs(state.blobs)
         self._disk = DiskGuard(state.plane, lambda: self._store.size() + self._blobs.size, settings.disk_limit)
         self._hub = EventHub()
         self._catalog = Catalog(self._store)
-        self._api_keys = ApiKeys(self._store, self._catalog)
+        self._api_keys = ApiKeys(state.api_keys, self._catalog)
+        if settings.listen is not None:
+            self._api_keys.check()
         self._fleet = Fleet()
         self._announcer = Announcer(self._hub, job_object)
         self._environments = Environments(
@@ -201,6 +206,7 @@ class ControlPlane:
             )  # of workers whose control plane was killed
             self._show("starting")
             await self._links.start(str(state.worker_socket))
+            await self._take_over()
             replayed = await self._platform.replay()
             self._autoscaler.begin()
             servers = listening.HttpServers(self._app(), sockets, self._limits.balanced_bytes)
@@ -216,11 +222,18 @@ class ControlPlane:
                     self._watch_idleness(),
                     self._collect(),
                     self._webhooks.run(),
+                    self._api_keys.watch(),
                 )
             ]
             ends = [asyncio.ensure_future(end) for end in (servers.ended(), self._stop.wait())]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             await self._wind_down(servers, [*timers, *ends])
+
+    async def _take_over(self) -> None:
+        """At its first start: what the version before it has that no program will declare anew."""
+        for record in endpoints_to_take_over(self._state, created) if self._is_new else ():
+            await self._catalog.adopt(record)
+            logger.info("endpoint %s (%s) was taken over from another version", record.name, record.id)
 
     def _asked_to_stop(self) -> None:
         """The first time it drains, the second time it stops at once."""

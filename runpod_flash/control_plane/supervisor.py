@@ -6,27 +6,24 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from runpod_flash import hardware
 from runpod_flash.control_plane.announcer import Announcer
-from runpod_flash.control_plane.command_env import command_env
 from runpod_flash.control_plane.crashes import Crashes
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.environments import Environment, Environments, InstallFailed
 from runpod_flash.control_plane.fleet import Fleet, Link, Pool, Worker, WorkerState
 from runpod_flash.control_plane.inventory import Grant, Infeasible, Inventory
 from runpod_flash.control_plane.launchers.base import Launcher
+from runpod_flash.control_plane.launches import Launches, Site, wanted_gpus
 from runpod_flash.control_plane.principals import WorkerKey
 from runpod_flash.control_plane.records import EndpointRecord
-from runpod_flash.control_plane.site import Site
 from runpod_flash.errors import ContentNotFound
 from worker_runtime.wire import messages
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
-from worker_runtime.wire.specs import WorkerLaunch
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +36,6 @@ _COMMAND_GRACE_S = 15.0  # what ends it by itself takes ten
 _KILL_S = 25.0  # after it was asked to end; its own ways to end take less
 _CANNOT_START = 2  # its exit code where it will not even try
 _REFUSED = ": it cannot start here, and the control plane's log says why"
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 
 
 class Supervisor:
@@ -75,10 +65,10 @@ class Supervisor:
         self._environments = environments
         self._inventory = inventory
         self._launcher = launcher
+        self._launches = Launches(site)
         self._announcer = announcer
         self._by_id: dict[str, Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._next_cpu = 0
         self._closing = False
         self.api_url = ""
         self.on_capacity: Callable[[], None] = lambda: None
@@ -108,7 +98,7 @@ class Supervisor:
         failure: ErrorInfo | None = None
         try:
             assert pool.code is not None  # a command has what the machine has
-            environment = await self._environments.get(pool.code.manifest.environment, on_stage=detail)
+            environment = await self._environments.get(pool.code.environment, on_stage=detail)
             if not environment.whole:
                 raise InstallFailed(f"the environment {environment.key} was removed while it was built; call again")
             pool.environment = environment
@@ -142,7 +132,7 @@ class Supervisor:
         False: there is no room at the moment, and `pool.blocked` says why.
         """
         assert pool.environment is not None
-        types, count = _wanted_gpus(endpoint)
+        types, count = wanted_gpus(endpoint)
         full = 0 < self._site.most_workers <= len(self._by_id)
         grant = None if full else self._inventory.acquire(types, count) if count else Grant()
         if grant is None:
@@ -159,6 +149,7 @@ class Supervisor:
             token=secrets.token_hex(16),
             key=secrets.token_urlsafe(32),
             owner=endpoint.owner,
+            project=endpoint.project,
             pool=pool,
             generation=endpoint.generation,
             folder=folder,
@@ -183,7 +174,7 @@ class Supervisor:
     def refusal(self, endpoint: EndpointRecord) -> ErrorInfo | None:
         """Why this machine can never have a worker for the endpoint, with what there is; None where it can."""
         try:
-            self._inventory.check(*_wanted_gpus(endpoint))
+            self._inventory.check(*wanted_gpus(endpoint))
         except Infeasible as error:
             return ErrorInfo(ErrorKind.INFEASIBLE, "Infeasible", str(error))
         return None
@@ -199,7 +190,7 @@ class Supervisor:
         """The life of one worker, from its start until its folder is gone."""
         reason = "it could not be started"
         try:
-            worker.process = await self._launcher.start(self._launch(worker, environment, endpoint))
+            worker.process = await self._launcher.start(self._launches.of(worker, environment, endpoint, self.api_url))
             code = await self._until_ended(worker)
             reason = f"its process ended with {code}" + (_REFUSED if code == _CANNOT_START else "")
         except (OSError, ValueError) as error:  # TimeoutError is an OSError
@@ -222,57 +213,6 @@ class Supervisor:
             return await ended
         finally:
             ended.cancel()
-
-    def _launch(self, worker: Worker, environment: Environment, endpoint: EndpointRecord) -> WorkerLaunch:
-        cpus = self._cpus(endpoint)
-        return WorkerLaunch(
-            worker=worker.id,
-            token=worker.token,
-            address=self._site.link_address,
-            endpoint=endpoint.id,
-            name=endpoint.name,
-            folder=str(worker.folder),
-            python=environment.python,
-            bundle=str(self._site.bundle),
-            env=self._env(worker, environment, endpoint, len(cpus)),
-            overlay=environment.overlay,
-            cpus=cpus,
-            memory_mb=_size(endpoint)[1],
-            max_concurrency=worker.pool.key.concurrency,
-            beat_s=self._site.lease_s / 3,
-            cancel_grace_s=self._site.cancel_grace_s,
-            hidden=(*self._site.hidden, *_foreign_keys(endpoint, self._site.base_env)),
-            readonly=self._site.readonly,
-            private=str(self._site.private or self._site.work),
-            must_isolate=self._site.must_isolate,
-            command=endpoint.command,
-            directory=endpoint.body.get("directory"),
-        )
-
-    def _env(self, worker: Worker, environment: Environment, endpoint: EndpointRecord, cpus: int) -> dict[str, str]:
-        env = dict(self._site.base_env)
-        env["PATH"] = ":".join([*environment.path_entries, env.get("PATH", "/usr/local/bin:/usr/bin:/bin")])
-        if cpus:
-            env.update(dict.fromkeys(_THREAD_VARIABLES, str(cpus)))
-        env.update(endpoint.body.get("env") or {})
-        if environment.overlay is not None:  # for its commands: the user's code itself gets the overlay by sys.path
-            env["PYTHONPATH"] = ":".join(filter(None, [environment.overlay, env.get("PYTHONPATH")]))
-        # By the order of the bus: that is how the inventory counts, and CUDA by itself would put the fastest first.
-        gpus = {"CUDA_VISIBLE_DEVICES": worker.grant.visible_devices, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-        own = {"RUNPOD_ENDPOINT_ID": endpoint.id, "RUNPOD_POD_ID": worker.id, "FLASH_RESOURCE_NAME": endpoint.name}
-        way_back = {"FLASH_TARGET": self.api_url, "FLASH_API_KEY": worker.key, "FLASH_PROJECT": endpoint.project}
-        if endpoint.command is not None:
-            own.update(command_env(worker, endpoint, env, self.api_url, self._site.ping_s))
-        return {**env, **gpus, **own, **way_back, "FLASH_SAME_MACHINE": "1"}
-
-    def _cpus(self, endpoint: EndpointRecord) -> tuple[int, ...]:
-        """The cores of a `cpu=` endpoint: as many as its size has, in turn around the machine; empty: all."""
-        wished, _ = _size(endpoint)
-        there = list(self._site.cpus)
-        if not wished or wished >= len(there):
-            return ()
-        first, self._next_cpu = self._next_cpu, (self._next_cpu + wished) % len(there)
-        return tuple(sorted(there[(first + step) % len(there)] for step in range(wished)))
 
     # ---- what workers say (links.WorkerEvents)
 
@@ -375,7 +315,7 @@ class Supervisor:
         if pool.blocked == NO_ROOM:
             self._evict(pool, list(self._by_id.values()), number, lambda worker: 1)
             return
-        types, count = _wanted_gpus(endpoint)
+        types, count = wanted_gpus(endpoint)
         kinds, missing = self._inventory.missing(types, count)
         missing += (number - 1) * count
         held = [worker for worker in self._by_id.values() if any(gpu.type in kinds for gpu in worker.grant.gpus)]
@@ -402,7 +342,7 @@ class Supervisor:
 
     def worker_keys(self) -> list[WorkerKey]:
         """The keys of the workers that live now."""
-        return [WorkerKey(worker.key, worker.id, worker.owner) for worker in self._by_id.values()]
+        return [WorkerKey(worker.key, worker.id, worker.owner, worker.project) for worker in self._by_id.values()]
 
     async def close(self) -> None:
         """End all workers and wait for their end."""
@@ -455,28 +395,7 @@ class Supervisor:
         return task
 
 
-def _foreign_keys(endpoint: EndpointRecord, env: Mapping[str, str]) -> tuple[str, ...]:
-    """The folder of a key for Runpod's cloud: its worker package would send that one instead of the worker's."""
-    home = env.get("HOME")
-    return () if endpoint.command is None or not home else (str(Path(home) / ".runpod"),)
-
-
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _size(endpoint: EndpointRecord) -> tuple[int, int]:
-    """The largest size that a `cpu=` endpoint names: its cores and its memory in MB; zeros where it names none."""
-    sizes = [(int(entry.get("vcpuCount") or 0), str(entry.get("id"))) for entry in endpoint.body.get("cpu") or []]
-    return max(((cores, cores * hardware.RAM_GB_PER_VCPU.get(kind, 0) * 1024) for cores, kind in sizes), default=(0, 0))
-
-
-def _wanted_gpus(endpoint: EndpointRecord) -> tuple[list[str], int]:
-    """The types that the endpoint may have, in order of preference, and how many of one; 0: it asks for none."""
-    gpu = endpoint.body.get("gpu")
-    if not gpu:
-        return [], 0
-    types = [kind.value for kind in hardware.types_in(gpu.get("pools") or (), gpu.get("excludedTypes") or ())]
-    return types, int(gpu.get("count") or 1)

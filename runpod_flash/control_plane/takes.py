@@ -43,6 +43,9 @@ class _Station:
     take: _Take | None = None
     promised: int = 0  # jobs on their way to the open take
     stopping: dict[str, None] = field(default_factory=dict)  # ids of jobs that shall stop, not told yet
+    told: set[str] = field(default_factory=set)  # ids of jobs that the last answer said shall stop
+    heard: set[str] = field(default_factory=set)  # ids of jobs of which the worker has read that they shall stop
+    overdue: set[str] = field(default_factory=set)  # those of them whose grace is over: the next pings tell
     called: asyncio.Event = field(default_factory=asyncio.Event)  # there is something in `stopping`
     leaving: asyncio.Event = field(default_factory=asyncio.Event)  # the worker is to end: nothing is held open
     silence: dict[str, int] = field(default_factory=dict)  # pings in a row that did not name a job
@@ -100,8 +103,10 @@ class TakeDesk:
     async def stops(self, worker: Worker) -> list[str]:
         """The ids of jobs that the worker shall stop; none where there were none while this was held open."""
         station = self._station(worker)
+        self._heard(station)
         await _within(station.called.wait(), self._limits.take_hold_s)
         stopping = list(station.stopping)
+        station.told.update(stopping)
         station.stopping.clear()
         if not station.leaving.is_set():
             station.called.clear()
@@ -109,7 +114,8 @@ class TakeDesk:
 
     def pinged(self, worker: Worker, jobs: Collection[str], *, names_jobs: bool) -> None:
         """The worker says which jobs it has, if it `names_jobs` at all: the oldest packages do not."""
-        silence = self._station(worker).silence
+        station = self._station(worker)
+        silence = station.silence
         if not (names_jobs or jobs):
             return
         for job_id, job in list(worker.running.items()):
@@ -118,6 +124,12 @@ class TakeDesk:
             silence[job_id] = 0 if job_id in jobs else silence.get(job_id, 0) + 1
             if job.decided and silence[job_id] >= _RELEASED_AFTER:
                 self._dispatcher.released(worker, job)
+            elif job.decided and job_id in station.overdue and silence[job_id] == 0:
+                self._give_up(worker, job)
+                return
+            elif job.decided and job_id in station.heard and silence[job_id] == 0:
+                self._tell(station, job_id)  # the package drops what it is told before it has begun with a job
+                continue
             elif not job.decided and silence[job_id] >= self._limits.silent_pings:
                 self._dispatcher.dropped(worker, job, "its worker took it and does not know it any more")
             else:
@@ -125,6 +137,8 @@ class TakeDesk:
             self.look_at(worker)
         for job_id in [each for each in silence if each not in worker.running]:
             del silence[job_id]
+        station.heard.intersection_update(worker.running)
+        station.overdue.intersection_update(worker.running)
 
     # ---- what the dispatcher wants (couriers.Courier)
 
@@ -154,15 +168,15 @@ class TakeDesk:
         station.promised -= 1
         station.silence.pop(job.record.id, None)
         station.stopping.pop(job.record.id, None)  # that was about an earlier attempt
+        for ids in (station.told, station.heard, station.overdue):
+            ids.discard(job.record.id)
         station.take.jobs.append((job, goods))
         self._answer_if_complete(station)
         self._reckon(worker, station)
         return True
 
     def call_off(self, job: Job, worker: Worker) -> None:
-        station = self._station(worker)
-        station.stopping[job.record.id] = None
-        station.called.set()
+        self._tell(self._station(worker), job.record.id)
         asyncio.get_running_loop().call_later(self._cancel_grace_s, self._grace_over, job, worker)
 
     # ---- what the supervisor wants
@@ -234,8 +248,28 @@ class TakeDesk:
             self.look_at(worker)
 
     def _grace_over(self, job: Job, worker: Worker) -> None:
-        if worker.running.get(job.record.id) is job and worker.state is not WorkerState.GONE:
-            self.end_worker(worker, f"job {job.record.id} did not stop within {self._cancel_grace_s:g} s")
+        if worker.running.get(job.record.id) is not job or worker.state is WorkerState.GONE:
+            return
+        station = self._station(worker)
+        if job.record.id in station.heard and station.silence.get(job.record.id) != 0:
+            station.overdue.add(job.record.id)  # it may have let go of the job, and have others: its pings will tell
+        else:
+            self._give_up(worker, job)
+
+    def _give_up(self, worker: Worker, job: Job) -> None:
+        self.end_worker(worker, f"job {job.record.id} did not stop within {self._cancel_grace_s:g} s")
+
+    @staticmethod
+    def _tell(station: _Station, job_id: str) -> None:
+        station.stopping[job_id] = None
+        station.called.set()
+
+    def _heard(self, station: _Station) -> None:
+        """The worker asks again, so it has read the last answer: it does not block."""
+        for job_id in station.told:
+            station.silence.pop(job_id, None)
+        station.heard |= station.told
+        station.told.clear()
 
 
 def _shown(job: Job, goods: Goods) -> dict[str, Any]:

@@ -71,7 +71,7 @@ print(add.remote(1, 2))
 
 def plane_folder(place: Place) -> Path:
     """The folder of the one control plane of this place."""
-    (folder,) = (place.home / "planes").iterdir()
+    (folder,) = (place.home / "planes").glob("*/")
     return folder
 
 

@@ -29,6 +29,20 @@ job = greet.spawn(sys.argv[1])
 print(job.id, job.result())
 """
 
+CALLS_ANOTHER = """
+import sys
+from runpod_flash import Endpoint
+WHO = sys.argv[1]
+@Endpoint(name="inner", cpu="cpu3c-1-2")
+def inner(x):
+    return f"{WHO}'s inner of {x}"
+@Endpoint(name="outer", cpu="cpu3c-1-2")
+async def outer(x):
+    return "outer of " + await inner(x)
+if __name__ == "__main__":
+    print({"inner": inner, "outer": outer}[sys.argv[2]].remote(1))
+"""
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ListeningPlane]:
@@ -112,6 +126,21 @@ def test_events_go_to_the_user_whose_they_are(server: ListeningPlane) -> None:
             assert {event["endpoint"] for event in events[:-1] if "endpoint" in event} == {endpoint}
             assert events[-1]["job"]["id"] == jobs[-1]
         assert emil.get("/flash/v1/events?client=dora/same").status_code == 400
+
+
+def test_code_of_a_user_calls_other_endpoints_of_theirs_and_nobody_else_s(server: ListeningPlane) -> None:
+    nina, otto = server.key("nina"), server.key("otto")
+
+    def ran(*arguments: str, key: str) -> str:
+        return server.place.run_script(CALLS_ANOTHER, arguments=arguments, env=server.sdk(key)).good().stdout.strip()
+
+    assert ran("otto", "inner", key=otto) == "otto's inner of 1"
+    assert ran("nina", "inner", key=nina) == "nina's inner of 1"
+    assert ran("nina", "outer", key=nina) == "outer of nina's inner of 1"
+    with server.client(nina) as hers, server.client(otto) as his:
+        assert sorted(each["name"] for each in hers.get("/v2/serverless").json()["endpoints"]) == ["inner", "outer"]
+        (inner,) = ids(his)
+        assert his.get(f"/v2/{inner}/health").json()["jobs"]["completed"] == 1
 
 
 def until_a_job(lines: Iterator[str]) -> Iterator[str]:

@@ -4,11 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.place import ROOT, Place
 from tests.support.plane_api import finished
 from tests.support.waiting import wait_until
+
+NAMES = ["alice", "bob"]
 
 SCRIPT = """
 import sys, time
@@ -58,3 +61,55 @@ def test_the_older_one_ends_its_calls_and_leaves(place: Place, tmp_path: Path) -
         finally:
             older.kill()
     wait_until(lambda: states(place) == ["serving"], 30, "the older one has left")
+
+
+@pytest.mark.slow
+def test_keys_that_one_version_has_made_hold_with_another(place: Place, tmp_path: Path) -> None:
+    newer = {"PYTHONPATH": newer_version(tmp_path / "newer")}
+    start = ("server", "start", "--listen", "127.0.0.1:0")
+    place.flash(*start).good()
+    (older_url,) = urls(place)
+    alice, bob = (place.flash("server", "keys", "create", "--user", user).good().stdout.strip() for user in NAMES)
+    place.flash(*start, env=newer).good()
+    (newer_url,) = urls(place) - {older_url}
+    assert [status(url, key) for url in (older_url, newer_url) for key in (alice, bob)] == [200] * 4
+    listed = json.loads(place.flash("server", "keys", "list", "--json", env=newer).good().stdout)["keys"]
+    assert [key["user"] for key in listed] == NAMES
+    place.flash("server", "keys", "revoke", listed[0]["id"], env=newer).good()
+    assert [status(url, key) for url in (older_url, newer_url) for key in (alice, bob)] == [401, 200] * 2
+    keys = place.home / "planes" / "api_keys.json"
+    place.flash("server", "stop").good()
+    damaged = keys.read_bytes()[:-20]
+    keys.write_bytes(damaged)
+    refused = place.flash(*start)
+    assert refused.status == 1
+    assert f"the file of API keys {keys} is damaged" in refused.stderr
+    assert keys.read_bytes() == damaged
+    place.flash("server", "start").good()  # for this user alone
+
+
+@pytest.mark.slow
+def test_endpoints_with_a_command_come_along(place: Place, tmp_path: Path) -> None:
+    newer = {"PYTHONPATH": newer_version(tmp_path / "newer")}
+    place.flash("server", "add", "--name", "hello", "--command", "python handler.py").good()
+    (before,) = place.endpoints()
+    place.flash("server", "stop").good()
+    place.flash("server", "start", env=newer).good()
+    (after,) = place.endpoints()
+    assert (after["id"], after["name"]) == (before["id"], "hello")
+    place.flash("server", "remove", "hello", env=newer).good()
+    place.flash("server", "stop").good()
+    place.flash("server", "start", env=newer).good()
+    assert place.endpoints() == [], "what was removed does not come back"
+
+
+def urls(place: Place) -> set[str]:
+    """Where the servers of this place listen for others."""
+    shown = json.loads(place.flash("server", "status", "--json").good().stdout)
+    return {plane["url"] for plane in shown["planes"]}
+
+
+def status(url: str, key: str) -> int:
+    """What a server answers to a user who has this key."""
+    headers = {"Authorization": f"Bearer {key}"}
+    return httpx.get(f"{url}/v2/serverless", headers=headers, trust_env=False).status_code

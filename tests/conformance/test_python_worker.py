@@ -177,8 +177,9 @@ def test_storage_reaches_the_handler_and_nobody_else(deployed: Deployments) -> N
     assert ended["output"]["job"]["storage"] == {**storage, "accessSecret": len(secret)}
     replies = [answer.text, json.dumps(ended), endpoint.get(f"stream/{job}").text, endpoint.get("requests").text]
     assert not [reply for reply in replies if secret in reply or "s3Config" in reply]
-    kept = deployed.target.place.home if deployed.target.place else None
-    if kept:
-        files = [path for path in kept.rglob("*") if path.is_file()]
+    place = deployed.target.place
+    if place is not None:
+        deployed.parked("storage").run({"a": 1}, s3Config={**storage, "accessSecret": secret})
+        files = [path for path in place.home.rglob("*") if path.is_file()]
         assert files
         assert [path for path in files if secret.encode() in path.read_bytes()] == []

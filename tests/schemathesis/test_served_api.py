@@ -31,7 +31,7 @@ warnings = false
 
 [generation]
 deterministic = true
-max-examples = 20
+max-examples = 40
 
 # What a schema cannot say: which fields go together, that bytes have the hash that was announced, the state of a job
 [[operations]]
@@ -168,6 +168,19 @@ def served_queue(client: httpx.Client, folder: Path) -> Iterator[tuple[str, str,
         yield endpoint, launch["worker"], launch["RUNPOD_AI_API_KEY"]
 
 
+def as_reader(client: httpx.Client, folder: Path, served: Mapping[str, Any]) -> Report:
+    """Ask with the key of another user, which may only look, about an endpoint of that user."""
+    keys = {
+        scope: client.post("/flash/v1/keys", json={"user": "ada", "scope": scope}).json()["key"]
+        for scope in ("full", "read-only")
+    }
+    body = {**QUEUE, "name": "hers"}
+    hers = client.post("/v2/serverless", json=body, headers={"Authorization": keys["full"]}).json()["id"]
+    document = narrowed(served, {"endpoint": (hers, UNKNOWN_ENDPOINT)})
+    options = ("--phases=coverage", "--exclude-checks=positive_data_acceptance")
+    return asked(folder / "reader", client, document, *options, key=keys["read-only"])
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_nothing_is_answered_that_the_document_does_not_name(tmp_path: Path) -> None:
@@ -180,7 +193,9 @@ def test_nothing_is_answered_that_the_document_does_not_name(tmp_path: Path) -> 
             reports = [asked(tmp_path / "jobs", client, document, *others)]
         theirs = narrowed(served, {"endpoint": (endpoint,), "worker": (worker,)})
         reports.append(asked(tmp_path / "worker", client, theirs, "--include-tag=Workers", key=key))
+        as_reader(client, tmp_path, served)
         reports.append(asked(tmp_path / "endpoints", client, document, "--include-tag=Endpoints"))
+    assert "Traceback" not in (place.project / "plane.log").read_text()
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert routes(served) == {(method, path) for method, path in summary["routes"]}
     assert [status for status in summary["answers"] if int(status) >= 500] == []

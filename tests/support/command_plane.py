@@ -24,7 +24,7 @@ from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.fleet import Worker
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.principals import Need
-from runpod_flash.control_plane.records import JobRecord, Policy
+from runpod_flash.control_plane.records import JobRecord, Policy, Submission
 from runpod_flash.control_plane.sealing import Seal
 from runpod_flash.control_plane.views import job_object
 from runpod_flash.control_plane.webhooks import Webhooks
@@ -56,10 +56,9 @@ class CommandPlane:
     async def submit(self, endpoint: str, job_input: Any = None, **policy: Any) -> JobRecord:
         """Submit a job as the published API does, without an event stream."""
         self.plane.numbers += 1
-        return await self.plane.platform.submit(
-            endpoint, job_input or {"n": self.plane.numbers}, job_id=f"c{self.plane.numbers}", client=None, key=None,
-            policy=Policy(**policy),
-        )  # fmt: skip
+        number = self.plane.numbers
+        asked = Submission(f"c{number}", job_input or {"n": number}, Policy(**policy))
+        return await self.plane.platform.submit(endpoint, asked)
 
     async def worker(self, number: int = 0) -> Worker:
         """The worker that was started as this one, its command under way. It has asked for nothing yet."""
@@ -122,7 +121,7 @@ async def command_plane(
         )
         webhooks = Webhooks(plane.store, limits, job_object)
         _connect(plane, commands, seal, webhooks)
-        keys, blobs, hub = ApiKeys(plane.store, plane.catalog), Blobs(folder / "blobs"), EventHub()
+        keys, blobs, hub = ApiKeys(folder / "api_keys.json", plane.catalog), Blobs(folder / "blobs"), EventHub()
         services = Services(
             plane.platform, plane.catalog, blobs, hub, KEY, {"protocol": 1, "gpus": []}, keys,
             plane.supervisor.worker_keys, limits=limits, workers=commands, check_webhook=webhooks.check,

@@ -25,7 +25,7 @@ from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.fleet import Fleet, Worker
 from runpod_flash.control_plane.inventory import Grant
 from runpod_flash.control_plane.platform_core import PlatformCore
-from runpod_flash.control_plane.records import JobRecord, Policy
+from runpod_flash.control_plane.records import JobRecord, Submission
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.views import job_object
 from tests.support.memory_fleet import MemoryArtifacts, MemoryValues, artifact
@@ -202,7 +202,7 @@ class Life:
         call = Call(self.artifact, Payload(inline=key.encode(), size=1), instance=home, retries=retries)
         job_id = f"j{hashlib.sha256(f'{key} {time.perf_counter_ns()}'.encode()).hexdigest()[:12]}"
         self.submits[key] = self.loop.create_task(
-            self.platform.submit(endpoint.id, call.to_input(), job_id=job_id, client="c", key=key, policy=Policy())
+            self.platform.submit(endpoint.id, Submission(job_id, call.to_input(), client="c", key=key))
         )
 
     def status(self, job: str) -> JobRecord:

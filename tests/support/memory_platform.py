@@ -9,7 +9,7 @@ from typing import Any
 
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.platform import Sees, Watched, everything
-from runpod_flash.control_plane.records import JobRecord, Policy
+from runpod_flash.control_plane.records import JobRecord, Submission
 from runpod_flash.control_plane.views import job_object
 from runpod_flash.errors import ContentNotFound, JobNotFound
 from worker_runtime.wire.jobs import JobStatus
@@ -36,17 +36,8 @@ class MemoryPlatform:
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     stopping: bool = False
 
-    async def submit(
-        self,
-        endpoint_id: str,
-        job_input: Mapping[str, Any],
-        /,
-        *,
-        job_id: str,
-        client: str | None,
-        key: str | None,
-        policy: Policy,
-    ) -> JobRecord:
+    async def submit(self, endpoint_id: str, asked: Submission, /) -> JobRecord:
+        job_id, job_input, key = asked.job_id, asked.input, asked.key
         self.catalog.get(endpoint_id)
         for job in self.jobs.values():
             if key is not None and (job.endpoint, job.idempotency_key) == (endpoint_id, key):
@@ -54,7 +45,7 @@ class MemoryPlatform:
         if job_input.get("needs") in self.missing:
             raise ContentNotFound(f"there is no value {job_input['needs']}; upload it and submit again")
         self.jobs[job_id] = JobRecord(job_id, endpoint_id, job_input, time.time(), idempotency_key=key)
-        self.came_with[job_id] = {"client": client, "policy": policy}
+        self.came_with[job_id] = {"client": asked.client, "policy": asked.policy}
         return self.jobs[job_id]
 
     def job(self, endpoint_id: str, job_id: str, /) -> JobRecord:

@@ -16,7 +16,7 @@ from tests.support.place import Place
 
 def plane_folder(place: Place) -> Path:
     """The folder of the one control plane of this place."""
-    (folder,) = (place.home / "planes").iterdir()
+    (folder,) = (place.home / "planes").glob("*/")
     return folder
 
 

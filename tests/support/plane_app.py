@@ -58,9 +58,9 @@ class PlaneApp:
         _, key = await self.keys.create(name, scope=scope, endpoints=endpoints)
         return client_of(self.app, key)
 
-    def worker(self, owner: str = OWNER) -> httpx.AsyncClient:
-        """A client with the key of a new worker that runs for this user."""
-        self.workers.append(WorkerKey(f"worker-key-{len(self.workers)}", f"w-{len(self.workers)}", owner))
+    def worker(self, owner: str = OWNER, project: str = "") -> httpx.AsyncClient:
+        """A client with the key of a new worker that runs for this user, in this project."""
+        self.workers.append(WorkerKey(f"worker-key-{len(self.workers)}", f"w-{len(self.workers)}", owner, project))
         return client_of(self.app, self.workers[-1].key)
 
     async def endpoint(self, **changes: Any) -> str:
@@ -83,7 +83,7 @@ async def plane_app(folder: Path, *, published_only: bool = False) -> AsyncItera
     catalog = Catalog(store)
     platform, hub = MemoryPlatform(catalog), EventHub()
     blobs = Blobs(folder / "blobs", value_limit=3_000_000, artifact_limit=50_000)
-    keys, capabilities = ApiKeys(store, catalog), {"protocol": 1, "gpus": []}
+    keys, capabilities = ApiKeys(folder / "api_keys.json", catalog), {"protocol": 1, "gpus": []}
     workers: list[WorkerKey] = []
     services = Services(
         platform, catalog, blobs, hub, KEY, capabilities, keys, lambda: workers, published_only=published_only

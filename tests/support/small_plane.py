@@ -20,9 +20,9 @@ from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.environments import Environment, InstallFailed
 from runpod_flash.control_plane.fleet import Fleet, Job, Worker, WorkerState
 from runpod_flash.control_plane.launchers.base import Launcher
+from runpod_flash.control_plane.launches import Site
 from runpod_flash.control_plane.platform_core import PlatformCore
-from runpod_flash.control_plane.records import JobRecord, Policy
-from runpod_flash.control_plane.site import Site
+from runpod_flash.control_plane.records import JobRecord, Policy, Submission
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.supervisor import Supervisor
 from runpod_flash.control_plane.views import job_object
@@ -180,7 +180,7 @@ class SmallPlane:
         self.numbers += 1
         job_input = (call or self.call()).to_input()
         job_id = f"j{self.numbers}"
-        return await self.platform.submit(endpoint, job_input, job_id=job_id, client=client, key=key, policy=policy)
+        return await self.platform.submit(endpoint, Submission(job_id, job_input, policy, client, key))
 
     def job(self, record: JobRecord) -> Job:
         """The unfinished job."""

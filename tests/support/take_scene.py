@@ -37,11 +37,11 @@ class PlayedCommand:
 class TakeScene:
     """Events by name; those that make no sense at the moment do nothing. Make it inside an event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = LIMITS) -> None:
         self.store, self.events, self.fleet = MemoryStore(), Events(), Fleet()
         announcer = Announcer(self.events, job_object)
         self.dispatcher = Dispatcher(self.store, MemoryValues(), Artifacts(MemoryArtifacts()), self.fleet, announcer)
-        self.desk = TakeDesk(self.dispatcher, LIMITS, 600.0)
+        self.desk = TakeDesk(self.dispatcher, limits, 600.0)
         self.dispatcher.taking = self.desk
         self.pool = self.dispatcher.pools.of_command(ENDPOINT)
         self.commands: list[PlayedCommand] = []

@@ -58,11 +58,20 @@ def _show(endpoints: list[Mapping[str, Any]]) -> None:
     if not endpoints:
         console.say("no endpoints")
         return
+    several = any(endpoint.get("owner") for endpoint in endpoints)  # users, of whom this machine's own has no name
     rows = [
-        (endpoint["name"], endpoint["id"], _counts(endpoint["workers"]), _counts(endpoint["jobs"]), endpoint["project"])
+        (
+            endpoint["name"],
+            endpoint["id"],
+            _counts(endpoint["workers"]),
+            _counts(endpoint["jobs"]),
+            *([endpoint.get("owner") or "-"] if several else []),
+            endpoint["project"],
+        )
         for endpoint in endpoints
     ]
-    console.table(("ENDPOINT", "ID", "WORKERS", "JOBS", "PROJECT"), rows)
+    heads = ("ENDPOINT", "ID", "WORKERS", "JOBS", *(["USER"] if several else []), "PROJECT")
+    console.table(heads, rows)
     for endpoint in endpoints:
         if waiting := endpoint.get("waiting"):
             cause, name = waiting["cause"], endpoint["name"]

@@ -57,7 +57,7 @@ class Access:
 
         Raises:
             EndpointNotFound: there is none, or it is somebody else's: the two cannot be told apart.
-            Problem: 403, the key is not for this.
+            Problem: 403, the key is not for this, or a worker's and the endpoint is of another project.
         """
         asked = connection.path_params["endpoint"] if endpoint_id is None else endpoint_id
         record = self._catalog.get(asked)
@@ -65,6 +65,8 @@ class Access:
         if not principal.sees(record.owner, record.id):
             raise EndpointNotFound(f"there is no endpoint {asked!r:.80}; it may have been deleted")
         self.check(principal, need)
+        if need is Need.MANAGE:
+            self.check_project(principal, record.project)
         return record
 
     def sees(self, connection: HTTPConnection) -> Sees:
@@ -82,3 +84,13 @@ class Access:
         """Raise Problem (403) where the key's scope does not allow this."""
         if not principal.may(need):
             raise Problem(403, f"a key of scope '{principal.scope}' cannot do this", code="AuthError")
+
+    @staticmethod
+    def check_project(principal: Principal, project: str) -> None:
+        """Raise Problem (403) where a worker's code wants to make, change or delete an endpoint of another project."""
+        if principal.project not in (None, project):
+            raise Problem(
+                403,
+                "the key of a worker makes, changes and deletes endpoints of its own project only",
+                code="AuthError",
+            )

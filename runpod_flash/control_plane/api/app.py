@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount
 
-from runpod_flash.control_plane.api.access import Access
+from runpod_flash.control_plane.api.access import Access, streams_of
 from runpod_flash.control_plane.api.flash_jobs import FlashJobsApi
 from runpod_flash.control_plane.api.flash_v1 import FlashApi
 from runpod_flash.control_plane.api.jobs import JobsApi
@@ -61,12 +61,14 @@ class Services:
 
 def build_app(services: Services) -> Starlette:
     """The ASGI application. It starts and stops nothing: whoever serves it closes the hub before the server stops."""
+    # The streams of a user's other keys end too, and come back.
+    services.api_keys.on_revoke = lambda user: services.hub.disconnect(streams_of(user))
     access, rates = Access(services.catalog), Rates(services.limits)
     keyring = Keyring(services.key, services.worker_keys, services.api_keys)
     own: list[BaseRoute] = [
         *FlashJobsApi(services.platform, access).routes(),
         *FlashApi(services.platform, access, services.blobs, services.hub, services.capabilities).routes(),
-        *KeysApi(services.api_keys, services.hub).routes(),
+        *KeysApi(services.api_keys).routes(),
     ]
     middleware = [Middleware(LastResort), Middleware(AuthMiddleware, identify=keyring.principal)]
     balanced = services.workers.balanced if services.workers is not None else None
@@ -79,11 +81,13 @@ def build_app(services: Services) -> Starlette:
         *_worker_routes(services.workers, services.limits),
         *(() if services.published_only else own),
     ]
-    return Starlette(
+    app = Starlette(
         routes=[*OpenApi(faces).routes(), *faces],
         middleware=middleware,
         exception_handlers=handlers(),
     )
+    app.router.redirect_slashes = False  # a path is one place
+    return app
 
 
 def _worker_routes(workers: CommandWorkers | None, limits: Limits) -> list[BaseRoute]:

@@ -17,7 +17,7 @@ from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.rates import Rates, is_rated, queue_refusal
-from runpod_flash.control_plane.records import EndpointRecord, JobRecord
+from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Submission
 from runpod_flash.control_plane.views import health_object, job_object, metrics_object, request_object
 from worker_runtime.wire.jobs import JobStatus
 
@@ -134,9 +134,7 @@ class JobsApi:
         if policy.webhook is not None:
             self._check_webhook(policy.webhook)
         self._check_queue(request, endpoint)
-        return await self._platform.submit(
-            endpoint.id, input_of(body), job_id=job_id, client=client, key=key, policy=policy
-        )
+        return await self._platform.submit(endpoint.id, Submission(job_id, input_of(body), policy, client, key))
 
     def _check_queue(self, request: Request, endpoint: EndpointRecord) -> None:
         """Raise Problem (429) where too many jobs wait already."""

@@ -7,10 +7,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from runpod_flash.control_plane.api.access import principal_of, streams_of
+from runpod_flash.control_plane.api.access import principal_of
 from runpod_flash.control_plane.api.bodies import json_object, text_field, texts_field
-from runpod_flash.control_plane.api_keys import USER_NAME, ApiKey, ApiKeys
-from runpod_flash.control_plane.events import EventHub
+from runpod_flash.control_plane.api_key_file import USER_NAME, ApiKey
+from runpod_flash.control_plane.api_keys import ApiKeys
 from runpod_flash.control_plane.principals import Scope
 from runpod_flash.control_plane.problems import Problem
 
@@ -24,9 +24,8 @@ _FIELDS: Final = ("user", "name", "scope", "endpoints")
 class KeysApi:
     """The routes below `/flash/v1/keys`, for the owner of the control plane alone."""
 
-    def __init__(self, keys: ApiKeys, hub: EventHub) -> None:
+    def __init__(self, keys: ApiKeys) -> None:
         self._keys = keys
-        self._hub = hub
 
     def routes(self) -> list[BaseRoute]:
         """All routes of this face."""
@@ -48,7 +47,6 @@ class KeysApi:
         key = await self._keys.revoke(key_id)
         if key is None:
             raise Problem(404, f"there is no key {key_id!r:.80}")
-        self._hub.disconnect(streams_of(key.user))  # those of other keys of this user come back
         return Response(status_code=204)
 
 

@@ -49,6 +49,7 @@ class ManagementApi:
         principal, project = principal_of(request), _project(request)
         if request.method == "POST":
             self._access.check(principal, Need.MANAGE)
+            self._access.check_project(principal, project or "")
             body = serverless_body.created(await json_object(request, BODY_LIMIT))
             made = await self._catalog.create(project or "", body, principal.user)
             return JSONResponse(self._shown(request, made), status_code=201)

@@ -22,7 +22,7 @@ from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.rates import Rates
-from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Policy
+from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Policy, Submission
 from worker_runtime.wire.jobs import JobStatus
 
 _HOLD_S: Final = 10.0
@@ -59,9 +59,8 @@ class OpenAiApi:
         if request.method == "POST":
             body = await json_object(request, self._limits.runsync_bytes, self._limits.body_s)
             job_input["openai_input"] = body
-        record = await self._platform.submit(
-            endpoint.id, job_input, job_id=f"sync-{uuid.uuid4()}", client=None, key=None, policy=Policy(sync=True)
-        )
+        asked = Submission(f"sync-{uuid.uuid4()}", job_input, Policy(sync=True))
+        record = await self._platform.submit(endpoint.id, asked)
         job = _Pieces(self._platform, endpoint, record)
         if job_input.get("openai_input", {}).get("stream") is True:
             return await self._streamed(request, job)

@@ -75,3 +75,21 @@ def test_one_that_starts_or_stops_need_not_answer(place: Place, state: str, stat
         assert f"process {deaf['pid']}, {state}" in shown.stdout
         (plane,) = json.loads(place.flash("status", "--json").good().stdout)["planes"]
         assert (plane["state"], plane["endpoints"]) == (state, [])
+
+
+def test_whose_endpoints_they_are_is_shown_where_there_are_several_users(place: Place) -> None:
+    place.flash("server", "start", "--listen", "127.0.0.1:0").good()
+    place.flash("server", "add", "--name", "mine", "--command", "true").good()
+    assert "USER" not in place.flash("status").good().stdout
+    key = place.flash("server", "keys", "create", "--user", "alice").good().stdout.strip()
+    url = str(plane_record(place)["url"])
+    alice = {"FLASH_TARGET": url, "FLASH_API_KEY": key}
+    place.run_script(CALL, env=alice).good()
+
+    rows = [line.split() for line in place.flash("status").good().stdout.splitlines()]
+    (heads,) = [row for row in rows if row[:1] == ["ENDPOINT"]]
+    assert heads[-2:] == ["USER", "PROJECT"]
+    assert {row[0]: "alice" in row for row in rows if row[0] in ("mine", "seen-in-status")} == {
+        "mine": False,
+        "seen-in-status": True,
+    }

@@ -466,6 +466,7 @@ def test_a_malformed_event_does_not_hang_calls(url: str, platform: FakePlatform)
 def opened(settings: Settings) -> HttpBackend:
     async def main() -> HttpBackend:
         backend = await http.connect(settings, Path("/p"))
+        await backend.find("x")
         await backend.aclose()
         return backend
 
@@ -476,6 +477,10 @@ def test_a_url_target(url: str, platform: FakePlatform) -> None:
     backend = opened(Settings(target=url, api_key=KEY))
     assert (backend.shares_machine, backend.default_queue_delay) == (False, 4.0)
     assert "x-flash-project" not in platform.headers[-1]
+    opened(Settings(target=url, api_key=KEY, same_machine=True))  # a worker of a platform where names are global
+    assert "x-flash-project" not in platform.headers[-1]
+    opened(Settings(target=url, api_key=KEY, same_machine=True, project=Path("/p")))
+    assert platform.headers[-1]["x-flash-project"] == "/p"
     for key, source, said in (
         (None, "FLASH_API_KEY", "no key was sent: FLASH_API_KEY is not set"),
         ("wrong", "FLASH_API_KEY", "it was sent the one from FLASH_API_KEY"),

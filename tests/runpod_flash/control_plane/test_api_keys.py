@@ -13,7 +13,7 @@ from runpod_flash.control_plane import api_keys
 from runpod_flash.control_plane.api_keys import ApiKeys
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.principals import Principal, Scope
-from runpod_flash.control_plane.store import Store
+from runpod_flash.control_plane.store import Store, StoreError
 from runpod_flash.errors import ConfigError
 
 BODY = {"name": "n", "type": "QUEUE"}
@@ -32,25 +32,29 @@ def catalog(store: Store) -> Catalog:
 
 
 @pytest.fixture
-def keys(store: Store, catalog: Catalog) -> ApiKeys:
-    return ApiKeys(store, catalog)
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "planes" / "api_keys.json"
 
 
-def test_a_key_is_known_after_a_restart_and_stored_nowhere(
-    store: Store, catalog: Catalog, keys: ApiKeys, tmp_path: Path
-) -> None:
+@pytest.fixture
+def keys(path: Path, catalog: Catalog) -> ApiKeys:
+    path.parent.mkdir()
+    return ApiKeys(path, catalog)
+
+
+def test_a_key_is_known_after_a_restart_and_stored_nowhere(catalog: Catalog, keys: ApiKeys, path: Path) -> None:
     made, key = asyncio.run(keys.create("alice", name="laptop"))
     assert re.fullmatch(r"flash_[0-9a-f]{16}_[A-Za-z0-9_-]{43}", key)
     assert key.split("_")[1] == made.id
-    again = ApiKeys(store, catalog)
+    again = ApiKeys(path, catalog)
     assert again.list() == keys.list() == [made]
     assert again.principal(key.encode()) == Principal("alice")
     assert made.digest == hashlib.sha256(key.encode()).hexdigest()
     assert made.digest not in repr(made)
-    assert all(key.split("_", 2)[2].encode() not in path.read_bytes() for path in tmp_path.iterdir())
+    assert all(key.split("_", 2)[2].encode() not in file.read_bytes() for file in path.parent.iterdir())
 
 
-def test_a_revoked_key_is_kept_and_refused(store: Store, catalog: Catalog, keys: ApiKeys) -> None:
+def test_a_revoked_key_is_kept_and_refused(catalog: Catalog, keys: ApiKeys, path: Path) -> None:
     made, key = asyncio.run(keys.create("alice"))
     _, other = asyncio.run(keys.create("alice"))
     revoked = asyncio.run(keys.revoke(made.id))
@@ -58,10 +62,67 @@ def test_a_revoked_key_is_kept_and_refused(store: Store, catalog: Catalog, keys:
     assert revoked.revoked_at is not None
     assert asyncio.run(keys.revoke(made.id)) == revoked  # the time stays
     assert asyncio.run(keys.revoke("unknown")) is None
-    for known in (keys, ApiKeys(store, catalog)):
+    for known in (keys, ApiKeys(path, catalog)):
         assert known.principal(key.encode()) is None
         assert known.principal(other.encode()) == Principal("alice")
         assert [each.revoked_at for each in known.list()] == [revoked.revoked_at, None]
+
+
+def test_what_another_control_plane_does_holds_here_at_the_next_request(
+    catalog: Catalog, keys: ApiKeys, path: Path
+) -> None:
+    elsewhere, gone = ApiKeys(path, catalog), list[str]()
+    keys.on_revoke = gone.append
+    made, key = asyncio.run(elsewhere.create("alice"))
+    assert keys.principal(key.encode()) == Principal("alice")
+    asyncio.run(keys.create("bob"))
+    asyncio.run(elsewhere.revoke(made.id))
+    assert keys.principal(key.encode()) is None
+    assert gone == ["alice"]
+    assert [each.user for each in elsewhere.list()] == ["alice", "bob"]
+    path.unlink()  # all are revoked, then
+    assert keys.list() == []
+    assert gone == ["alice", "bob"]
+
+
+def test_who_holds_a_stream_hears_of_a_revocation_elsewhere(catalog: Catalog, keys: ApiKeys, path: Path) -> None:
+    async def heard() -> str:
+        told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        keys.on_revoke = told.set_result
+        watching = asyncio.create_task(keys.watch())
+        elsewhere = ApiKeys(path, catalog)
+        made, _ = await elsewhere.create("alice")
+        keys.look()
+        await elsewhere.revoke(made.id)
+        try:
+            return await asyncio.wait_for(told, 20)
+        finally:
+            watching.cancel()
+
+    assert asyncio.run(heard()) == "alice"
+
+
+def test_a_file_that_becomes_unusable_changes_nothing_and_is_left_alone(
+    catalog: Catalog, keys: ApiKeys, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, key = asyncio.run(keys.create("alice"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    for _ in range(3):
+        assert keys.principal(key.encode()) == Principal("alice")
+    assert len([record for record in caplog.records if str(path) in record.message]) == 1
+    for forbidden in (keys.create("bob"), keys.revoke(made.id)):
+        with pytest.raises(StoreError, match="damaged"):
+            asyncio.run(forbidden)
+    for asked in (keys.check, keys.list):
+        with pytest.raises(StoreError, match="damaged"):
+            asked()
+    assert path.read_bytes() == whole[:-9]
+    late = ApiKeys(path, catalog)
+    assert late.principal(key.encode()) is None
+    path.write_bytes(whole)
+    assert late.principal(key.encode()) == Principal("alice")
+    late.check()
 
 
 def test_scopes(catalog: Catalog, keys: ApiKeys) -> None:

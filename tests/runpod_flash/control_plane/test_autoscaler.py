@@ -11,6 +11,7 @@ from runpod_flash.control_plane import crashes
 from runpod_flash.control_plane.autoscaler import IDLE_STRANGERS
 from runpod_flash.control_plane.environments import Environment, InstallFailed
 from runpod_flash.control_plane.fleet import WorkerState
+from runpod_flash.control_plane.records import Policy
 from tests.support.memory_fleet import artifact
 from tests.support.small_plane import BODY, SmallPlane, changed, small_plane
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, JobStatus, read_output
@@ -294,3 +295,73 @@ async def test_each_client_hears_once_that_there_is_no_gpu(plane: SmallPlane) ->
     await plane.submit(endpoint, client="later")
     assert [event["key"] for event in plane.events.of("notice", "later")] == [f"gpu {endpoint}"]
     assert BODY["name"] in plane.events.of("notice", "later")[0]["message"]
+
+
+# ---- workers of commands
+
+
+def commanded(least: int, most: int, idle_timeout: float = 60) -> dict[str, Any]:
+    return {"command": "serve", "workers": workers(least, most, idle_timeout)}
+
+
+@played
+async def test_a_minimum_of_commands_is_there_before_anybody_asks_and_after_a_restart(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint(**commanded(2, 3))
+    await plane.until(lambda: len(plane.launcher.alive) == 2)
+    for process in plane.launcher.alive:
+        process.end(9)
+    await plane.until(lambda: len(plane.launcher.alive) == 2)  # and again
+    plane.autoscaler.load_changed(endpoint)
+    await plane.turns()
+    assert len(plane.launcher.alive) == 2
+
+
+def test_begin_starts_the_minimum_of_commands_and_of_nothing_else(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with small_plane(tmp_path) as plane:
+            plane.autoscaler.close()  # nothing starts in this life
+            commanding = await plane.endpoint(**commanded(1, 1))
+            await plane.endpoint(workers=workers(1, 1))
+        async with small_plane(tmp_path) as plane, asyncio.timeout(20):
+            plane.autoscaler.begin()
+            await plane.until(lambda: plane.launcher.processes)
+            await plane.turns()
+            assert [process.launch.endpoint for process in plane.launcher.processes] == [commanding]
+
+    asyncio.run(play())
+
+
+@played
+async def test_a_command_that_cannot_start_is_given_up_minimum_or_not(plane: SmallPlane) -> None:
+    plane.launcher.dead = True
+    endpoint = await plane.endpoint(**commanded(1, 1))
+    await plane.until(lambda: [pool for pool in plane.fleet.of(endpoint) if pool.gave_up])
+    await plane.turns(200)
+    assert len(plane.launcher.processes) == crashes.STARTS
+
+
+@pytest.mark.parametrize(
+    "scaling", [{"type": "QUEUE_DELAY", "queueDelay": 0}, {"type": "REQUEST_COUNT", "requestCount": 1}]
+)
+def test_no_worker_starts_for_a_job_of_low_priority_and_it_runs_where_one_is(
+    scaling: dict[str, Any], tmp_path: Path
+) -> None:
+    async def rule(plane: SmallPlane) -> None:
+        endpoint = await plane.endpoint(scaling=scaling, workers=workers(0, 3))
+        low = [await plane.submit(endpoint, policy=Policy(low_priority=True)) for _ in range(2)]
+        await plane.turns(100)
+        assert plane.launcher.processes == []
+        assert all(plane.platform.job(endpoint, record.id).status is JobStatus.IN_QUEUE for record in low)
+        await plane.serve(endpoint)  # a normal one brings workers
+        number = len(plane.launcher.processes)
+        low += [await plane.submit(endpoint, policy=Policy(low_priority=True)) for _ in range(3)]
+
+        def all_ended() -> bool:
+            plane.connect()
+            plane.finish()
+            return all(plane.platform.job(endpoint, record.id).status.final for record in low)
+
+        await plane.until(all_ended)
+        assert len(plane.launcher.processes) == number
+
+    played(rule)(tmp_path)

@@ -103,8 +103,10 @@ async def test_a_worker_ends_when_it_was_idle_for_its_timeout_and_not_before(it:
             await it.plane.until(lambda: command.now == 1)
             await asyncio.sleep(0.5)  # longer than its timeout
             assert worker.state is WorkerState.READY
+            before = worker.idle_since
             command.gate.set()
             await asyncio.gather(*requests)
+            assert worker.idle_since > before
             await it.plane.until(lambda: it.process().code.done())
         assert it.plane.platform.health(endpoint)["workers"]["idle"] == 0
         assert len(it.plane.launcher.processes) == 1
@@ -160,7 +162,7 @@ async def test_a_worker_that_is_never_healthy_is_ended(it: CommandPlane) -> None
     async with answering(worker, 500):
         await it.plane.until(lambda: it.process().code.done())
     (pool,) = it.plane.fleet.of(endpoint)
-    assert pool.crashes.starts == 1
+    await it.plane.until(lambda: pool.crashes.starts == 1)
     await it.plane.until(lambda: len(it.plane.launcher.processes) == 2)  # it is to have one
 
 

@@ -84,10 +84,8 @@ async def test_a_deleted_endpoint_ends_its_workers_and_jobs(it: CommandPlane) ->
     running, worker = await it.taken(endpoint)
     waiting = await it.submit(endpoint)
     ends = [it.plane.job(record).done for record in (running, waiting)]
-    open_ones = [
-        asyncio.ensure_future(it.take(worker, busy=True)),
-        asyncio.ensure_future(it.commands.desk.stops(worker)),
-    ]
+    asks = (it.take(worker, busy=True), it.commands.desk.stops(worker))
+    open_ones = [asyncio.ensure_future(ask) for ask in asks]
     await it.plane.turns()
     assert (await it.client.delete(f"/v2/serverless/{endpoint}")).status_code in (200, 204)
     assert [(await end).status for end in ends] == [JobStatus.CANCELLED] * 2

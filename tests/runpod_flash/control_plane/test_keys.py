@@ -122,14 +122,14 @@ def test_a_websocket_without_a_key_is_denied_before_it_is_accepted() -> None:
 
 def test_whose_key_it_is(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "flash.db")
-    keys = ApiKeys(store, Catalog(store))
-    workers = [WorkerKey("worker-1", "w-1", "alice"), WorkerKey("worker-2", "w-2", OWNER)]
+    keys = ApiKeys(tmp_path / "api_keys.json", Catalog(store))
+    workers = [WorkerKey("worker-1", "w-1", "alice"), WorkerKey("worker-2", "w-2", OWNER, "/p")]
     ring = Keyring("secret", lambda: workers, keys)
     _, made = asyncio.run(keys.create("bob", name="laptop"))
     assert ring.principal(b"secret") == Principal()
-    assert ring.principal(b"worker-1") == Principal("alice", worker="w-1")
+    assert ring.principal(b"worker-1") == Principal("alice", worker="w-1", project="")
     second = ring.principal(b"worker-2")
-    assert second == Principal(worker="w-2")
+    assert second == Principal(worker="w-2", project="/p")
     assert not second.is_admin
     assert ring.principal(made.encode()) == Principal("bob")
     for wrong in (b"", b"secre", b"worker-3", made.encode()[:-1], b"\xff"):

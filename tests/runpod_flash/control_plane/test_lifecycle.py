@@ -110,3 +110,22 @@ def test_a_worker_that_ran_out_of_memory_is_one_that_was_lost(
     kind: ErrorKind, allowance: int | None, starts: int
 ) -> None:
     assert [lifecycle.may_retry(kind, allowance, used) for used in range(starts)] == [True] * (starts - 1) + [False]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ErrorKind if kind is not ErrorKind.WORKER_LOST])
+def test_other_ends_of_an_endpoint_s_own_job_are_told_as_they_are(kind: ErrorKind) -> None:
+    error = ErrorInfo(kind, "Type", "words")
+    for job in (
+        lifecycle.end(queued(), error, 5.0, plain=True),
+        lifecycle.refuse(queued(), error, 5.0, plain=True),
+    ):
+        assert job.output is None
+        assert job.error is not None
+        assert job.error.endswith("words")
+        assert "job timed out" not in job.error
+        assert job.finished_at == 5.0
+
+
+def test_an_attempt_that_did_not_begin_leaves_no_trace_but_its_number() -> None:
+    started = replace(lifecycle.start(queued(), "w-1", 2.0), output="half")
+    assert lifecycle.unstart(started) == replace(queued(), attempts=1)

@@ -10,12 +10,13 @@ import pytest
 
 from runpod_flash.control_plane.environments import InstallFailed
 from runpod_flash.control_plane.fleet import WorkerState
-from runpod_flash.control_plane.records import Policy
+from runpod_flash.control_plane.records import Policy, Submission
 from runpod_flash.control_plane.store import StoreFull
 from runpod_flash.errors import ContentNotFound, EndpointNotFound, JobNotFound
 from tests.support.small_plane import SmallPlane, small_plane
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, read_output
+from worker_runtime.wire.specs import EnvironmentRequest
 
 Test: TypeAlias = Callable[[SmallPlane], Coroutine[Any, Any, None]]
 
@@ -45,7 +46,7 @@ async def test_unknown_things_are_named_and_nothing_is_accepted(plane: SmallPlan
     with pytest.raises(ContentNotFound, match="0" * 64):
         await plane.submit(endpoint, Call(plane.artifact, Payload(sha256="0" * 64, size=9)))
     with pytest.raises(WireError):
-        await plane.platform.submit(endpoint, {"x": 1}, job_id="j", client=None, key=None, policy=Policy())
+        await plane.platform.submit(endpoint, Submission("j", {"x": 1}))
     with pytest.raises(JobNotFound, match="j-unknown"):
         plane.platform.job(endpoint, "j-unknown")
     with pytest.raises(JobNotFound):
@@ -101,6 +102,22 @@ async def test_a_job_whose_environment_cannot_even_be_named_fails_at_once(plane:
     ended = plane.platform.job(endpoint, record.id)
     assert (ended.status, ended.error) == (JobStatus.FAILED, "the interpreter has gone")
     assert len(plane.events.of("job", "c")) == 1
+
+
+@played
+async def test_the_environment_is_built_as_its_owner_may_have_it(plane: SmallPlane) -> None:
+    allowed = EnvironmentRequest("3.11", ("something-else",))
+    plane.platform.intake.vet = lambda endpoint, request: allowed
+    keyed = list[EnvironmentRequest]()
+
+    async def key(request: EnvironmentRequest) -> str:
+        keyed.append(request)
+        return "environment"
+
+    plane.environments.key = key  # type: ignore[method-assign]
+    pool = plane.job(await plane.submit(await plane.endpoint())).pool
+    assert pool.code is not None
+    assert (keyed, pool.code.environment) == ([allowed], allowed)
 
 
 @played

@@ -12,7 +12,7 @@ import pytest
 
 from runpod_flash.control_plane import crashes, supervisor
 from runpod_flash.control_plane.environments import Environment
-from runpod_flash.control_plane.fleet import WorkerState
+from runpod_flash.control_plane.fleet import Worker, WorkerState
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.links import LinkServer
 from tests.support.memory_fleet import MemoryArtifacts
@@ -134,7 +134,7 @@ async def test_a_worker_that_goes_takes_its_place_and_key_along(plane: SmallPlan
     (worker,) = plane.workers()
     plane.supervisor.gone(worker, "exited with code 3", ["last words"])
     await plane.until(lambda: len(plane.launcher.processes) == 2)
-    assert worker.key not in [each.key for each in plane.supervisor.worker_keys()]
+    await plane.until(lambda: worker.key not in [each.key for each in plane.supervisor.worker_keys()])
     assert plane.launcher.processes[0].closed
     plane.connect()
     await plane.until(lambda: plane.launcher.processes[1].calls)
@@ -414,3 +414,90 @@ def test_closing_ends_real_workers_in_the_midst_of_a_call(
 
 def _lives(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+# ---- workers of commands
+
+
+async def commanded(plane: SmallPlane, **changes: Any) -> Worker:
+    """The worker of an endpoint that is to have one, its command under way."""
+    body = {"command": "serve --now", "workers": {"min": 1, "max": 1, "idleTimeout": 60}, **changes}
+    await plane.endpoint(**body)
+    await plane.until(lambda: plane.launcher.alive)
+    plane.connect(ready=False)
+    (worker,) = plane.workers()
+    return worker
+
+
+@played
+async def test_a_command_starts_as_it_is_with_the_published_variables(plane: SmallPlane) -> None:
+    plane.supervisor.api_url = "http://127.0.0.1:1"
+    worker = await commanded(plane, directory="/srv", env={"A": "1", "PATH": "/mine/bin", "RUNPOD_POD_ID": "mine"})
+    launch = plane.launcher.processes[0].launch
+    assert (launch.command, launch.directory, launch.python) == ("serve --now", "/srv", "/bin/sh")
+    assert (launch.env["A"], launch.env["PATH"]) == ("1", "/mine/bin")
+    assert (launch.env["RUNPOD_POD_ID"], launch.env["RUNPOD_AI_API_KEY"]) == (worker.id, worker.key)
+    assert launch.env["RUNPOD_WEBHOOK_GET_JOB"].startswith(f"http://127.0.0.1:1/v2/{launch.endpoint}/job-take/$ID?")
+    assert (worker.port, "PORT" in launch.env) == (0, False)
+    assert plane.launcher.processes[0].frames == [{"type": messages.WELCOME}]
+
+
+def test_a_key_for_the_cloud_is_hidden_from_commands_alone(tmp_path: Path) -> None:
+    async def rule(plane: SmallPlane) -> None:
+        await commanded(plane)
+        await plane.submit(await plane.endpoint())
+        await plane.until(lambda: len(plane.launcher.processes) == 2)
+        hidden = [process.launch.hidden for process in plane.launcher.processes]
+        assert hidden == [("/secret", "/home/me/.runpod"), ("/secret",)]
+
+    played(rule, hidden=("/secret",), base_env={"HOME": "/home/me"})(tmp_path)
+
+
+@played
+async def test_load_balanced_commands_have_ports_of_their_own(plane: SmallPlane) -> None:
+    changes = {"type": "LOAD_BALANCER", "command": "serve", "workers": {"min": 2, "max": 2, "idleTimeout": 60}}
+    await plane.endpoint(**changes)
+    await plane.until(lambda: len(plane.launcher.alive) == 2)
+    ports = [process.launch.env["PORT"] for process in plane.launcher.alive]
+    assert sorted(ports) == sorted(str(worker.port) for worker in plane.workers())
+    assert len(set(ports)) == 2
+
+
+@played
+async def test_who_is_told_of_a_command_that_comes_leaves_and_goes(plane: SmallPlane) -> None:
+    heard = list[tuple[str, str]]()
+    plane.supervisor.on_connected = lambda worker: heard.append(("connected", worker.id))
+    plane.supervisor.on_leaving = lambda worker: heard.append(("leaving", worker.id))
+    plane.supervisor.on_gone = lambda worker: heard.append(("gone", worker.id))
+    worker = await commanded(plane)
+    plane.supervisor.stop(worker)
+    assert plane.launcher.processes[0].frames[-1] == {"type": messages.DRAIN}
+    await plane.until(lambda: len(heard) == 3)
+    assert heard == [(word, worker.id) for word in ("connected", "leaving", "gone")]
+
+
+@played
+async def test_a_retired_worker_is_looked_at_when_something_has_ended(plane: SmallPlane) -> None:
+    worker = await commanded(plane)
+    plane.dispatcher.worker_ready(worker)
+    plane.supervisor.look_at(worker)
+    assert worker.state is WorkerState.READY  # nobody has retired it
+    worker.requests = 1
+    plane.supervisor.retire(worker)
+    plane.supervisor.look_at(worker)
+    assert (worker.state, plane.launcher.processes[0].code.done()) == (WorkerState.DRAINING, False)
+    worker.requests = 0
+    plane.supervisor.look_at(worker)
+    await plane.until(lambda: plane.launcher.processes[0].code.done())
+
+
+@played
+async def test_a_worker_that_is_ended_now_is_no_crash(plane: SmallPlane) -> None:
+    worker = await commanded(plane)
+    plane.dispatcher.worker_ready(worker)
+    plane.supervisor.end_now(worker, "it does not stop")
+    await plane.until(lambda: worker.state is WorkerState.GONE)
+    assert plane.launcher.processes[0].code.result() == -9
+    assert (worker.pool.crashes.starts, worker.pool.crashes.ends) == (0, 0)
+    await plane.until(lambda: len(plane.launcher.alive) == 1)  # another one takes its place
+    assert plane.supervisor.worker(worker.id) is None

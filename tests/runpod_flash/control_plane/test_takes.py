@@ -124,6 +124,72 @@ async def test_what_the_first_take_would_have_got_goes_to_the_second(it: Command
     assert await first == []
 
 
+def test_what_a_batch_would_have_got_is_not_too_much_for_a_smaller_take() -> None:
+    async def play() -> None:
+        scene = TakeScene()
+        for _ in range(3):
+            await scene.submit()
+        scene.store.turns = 50
+        await scene.start(False)
+        (command,) = scene.commands
+        batch = asyncio.ensure_future(scene.desk.take(command.worker, 3, busy=False))
+        await scene.turns(5)
+        assert len(command.worker.running) == 3  # on their way
+        single = asyncio.ensure_future(scene.desk.take(command.worker, 1, busy=False))
+        await scene.turns(1)
+        assert command.worker.offers == 0
+        assert [job["id"] for job in await asyncio.wait_for(single, 2)] == ["j1"]
+        assert await batch == []
+        rest = await asyncio.wait_for(scene.desk.take(command.worker, 3, busy=True), 2)
+        assert [job["id"] for job in rest] == ["j2", "j3"]
+        assert [job.record.retries for job in scene.jobs] == [0, 0, 0]
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_take_is_held_a_little_longer_for_what_is_on_its_way_and_for_nothing_else(full: bool) -> None:
+    async def play() -> None:
+        scene = TakeScene(held(take_hold_s=0.001))
+        await scene.submit()
+        (job,) = scene.jobs
+        scene.store.turns, scene.store.full = 5000, full
+        await scene.start(False)
+        (command,) = scene.commands
+        got = await asyncio.wait_for(scene.desk.take(command.worker, 5, busy=False), 5)
+        assert [each["id"] for each in got] == ([] if full else [job.record.id])
+        assert command.worker.offers == 0
+        assert list(scene.pool.queue) == ([job] if full else [])
+        scene.dispatcher.stop()
+
+    asyncio.run(play())
+
+
+@played
+async def test_a_worker_that_is_stopped_does_not_wait_for_a_job_that_is_cancelled(it: CommandPlane) -> None:
+    endpoint = await it.endpoint(workers={"min": 1, "max": 1, "idleTimeout": 60})
+    worker = await it.worker()
+    taking = asyncio.ensure_future(it.take(worker))
+    await it.plane.turns()
+    job = it.plane.job(await it.submit(endpoint))
+    assert (job.record.worker, job.sent) == (worker.id, False)
+    it.process().calls["another"] = 1  # so that it does not end at once
+    it.plane.supervisor.stop(worker)
+    it.plane.dispatcher.cancel(job)
+    assert await asyncio.wait_for(taking, 2) == []
+
+
+@played
+async def test_a_job_that_has_ended_and_was_not_taken_is_only_let_go(it: CommandPlane) -> None:
+    record, worker = await it.taken(await it.endpoint())
+    job = it.plane.job(record)
+    it.plane.dispatcher.cancel(job)
+    await job.done
+    it.plane.dispatcher.not_taken(worker, job)
+    assert (worker.running, list(worker.pool.queue)) == ({}, [])
+    assert it.job(record).status is JobStatus.CANCELLED
+
+
 @played
 async def test_a_client_that_goes_away_gets_nothing_and_the_job_waits_again(it: CommandPlane) -> None:
     endpoint = await it.endpoint(workers={"min": 1, "max": 1, "idleTimeout": 60})
@@ -345,6 +411,20 @@ async def test_what_shall_stop_is_told_once(it: CommandPlane) -> None:
 
 
 @played
+async def test_a_worker_that_still_names_what_shall_stop_is_told_again(it: CommandPlane) -> None:
+    endpoint = await it.endpoint(workers={"min": 0, "max": 1, "idleTimeout": 60})
+    record, worker = await it.taken(endpoint)
+    stops = asyncio.ensure_future(it.commands.desk.stops(worker))
+    await it.plane.turns()
+    await it.plane.platform.cancel(endpoint, record.id)
+    assert await stops == [record.id]
+    again = asyncio.ensure_future(it.commands.desk.stops(worker))
+    await it.plane.turns()
+    it.ping(worker, record.id)
+    assert await again == [record.id]
+
+
+@played
 async def test_a_cancelled_job_frees_its_worker_when_that_does_not_name_it_any_more(it: CommandPlane) -> None:
     endpoint = await it.endpoint(workers={"min": 0, "max": 1, "idleTimeout": 60})
     record, worker = await it.taken(endpoint)
@@ -409,6 +489,39 @@ async def test_a_worker_that_stops_in_time_lives_on(it: CommandPlane) -> None:
     await asyncio.sleep(0.2)  # longer than the grace
     assert worker.state is WorkerState.READY
     assert it.job(record).status is JobStatus.CANCELLED
+
+
+@played_with(grace_s=0.1)
+async def test_a_worker_that_has_read_what_shall_stop_has_until_its_pings_say(it: CommandPlane) -> None:
+    """Two jobs in one worker; the pings come more seldom than the grace lasts."""
+    endpoint = await it.endpoint(workers={"min": 0, "max": 1, "idleTimeout": 60})
+    bad, other = await it.submit(endpoint), await it.submit(endpoint)
+    worker = await it.worker()
+    await it.take(worker, 2)
+    await it.plane.platform.cancel(endpoint, bad.id)
+    assert await it.commands.desk.stops(worker) == [bad.id]
+    again = asyncio.ensure_future(it.commands.desk.stops(worker))  # so it does not block
+    await asyncio.sleep(0.2)  # longer than the grace
+    it.ping(worker, other.id, times=2)
+    assert list(worker.running) == [other.id]
+    assert worker.state is WorkerState.READY
+    await it.done(worker, other.id)
+    assert it.job(other).status is JobStatus.COMPLETED
+    again.cancel()
+
+
+@played_with(grace_s=0.1)
+async def test_a_worker_that_has_read_what_shall_stop_and_goes_on_is_ended(it: CommandPlane) -> None:
+    endpoint = await it.endpoint(workers={"min": 0, "max": 1, "idleTimeout": 60})
+    record, worker = await it.taken(endpoint)
+    await it.plane.platform.cancel(endpoint, record.id)
+    assert await it.commands.desk.stops(worker) == [record.id]
+    again = asyncio.ensure_future(it.commands.desk.stops(worker))
+    await asyncio.sleep(0.2)  # longer than the grace
+    assert not it.process().code.done()
+    it.ping(worker, record.id)
+    await it.plane.until(lambda: it.process().code.done())
+    again.cancel()
 
 
 # ---- time limits

@@ -154,7 +154,7 @@ _OPERATIONS: Final = (
         about="It keeps id and input; what it gave before is forgotten. 400 for a job in another state.",
         parameters=(ENDPOINT, JOB),
         answers={200: json_answer("It is queued.", ref("JobState"))},
-        problems=(*_LOOKED, 507),
+        problems=(400, 403, 404, 507),
     ),
     Operation(
         method="POST",
@@ -190,7 +190,7 @@ _OPERATIONS: Final = (
         summary="Which workers are ready, and counts of workers",
         parameters=(ENDPOINT,),
         answers={200: json_answer("The workers.", ref("Metrics"))},
-        problems=_LOOKED,
+        problems=(403, 404),
     ),
     _OPENAI,
     Operation(

@@ -35,7 +35,6 @@ _HELD = Parameter(
 _VERSION = Parameter(
     name="runpod_version", place="query", schema=text(), about="The version of the worker's SDK; not read."
 )
-_REFUSED = (400, 403, 404)
 _NOTHING = Answer(about="Nothing came while the request was held.")
 _TAKEN = Answer(about="It is noted. What comes too late is ignored.", content={"application/json": ref("Noted")})
 _FORM = "The body is JSON, whatever the content type says: workers send `application/x-www-form-urlencoded`."
@@ -46,10 +45,10 @@ _OPERATIONS: Final = (
         path="/v2/{endpoint}/job-take/{worker}",
         id="takeJob",
         summary="Wait for a job and take it",
-        about="Held while there is none. 400 where the worker shall not get any more.",
+        about="Held while there is none.",
         parameters=(ENDPOINT, _WORKER, _GPU, _BUSY),
         answers={200: json_answer("The job, which is this worker's now.", ref("TakenJob")), 204: _NOTHING},
-        problems=(*_REFUSED, 429),
+        problems=(403,),
     ),
     Operation(
         method="GET",
@@ -61,7 +60,7 @@ _OPERATIONS: Final = (
             200: json_answer("The jobs.", listed(ref("TakenJob"), minItems=1)),
             204: _NOTHING,
         },
-        problems=(*_REFUSED, 429),
+        problems=(400, 403),
     ),
     Operation(
         method="GET",
@@ -70,7 +69,7 @@ _OPERATIONS: Final = (
         summary="Wait for jobs that the worker shall stop",
         parameters=(ENDPOINT, _WORKER, _GPU),
         answers={200: json_answer("The jobs to stop.", ref("JobsToStop")), 204: _NOTHING},
-        problems=(*_REFUSED, 429),
+        problems=(403,),
     ),
     Operation(
         method="POST",
@@ -81,7 +80,7 @@ _OPERATIONS: Final = (
         parameters=(ENDPOINT, _WORKER, _JOB, _GPU, _IS_STREAM),
         body=Body(schema=ref("JobResult"), example={"output": {"colours": 5}}),
         answers={200: _TAKEN},
-        problems=(*_REFUSED, 408, 413, 507),
+        problems=(400, 403, 408, 413, 507),
     ),
     Operation(
         method="POST",
@@ -92,7 +91,7 @@ _OPERATIONS: Final = (
         parameters=(ENDPOINT, _WORKER, _JOB, _GPU, _IS_STREAM),
         body=Body(schema=ref("JobChunk"), example={"output": "a word"}),
         answers={200: _TAKEN},
-        problems=(*_REFUSED, 408, 413, 507),
+        problems=(400, 403, 408, 413, 507),
     ),
     Operation(
         method="GET",
@@ -111,7 +110,7 @@ _OPERATIONS: Final = (
             Parameter(name="reason", place="query", schema=text(), about="Why it failed."),
         ),
         answers={200: Answer(about="It is noted.", content={"application/json": ref("Noted")})},
-        problems=_REFUSED,
+        problems=(403,),
     ),
 )
 

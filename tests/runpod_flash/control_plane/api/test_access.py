@@ -59,6 +59,21 @@ async def test_who_finds_what(tmp_path: Path) -> None:
     store.close()
 
 
+async def test_code_of_a_worker_changes_nothing_of_other_projects(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "flash.db")
+    catalog = Catalog(store)
+    access = Access(catalog)
+    own, other = [(await catalog.create(project, BODY)).id for project in ("/a", "/b")]
+    worker = request(Principal(worker="w", project="/a"))
+    for need in Need:
+        assert access.endpoint(worker, need, own).id == own
+    assert access.endpoint(worker, Need.RUN, other).id == other  # by its URL
+    with pytest.raises(Problem, match="its own project only") as refused:
+        access.endpoint(worker, Need.MANAGE, other)
+    assert refused.value.status == 403
+    store.close()
+
+
 def test_a_request_without_a_key_is_nobodys() -> None:
     with pytest.raises(Problem) as refused:
         principal_of(request(None))

@@ -11,7 +11,7 @@ from runpod_flash.control_plane.api.access import Access
 from runpod_flash.control_plane.api.flash_jobs import AT_ONCE, FlashJobsApi
 from runpod_flash.control_plane.keys import AuthMiddleware
 from runpod_flash.control_plane.principals import Principal, Scope
-from runpod_flash.control_plane.records import Policy
+from runpod_flash.control_plane.records import Submission
 from tests.support.plane_app import BODY, KEY, PlaneApp, client_of
 from worker_runtime.wire.jobs import JobStatus
 
@@ -165,7 +165,7 @@ async def test_jobs_of_others_are_unknown(plane: PlaneApp) -> None:
 async def test_who_watches_for_another_user_is_told_apart(plane: PlaneApp) -> None:
     async with await plane.user("bob") as bob, await plane.user("bob", Scope.READ_ONLY) as looker:
         endpoint = (await plane.catalog.create("", BODY, "bob")).id
-        job = await plane.platform.submit(endpoint, {"x": 1}, job_id="j", client=None, key=None, policy=Policy())
+        job = await plane.platform.submit(endpoint, Submission("j", {"x": 1}))
         asked = {"client": "c", "jobs": [job.id]}
         assert (await looker.post("/flash/v1/jobs/watch", json=asked)).status_code == 403
         assert (await bob.post("/flash/v1/jobs/watch", json=asked)).json()["waiting"] == [job.id]

@@ -186,3 +186,20 @@ async def test_what_scopes_may(plane: PlaneApp) -> None:
                 assert (await user.request(method, f"/v2/serverless/{one}", json={})).status_code == 403
             assert (await user.post("/v2/serverless", json={**BODY, "name": "x"})).status_code == 403
     assert len(plane.catalog.list()) == 2
+
+
+async def test_code_of_a_worker_manages_the_endpoints_of_its_project(plane: PlaneApp) -> None:
+    other = (await plane.client.post("/v2/serverless", json=BODY, headers=project("/b"))).json()["id"]
+    async with plane.worker(project="/a") as worker:
+        own = (await worker.post("/v2/serverless", json=BODY, headers=project("/a"))).json()["id"]
+        assert (await worker.patch(f"/v2/serverless/{own}", json={"timeout": 5})).status_code == 200
+        for answer in (
+            await worker.post("/v2/serverless", json={**BODY, "name": "more"}, headers=project("/b")),
+            await worker.post("/v2/serverless", json={**BODY, "name": "more"}),
+            await worker.patch(f"/v2/serverless/{other}", json={"timeout": 5}),
+            await worker.delete(f"/v2/serverless/{other}"),
+        ):
+            assert answer.status_code == 403
+            assert "its own project only" in answer.json()["detail"]
+        assert (await worker.delete(f"/v2/serverless/{own}")).status_code == 204
+    assert await names(plane) == [BODY["name"]]

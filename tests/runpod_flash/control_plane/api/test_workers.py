@@ -122,7 +122,7 @@ async def test_take_batch_stop_ping_and_done_as_published(it: CommandPlane) -> N
         assert it.job(records[1]).output == {"n": 1}
 
 
-@pytest.mark.parametrize("size", ["0", "-1", "1.5", "x", "", str(BATCH_LIMIT + 1), "000000001999", "٣"])
+@pytest.mark.parametrize("size", ["0", "-1", "1.5", "x", "", str(BATCH_LIMIT + 1), "000000001999", "٣", "9" * 5000])
 async def test_sizes_of_batches_out_of_bounds(it: CommandPlane, size: str) -> None:
     endpoint, worker, http = await one(it)
     async with http:
