@@ -137,6 +137,12 @@ def test_what_the_child_needs_cannot_be_hidden(short_folder: Path) -> None:
         ({"private": "{}/worker"}, "{}/worker is private, but the worker's own {}/worker is not in it"),
         ({"private": "{}"}, "{} is private to workers, but {}/bundle in it is needed by this one"),
         ({"hidden": ("{}/data",), "command": "ls", "directory": "{}/data/x"}, "but {}/data/x in it is needed there"),
+        ({"hidden": ("{}/file",), "overlay": "{}/file"}, "{}/file shall be hidden from user code, but {}/file"),
+        ({"readonly": ("{}", "//")}, "folder / cannot be read-only"),
+        (
+            {"private": "{}", "folder": "{}/work/w1", "readonly": ("{}/work",)},
+            "{} is private to workers, but {}/bundle in it is needed by this one",
+        ),
     ],
 )
 def test_folders_that_cannot_be_kept_from_user_code_are_named(
@@ -177,15 +183,33 @@ def test_of_a_private_folder_the_worker_sees_its_own_part_and_shares_it_with_the
     asyncio.run(main())
 
 
+@needs_namespaces
+def test_a_private_folder_may_hold_what_the_worker_needs_where_that_is_read_only(short_folder: Path) -> None:
+    async def main() -> None:
+        settings = {
+            "private": str(short_folder), "folder": str(short_folder / "work" / "w1"),
+            "readonly": (str(short_folder / "bundle"),),
+        }  # fmt: skip
+        async with Plane(short_folder, settings=settings) as plane:
+            assert sorted(await plane.call(by_name("look"), str(short_folder))) == ["bundle", "work"]
+            is_error(await plane.call(by_name("write_into"), str(short_folder / "bundle")), ErrorKind.USER, "OSError")
+            await plane.call(by_name("write_into"), str(short_folder / "work" / "w1"))
+
+    asyncio.run(main())
+
+
 def test_without_namespaces_it_is_said_what_user_code_can_see(short_folder: Path) -> None:
     async def main() -> None:
         settings = {"private": str(short_folder / "w"), "folder": str(short_folder / "w" / "1"), "hidden": ("/lost",)}
+        settings["readonly"] = ("/lost/code", "/more")
         async with Plane(short_folder, isolate=False, settings=settings) as plane:
             assert await plane.call(by_name("add"), 1) == 3
             await plane.send({"type": "drain"})
             await plane.process.wait()
             assert plane.process.stderr is not None
-            assert f"user code can see /lost, {short_folder}/w" in (await plane.process.stderr.read()).decode()
+            said = (await plane.process.stderr.read()).decode()
+            assert f"user code can see /lost, {short_folder}/w" in said
+            assert "user code can change /lost/code, /more" in said
 
     asyncio.run(main())
 

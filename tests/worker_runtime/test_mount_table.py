@@ -41,3 +41,10 @@ def test_this_machine_has_a_root() -> None:
 )
 def test_where_else_a_folder_can_be_seen(folder: str, others: list[Mount], expected: list[str]) -> None:
     assert mount_table.other_places(folder, [ROOT, *others]) == expected
+
+
+def test_the_outermost_of_some_paths() -> None:
+    paths = ["/a/b", "/a-b", "/a", "/c/d", "/a", "/a/b/c", "/c/de"]
+    assert mount_table.outermost(paths) == ["/a", "/a-b", "/c/d", "/c/de"]
+    assert mount_table.outermost([]) == []
+    assert mount_table.outermost(["/a", "/"]) == ["/"]
