@@ -87,12 +87,21 @@ class Uv:
 
     `base_env` is the environment to start from (PATH, HOME, proxies); `cache` the folder of uv's cache where that
     environment has none that can be written. With `wheels_only` nothing is built from source, which would run what its
-    author wrote with all the rights of this process.
+    author wrote with all the rights of this process. With `compiled` packages are compiled to bytecode at once.
     """
 
-    def __init__(self, binary: str, base_env: Mapping[str, str], cache: Path, *, wheels_only: bool = False) -> None:
+    def __init__(
+        self,
+        binary: str,
+        base_env: Mapping[str, str],
+        cache: Path,
+        *,
+        wheels_only: bool = False,
+        compiled: bool = False,
+    ) -> None:
         self._binary = binary
         self._source = ["--only-binary", ":all:"] if wheels_only else []
+        self._bytecode = ["--compile-bytecode"] if compiled else []
         self._env = uv_environment(base_env, cache)
 
     async def plan(
@@ -127,7 +136,7 @@ class Uv:
         Raises InstallFailed.
         """
         command = ["pip", "install", "--no-deps", "--python", python, "-r", _write(work / "packages", packages)]
-        command += self._source
+        command += [*self._source, *self._bytecode]
         if target is not None:
             command += ["--target", str(target)]
         result = await self._run(command, index, work)

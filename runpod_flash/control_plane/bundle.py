@@ -1,5 +1,6 @@
 """The folder from which workers import: a copy of this package and its light dependencies, one per package content."""
 
+import compileall
 import shutil
 import tempfile
 from pathlib import Path
@@ -7,10 +8,19 @@ from pathlib import Path
 from runpod_flash import release
 
 
-def ensure(folder: Path) -> Path:
-    """Fill `folder` unless that was done before; a half-made copy never stays. Raises OSError."""
-    if folder.is_dir():
-        return folder
+def ensure(folder: Path, *, compiled: bool = False) -> Path:
+    """Fill `folder` unless that was done before; a half-made copy never stays. Raises OSError.
+
+    `compiled`: with bytecode for this version of Python, for workers that cannot write it themselves.
+    """
+    if not folder.is_dir():
+        _fill(folder)
+    if compiled:
+        compileall.compile_dir(folder, quiet=2)  # what is compiled already is passed over
+    return folder
+
+
+def _fill(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
@@ -22,7 +32,6 @@ def ensure(folder: Path) -> Path:
         _rename(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    return folder
 
 
 def _rename(building: Path, folder: Path) -> None:

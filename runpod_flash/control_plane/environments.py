@@ -59,13 +59,14 @@ class Environments:
         uv: str,
         allow_apt: bool,
         wheels_only: bool = False,
+        compiled: bool = False,
         base_env: Mapping[str, str],
         failure_memory_s: float = 120.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`folder`: where environments live; `uv`: path of the uv binary; `allow_apt`: the user agreed to apt packages.
 
-        `wheels_only`: no package is built from source.
+        `wheels_only`: no package is built from source. `compiled`: what is installed is compiled to bytecode at once.
 
         `base_env`: the environment that installers start from; `failure_memory_s`: seconds for which a failed build is
         not tried again; `clock`: monotonic seconds.
@@ -74,7 +75,9 @@ class Environments:
         self._apt = Apt(base_env, allow=allow_apt, lock=folder / "locks" / "apt.lock")
         self._interpreters = Interpreters(base_env)
         self._builder = Builder(
-            self._files, Uv(uv, base_env, self._files.cache, wheels_only=wheels_only), self._interpreters
+            self._files,
+            Uv(uv, base_env, self._files.cache, wheels_only=wheels_only, compiled=compiled),
+            self._interpreters,
         )
         self._failure_memory_s = failure_memory_s
         self._clock = clock

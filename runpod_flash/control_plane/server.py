@@ -86,6 +86,7 @@ class ControlPlane:
             uv=uv.find_uv_bin(),
             allow_apt=settings.allow_apt,
             wheels_only=settings.listen is not None and not settings.allow_builds,
+            compiled=settings.listen is not None,  # workers cannot keep what they compile there
             failure_memory_s=settings.install_failure_s,
             base_env=settings.base_env,
         )
@@ -171,13 +172,13 @@ class ControlPlane:
     def _site(self) -> Site:
         settings, state = self._settings, self._state
         hidden = [state.home / "planes", state.blobs, state.runtime]
-        readonly = [state.environments, state.bundle.parent]
+        readonly: list[Path] = []
         if settings.listen is not None:
+            readonly += [state.environments, state.bundle.parent, *_own_program()]
             hidden += [] if settings.listen.tls is None else [settings.listen.tls.key.absolute()]
-            readonly += _own_program()
         return Site(
             link_address=f"unix:{state.worker_socket}",
-            bundle=bundle.ensure(state.bundle),
+            bundle=bundle.ensure(state.bundle, compiled=settings.listen is not None),
             work=state.work / state.content[:12],
             hidden=tuple(map(str, hidden)),
             readonly=tuple(map(str, readonly)),

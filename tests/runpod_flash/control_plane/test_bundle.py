@@ -25,3 +25,10 @@ def test_it_is_made_once_and_leaves_nothing_half_made(tmp_path: Path) -> None:
     assert bundle.ensure(folder) == folder
     assert (folder / "mark").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["abc"]
+
+
+def test_it_is_compiled_where_workers_cannot_do_that(tmp_path: Path) -> None:
+    folder = bundle.ensure(tmp_path / "abc")
+    assert not list(folder.rglob("*.pyc"))
+    bundle.ensure(folder, compiled=True)
+    assert list((folder / "worker_runtime" / "__pycache__").glob("keeper.*.pyc"))
