@@ -16,7 +16,7 @@ demo: $(VENV)/.stamp  ## the example of the README: palettes of two photographs,
 	$(PY) examples/01_colour_palettes.py
 
 test: $(VENV)/.stamp-dev  ## all tests but the slow ones, real control plane and workers included
-	$(PYTEST) -n 2 --dist loadfile -m "not slow"
+	$(PYTEST) -n 3 --dist loadfile -m "not slow"
 
 test-full: $(VENV)/.stamp-dev  ## the slow tests, and the acceptance tests once more by the published API alone
 	$(PYTEST) -m slow

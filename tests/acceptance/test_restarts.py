@@ -69,6 +69,7 @@ for number, job in enumerate({ids!r}):
     assert sorted(starts.read_text()) == ["a", "a", "a", "o", "o"]
 
 
+@pytest.mark.slow
 def test_a_result_that_finds_no_room_on_the_disk_is_an_error_and_the_endpoint_lives(place: Place) -> None:
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("needs the right to mount")

@@ -18,6 +18,8 @@ from tests.support.plane_api import last_input, plane_folder, plane_record
 from tests.support.processes import processes_of
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 RUNS = """
 import sys
 from runpod_flash import Endpoint
