@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.published_only import REASONS
+from tests.acceptance.published_only import OTHERS, REASONS
 
 _HERE = Path(__file__).parent
 _PATIENCE_S = 40  # some wait for what never comes
@@ -14,7 +14,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption("--published-only"):
         return
     for item in items:
-        if item.path.parent == _HERE:
+        if item.path.parent == _HERE and item.path.name in OTHERS:
+            item.add_marker(pytest.mark.skip(reason="it is about a server for others, not about the main job"))
+        elif item.path.parent == _HERE:
             whole = f"{item.path.name}::{item.name}"
             reason = REASONS.get(whole) or REASONS.get(whole.partition("[")[0])
             if reason is not None:

@@ -10,6 +10,9 @@ _CAUSE = "why a job waits is told by /flash/v1/ alone"
 _PROJECT = "the project of an endpoint, which `flash status` shows, is told by /flash/v1/status alone"
 _SIZE = "it is more than a call or a job's output carries, and large values travel by /flash/v1/values alone"
 
+OTHERS = ("test_privacy.py", "test_server_for_others.py")
+"""Files that are not about the main job: a server for others, whose keys are made by /flash/v1/keys alone."""
+
 REASONS: dict[str, str] = {
     "test_calls.py::test_a_notebook": _OUTPUT,
     "test_calls.py::test_output_appears_as_it_happens_and_before_the_result": _OUTPUT,
