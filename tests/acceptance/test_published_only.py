@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from tests.acceptance.published_only import REASONS
+from tests.acceptance.published_only import OTHERS, REASONS
 from tests.support.place import ROOT, Place
 from tests.support.plane_api import last_input, plane_client
 
@@ -22,6 +22,7 @@ def test_each_listed_test_exists_and_has_a_reason() -> None:
     assert "test_published_only.py::test_each_listed_test_exists_and_has_a_reason" in names
     assert sorted(set(REASONS) - names) == []
     assert all(len(reason) > 20 for reason in REASONS.values())
+    assert {name.partition("::")[0] for name in names} >= set(OTHERS)
 
 
 SCRIPT = """
