@@ -14,7 +14,7 @@ from runpod_flash.control_plane.api.bodies import header, json_object
 from runpod_flash.control_plane.api.job_body import input_of, policy_of
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.platform import Platform
-from runpod_flash.control_plane.principals import Need
+from runpod_flash.control_plane.principals import Need, Principal
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.rates import Rates, is_rated, queue_refusal
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Submission
@@ -133,17 +133,17 @@ class JobsApi:
         policy = policy_of(body, sync=sync, own=endpoint.command is None)
         if policy.webhook is not None:
             self._check_webhook(policy.webhook)
-        self._check_queue(request, endpoint)
+        check_queue(self._platform, self._limits, principal_of(request), endpoint)
         return await self._platform.submit(endpoint.id, Submission(job_id, input_of(body), policy, client, key))
 
-    def _check_queue(self, request: Request, endpoint: EndpointRecord) -> None:
-        """Raise Problem (429) where too many jobs wait already."""
-        principal = principal_of(request)
-        if is_rated(self._limits, principal):
-            waiting = int(self._platform.health(endpoint.id)["jobs"]["inQueue"])
-            refusal = queue_refusal(self._limits, principal, waiting, int(endpoint.body["workers"]["max"]))
-            if refusal is not None:
-                raise refusal
+
+def check_queue(platform: Platform, limits: Limits, principal: Principal, endpoint: EndpointRecord) -> None:
+    """Raise Problem (429) where too many jobs wait already."""
+    if is_rated(limits, principal):
+        waiting = int(platform.health(endpoint.id)["jobs"]["inQueue"])
+        refusal = queue_refusal(limits, principal, waiting, int(endpoint.body["workers"]["max"]))
+        if refusal is not None:
+            raise refusal
 
 
 def _job(record: JobRecord) -> Response:

@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 from runpod_flash.control_plane.api.access import Access, principal_of
 from runpod_flash.control_plane.api.bodies import json_object
 from runpod_flash.control_plane.api.connected import while_connected
+from runpod_flash.control_plane.api.jobs import check_queue
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Need
@@ -59,6 +60,7 @@ class OpenAiApi:
         if request.method == "POST":
             body = await json_object(request, self._limits.runsync_bytes, self._limits.body_s)
             job_input["openai_input"] = body
+        check_queue(self._platform, self._limits, principal_of(request), endpoint)
         asked = Submission(f"sync-{uuid.uuid4()}", job_input, Policy(sync=True))
         record = await self._platform.submit(endpoint.id, asked)
         job = _Pieces(self._platform, endpoint, record)

@@ -11,7 +11,7 @@ import pytest
 
 from runpod_flash.control_plane.fleet import Worker
 from runpod_flash.control_plane.principals import Scope
-from tests.support.command_plane import COMMAND, CommandPlane, command_plane
+from tests.support.command_plane import COMMAND, CommandPlane, command_plane, held
 from tests.support.plane_app import KEY, client_of, served_app
 from tests.support.small_plane import BODY
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, JobStatus
@@ -218,3 +218,15 @@ async def test_keys_that_may_only_look_may_not_ask(it: CommandPlane) -> None:
         await it.plane.until(lambda: it.plane.dispatcher.active == 1)
         await it.plane.platform.purge(endpoint)
         assert (await answer).status_code == 409
+
+
+async def test_where_too_many_jobs_wait_no_way_takes_another(tmp_path: Path, anyio_backend: str) -> None:
+    few = held(queue_floor=1, queue_per_worker=1, rated="everybody")
+    async with command_plane(tmp_path, limits=few) as it:
+        endpoint = await it.endpoint(workers={**ONE, "min": 0, "max": 0})
+        for _ in range(2):
+            assert (await it.client.post(f"/v2/{endpoint}/run", json={"input": {"x": 1}})).status_code == 200
+        for path, body in (("run", {"input": {"x": 1}}), ("openai/v1/chat/completions", CHAT)):
+            answer = await it.client.post(f"/v2/{endpoint}/{path}", json=body)
+            assert (answer.status_code, answer.headers["Retry-After"]) == (429, "10")
+        assert it.plane.dispatcher.active == 2
