@@ -29,7 +29,7 @@ STOP_MARGIN_S = 15.0
 
 _SILENT_S = 30.0  # a living control plane that does not answer is given this long to end, or to begin
 _PAUSE_S = 0.02
-_STARTS = 3  # of one that ends without naming a cause: it was killed, which is no reason to give up
+_STARTS = 10  # of one that ends without naming a cause: it was killed, which is no reason to give up
 _SECOND_S = 0.3  # after the first SIGTERM it drains, at the second it stops at once
 _LOG_LIMIT = 5_000_000  # bytes after which the log begins anew; one old one is kept
 
