@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.fake_platform import FakePlatform, serving
 from tests.support.place import Place
 from tests.support.processes import end_processes
 
@@ -52,3 +53,16 @@ def shared_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     place = Place.below(tmp_path_factory.mktemp("shared"))
     yield place
     place.close()
+
+
+@pytest.fixture
+def platform() -> FakePlatform:
+    """A platform that a test scripts."""
+    return FakePlatform()
+
+
+@pytest.fixture
+def url(platform: FakePlatform) -> Iterator[str]:
+    """Where it is served."""
+    with serving(platform) as url:
+        yield url

@@ -6,26 +6,14 @@ import pty
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from starlette.responses import PlainTextResponse
 
-from tests.support.fake_platform import KEY, FakePlatform, serving
+from tests.support.fake_platform import KEY, FakePlatform
 from tests.support.place import Place
 from tests.support.waiting import wait_until
-
-
-@pytest.fixture
-def platform() -> FakePlatform:
-    return FakePlatform()
-
-
-@pytest.fixture
-def url(platform: FakePlatform) -> Iterator[str]:
-    with serving(platform) as url:
-        yield url
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,6 @@ from tests.support.fake_platform import KEY, FakePlatform, problem, serving
 from tests.support.waiting import wait_until
 
 PATIENT = 15.0
-
-
-@pytest.fixture
-def platform() -> FakePlatform:
-    return FakePlatform()
-
-
-@pytest.fixture
-def url(platform: FakePlatform) -> Iterator[str]:
-    with serving(platform) as url:
-        yield url
 
 
 class Refusing:

@@ -41,17 +41,6 @@ PATIENT = 10.0
 
 
 @pytest.fixture
-def platform() -> FakePlatform:
-    return FakePlatform()
-
-
-@pytest.fixture
-def url(platform: FakePlatform) -> Iterator[str]:
-    with serving(platform) as url:
-        yield url
-
-
-@pytest.fixture
 def socket() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="f") as folder:
         yield Path(folder) / "s"
