@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import FunctionType
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from runpod_flash.spec import EndpointSpec
 
@@ -36,6 +36,40 @@ class RemoteObject:
 
 
 @dataclass(frozen=True, slots=True)
+class JobOptions:
+    """What one job is submitted with, beside its input. Times in milliseconds; None: the endpoint's or platform's own.
+
+    Attributes:
+        timeout_ms: how long an attempt may run.
+        queue_timeout_ms: how long it may wait for a worker, each time that it is queued (an extension of the API).
+        ttl_ms: how long it may live, waiting and running.
+        low_priority: whether it waits for workers that others have brought, instead of starting some.
+        webhook: the URL that is told its end.
+    """
+
+    timeout_ms: int | None = None
+    queue_timeout_ms: int | None = None
+    ttl_ms: int | None = None
+    low_priority: bool = False
+    webhook: str | None = None
+
+    def to_body(self) -> dict[str, Any]:
+        """Their part of the body of `run`: `policy` and `webhook`, as far as they say something."""
+        times = {"executionTimeout": self.timeout_ms, "queueTimeout": self.queue_timeout_ms, "ttl": self.ttl_ms}
+        policy: dict[str, Any] = {name: value for name, value in times.items() if value is not None}
+        if self.low_priority:
+            policy["lowPriority"] = True
+        return {
+            **({"policy": policy} if policy else {}),
+            **({"webhook": self.webhook} if self.webhook is not None else {}),
+        }
+
+
+AS_USUAL: Final = JobOptions()
+"""The options of a job for which nobody said any."""
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What to run where: the function or class, its endpoint, the arguments as given, and for a method its object."""
 
@@ -45,6 +79,7 @@ class Request:
     kwargs: Mapping[str, Any]
     method: str | None = None
     instance: RemoteObject | None = None
+    options: JobOptions = AS_USUAL
 
     @property
     def shown(self) -> str:

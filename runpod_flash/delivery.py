@@ -9,7 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from runpod_flash.backends.base import Backend
-from runpod_flash.calls import Request
+from runpod_flash.calls import AS_USUAL, JobOptions, Request
 from runpod_flash.shipping import Artifact
 from worker_runtime.wire.jobs import Call, Instance, Payload
 
@@ -19,10 +19,11 @@ Holding = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """What a submission brings: the call, and the code that it may have to carry."""
+    """What a submission brings: the call, the code that it may have to carry, and what its job is submitted with."""
 
     artifact: Artifact
     call: Call
+    options: JobOptions = AS_USUAL
 
 
 class Delivery:
@@ -51,7 +52,7 @@ class Delivery:
         if instance is not None and instance.constructor is not None:
             constructor = await _payload(backend, instance.constructor)
             call = replace(call, instance=Instance(instance.id, constructor))
-        return Parcel(artifact, call)
+        return Parcel(artifact, call, request.options)
 
     async def submit(self, backend: Backend, endpoint_id: str, parcel: Parcel, key: str) -> str:
         """Submit the call and return the job's id; see `Backend.submit`."""
@@ -60,10 +61,10 @@ class Delivery:
             async with self._turns[holding]:
                 if holding not in self._held:
                     call = replace(parcel.call, artifact_data=parcel.artifact.data())
-                    job_id = await backend.submit(endpoint_id, call.to_input(), key)
+                    job_id = await backend.submit(endpoint_id, call.to_input(), key, parcel.options)
                     self._held.add(holding)
                     return job_id
-        return await backend.submit(endpoint_id, parcel.call.to_input(), key)
+        return await backend.submit(endpoint_id, parcel.call.to_input(), key, parcel.options)
 
     async def _upload(self, backend: Backend, artifact: Artifact) -> None:
         holding = "", artifact.id

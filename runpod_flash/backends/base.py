@@ -8,6 +8,8 @@ translated inside the backend.
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from runpod_flash.calls import AS_USUAL, JobOptions
+
 Json: TypeAlias = Mapping[str, Any]
 """A JSON object as it came from, or goes to, the platform."""
 
@@ -60,7 +62,7 @@ class Backend(Protocol):
         """Fetch a payload by its hash. Raises ContentNotFound."""
         ...
 
-    async def submit(self, endpoint_id: str, call_input: Json, key: str) -> str:
+    async def submit(self, endpoint_id: str, call_input: Json, key: str, options: JobOptions = AS_USUAL) -> str:
         """Put a job into the endpoint's queue and return its id. The same `key` never makes a second job.
 
         Raises:

@@ -17,6 +17,7 @@ from runpod_flash.backends.base import Json
 from runpod_flash.backends.connection import Address, Connection, Locate
 from runpod_flash.backends.events import FinalJobs
 from runpod_flash.backends.lookups import AT_ONCE, Looked, Lookups
+from runpod_flash.calls import AS_USUAL, JobOptions
 from runpod_flash.errors import (
     BackendError,
     ConfigError,
@@ -146,7 +147,7 @@ class HttpBackend:
             raise BackendError(f"the value {sha256} arrived damaged: its sha256 is {found}; fetch it again")
         return value
 
-    async def submit(self, endpoint_id: str, call_input: Json, key: str) -> str:
+    async def submit(self, endpoint_id: str, call_input: Json, key: str, options: JobOptions = AS_USUAL) -> str:
         connection = self._connection
         await connection.ready()
         number = connection.number
@@ -156,7 +157,7 @@ class HttpBackend:
         job = await self._json(
             "POST",
             f"/v2/{_part(endpoint_id)}/run",
-            json={"input": call_input},
+            json={"input": call_input, **options.to_body()},
             headers={"Idempotency-Key": key, **client},
             missing=EndpointNotFound,
         )

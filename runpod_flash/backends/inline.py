@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from runpod_flash.backends.base import Json
+from runpod_flash.calls import AS_USUAL, JobOptions
 from runpod_flash.errors import ContentNotFound, EndpointNotFound, JobNotFound
 from runpod_flash.settings import Settings, serving
 from worker_runtime import execute, instances
@@ -169,7 +170,7 @@ class InlineBackend:
         except KeyError:
             raise ContentNotFound(f"there is no value {sha256}") from None
 
-    async def submit(self, endpoint_id: str, call_input: Json, key: str) -> str:
+    async def submit(self, endpoint_id: str, call_input: Json, key: str, options: JobOptions = AS_USUAL) -> str:
         endpoint, platform = self._endpoint(endpoint_id), self._platform
         if key in platform.keys:
             return platform.keys[key]
