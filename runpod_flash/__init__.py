@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         ServerlessType,
     )
     from runpod_flash.job import EndpointJob
+    from runpod_flash.reporting import progress
 
     __version__: str
 
@@ -31,9 +32,10 @@ __all__ = [
     "GpuType",
     "ServerlessScalerType",
     "ServerlessType",
+    "progress",
 ]
 
-_HOMES = {"Endpoint": "endpoint", "EndpointJob": "job"}  # of the others: hardware
+_HOMES = {"Endpoint": "endpoint", "EndpointJob": "job", "progress": "reporting"}  # of the others: hardware
 
 
 def __getattr__(name: str) -> Any:

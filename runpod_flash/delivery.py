@@ -47,6 +47,7 @@ class Delivery:
             request.method,
             retries=request.spec.retries,
             inline=not backend.takes_uploads,
+            stream=request.stream,
         )
         instance = request.instance
         if instance is not None and instance.constructor is not None:

@@ -5,9 +5,10 @@ import functools
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
-from runpod_flash import outcome
+from runpod_flash import outcome, streams
 from runpod_flash.calls import Ticket
-from runpod_flash.errors import FlashError, WaitTimedOut
+from runpod_flash.errors import CallError, FlashError, WaitTimedOut
+from runpod_flash.streams import Stream
 
 if TYPE_CHECKING:
     from runpod_flash.session import Session
@@ -128,10 +129,21 @@ class EndpointJob(Generic[R]):
         Raises:
             WaitTimedOut: it has not ended; the job lives on.
             JobError: see `errors`; or the function's own exception.
+            CallError: it is the call of a generator, which has items and no value.
         """
+        if self._ticket.stream:
+            raise CallError(f"job {self.id} of endpoint '{self._ticket.name}' is a stream; {outcome.READ_IT}")
         await self._ended(timeout, decode=False)
         self._value = await self._session.value(self._ticket, self._seen)
         return cast(R, self._value)
+
+    def stream(self) -> Stream[Any]:
+        """What the job yields, as it comes: for `async for`, or `for` in blocking code. See `Stream`.
+
+        Each item is given to one reader. To stop reading leaves the job alone; but a generator that nobody reads waits,
+        and in the end its job is given up.
+        """
+        return streams.of_job(self._ticket, self._session)
 
     @dual
     async def cancel(self) -> "EndpointJob[R]":
@@ -161,7 +173,7 @@ class EndpointJob(Generic[R]):
 
     async def _see(self, job: Mapping[str, Any], *, decode: bool = True) -> None:
         self._seen = job
-        if decode and outcome.succeeded(job) and self._value is None:
+        if decode and outcome.has_value(job) and self._value is None:
             self._value = await self._session.value(self._ticket, job)
 
     def __repr__(self) -> str:

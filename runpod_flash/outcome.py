@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from runpod_flash import lazy
 from runpod_flash.errors import (
+    CallError,
     InstallError,
     JobCancelled,
     JobError,
@@ -21,11 +22,14 @@ from runpod_flash.errors import (
     WireMismatch,
     WorkerLost,
 )
-from worker_runtime.wire import payload
+from worker_runtime.wire import items, payload
 from worker_runtime.wire.errors import VersionMismatch, WireError
-from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, JobStatus, Payload, read_output
+from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, JobStatus, Payload, Streamed, read_output
 
 E = TypeVar("E", bound=Exception)
+
+READ_IT = "read it with job.stream(): [item async for item in job.stream()], or list(job.stream()) in blocking code"
+"""What to do with a job that is a stream."""
 
 Fetch = Callable[[str], Awaitable[bytes]]
 """Gets a value from the platform by its sha256."""
@@ -85,6 +89,13 @@ def succeeded(job: Mapping[str, Any]) -> bool:
     return job.get("status") == JobStatus.COMPLETED
 
 
+def has_value(job: Mapping[str, Any]) -> bool:
+    """Whether the job gave a value; one that is a stream has items instead."""
+    output = job.get("output")
+    body = output.get("flash") if isinstance(output, Mapping) else None
+    return succeeded(job) and not (isinstance(body, Mapping) and "items" in body)
+
+
 async def value_of(job: Mapping[str, Any], name: str, fetch: Fetch) -> Any:
     """The value that a completed job gave. An output that no function of ours wrote is returned as it is.
 
@@ -100,11 +111,28 @@ async def value_of(job: Mapping[str, Any], name: str, fetch: Fetch) -> Any:
         found = read_output(output)
         if isinstance(found, ErrorInfo):
             raise exception_of(found, facts)
+        if isinstance(found, Streamed):
+            raise CallError(f"{facts} is a stream of {found.items} items and has no result; {READ_IT}")
         return decode(await payload_bytes(found, fetch), facts)
     except VersionMismatch as error:
         raise WireMismatch(f"the result of {facts} cannot be read: {error}") from error
     except WireError as error:
         raise WireMismatch(f"the result of {facts} does not follow the protocol: {error}") from error
+
+
+async def item_of(chunk: Any, facts: Facts, fetch: Fetch) -> Any:
+    """The value that a chunk of a stream stands for. One that no generator of ours made is returned as it is.
+
+    Raises:
+        WireMismatch, ShippingError: as `value_of`.
+    """
+    try:
+        found = items.read(chunk)
+        return chunk if found is None else decode(await payload_bytes(found, fetch), facts)
+    except VersionMismatch as error:
+        raise WireMismatch(f"an item of {facts} cannot be read: {error}") from error
+    except WireError as error:
+        raise WireMismatch(f"an item of {facts} does not follow the protocol: {error}") from error
 
 
 async def payload_bytes(found: Payload, fetch: Fetch) -> bytes:

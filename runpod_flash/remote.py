@@ -2,6 +2,7 @@
 
 await f(x)       on the caller's own event loop          f.spawn(x)   at once: a job to ask later
 f.remote(x)      blocking, from anywhere                 f.local(x)   here, without any platform
+f.stream(x)      the items of a generator, as they come
 """
 
 import difflib
@@ -11,7 +12,7 @@ import sys
 import types
 import weakref
 from collections.abc import Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast
 
 from runpod_flash import lazy, settings
 from runpod_flash.calls import RemoteObject, Request, Ticket
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
     from runpod_flash.agreement import Provisioned
     from runpod_flash.job import Dual, EndpointJob
     from runpod_flash.session import Session
+    from runpod_flash.streams import Stream
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+X = TypeVar("X")
 
 _MISSING = object()
 
@@ -42,19 +45,45 @@ class CallForms(Generic[P, R]):
         """Check the arguments and say what shall run. Raises CallError."""
         raise NotImplementedError
 
+    def _value_request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
+        """The request of a call that gives one value. Raises CallError, for a generator too."""
+        request = self._request(args, kwargs)
+        if request.stream:
+            raise CallError(
+                f"{request.shown} is a generator, which has items and no value; use {request.shown}.stream(…) for its "
+                "items as they come, or .spawn(…) for a job to read later; nothing was sent"
+            )
+        return request
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:
         """Run it on a worker; await the result. Cancelling the awaiting task cancels the job.
 
         Raises:
             CallError: the arguments do not fit the signature (at once, before anything is sent).
         """
-        coroutine = cast("types.CoroutineType[None, None, R]", _run(self._request(args, kwargs)))
+        coroutine = cast("types.CoroutineType[None, None, R]", _run(self._value_request(args, kwargs)))
         coroutine.__name__ = coroutine.__qualname__ = self.__name__  # for "… was never awaited"
         return coroutine
 
     def remote(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it on a worker and block until the result is there; works where an event loop runs, too (a notebook)."""
-        return cast(R, _session().call_blocking(self._request(args, kwargs)))
+        return cast(R, _session().call_blocking(self._value_request(args, kwargs)))
+
+    def stream(self, *args: P.args, **kwargs: P.kwargs) -> "Stream[Any]":
+        """The items that a generator yields on a worker, as they come: for `async for`, or `for` in blocking code.
+
+        Nothing is sent before the first item is asked for. See `Stream`.
+
+        Raises:
+            CallError: the arguments do not fit the signature, or it is no generator.
+        """
+        request = self._request(args, kwargs)
+        if not request.stream:
+            raise CallError(
+                f"{request.shown} is no generator, so that there is nothing to stream; call it, or let it yield; "
+                "nothing was sent"
+            )
+        return cast("Stream[Any]", lazy.load("runpod_flash.streams").of_call(request, _session()))
 
     @property
     def spawn(self) -> "Spawn[P, R]":
@@ -96,7 +125,8 @@ class RemoteFunction(CallForms[P, R]):
         self.spec = spec
         self.__flash_target__ = target
         self.__remote_config__ = remote_config(spec)
-        _mark_as_coroutine_function(self)
+        if not is_generator(target):
+            _mark_as_coroutine_function(self)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:
         """Run it on a worker; await the result. See `CallForms.__call__`."""
@@ -122,7 +152,7 @@ class RemoteFunction(CallForms[P, R]):
 
     def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
         check_arguments(self.__name__, self._signature, args, kwargs)
-        return Request(self.__flash_target__, self.spec, args, kwargs)
+        return Request(self.__flash_target__, self.spec, args, kwargs, stream=is_generator(self.__flash_target__))
 
     @functools.cached_property
     def _signature(self) -> inspect.Signature:
@@ -147,6 +177,27 @@ class AsyncRemoteFunction(RemoteFunction[P, R]):
     def local(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:  # type: ignore[override]
         """Run the original function here: returns its coroutine, to be awaited."""
         return cast("Coroutine[None, None, R]", self.__flash_target__(*args, **kwargs))
+
+
+class RemoteGenerator(RemoteFunction[P, R], Generic[P, R, X]):
+    """A `RemoteFunction` made of a generator, asynchronous or not; `local` gives the generator itself.
+
+    Calling it and `remote` raise CallError: a generator has items and no value. `spawn` gives a job whose `stream()`
+    has the items.
+    """
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> NoReturn:
+        """Refused; see `stream`."""
+        return super().__call__(*args, **kwargs)  # type: ignore[misc]  # on its own worker it gives the generator
+
+    def remote(self, *args: P.args, **kwargs: P.kwargs) -> NoReturn:
+        """Refused; see `stream`."""
+        self._value_request(args, kwargs)
+        raise AssertionError("unreachable")
+
+    def stream(self, *args: P.args, **kwargs: P.kwargs) -> "Stream[X]":
+        """The items that it yields on a worker, as they come; see `CallForms.stream`."""
+        return super().stream(*args, **kwargs)
 
 
 class RemoteClass(Generic[T]):
@@ -286,16 +337,21 @@ class RemoteMethod(CallForms[..., Any]):
         self.__name__ = name
         function = getattr(instance._kind.__flash_target__, name)
         functools.update_wrapper(self, function, updated=())
-        _mark_as_coroutine_function(self)
+        if not is_generator(function):
+            _mark_as_coroutine_function(self)
 
     def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
         kind, name = self._instance._kind, self.__name__
-        if is_generator(getattr(kind.__flash_target__, name)):
-            raise CallError(
-                f"{kind.__name__}.{name} is a generator; streams are not there yet in this version, so return a list"
-            )
         check_arguments(f"{kind.__name__}.{name}", self._signature, args, kwargs)
-        return Request(kind.__flash_target__, kind.spec, args, kwargs, method=name, instance=self._instance._handle)
+        return Request(
+            kind.__flash_target__,
+            kind.spec,
+            args,
+            kwargs,
+            method=name,
+            instance=self._instance._handle,
+            stream=is_generator(getattr(kind.__flash_target__, name)),
+        )
 
     @property
     def _signature(self) -> inspect.Signature:
@@ -337,7 +393,7 @@ def check_arguments(
 
 
 def is_generator(function: Any) -> bool:
-    """Whether calling it gives a generator, which cannot travel."""
+    """Whether calling it gives a generator, whose items travel one by one."""
     return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
@@ -359,6 +415,8 @@ def make_remote(target: Any, spec: EndpointSpec) -> Any:
         return target
     if inspect.isclass(target):
         return RemoteClass(target, spec)
+    if is_generator(target):
+        return RemoteGenerator(target, spec)
     return AsyncRemoteFunction(target, spec) if inspect.iscoroutinefunction(target) else RemoteFunction(target, spec)
 
 

@@ -10,7 +10,7 @@ import concurrent.futures
 import contextlib
 import sys
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -162,6 +162,30 @@ class Session:
                 lines = list(await backend.logs(await self._endpoint_id(ticket), ticket.job_id))
         raise outcome.failure_of(job, ticket.name, lines[-_LOG_LINES:])
 
+    async def items(self, ticket: Ticket) -> AsyncGenerator[Any, None]:
+        """What a job yields, as it comes, until it has ended, well or not."""
+        backend, facts = await self._backend(), outcome.Facts(ticket.job_id, ticket.name)
+        chunks = backend.chunks(await self._endpoint_id(ticket), ticket.job_id)
+        async with contextlib.aclosing(chunks):
+            async for chunk in chunks:
+                yield await outcome.item_of(chunk, facts, backend.get_value)
+
+    async def check(self, ticket: Ticket) -> None:
+        """Raise the failure of a job that has ended, if it failed."""
+        job = await self.wait(ticket)
+        if not outcome.succeeded(job):
+            await self.value(ticket, job)
+
+    async def call_off(self, ticket: Ticket) -> None:
+        """Cancel a job that nobody reads any more, with `CANCEL_S` seconds for it."""
+        with contextlib.suppress(FlashError, TimeoutError):
+            async with asyncio.timeout(CANCEL_S):
+                await self._objects.cancel((await self._endpoint_id(ticket), ticket.job_id))
+
+    def call_off_later(self, ticket: Ticket) -> None:
+        """`call_off` without waiting; called from anywhere, by the garbage collector too."""
+        self._objects.cancel_later((ticket.endpoint_id, ticket.job_id))
+
     async def status(self, ticket: Ticket) -> Json:
         """The job as it is now."""
         return await (await self._backend()).status(await self._endpoint_id(ticket), ticket.job_id)
@@ -286,7 +310,7 @@ class Session:
         job_id = await self._send(request, endpoint_id, delivery.submit(backend, endpoint_id, parcel, key), key)
         if request.instance is not None and not request.instance.borrowed:
             self._objects.add(request.instance)
-        return Ticket(job_id, endpoint_id, spec.name)
+        return Ticket(job_id, endpoint_id, spec.name, request.stream)
 
     async def _send(self, request: Request, endpoint_id: str, sending: Coroutine[Any, Any, str], key: str) -> str:
         """The id of the job that `sending` submits. It is noted before and after."""

@@ -19,6 +19,7 @@ from typing import Any
 
 from worker_runtime.failures import Failed, describe, load_failure, unpicklable
 from worker_runtime.instances import Instances, TooManyInstances
+from worker_runtime.streaming import Sink, drain, drain_async, is_stream
 from worker_runtime.wire import payload
 from worker_runtime.wire.jobs import Call, ErrorInfo, Payload
 from worker_runtime.wire.specs import ArtifactManifest
@@ -94,10 +95,22 @@ class Artifacts:
 
 
 class Execution:
-    """One call on its way. First `load`, then `run` or, where `load` said so, `run_async`."""
+    """One call on its way. First `load`, then `run` or, where `load` said so, `run_async`.
 
-    def __init__(self, call: Call, values: Mapping[str, bytes], artifacts: Artifacts, instances: Instances) -> None:
+    Args:
+        sink: where the items of a generator go, for a call that asks for its stream.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        values: Mapping[str, bytes],
+        artifacts: Artifacts,
+        instances: Instances,
+        sink: Sink | None = None,
+    ) -> None:
         self._call, self._values, self._artifacts, self._instances = call, values, artifacts, instances
+        self._sink = sink if call.stream else None
         self._name = artifacts.name(call.artifact) + (f".{call.method}" if call.method else "")
         self._target: Any = None
 
@@ -113,6 +126,9 @@ class Execution:
             function = self._bind(self._own())
             args, kwargs = self._arguments()
             value = function(*args, **kwargs)
+            if self._sink is not None and inspect.isgenerator(value):
+                drain(self._name, value, self._sink)
+                return Outcome()
         except Failed as failed:
             return Outcome(error=failed.info)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
@@ -126,7 +142,11 @@ class Execution:
         try:
             function = self._bind(await self._own_async())
             args, kwargs = self._arguments()
-            value = await function(*args, **kwargs)
+            value = function(*args, **kwargs)
+            if self._sink is not None and inspect.isasyncgen(value):
+                await drain_async(self._name, value, self._sink)
+                return Outcome()
+            value = await value if inspect.isawaitable(value) else value
         except Failed as failed:
             return Outcome(error=failed.info)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
@@ -185,6 +205,9 @@ class Execution:
         return args, kwargs
 
     def _encode(self, value: Any) -> Outcome:
+        if self._sink is not None and not is_stream(value):
+            text = f"'{self._name}' gave no generator but {type(value).__name__}, so that there is nothing to stream"
+            return Outcome(error=describe(TypeError(text)))
         try:
             return Outcome(payload.encode(value))
         except Exception as error:  # noqa: BLE001 - pickling runs the user's own __reduce__
@@ -204,11 +227,15 @@ async def run(execution: Execution, pool: Executor | None = None) -> Outcome:
 
 
 def is_async(function: Any) -> bool:
-    """Whether calling it gives a coroutine, as far as can be told without calling it."""
+    """Whether calling it gives what a loop runs, as far as can be told without calling it."""
     while isinstance(function, functools.partial):
         function = function.func
-    if inspect.iscoroutinefunction(function):
+    if _runs_on_loop(function):
         return True
     if isinstance(function, type):
         return False
-    return inspect.iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004 - wanted is the method
+    return _runs_on_loop(getattr(type(function), "__call__", None))  # noqa: B004 - wanted is the method
+
+
+def _runs_on_loop(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)

@@ -38,15 +38,17 @@ def load_failure(what: str, error: BaseException) -> ErrorInfo:
     return ErrorInfo(ErrorKind.LOAD, name, message, _traceback(error))
 
 
-def unpicklable(function: str, value: Any, error: BaseException) -> ErrorInfo:
-    """The result of `function` cannot travel."""
+def unpicklable(function: str, value: Any, error: BaseException, *, what: str = "the result") -> ErrorInfo:
+    """The result of `function`, or `what` it gives else, cannot travel."""
     kind = type_name(type(value))
     if inspect.isgenerator(value) or inspect.isasyncgen(value) or inspect.iscoroutine(value):
         word = {"generator": "a generator", "async_generator": "an asynchronous generator"}.get(kind, "a coroutine")
-        message = f"the result of '{function}' is {word}, which cannot leave the worker; return a list of its values"
+        message = f"{what} of '{function}' is {word}, which cannot leave the worker; return a list of its values"
+        if word != "a coroutine":
+            message += ", or put @Endpoint on the function that yields them and call its .stream(…)"
     else:
         message = (
-            f"the result of '{function}', of type {kind}, cannot be pickled: {type_name(type(error))}: {_text(error)}; "
+            f"{what} of '{function}', of type {kind}, cannot be pickled: {type_name(type(error))}: {_text(error)}; "
             "return plain data instead"
         )
     return ErrorInfo(ErrorKind.UNPICKLABLE_RESULT, type_name(type(error)), message, _traceback(error))

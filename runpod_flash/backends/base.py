@@ -5,7 +5,7 @@ A backend belongs to the event loop that opened it and closes itself when that l
 translated inside the backend.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from runpod_flash.calls import AS_USUAL, JobOptions
@@ -82,6 +82,16 @@ class Backend(Protocol):
 
     async def cancel(self, endpoint_id: str, job_id: str) -> None:
         """Cancel a job that has not finished; a finished one stays as it is. Raises JobNotFound."""
+
+    def chunks(self, endpoint_id: str, job_id: str) -> AsyncGenerator[Any, None]:
+        """What a job yields, as it comes, until the job has ended, well or not. Each chunk is given to one reader.
+
+        Raises:
+            JobNotFound: there is no such job.
+            BackendUnavailable: the platform cannot be reached; where it has the published API alone, chunks that were
+                under way may be lost.
+        """
+        ...
 
     async def logs(self, endpoint_id: str, job_id: str) -> Sequence[str]:
         """The lines that the job wrote to stdout and stderr and that the platform still has, oldest first."""

@@ -8,7 +8,7 @@ jobs.
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -34,6 +34,7 @@ _STAGES = {"IN_QUEUE": "queued", "IN_PROGRESS": "running"}
 _FINAL = {status.value for status in JobStatus if status.final}
 _ASK_AGAIN_S = 30.0  # jobs whose end should have been announced are looked at this often all the same
 _CARRIED_LIMIT = 10 * 1024**2  # bytes of a request's body: what the published API takes
+_HOLD_MS = 20_000  # for how long a platform may hold the question for the next items of a stream
 _POLL_S = (0.05, 2.0)  # first and longest pause between looks at a job whose end nobody announces
 
 
@@ -179,6 +180,33 @@ class HttpBackend:
     async def cancel(self, endpoint_id: str, job_id: str) -> None:
         await self._json("POST", f"/v2/{_part(endpoint_id)}/cancel/{_part(job_id)}", missing=JobNotFound)
 
+    async def chunks(self, endpoint_id: str, job_id: str) -> AsyncGenerator[Any, None]:
+        await self._connection.ready()
+        ask = self._pieces if self._connection.streams else self._taken
+        name, after = self._names.get(endpoint_id, endpoint_id), 0
+        while True:
+            with self._output.waiting(name):
+                if self._connection.streams:
+                    self._output.submitted(name)
+                pieces, ended = await ask(endpoint_id, job_id, after)
+            for number, chunk in pieces:
+                yield chunk
+                after = number
+            if ended and not pieces:
+                return
+
+    async def _pieces(self, endpoint_id: str, job_id: str, after: int) -> tuple[list[tuple[int, Any]], bool]:
+        """The numbered chunks after one that has arrived, and whether the job has ended."""
+        path = f"/flash/v1/jobs/{_part(job_id)}/stream"
+        found = await self._json("POST", path, json={"after": after, "wait": _HOLD_MS}, missing=JobNotFound)
+        return [(int(number), chunk) for number, chunk in found.get("items", [])], bool(found.get("ended"))
+
+    async def _taken(self, endpoint_id: str, job_id: str, after: int) -> tuple[list[tuple[int, Any]], bool]:
+        """As `_pieces`, by the published API, which hands each chunk out once."""
+        path = f"/v2/{_part(endpoint_id)}/stream/{_part(job_id)}"
+        found = await self._json("GET", path, missing=JobNotFound, repeat=False)
+        return [(after, chunk.get("output")) for chunk in found.get("stream", [])], found.get("status") in _FINAL
+
     async def logs(self, endpoint_id: str, job_id: str) -> Sequence[str]:
         await self._connection.ready()
         if not self._connection.streams:
@@ -261,6 +289,8 @@ class HttpBackend:
             self._final_jobs.arrive(event["job"])
         elif kind == "stage":
             self._output.stage(event)
+        elif kind == "progress":
+            self._output.progress(event)
         elif kind == "log":
             self._output.log(event)
         elif kind == "notice":

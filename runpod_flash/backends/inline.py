@@ -14,18 +14,31 @@ import threading
 import traceback
 import uuid
 import weakref
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from runpod_flash.backends.base import Json
+from runpod_flash.backends.inline_streams import InlineStream
 from runpod_flash.calls import AS_USUAL, JobOptions
 from runpod_flash.errors import ContentNotFound, EndpointNotFound, JobNotFound
+from runpod_flash.output import Output, of_program
 from runpod_flash.settings import Settings, serving
 from worker_runtime import execute, instances
+from worker_runtime.reporting import Reports, reporting
 from worker_runtime.wire import paths
-from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, error_output, value_output
+from worker_runtime.wire.jobs import (
+    Call,
+    ErrorInfo,
+    ErrorKind,
+    JobStatus,
+    Payload,
+    Progress,
+    error_output,
+    stream_output,
+    value_output,
+)
 
 T = TypeVar("T")
 
@@ -40,7 +53,7 @@ def connect(settings: Settings, project: Path) -> "InlineBackend":
 def platform_of(settings: Settings) -> "InlinePlatform":
     """The platform of these settings, made at the first question; tests may look into it."""
     if settings not in _platforms:
-        _platforms[settings] = InlinePlatform()
+        _platforms[settings] = InlinePlatform(of_program(settings.logs))
     return _platforms[settings]
 
 
@@ -57,6 +70,7 @@ class _Endpoint:
 class _Job:
     endpoint: str
     object: dict[str, Any]
+    stream: InlineStream
     end: "concurrent.futures.Future[None]" = field(default_factory=concurrent.futures.Future)
     task: "asyncio.Task[None] | None" = None
 
@@ -64,7 +78,8 @@ class _Job:
 class InlinePlatform:
     """What a control plane would hold: endpoints, artifacts, values, jobs. Lives as long as its session's settings."""
 
-    def __init__(self) -> None:
+    def __init__(self, output: Output | None = None) -> None:
+        self.output = output or of_program()
         self.endpoints: dict[str, _Endpoint] = {}
         self.artifacts = execute.Artifacts()
         self.manifests: dict[str, int] = {}  # max_concurrency of each artifact held
@@ -91,38 +106,57 @@ class InlinePlatform:
         slots = endpoint.slots.setdefault(
             self.manifests[call.artifact], asyncio.Semaphore(self.manifests[call.artifact])
         )
+        reports = Reports(lambda progress: self._reported(endpoint, job, progress))
         try:
             async with slots:
                 job.object |= {"status": JobStatus.IN_PROGRESS.value, "workerId": "inline"}
-                job.object |= await self._attempts(endpoint, job, call)
+                with reporting(reports.add):
+                    ended = await self._attempts(endpoint, job, call)
+                reports.finish()
+                job.object.pop("output", None)
+                job.object |= ended
         except asyncio.CancelledError:
             job.object |= _failed(
                 ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", "it was cancelled"), JobStatus.CANCELLED
             )
         finally:
+            reports.finish()
+            job.stream.stop()
             job.end.set_result(None)
+
+    def _reported(self, endpoint: _Endpoint, job: _Job, progress: Progress) -> None:
+        event = {"name": endpoint.body["name"], "job": job.object["id"], **progress.to_json()}
+        job.object["output"] = {"progress": progress.to_json()}
+        self.output.progress(event)
 
     async def _attempts(self, endpoint: _Endpoint, job: _Job, call: Call) -> dict[str, Any]:
         limit_s = endpoint.body["timeout"] / 1000 or None
         values = {sha256: self.values[sha256] for sha256 in call.values}
         while True:
-            execution = execute.Execution(call, values, self.artifacts, endpoint.objects)
+            execution = execute.Execution(call, values, self.artifacts, endpoint.objects, job.stream)
             outcome = await _within(limit_s, execute.run(execution, self.pool))
             if outcome is None:
                 message = f"it ran longer than execution_timeout_ms={endpoint.body['timeout']}"
                 return _failed(ErrorInfo(ErrorKind.TIMED_OUT, "JobTimedOut", message), JobStatus.TIMED_OUT)
+            if outcome.error is None and call.stream:
+                return {"status": JobStatus.COMPLETED.value, "output": stream_output(job.stream.count)}
             if outcome.error is None:
                 return self._completed(outcome.value)
             retries = job.object.get("retries", 0)
-            if outcome.error.kind is not ErrorKind.USER or retries >= (call.retries or 0):
+            if outcome.error.kind is not ErrorKind.USER or retries >= (call.retries or 0) or job.stream.read:
                 return _failed(outcome.error)
             job.object["retries"] = retries + 1
+            job.stream.restart()
 
     def _completed(self, value: bytes) -> dict[str, Any]:
         payload = Payload.of(value)
-        if payload.sha256 is not None:
-            self.values[payload.sha256] = value
+        self.keep(payload, value)
         return {"status": JobStatus.COMPLETED.value, "output": value_output(payload)}
+
+    def keep(self, payload: Payload, data: bytes) -> None:
+        """Store what is too large for the JSON."""
+        if payload.sha256 is not None:
+            self.values[payload.sha256] = data
 
 
 class InlineBackend:
@@ -178,7 +212,8 @@ class InlineBackend:
         missing = [sha256 for sha256 in call.values if sha256 not in platform.values]
         if missing or call.artifact not in platform.manifests:
             raise ContentNotFound(f"there is no {f'value {missing[0]}' if missing else f'artifact {call.artifact}'}")
-        job = _Job(endpoint_id, {"id": f"{uuid.uuid4()}-inline", "status": JobStatus.IN_QUEUE.value})
+        shown = {"id": f"{uuid.uuid4()}-inline", "status": JobStatus.IN_QUEUE.value}
+        job = _Job(endpoint_id, shown, InlineStream(platform.keep))
         platform.jobs[job.object["id"]] = job
         platform.keys[key] = job.object["id"]
         platform.start(lambda: platform.run(endpoint, job, call))
@@ -192,8 +227,15 @@ class InlineBackend:
                 loop.call_soon_threadsafe(ended.set)
 
         job.end.add_done_callback(tell)
-        await ended.wait()
+        with self._platform.output.waiting(self._name(endpoint_id), "running"):
+            await ended.wait()
         return dict(job.object)
+
+    async def chunks(self, endpoint_id: str, job_id: str) -> AsyncGenerator[Any, None]:
+        job = self._job(job_id)
+        async with contextlib.aclosing(job.stream.chunks(job.end)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def status(self, endpoint_id: str, job_id: str) -> Json:
         return dict(self._job(job_id).object)
@@ -248,6 +290,10 @@ class InlineBackend:
             return self._platform.endpoints[endpoint_id]
         except KeyError:
             raise EndpointNotFound(f"there is no endpoint {endpoint_id}") from None
+
+    def _name(self, endpoint_id: str) -> str:
+        found = self._platform.endpoints.get(endpoint_id)  # it may have been deleted since
+        return str(found.body["name"]) if found is not None else endpoint_id
 
     def _job(self, job_id: str) -> _Job:
         try:

@@ -64,5 +64,5 @@ class CommandWorkers:
             self.desk.forget(worker)
 
     def _again(self, job: Job) -> None:
-        if job.call is None:
+        if job.call is None or job.call.stream:
             self._chunks.clear(job.record.id)

@@ -95,3 +95,4 @@ class JobRecord:
     webhook: str | None = field(default=None, repr=False)  # the URL that is told its end
     sealed: str | None = field(default=None, repr=False)  # what the worker alone may read, encrypted
     keep_s: float = 24 * 3600.0  # how long it is kept after its end
+    read: bool = False  # a reader has got items of its stream, so that no other attempt can follow

@@ -47,6 +47,7 @@ from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.sealing import Seal
 from runpod_flash.control_plane.settings import PlaneSettings
 from runpod_flash.control_plane.store import Store
+from runpod_flash.control_plane.streams import Streams
 from runpod_flash.control_plane.supervisor import Supervisor
 from runpod_flash.control_plane.vetting import vet
 from runpod_flash.control_plane.views import job_object
@@ -112,6 +113,7 @@ class ControlPlane:
             settings.terms,
         )
         self._limits = settings.limits
+        self._streams = Streams(self._platform.chunks, self._dispatcher.results, self._limits)
         self._seal = Seal(state.plane / "seal")
         self._access = Access(self._catalog)
         self._balanced = BalancedWorkers(
@@ -153,6 +155,8 @@ class ControlPlane:
         self._dispatcher.recorder.on_refused = self._disk.reserve.give
         self._dispatcher.on_load = self._load_changed
         self._balanced.on_load = self._autoscaler.load_changed
+        self._dispatcher.stream_through(self._streams)
+        self._supervisor.on_item = self._streams.item
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         self._catalog.on_change = self._autoscaler.endpoint_changed
         self._catalog.on_delete = self._endpoint_deleted

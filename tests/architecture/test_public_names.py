@@ -16,6 +16,7 @@ NAMES = [
     "GpuType",
     "ServerlessScalerType",
     "ServerlessType",
+    "progress",
 ]
 
 

@@ -1,0 +1,146 @@
+"""The items of a generator that runs on a worker, as they come, for async and for blocking code."""
+
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from runpod_flash.calls import Request, Ticket
+from runpod_flash.errors import CallError
+
+if TYPE_CHECKING:
+    from runpod_flash.session import Session
+
+X = TypeVar("X")
+
+_END: Any = object()
+
+
+class Stream(Generic[X]):
+    """What `g.stream(…)` and `job.stream()` give. Goes once, for one reader; nothing is sent before the first item.
+
+        async for item in g.stream(x): ...        for item in g.stream(x): ...        # blocking code
+
+    An exception of the generator is raised after the items before it. Who stops early (`break`, an exception, a
+    cancelled task, Ctrl-C) stops the generator on its worker, which runs its `finally` blocks; `async with g.stream(x)
+    as items:` and `aclose` do it at once, where a name still holds the stream. To stop reading `job.stream()` leaves
+    the job alone.
+    """
+
+    def __init__(self, submit: Callable[[], Awaitable[Ticket]], session: "Session", name: str, *, owns: bool) -> None:
+        """`owns`: the job is this reader's own, and ends with it."""
+        self._submit, self._session, self._name, self._owns = submit, session, name, owns
+        self._items: AsyncGenerator[Any, None] | None = None
+        self._ticket: Ticket | None = None
+        self._blocking: bool | None = None
+        self._ended = self._asking = False
+        self._drop: weakref.finalize[..., Any] | None = None
+
+    def __aiter__(self) -> "Stream[X]":
+        return self
+
+    async def __anext__(self) -> X:
+        self._read_by(blocking=False)
+        item = await self._next()
+        if item is _END:
+            raise StopAsyncIteration
+        return cast(X, item)
+
+    def __iter__(self) -> "Stream[X]":
+        return self
+
+    def __next__(self) -> X:
+        self._read_by(blocking=True)
+        try:
+            item = _END if self._ended else self._session.run(self._next())
+        except KeyboardInterrupt:
+            self.close()
+            raise
+        if item is _END:
+            raise StopIteration
+        return cast(X, item)
+
+    def close(self) -> None:
+        """End reading, and the job where it is this reader's own. For blocking code."""
+        if self._blocking is not False:
+            self._session.run(self.aclose())
+
+    async def aclose(self) -> None:
+        """End reading, and the job where it is this reader's own; the platform is told before this returns."""
+        ticket, owns = self._ticket, not self._ended and self._owns
+        self._end()
+        if self._items is not None and not self._asking:
+            await self._items.aclose()
+        if ticket is not None and owns:
+            await self._session.call_off(ticket)
+
+    def __enter__(self) -> "Stream[X]":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> "Stream[X]":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def _read_by(self, *, blocking: bool) -> None:
+        if self._blocking is None:
+            self._blocking = blocking
+        if self._blocking is not blocking:
+            one, other = ("for", "async for") if self._blocking else ("async for", "for")
+            raise CallError(f"{self._name} is read with `{one}` already; go on with that, not with `{other}`")
+
+    async def _next(self) -> Any:
+        if self._ended:
+            return _END
+        try:
+            ticket, items = await self._begun()
+            item = await self._ask(items)
+        except BaseException:  # cancelled, or what was read could not be: nobody reads on
+            if not self._ended:
+                await self.aclose()
+            raise
+        if item is _END:
+            self._end()
+            await self._session.check(ticket)
+        return item
+
+    async def _ask(self, items: AsyncGenerator[Any, None]) -> Any:
+        self._asking = True
+        try:
+            return await anext(items, _END)
+        finally:
+            self._asking = False
+
+    async def _begun(self) -> tuple[Ticket, AsyncGenerator[Any, None]]:
+        if self._ticket is None or self._items is None:
+            self._ticket = ticket = await self._submit()
+            self._items = self._session.items(ticket)
+            if self._owns:
+                self._drop = weakref.finalize(self, self._session.call_off_later, ticket)
+                self._drop.atexit = False  # the session does it, for all at once
+        return self._ticket, self._items
+
+    def _end(self) -> None:
+        self._ended = True
+        if self._drop is not None:
+            self._drop.detach()
+
+    def __repr__(self) -> str:
+        return f"<{self._name}>"
+
+
+def of_call(request: Request, session: "Session") -> Stream[Any]:
+    """The items of a call that is still to be made."""
+    return Stream(lambda: session.submit(request), session, f"stream of {request.shown}", owns=True)
+
+
+def of_job(ticket: Ticket, session: "Session") -> Stream[Any]:
+    """The items of a job that was submitted before."""
+
+    async def known() -> Ticket:
+        return ticket
+
+    return Stream(known, session, f"stream of job {ticket.job_id}", owns=False)
