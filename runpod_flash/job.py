@@ -9,6 +9,7 @@ from runpod_flash import outcome, streams
 from runpod_flash.calls import Ticket
 from runpod_flash.errors import CallError, FlashError, WaitTimedOut
 from runpod_flash.streams import Stream
+from worker_runtime.wire.jobs import Progress
 
 if TYPE_CHECKING:
     from runpod_flash.session import Session
@@ -95,6 +96,11 @@ class EndpointJob(Generic[R]):
         """Why the job failed, once it was seen to have; else None."""
         error = self._seen.get("error")
         return None if error is None else str(error)
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the function said to be, with `runpod_flash.progress`, when the job was last seen running."""
+        return outcome.progress_of(self._seen)
 
     @dual
     async def status(self) -> str:

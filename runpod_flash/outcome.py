@@ -24,7 +24,7 @@ from runpod_flash.errors import (
 )
 from worker_runtime.wire import items, payload
 from worker_runtime.wire.errors import VersionMismatch, WireError
-from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, JobStatus, Payload, Streamed, read_output
+from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, JobStatus, Payload, Progress, Streamed, read_output
 
 E = TypeVar("E", bound=Exception)
 
@@ -94,6 +94,17 @@ def has_value(job: Mapping[str, Any]) -> bool:
     output = job.get("output")
     body = output.get("flash") if isinstance(output, Mapping) else None
     return succeeded(job) and not (isinstance(body, Mapping) and "items" in body)
+
+
+def progress_of(job: Mapping[str, Any]) -> Progress | None:
+    """How far a job says to be; None where it has ended, or has said nothing."""
+    output = job.get("output")
+    if is_final(job) or not isinstance(output, Mapping) or not isinstance(output.get("progress"), Mapping):
+        return None
+    try:
+        return Progress.from_json(output["progress"])
+    except WireError:  # somebody else's
+        return None
 
 
 async def value_of(job: Mapping[str, Any], name: str, fetch: Fetch) -> Any:
