@@ -58,7 +58,7 @@ class Objects:
             self._later(lambda: self.drop(instance_id))
 
     async def cancel(self, job: OwnJob) -> None:
-        """Cancel a job that nobody reads any more. Where the platform cannot be reached, the program's end tries again."""
+        """Cancel a job that nobody reads. Where the platform cannot be reached, the end of the program tries again."""
         self._jobs.add(job)
         try:
             await (await self._backend()).cancel(*job)

@@ -1,9 +1,10 @@
 """The items of a generator that runs on a worker, as they come, for async and for blocking code."""
 
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from runpod_flash import outcome
 from runpod_flash.calls import Request, Ticket
 from runpod_flash.errors import CallError
 
@@ -26,8 +27,17 @@ class Stream(Generic[X]):
     the job alone.
     """
 
-    def __init__(self, submit: Callable[[], Awaitable[Ticket]], session: "Session", name: str, *, owns: bool) -> None:
-        """`owns`: the job is this reader's own, and ends with it."""
+    def __init__(
+        self,
+        submit: Callable[[], Awaitable[Ticket]],
+        session: "Session",
+        name: str,
+        *,
+        owns: bool,
+        on_end: Callable[[Mapping[str, Any]], None] = lambda job: None,
+    ) -> None:
+        """`owns`: the job is this reader's own, and ends with it. `on_end` gets the job when it has ended."""
+        self._on_end = on_end
         self._submit, self._session, self._name, self._owns = submit, session, name, owns
         self._items: AsyncGenerator[Any, None] | None = None
         self._ticket: Ticket | None = None
@@ -104,8 +114,15 @@ class Stream(Generic[X]):
             raise
         if item is _END:
             self._end()
-            await self._session.check(ticket)
+            await self._conclude(ticket)
         return item
+
+    async def _conclude(self, ticket: Ticket) -> None:
+        """The last item was read: raise the failure of the job, if it failed."""
+        job = await self._session.wait(ticket)
+        self._on_end(job)
+        if not outcome.succeeded(job):
+            await self._session.value(ticket, job)
 
     async def _ask(self, items: AsyncGenerator[Any, None]) -> Any:
         self._asking = True
@@ -137,10 +154,10 @@ def of_call(request: Request, session: "Session") -> Stream[Any]:
     return Stream(lambda: session.submit(request), session, f"stream of {request.shown}", owns=True)
 
 
-def of_job(ticket: Ticket, session: "Session") -> Stream[Any]:
-    """The items of a job that was submitted before."""
+def of_job(ticket: Ticket, session: "Session", on_end: Callable[[Mapping[str, Any]], None]) -> Stream[Any]:
+    """The items of a job that was submitted before; `on_end` gets it when it has ended."""
 
     async def known() -> Ticket:
         return ticket
 
-    return Stream(known, session, f"stream of job {ticket.job_id}", owns=False)
+    return Stream(known, session, f"stream of job {ticket.job_id}", owns=False, on_end=on_end)

@@ -1,4 +1,4 @@
-"""Generators on real workers: items as they are made, a reader that stops, is slow or loses the other side; progress."""
+"""Generators on real workers: items as they are made; a reader that stops, is slow, loses the other side. Progress."""
 
 import signal
 
