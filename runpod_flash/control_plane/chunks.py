@@ -1,7 +1,7 @@
 """What generators yield, until somebody has read it: on disk, each piece handed out once.
 
-A reader either takes pieces, which are gone with that (`drain`), or looks at them and says with its next question what
-has arrived (`after`), so that a broken connection loses nothing.
+A reader either takes pieces, which are gone with that (`drain`), or looks at them (`after`) and says with its next
+question what has arrived (`arrived`), so that a broken connection loses nothing.
 """
 
 import asyncio
@@ -38,20 +38,27 @@ class Chunks:
 
     async def drain(self, job_id: str) -> tuple[list[Any], bool]:
         """The next pieces, which are gone after this, and whether there are more. Raises StoreError."""
-        pieces, more = self._next(job_id, 0)
+        pieces, more = self.after(job_id, 0)
         if pieces:
-            await self._remove(job_id, pieces[-1][0])
+            await self.arrived(job_id, pieces[-1][0])
         return [chunk for _, chunk in pieces], more
 
-    async def after(self, job_id: str, number: int) -> tuple[list[Numbered], bool]:
-        """The pieces after the one of this number, and whether there are more. Those up to it are gone after this.
+    def after(self, job_id: str, number: int) -> tuple[list[Numbered], bool]:
+        """The next pieces after the one of this number, and whether there are more. They stay."""
+        sql = "SELECT seq, chunk FROM job_chunks WHERE job = ? AND seq > ? ORDER BY seq LIMIT ?"
+        rows = self._store.read(sql, job_id, number, _AT_ONCE)
+        taken, size = 0, 0
+        while taken < len(rows) and (taken == 0 or size + len(rows[taken][1]) <= _BYTES_AT_ONCE):
+            size += len(rows[taken][1])
+            taken += 1
+        more = taken < len(rows) or len(rows) == _AT_ONCE
+        return [(seq, json.loads(chunk)) for seq, chunk in rows[:taken]], more
 
-        Raises:
-            StoreError: they cannot be removed.
-        """
-        if number:
-            await self._remove(job_id, number)
-        return self._next(job_id, number)
+    async def arrived(self, job_id: str, number: int) -> None:
+        """Those up to this number have reached their reader, and are gone after this. Raises StoreError."""
+        removed = await self._store.write(("DELETE FROM job_chunks WHERE job = ? AND seq <= ?", [job_id, number]))
+        if removed:
+            self.on_read(job_id, removed)
 
     def has(self, job_id: str) -> bool:
         """Whether there are pieces that nobody has got."""
@@ -83,18 +90,3 @@ class Chunks:
         """Let nobody wait any more: the control plane ends."""
         for job_id in list(self._waiting):
             self.changed(job_id)
-
-    def _next(self, job_id: str, number: int) -> tuple[list[Numbered], bool]:
-        sql = "SELECT seq, chunk FROM job_chunks WHERE job = ? AND seq > ? ORDER BY seq LIMIT ?"
-        rows = self._store.read(sql, job_id, number, _AT_ONCE)
-        taken, size = 0, 0
-        while taken < len(rows) and (taken == 0 or size + len(rows[taken][1]) <= _BYTES_AT_ONCE):
-            size += len(rows[taken][1])
-            taken += 1
-        more = taken < len(rows) or len(rows) == _AT_ONCE
-        return [(seq, json.loads(chunk)) for seq, chunk in rows[:taken]], more
-
-    async def _remove(self, job_id: str, up_to: int) -> None:
-        removed = await self._store.write(("DELETE FROM job_chunks WHERE job = ? AND seq <= ?", [job_id, up_to]))
-        if removed:
-            self.on_read(job_id, removed)

@@ -64,5 +64,5 @@ class CommandWorkers:
             self.desk.forget(worker)
 
     def _again(self, job: Job) -> None:
-        if job.call is None or job.call.stream:
+        if job.call is None:
             self._chunks.clear(job.record.id)

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
 from typing import Any, Final
 
 from runpod_flash.control_plane import lifecycle
@@ -23,7 +22,6 @@ from runpod_flash.control_plane.pools import Pools
 from runpod_flash.control_plane.recorder import JobStore, Recorder
 from runpod_flash.control_plane.records import JobRecord, LogLine
 from runpod_flash.control_plane.results import Results, Values, described
-from runpod_flash.control_plane.store import StoreFull
 from runpod_flash.control_plane.streams import Streams
 from runpod_flash.errors import BackendError
 from worker_runtime.wire.jobs import (
@@ -252,24 +250,10 @@ class Dispatcher:
             worker.pool.crashes = Crashes()
         if not job.decided:  # else it was cancelled, and this is only the end of it
             if error is not None:
-                self._conclude(job, partial(self._failed_attempt, job, error))
+                self._failed_attempt(job, error)
             else:
-                self._conclude(job, partial(self._succeeded, job, body))
+                self._succeeded(job, body)
         self._changed(worker.pool)
-
-    def _conclude(self, job: Job, outcome: Callable[[], None]) -> None:
-        """Let an attempt end as it did, after what it has streamed is on disk."""
-        writing = self._streams.writing(job.record.id) if self._streams is not None else None
-        if writing is None:
-            outcome()
-        else:
-            self.recorder.spawn(self._conclude_after(writing, job, outcome))
-
-    async def _conclude_after(self, writing: "asyncio.Future[None]", job: Job, outcome: Callable[[], None]) -> None:
-        await asyncio.wait([writing])
-        if not job.decided:
-            outcome()
-            self._changed(job.pool)
 
     def answered(self, worker: Worker, job_id: str, output: Any, error: str | None) -> None:
         """A command has said how a job ended: with an error or without, as JSON. A second or late word is ignored."""
@@ -297,19 +281,6 @@ class Dispatcher:
         if job is not None and job.record.attempts == attempt and not job.decided:
             job.record = replace(job.record, output={"progress": progress.to_json()})
             self._announcer.progress(worker, job, progress)
-
-    async def read(self, job: Job) -> None:
-        """Somebody is about to get items of the job's stream: from now on no other attempt follows.
-
-        Raises:
-            StoreFull: that cannot be written down, so the items cannot be handed out.
-        """
-        if job.call is None or job.record.read or job.decided:
-            return
-        job.record = replace(job.record, read=True)
-        if not await self.recorder.saved(job.record):
-            job.record = replace(job.record, read=False)
-            raise StoreFull("the disk is full, so that nothing of the stream can be handed out; free some space")
 
     def released(self, worker: Worker, job: Job) -> None:
         """A command holds a job no more, whose end was decided elsewhere."""
@@ -345,8 +316,7 @@ class Dispatcher:
         message = "\n".join([f"the worker was lost: {reason}", *stderr[-20:]])
         for job in reversed(running):
             if not job.decided and not self._stopped:
-                error = ErrorInfo(ErrorKind.WORKER_LOST, "WorkerLost", message)
-                self._conclude(job, partial(self._failed_attempt, job, error))
+                self._failed_attempt(job, ErrorInfo(ErrorKind.WORKER_LOST, "WorkerLost", message))
         self._changed(worker.pool)
 
     def fail_pool(self, pool: Pool, error: ErrorInfo) -> None:
@@ -361,8 +331,8 @@ class Dispatcher:
     def _succeeded(self, job: Job, body: bytes) -> None:
         assert job.call is not None
         if job.call.stream:
-            count = self._streams.count(job.record.id) if self._streams is not None else 0
-            self._finish(job, lifecycle.succeed(job.record, stream_output(count), time.time()))
+            output = stream_output(self._streams.count(job.record.id) if self._streams is not None else 0)
+            self._after_items(job, lambda: self._finish(job, lifecycle.succeed(job.record, output, time.time())))
             return
         payload = described(job.call, body)
         if isinstance(payload, ErrorInfo):
@@ -384,17 +354,20 @@ class Dispatcher:
         if error.kind is ErrorKind.WORKER_LOST and not job.sent:  # it is certain that this start never happened
             self._queue_again(job, lifecycle.unstart(job.record))
         elif not lifecycle.may_retry(error.kind, job.allowance, job.record.retries):
-            self._fail(job, error)
+            self._after_items(job, lambda: self._fail(job, error))
         elif job.record.read:
-            self._fail(job, lifecycle.cut_off(error))
+            self._after_items(job, lambda: self._fail(job, lifecycle.cut_off(error)))
         else:
             self._queue_again(job, lifecycle.requeue(job.record, counts=True))
-            self._forget_stream(job)
+            if self._streams is not None and job.call is not None and job.call.stream:
+                self._streams.restart(job.record.id)
             self.on_again(job)
 
-    def _forget_stream(self, job: Job) -> None:
-        if self._streams is not None:
-            self._streams.forget(job.record.id)
+    def _after_items(self, job: Job, end: Callable[[], None]) -> None:
+        if self._streams is None:
+            end()
+        else:
+            self._streams.after_items(job, end)
 
     def _queue_again(self, job: Job, record: JobRecord) -> None:
         job.record = record
@@ -467,7 +440,8 @@ class Dispatcher:
         """The end of a job is on disk."""
         job.pool.leave(job.client)
         self._jobs.pop(job.record.id, None)
-        self._forget_stream(job)
+        if self._streams is not None:
+            self._streams.forget(job.record.id)
         self.on_end(job)
         self.on_load(job.record.endpoint)
 

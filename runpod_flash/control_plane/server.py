@@ -113,7 +113,9 @@ class ControlPlane:
             settings.terms,
         )
         self._limits = settings.limits
-        self._streams = Streams(self._platform.chunks, self._dispatcher.results, self._limits)
+        self._streams = Streams(
+            self._platform.chunks, self._dispatcher.results, self._dispatcher.recorder, self._limits
+        )
         self._seal = Seal(state.plane / "seal")
         self._access = Access(self._catalog)
         self._balanced = BalancedWorkers(
@@ -156,6 +158,7 @@ class ControlPlane:
         self._dispatcher.on_load = self._load_changed
         self._balanced.on_load = self._autoscaler.load_changed
         self._dispatcher.stream_through(self._streams)
+        self._platform.will_read = self._streams.read
         self._supervisor.on_item = self._streams.item
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         self._catalog.on_change = self._autoscaler.endpoint_changed

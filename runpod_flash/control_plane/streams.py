@@ -12,12 +12,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from runpod_flash.control_plane.chunks import Chunks
 from runpod_flash.control_plane.fleet import Job, Worker
 from runpod_flash.control_plane.limits import Limits
+from runpod_flash.control_plane.recorder import Recorder
 from runpod_flash.control_plane.results import Results, described
 from runpod_flash.control_plane.store import StoreFull
 from runpod_flash.errors import BackendError
@@ -53,7 +54,8 @@ class Streams:
         end: ends a job with an error.
     """
 
-    def __init__(self, chunks: Chunks, results: Results, limits: Limits) -> None:
+    def __init__(self, chunks: Chunks, results: Results, recorder: Recorder, limits: Limits) -> None:
+        self._recorder = recorder
         self._chunks = chunks
         self._results = results
         self._limits = limits
@@ -89,10 +91,36 @@ class Streams:
         stream = self._streams.get(job_id)
         return 0 if stream is None else stream.count
 
-    def writing(self, job_id: str) -> "asyncio.Future[None] | None":
-        """Resolves when what has come of the stream is on disk; None: it is."""
+    def is_writing(self, job_id: str) -> bool:
+        """Whether something that has come of the stream is not on disk yet."""
         stream = self._streams.get(job_id)
-        return None if stream is None else stream.writing
+        return stream is not None and stream.writing is not None
+
+    def after_items(self, job: Job, end: Callable[[], None]) -> None:
+        """Let a job end once what it has streamed is on disk."""
+        stream = self._streams.get(job.record.id)
+        if stream is None or stream.writing is None:
+            end()
+        else:
+            self._recorder.spawn(_after(stream.writing, job, end))
+
+    async def read(self, job: Job) -> None:
+        """Somebody is about to get items of the job's stream: from now on no other attempt follows.
+
+        Raises:
+            StoreFull: that cannot be written down, so the items cannot be handed out.
+        """
+        if job.call is None or job.record.read or job.decided:
+            return
+        job.record = replace(job.record, read=True)
+        if not await self._recorder.saved(job.record):
+            job.record = replace(job.record, read=False)
+            raise StoreFull("the disk is full, so that nothing of the stream can be handed out; free some space")
+
+    def restart(self, job_id: str) -> None:
+        """Another attempt follows one of which nothing was read."""
+        self.forget(job_id)
+        self._chunks.clear(job_id)
 
     def forget(self, job_id: str) -> None:
         """The attempt is over: what has not been written of it never will be."""
@@ -182,3 +210,9 @@ class Streams:
                 f"{len(stream.sizes)} items unread"
             )
             self.end(stream.job, ErrorInfo(ErrorKind.EXPIRED, "JobExpired", text))
+
+
+async def _after(writing: "asyncio.Task[None]", job: Job, end: Callable[[], None]) -> None:
+    await asyncio.wait([writing])
+    if not job.decided:
+        end()

@@ -416,15 +416,14 @@ def end_after_answers(count, size):
     return b"x" * size
 
 
-def yields(count, mark=None):
+def yields(count):
     try:
-        for number in range(count):
-            yield number
+        yield from range(count)
     finally:
         print("closed", flush=True)
 
 
-async def yields_async(count, mark=None):
+async def yields_async(count):
     try:
         for number in range(count):
             yield number
