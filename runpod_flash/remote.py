@@ -95,7 +95,7 @@ class RemoteFunction(CallForms[P, R]):
         functools.update_wrapper(self, target)
         self.spec = spec
         self.__flash_target__ = target
-        self.__remote_config__ = remote_config(spec)
+        self.__remote_config__: dict[str, Any] = remote_config(spec)
         _mark_as_coroutine_function(self)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:
@@ -159,7 +159,7 @@ class RemoteClass(Generic[T]):
         functools.update_wrapper(self, target, updated=())
         self.spec = spec
         self.__flash_target__ = target
-        self.__remote_config__ = remote_config(spec)
+        self.__remote_config__: dict[str, Any] = remote_config(spec)
 
     def __call__(self, *args: Any, **kwargs: Any) -> "RemoteInstance[T]":
         """Make an object. Raises CallError where the arguments do not fit `__init__`."""
@@ -212,6 +212,9 @@ class RemoteClass(Generic[T]):
 
 class RemoteInstance(Generic[T]):
     """An object that lives on one worker: `await obj.method(x)`, `obj.method.remote(x)`, `obj.method.spawn(x)`.
+
+    Type checkers know the class, not its methods, as types cannot be mapped: `predict: CallForms[[int], str] =
+    obj.predict` tells them what one takes and gives.
 
     It is made by its first call. It is dropped, so that its `close()` or `__exit__` runs there, when this handle is
     closed or forgotten, or the program ends. A lost object is made again from its constructor's arguments.
