@@ -20,7 +20,7 @@ FlashError
 │  │  └─ OutOfMemory                  it was killed because memory ran out: of its cpu= size, or of the machine
 │  ├─ JobCancelled
 │  ├─ JobTimedOut (TimeoutError)      execution_timeout_ms ran out
-│  └─ JobExpired                      its ttl ended before it finished
+│  └─ JobExpired                      its ttl ended before it did, or its time to wait for a worker
 └─ WaitTimedOut (TimeoutError)        you stopped waiting; the job lives on
 
 Three questions, three branches: did I write it wrong, did the platform fail, did my function fail?
@@ -148,7 +148,7 @@ class JobTimedOut(JobError, TimeoutError):
 
 
 class JobExpired(JobError):
-    """The job's ttl ended before it finished."""
+    """The job's ttl ended before it did, or no worker took it within its queue timeout. The message says which."""
 
 
 class WaitTimedOut(FlashError, TimeoutError):
