@@ -94,7 +94,7 @@ class ResponseError(BackendError):
         super().__init__(message)
         self.status = status
         self.body = body
-        self.headers = dict(headers or {})
+        self.headers: dict[str, str] = dict(headers or {})
 
 
 class ContentNotFound(BackendError):
