@@ -81,6 +81,7 @@ def test_secrets_are_not_shown() -> None:
         ({"directory": "here"}, "field 'directory' is 'here'; it must be an absolute path"),
         ({"directory": ""}, "field 'directory'"),
         ({"private": "../x"}, "field 'private'"),
+        ({"volume": "files"}, "field 'volume' is 'files'; it must be an absolute path"),
         ({"must_isolate": 1}, "field 'must_isolate' is 1; it must be true or false"),
         ({"drain_s": -1}, "field 'drain_s' is -1; it must be a number of seconds, 0 or more"),
         ({"drain_s": float("inf")}, "field 'drain_s'"),
