@@ -11,6 +11,7 @@ FlashError
 │  ├─ BackendUnavailable              it cannot be reached or started
 │  ├─ AuthError                       it refuses the key
 │  ├─ EndpointNotFound · JobNotFound
+│  ├─ VolumeNotFound · VolumeFileNotFound (FileNotFoundError)
 │  ├─ ContentNotFound                 it no longer holds an artifact or value that a call names
 │  └─ WireMismatch                    the two sides are of different versions
 ├─ JobError                           the job ended, not well; has job_id, attempts, logs
@@ -75,6 +76,14 @@ class EndpointNotFound(BackendError):
 
 class JobNotFound(BackendError):
     """The platform has no such job (any more)."""
+
+
+class VolumeNotFound(BackendError):
+    """The platform has no such network volume."""
+
+
+class VolumeFileNotFound(BackendError, FileNotFoundError):
+    """The network volume has no such file or folder."""
 
 
 class ContentNotFound(BackendError):

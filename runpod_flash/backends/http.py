@@ -17,6 +17,7 @@ from runpod_flash.backends.base import Json
 from runpod_flash.backends.connection import Address, Connection, Locate
 from runpod_flash.backends.events import FinalJobs
 from runpod_flash.backends.lookups import AT_ONCE, Looked, Lookups
+from runpod_flash.backends.volumes import HttpVolumes
 from runpod_flash.calls import AS_USUAL, JobOptions
 from runpod_flash.errors import (
     BackendError,
@@ -89,6 +90,7 @@ class HttpBackend:
         self._connection = Connection(
             locate, self._take, self._final_jobs.lose, patience_s=patience_s, on_wait=self._waits
         )
+        self._volumes = HttpVolumes(self._connection, self._scope)
 
     @property
     def shares_machine(self) -> bool:
@@ -101,6 +103,10 @@ class HttpBackend:
     @property
     def takes_uploads(self) -> bool:
         return self._connection.streams
+
+    @property
+    def volumes(self) -> HttpVolumes:
+        return self._volumes
 
     async def open(self) -> None:
         """Connect. Raises BackendUnavailable, AuthError, WireMismatch, ConfigError."""
@@ -281,17 +287,7 @@ class HttpBackend:
         return True
 
     async def _json(self, method: str, path: str, **options: Any) -> Json:
-        body = await self._connection.send(method, path, **options)
-        try:
-            answer = json.loads(body)
-        except ValueError:
-            answer = None
-        if not isinstance(answer, dict):
-            platform = self._connection.platform
-            raise BackendError(
-                f"{platform} answered {method} {path} with {body[:80]!r}, no JSON object; is the URL right?"
-            )
-        return answer
+        return await self._connection.ask(method, path, **options)
 
 
 def _to_next_look() -> float:

@@ -1,4 +1,4 @@
-"""A worker's network volume at /runpod-volume: for root and others, shipped and as command, with all covers in place."""
+"""A network volume at /runpod-volume: for root and others, shipped and as command, with all covers in place."""
 
 import asyncio
 import os
