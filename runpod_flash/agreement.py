@@ -61,8 +61,8 @@ class Provisioned:
 
 async def provision_volume(backend: Backend, volume: NetworkVolume, output: Output) -> str:
     """Bring a network volume to the platform, unless it is there; its id. Raises VolumeNotFound, BackendError."""
-    if volume.id is not None and volume.name is None:
-        return str((await backend.volumes.get(volume.id))["id"])
+    if volume.given_id is not None:
+        return str((await backend.volumes.get(volume.given_id))["id"])
     assert volume.name is not None
     assert volume.datacenter is not None
     found = await backend.volumes.find(volume.name, volume.datacenter.value)
@@ -74,8 +74,8 @@ async def provision_volume(backend: Backend, volume: NetworkVolume, output: Outp
             if found is None:
                 raise
     if int(found.get("size", volume.size)) != volume.size:
-        words = f"network volume '{volume.name}' is there with {found['size']} GB and keeps them; asked for are"
-        output.notice({"key": f"volume {found['id']}", "message": f"{words} {volume.size} GB"})
+        kept = f"network volume '{volume.name}' has {found['size']} GB already and keeps them"
+        output.notice({"key": f"volume {found['id']}", "message": f"{kept}; size={volume.size} changes nothing"})
     return str(found["id"])
 
 

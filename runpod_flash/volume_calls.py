@@ -55,8 +55,8 @@ class VolumeCalls:
         source, volume_id, store = _remote(remote), await self._id(), await self._store()
         target, left_out = Path(local), list[str]()
         with self._session.output.waiting(self._label, f"getting {source or '/'}"):
-            entry = await self._entry(store, volume_id, source)
-            if entry is not None and entry["kind"] != "folder":
+            kind, _ = await store.entries(volume_id, source or "/")
+            if kind != "folder":
                 inside = target.is_dir() or _names_folder(os.fspath(local))
                 await _fetch(store, volume_id, source, target / PurePosixPath(source).name if inside else target)
                 return
@@ -64,7 +64,7 @@ class VolumeCalls:
             while folders:
                 below, here = folders.pop()
                 _make_folder(here)
-                for each in await store.entries(volume_id, below):
+                for each in (await store.entries(volume_id, below or "/"))[1]:
                     path, place = f"{below}/{each['name']}", here / _local_name(str(each["name"]))
                     if each["kind"] == "folder":
                         folders.append((path, place))
@@ -73,16 +73,18 @@ class VolumeCalls:
         if left_out:
             more = f" and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
             said = f"not copied from {self._label}: {', '.join(left_out[:_SHOWN])}{more}"
-            self._session.output.say(f"{said}; links that lead to no file of it, pipes and sockets stay there")
+            self._session.output.say(f"{said}; those are links that lead to no file of it, pipes, or have just gone")
 
     async def _list(self, path: str = "/") -> list[VolumeEntry]:
         place, volume_id, store = _remote(path), await self._id(), await self._store()
-        entry = await self._entry(store, volume_id, place)
-        found = await store.entries(volume_id, place)
-        if entry is not None and entry["kind"] == "file":
-            place = str(PurePosixPath(place).parent).rstrip("/")
+        kind, found = await store.entries(volume_id, place or "/")
         return [
-            VolumeEntry(f"{place}/{each['name']}", str(each["kind"]), int(each["size"]), float(each["modified"]))
+            VolumeEntry(
+                f"{place}/{each['name']}" if kind == "folder" else place,
+                str(each["kind"]),
+                int(each["size"]),
+                float(each["modified"]),
+            )
             for each in found
         ]
 
@@ -95,8 +97,10 @@ class VolumeCalls:
     async def _id(self) -> str:
         """The volume's id. Raises VolumeNotFound where it is not there: only what puts something there makes it."""
         volume, store = self._volume, await self._store()
-        if volume.name is None or volume.datacenter is None:
-            return str(volume.id)
+        if volume.given_id is not None:
+            return volume.given_id
+        assert volume.name is not None
+        assert volume.datacenter is not None
         found = await store.find(volume.name, volume.datacenter.value)
         if found is None:
             raise VolumeNotFound(
@@ -105,16 +109,6 @@ class VolumeCalls:
             )
         self._session.volume_ids[volume] = str(found["id"])
         return str(found["id"])
-
-    async def _entry(self, store: VolumeStore, volume_id: str, path: str) -> dict[str, object] | None:
-        """What a path names, as the folder that holds it says; None for the volume itself."""
-        if not path:
-            return None
-        parent, name = str(PurePosixPath(path).parent), PurePosixPath(path).name
-        for each in await store.entries(volume_id, parent):
-            if each["name"] == name:
-                return dict(each)
-        raise VolumeFileNotFound(f"{self._label} has no '{path}'")
 
     async def _check_room(self, store: VolumeStore, volume_id: str, size: int) -> None:
         use = await store.use(volume_id)
@@ -178,7 +172,9 @@ async def _fetched(store: VolumeStore, volume_id: str, path: str, target: Path, 
     """Copy a file, or the file that a link leads to; False where it leads to none."""
     try:
         await _fetch(store, volume_id, path, target)
-    except (ConfigError, VolumeFileNotFound):
+    except VolumeFileNotFound:
+        return False
+    except ConfigError:
         if kind == "link":
             return False
         raise

@@ -57,6 +57,9 @@ class NetworkVolume:
         datacenter: where it is: a DataCenter or the name of one. Default: EU-RO-1; with `id`, where that one is.
         dataCenterId: the same, as Runpod's API calls it.
 
+    Attributes:
+        given_id: the `id` that was given, else None.
+
     Raises:
         ConfigError, UnknownOption: an option is wrong.
     """
@@ -64,7 +67,7 @@ class NetworkVolume:
     name: str | None
     size: int
     datacenter: DataCenter | None
-    _given_id: str | None
+    given_id: str | None
 
     def __init__(
         self,
@@ -87,14 +90,12 @@ class NetworkVolume:
         named = [_center(option, each) for option, each in (("datacenter", datacenter), ("dataCenterId", dataCenterId))]
         centers = set(named) - {None}
         if len(centers) > 1:
-            raise ConfigError(
-                f"datacenter= is {named[0]} and dataCenterId= is {named[1]}; they say the same, so give one"
-            )
+            raise ConfigError(f"datacenter= is {named[0]} and dataCenterId= is {named[1]}; give one of them")
         self.__dict__.update(
             name=_text("name", name),
             size=_size(size),
             datacenter=centers.pop() if centers else (DataCenter.EU_RO_1 if id is None else None),
-            _given_id=_text("id", id),
+            given_id=_text("id", id),
         )
 
     @property
@@ -105,7 +106,7 @@ class NetworkVolume:
     @property
     def id(self) -> str | None:
         """Its id on the platform; None before this program has found or made it."""
-        return self._given_id or cast("str | None", _session().volume_ids.get(self))
+        return self.given_id or cast("str | None", _session().volume_ids.get(self))
 
     @property
     def is_created(self) -> bool:
@@ -172,10 +173,10 @@ class NetworkVolume:
 
     @property
     def _identity(self) -> tuple[str | None, ...]:
-        return self._given_id, *((self.name, self.datacenter) if self._given_id is None else ())
+        return self.given_id, *((self.name, self.datacenter) if self.given_id is None else ())
 
     def __repr__(self) -> str:
-        shown = f"id={self._given_id!r}" if self._given_id is not None else repr(self.name)
+        shown = f"id={self.given_id!r}" if self.given_id is not None else repr(self.name)
         return f"NetworkVolume({shown}{f', datacenter={self.datacenter.value!r}' if self.datacenter else ''})"
 
 

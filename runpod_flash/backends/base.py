@@ -33,8 +33,8 @@ class VolumeStore(Protocol):
         """`size` and `used` in bytes. Raises VolumeNotFound."""
         ...
 
-    async def entries(self, volume_id: str, path: str) -> list[Json]:
-        """What is in a folder; of a file, itself: `name`, `kind`, `size`, `modified`.
+    async def entries(self, volume_id: str, path: str) -> tuple[str, list[Json]]:
+        """The kind of what is at a path; a folder's entries, or the file's own: `name`, `kind`, `size`, `modified`.
 
         Raises VolumeNotFound, VolumeFileNotFound, ConfigError: the path cannot be.
         """

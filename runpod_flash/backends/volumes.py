@@ -36,14 +36,14 @@ class HttpVolumes:
     async def use(self, volume_id: str) -> Json:
         return await self._connection.ask("GET", await self._path(volume_id), missing=VolumeNotFound)
 
-    async def entries(self, volume_id: str, path: str) -> list[Json]:
+    async def entries(self, volume_id: str, path: str) -> tuple[str, list[Json]]:
         place, after, found = f"{await self._path(volume_id)}/files", "", list[Json]()
         while True:
             params = {"path": path, "after": after}
             listed = await self._connection.ask("GET", place, params=params, missing=VolumeNotFound)
             found += listed["entries"]
             if not listed.get("more") or not listed["entries"]:
-                return found
+                return str(listed["kind"]), found
             after = str(listed["entries"][-1]["name"])
 
     async def read(self, volume_id: str, path: str, target: Path) -> None:

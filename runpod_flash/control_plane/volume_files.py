@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -39,6 +39,15 @@ class Entry:
     modified: float
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a path leads to: its `kind`, a folder's entries by name or that of a file, and whether there are more."""
+
+    kind: str
+    entries: Sequence[Entry]
+    more: bool = False
+
+
 class VolumeFiles:
     """The files of network volumes. Paths are those of `volume_paths`.
 
@@ -60,14 +69,12 @@ class VolumeFiles:
             self._counts[volume.id] = time.monotonic(), size
         return size
 
-    async def entries(self, volume: VolumeRecord, path: str, after: str = "") -> tuple[list[Entry], bool]:
-        """What is in a folder, by name, from the first name after `after` on; and whether there is more.
+    async def entries(self, volume: VolumeRecord, path: str, after: str = "") -> "Listing":
+        """What is in a folder, by name, from the first name after `after` on; of a file, itself.
 
-        Of a file, itself. Raises VolumeFileNotFound, ConfigError, StoreError.
+        Raises VolumeFileNotFound, ConfigError, StoreError.
         """
-        found: tuple[list[Entry], bool] = await self._do(
-            volume, path, lambda place: _entries(place, after), follow=True
-        )
+        found: Listing = await self._do(volume, path, lambda place: _entries(place, after), follow=True)
         return found
 
     async def read(self, volume: VolumeRecord, path: str) -> tuple[int, AsyncIterator[bytes]]:
@@ -156,17 +163,19 @@ def _full(volume: VolumeRecord, room: int) -> PayloadTooLarge:
     )
 
 
-def _entries(place: Place, after: str) -> tuple[list[Entry], bool]:
+def _entries(place: Place, after: str) -> Listing:
     state = os.stat(place.name, dir_fd=place.folder, follow_symlinks=False)
+    entry = _entry(place.name, state)
     if not stat.S_ISDIR(state.st_mode):
-        return [_entry(place.name, state)], False
+        return Listing(entry.kind, [entry])
     folder = os.open(place.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.folder)
     try:
         names = sorted((name for name in os.listdir(folder) if _shown(name) > after), key=_shown)
         states = [(name, _state(folder, name)) for name in names[:LIST_LIMIT]]
     finally:
         os.close(folder)
-    return [_entry(name, state) for name, state in states if state is not None], len(names) > LIST_LIMIT
+    entries = [_entry(name, state) for name, state in states if state is not None]
+    return Listing(entry.kind, entries, len(names) > LIST_LIMIT)
 
 
 def _state(folder: int, name: str) -> os.stat_result | None:

@@ -6,10 +6,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from runpod_flash.control_plane.api.bodies import swallow
 from runpod_flash.control_plane.api.volume_access import VolumeAccess
 from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.volume_files import GB, VolumeFiles
+from runpod_flash.errors import FlashError
 
 
 class VolumeFilesApi:
@@ -36,8 +38,7 @@ class VolumeFilesApi:
     async def _list(self, request: Request) -> Response:
         record = self._access.volume(request, Need.READ)
         path, after = request.query_params.get("path", "/"), request.query_params.get("after", "")
-        entries, more = await self._files.entries(record, path, after)
-        return JSONResponse({"entries": [asdict(entry) for entry in entries], "more": more})
+        return JSONResponse(asdict(await self._files.entries(record, path, after)))
 
     async def _file(self, request: Request) -> Response:
         if request.method in ("GET", "HEAD"):
@@ -50,7 +51,12 @@ class VolumeFilesApi:
         if request.method == "DELETE":
             await self._files.delete(record, path)
             return Response(status_code=204)
-        size = await self._files.put(record, path, request.stream(), _announced(request))
+        stream = request.stream()
+        try:
+            size = await self._files.put(record, path, stream, _announced(request))
+        except FlashError:
+            await swallow(stream)
+            raise
         return JSONResponse({"path": path, "size": size}, status_code=201)
 
     async def _make_folder(self, request: Request) -> Response:

@@ -17,6 +17,7 @@ _PROJECT = Parameter(
     schema=text(),
     about="A folder, percent-encoded: the scope of names. An extension.",
 )
+_KINDS: Final = ("file", "folder", "link", "other")
 _EXAMPLE: Final = {"name": "models", "size": 100, "dataCenter": "EU-RO-1"}
 _LINKS: Final[Mapping[str, Mapping[str, str]]] = {
     name: {"id": "$response.body#/id"} for name in ("getNetworkVolume", "updateNetworkVolume", "getVolumeUse")
@@ -159,7 +160,7 @@ def _schemas() -> dict[str, Schema]:
     entry = record(
         {
             "name": text(),
-            "kind": text(enum=["file", "folder", "link", "other"]),
+            "kind": text(enum=list(_KINDS)),
             "size": whole("Bytes of a file."),
             "modified": number("Seconds since the epoch."),
         }
@@ -170,7 +171,13 @@ def _schemas() -> dict[str, Schema]:
         "NetworkVolume": shown,
         "NetworkVolumes": record({"networkVolumes": listed(ref("NetworkVolume"))}),
         "VolumeUse": record({"id": text(), "name": text(), "size": whole(), "used": whole()}),
-        "VolumeFiles": record({"entries": listed(entry), "more": flag("Whether there are more.")}),
+        "VolumeFiles": record(
+            {
+                "kind": text("Of what the path leads to.", enum=list(_KINDS)),
+                "entries": listed(entry),
+                "more": flag("Whether there are more."),
+            }
+        ),
     }
 
 
