@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from runpod_flash.backends.base import VolumeStore
-from runpod_flash.dual import Dual
+from runpod_flash.duals import dual
 from runpod_flash.errors import ConfigError, PayloadTooLarge, VolumeFileNotFound, VolumeNotFound
 from runpod_flash.session import Session
 from runpod_flash.volumes import NetworkVolume, VolumeEntry
@@ -23,17 +23,14 @@ class VolumeCalls:
     def __init__(self, volume: NetworkVolume, session: Session) -> None:
         self._volume, self._session = volume, session
         self._label = f"volume {volume.name or volume.id}"
-        self.provision = Dual(self._provision, session.run)
-        self.put = Dual(self._put, session.run)
-        self.get = Dual(self._get, session.run)
-        self.list = Dual(self._list, session.run)
-        self.delete = Dual(self._delete, session.run)
 
-    async def _provision(self) -> NetworkVolume:
+    @dual
+    async def provision(self) -> NetworkVolume:
         await self._session.provision_volume(self._volume)
         return self._volume
 
-    async def _put(self, local: LocalPath, remote: str) -> None:
+    @dual
+    async def put(self, local: LocalPath, remote: str) -> None:
         source, target = Path(local), _remote(remote)
         whole = source.is_dir()
         files = list(_files_below(source)) if whole else [(source, None)]
@@ -51,7 +48,8 @@ class VolumeCalls:
                 else:
                     await store.write(volume_id, place, path)
 
-    async def _get(self, remote: str, local: LocalPath) -> None:
+    @dual
+    async def get(self, remote: str, local: LocalPath) -> None:
         source, volume_id, store = _remote(remote), await self._id(), await self._store()
         target, left_out = Path(local), list[str]()
         with self._session.output.waiting(self._label, f"getting {source or '/'}"):
@@ -75,7 +73,8 @@ class VolumeCalls:
             said = f"not copied from {self._label}: {', '.join(left_out[:_SHOWN])}{more}"
             self._session.output.say(f"{said}; those are links that lead to no file of it, pipes, or have just gone")
 
-    async def _list(self, path: str = "/") -> list[VolumeEntry]:
+    @dual
+    async def list(self, path: str = "/") -> list[VolumeEntry]:
         place, volume_id, store = _remote(path), await self._id(), await self._store()
         kind, found = await store.entries(volume_id, place or "/")
         return [
@@ -88,7 +87,8 @@ class VolumeCalls:
             for each in found
         ]
 
-    async def _delete(self, path: str) -> None:
+    @dual
+    async def delete(self, path: str) -> None:
         await (await self._store()).delete(await self._id(), _remote(path))
 
     async def _store(self) -> VolumeStore:

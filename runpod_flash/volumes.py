@@ -11,7 +11,7 @@ from runpod_flash.wording import nearest, refusal
 if TYPE_CHECKING:
     from os import PathLike
 
-    from runpod_flash.dual import Dual
+    from runpod_flash.duals import Dual
 
     Entries = list["VolumeEntry"]
 

@@ -1,7 +1,7 @@
 """The network volumes of a platform over HTTP: as published, and their files where the platform has `/flash/v1/`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,33 +14,37 @@ _PIECE = 1024**2
 
 
 class HttpVolumes:
-    """See `VolumeStore`. `scope`: the headers that say whose project it is."""
+    """See `VolumeStore`.
 
-    def __init__(self, connection: Connection, scope: Mapping[str, str]) -> None:
-        self._connection = connection
+    `json` makes a request as `Connection.send` and gives the object that is answered. `scope`: the headers that say
+    whose project it is.
+    """
+
+    def __init__(self, connection: Connection, json: Callable[..., Awaitable[Json]], scope: Mapping[str, str]) -> None:
+        self._connection, self._json = connection, json
         self._scope = scope
 
     async def find(self, name: str, datacenter: str) -> Json | None:
-        listed = (await self._connection.ask("GET", _COLLECTION, headers=self._scope)).get("networkVolumes")
+        listed = (await self._json("GET", _COLLECTION, headers=self._scope)).get("networkVolumes")
         if not isinstance(listed, list):
             raise BackendError(f"{self._connection.platform} lists no network volumes; is the URL right?")
         return next((each for each in listed if (each.get("name"), each.get("dataCenter")) == (name, datacenter)), None)
 
     async def get(self, volume_id: str) -> Json:
-        return await self._connection.ask("GET", f"{_COLLECTION}/{quote(volume_id, safe='')}", missing=VolumeNotFound)
+        return await self._json("GET", f"{_COLLECTION}/{quote(volume_id, safe='')}", missing=VolumeNotFound)
 
     async def create(self, name: str, size: int, datacenter: str) -> Json:
         body = {"name": name, "size": size, "dataCenter": datacenter}
-        return await self._connection.ask("POST", _COLLECTION, json=body, headers=self._scope, repeat=False)
+        return await self._json("POST", _COLLECTION, json=body, headers=self._scope, repeat=False)
 
     async def use(self, volume_id: str) -> Json:
-        return await self._connection.ask("GET", await self._path(volume_id), missing=VolumeNotFound)
+        return await self._json("GET", await self._path(volume_id), missing=VolumeNotFound)
 
     async def entries(self, volume_id: str, path: str) -> tuple[str, list[Json]]:
         place, after, found = f"{await self._path(volume_id)}/files", "", list[Json]()
         while True:
             params = {"path": path, "after": after}
-            listed = await self._connection.ask("GET", place, params=params, missing=VolumeNotFound)
+            listed = await self._json("GET", place, params=params, missing=VolumeNotFound)
             found += listed["entries"]
             if not listed.get("more") or not listed["entries"]:
                 return str(listed["kind"]), found
