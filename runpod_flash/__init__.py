@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from runpod_flash.job import EndpointJob
     from runpod_flash.reporting import progress
+    from runpod_flash.volumes import NetworkVolume
 
     __version__: str
 
@@ -30,12 +31,18 @@ __all__ = [
     "EndpointJob",
     "GpuGroup",
     "GpuType",
+    "NetworkVolume",
     "ServerlessScalerType",
     "ServerlessType",
     "progress",
 ]
 
-_HOMES = {"Endpoint": "endpoint", "EndpointJob": "job", "progress": "reporting"}  # of the others: hardware
+_HOMES = {  # of the others: hardware
+    "Endpoint": "endpoint",
+    "EndpointJob": "job",
+    "NetworkVolume": "volumes",
+    "progress": "reporting",
+}
 
 
 def __getattr__(name: str) -> Any:

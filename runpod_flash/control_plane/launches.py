@@ -9,6 +9,7 @@ from runpod_flash.control_plane.command_env import command_env
 from runpod_flash.control_plane.environments import Environment
 from runpod_flash.control_plane.fleet import Worker
 from runpod_flash.control_plane.records import EndpointRecord
+from runpod_flash.control_plane.volumes import VolumeRecord, Volumes
 from worker_runtime.wire.specs import WorkerLaunch
 
 _THREAD_VARIABLES = (
@@ -37,6 +38,7 @@ class Site:
     ping_s: float = 3.0  # how often a command says which jobs it has
     readonly: tuple[str, ...] = ()  # folders in which user code can change nothing
     private: Path | None = None  # of this folder a worker sees its own and read-only ones alone; None: of `work`
+    volumes: Volumes | None = None
     must_isolate: bool = False  # no worker starts where its code could see or change the control plane's files
 
 
@@ -48,8 +50,13 @@ class Launches:
         self._next_cpu = 0
 
     def of(self, worker: Worker, environment: Environment, endpoint: EndpointRecord, api_url: str) -> WorkerLaunch:
-        """The launch of a worker. `api_url`: where its code finds this control plane."""
-        cpus = self._cpus(endpoint)
+        """The launch of a worker. `api_url`: where its code finds this control plane.
+
+        Raises:
+            VolumeNotFound: a network volume of the endpoint has been deleted.
+        """
+        cpus, volumes = self._cpus(endpoint), self._site.volumes
+        volume = None if volumes is None else volumes.of_worker(endpoint)
         return WorkerLaunch(
             worker=worker.id,
             token=worker.token,
@@ -59,7 +66,7 @@ class Launches:
             folder=str(worker.folder),
             python=environment.python,
             bundle=str(self._site.bundle),
-            env=self._env(worker, environment, endpoint, api_url, len(cpus)),
+            env={**self._env(worker, environment, endpoint, api_url, len(cpus)), **_of_volume(volume)},
             overlay=environment.overlay,
             cpus=cpus,
             memory_mb=_size(endpoint)[1],
@@ -69,6 +76,7 @@ class Launches:
             hidden=(*self._site.hidden, *_foreign_keys(endpoint, self._site.base_env)),
             readonly=self._site.readonly,
             private=str(self._site.private or self._site.work),
+            volume=None if volumes is None or volume is None else str(volumes.files(volume.id)),
             must_isolate=self._site.must_isolate,
             command=endpoint.command,
             directory=endpoint.body.get("directory"),
@@ -115,6 +123,10 @@ def _size(endpoint: EndpointRecord) -> tuple[int, int]:
     """The largest size that a `cpu=` endpoint names: its cores and its memory in MB; zeros where it names none."""
     sizes = [(int(entry.get("vcpuCount") or 0), str(entry.get("id"))) for entry in endpoint.body.get("cpu") or []]
     return max(((cores, cores * hardware.RAM_GB_PER_VCPU.get(kind, 0) * 1024) for cores, kind in sizes), default=(0, 0))
+
+
+def _of_volume(volume: VolumeRecord | None) -> dict[str, str]:
+    return {} if volume is None else {"RUNPOD_VOLUME_ID": volume.id, "RUNPOD_DC_ID": volume.datacenter}
 
 
 def _foreign_keys(endpoint: EndpointRecord, env: Mapping[str, str]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from runpod_flash.control_plane.limits import Limits, Rate
 from runpod_flash.control_plane.listen import Listen
 from runpod_flash.control_plane.terms import Terms
 from runpod_flash.errors import ConfigError
+from runpod_flash.hardware import DataCenter
 
 T = TypeVar("T")
 
@@ -50,6 +51,8 @@ class PlaneSettings:
             authors wrote outside of any worker (`FLASH_ALLOW_BUILDS=1`).
         allow_apt: whether apt packages may be installed (`FLASH_ALLOW_APT=1`).
         published_only: whether there is nothing below `/flash/v1/`, the published API alone (`FLASH_PUBLISHED_ONLY=1`).
+        datacenter: where this machine is said to be (`FLASH_DATACENTER=EU-RO-1`, else `RUNPOD_DC_ID`): of an endpoint's
+            network volumes its workers see the one there; else, or with "", the first that is listed.
         fake_gpus: a stand-in inventory for tests, "NVIDIA L4:24,NVIDIA L4:24" (`FLASH_FAKE_GPUS`); None: the real one.
         listen: where it listens for others (`FLASH_LISTEN=HOST:PORT`), with TLS (`FLASH_TLS_CERT`, `FLASH_TLS_KEY`) or
             in clear (`FLASH_INSECURE=1`); None: for this user only.
@@ -73,6 +76,7 @@ class PlaneSettings:
     allow_apt: bool
     allow_builds: bool
     published_only: bool
+    datacenter: str
     fake_gpus: str | None
     listen: Listen | None
     limits: Limits
@@ -107,6 +111,7 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
         allow_builds=env.get("FLASH_ALLOW_BUILDS", "") == "1",
         allow_apt=env.get("FLASH_ALLOW_APT", "") == "1",
         published_only=env.get("FLASH_PUBLISHED_ONLY", "") == "1",
+        datacenter=_datacenter(env),
         fake_gpus=env.get("FLASH_FAKE_GPUS"),
         listen=listen.parse(
             env.get("FLASH_LISTEN", ""),
@@ -136,6 +141,13 @@ def _limits(env: Mapping[str, str]) -> Limits:
         else:
             chosen[each.name] = _number(env, name, type(default), default, zero=each.name in _MAY_BE_ZERO)
     return Limits(**chosen)
+
+
+def _datacenter(env: Mapping[str, str]) -> str:
+    text = env.get("FLASH_DATACENTER", "").strip().upper().replace("_", "-")
+    if text and text not in list(DataCenter):
+        raise ConfigError(f"FLASH_DATACENTER is {text!r:.80}; it must be one of {', '.join(DataCenter)}")
+    return text or env.get("RUNPOD_DC_ID", "")
 
 
 def _rate(env: Mapping[str, str], operation: str, default: Rate) -> Rate:
