@@ -22,7 +22,6 @@ def appears(name, deadline_s=20):
     while not (HERE / name).exists():
         assert time.monotonic() < end, name
         time.sleep(0.01)
-    return (HERE / name).read_text()
 """
 
 
@@ -86,7 +85,7 @@ def plain(mark, asleep=False):
             yield number
             if asleep and number == 3: time.sleep(60)
     finally:
-        (HERE / mark).write_text("closed")
+        (HERE / mark).touch()
 @cpu(name=sys.argv[1] + "-4", max_concurrency=4)
 def pooled(mark):
     yield from plain.local(mark)
@@ -96,7 +95,7 @@ async def asynchronous(mark):
         for number in range(10 ** 9):
             yield number
     finally:
-        (HERE / mark).write_text("closed")
+        (HERE / mark).touch()
 """
 
 
@@ -106,7 +105,7 @@ def test_a_reader_that_stops_closes_the_generator_on_its_worker(shared_place: Pl
 async def broken_off(stream):
     async for number in stream:
         if number == 3: break
-async def closed(mark): assert await asyncio.to_thread(appears, mark) == "closed"
+async def closed(mark): await asyncio.to_thread(appears, mark)
 async def main():
     for kind, more in ((plain, {{}}), (plain, {{"asleep": True}}), (pooled, {{}}), (asynchronous, {{}})):
         mark = kind.__name__ + "-".join(more)
@@ -134,7 +133,7 @@ async def main():
 asyncio.run(main())
 for number in plain.stream("for"):
     if number == 3: break
-assert appears("for") == "closed"
+appears("for")
 async def last():
     async for number in plain.stream("last"):
         if number == 3: break
