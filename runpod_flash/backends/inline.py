@@ -148,10 +148,9 @@ class InlinePlatform:
             if outcome.error is None:
                 return self._completed(outcome.value)
             retries = job.object.get("retries", 0)
-            if outcome.error.kind is not ErrorKind.USER or retries >= (call.retries or 0) or job.stream.read:
+            if outcome.error.kind is not ErrorKind.USER or retries >= (call.retries or 0) or not job.stream.restart():
                 return _failed(outcome.error)
             job.object["retries"] = retries + 1
-            job.stream.restart()
 
     def _completed(self, value: bytes) -> dict[str, Any]:
         payload = Payload.of(value)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
@@ -21,7 +22,6 @@ class InlineStream:
 
     Attributes:
         count: items of the running attempt.
-        read: whether somebody has got items, so that no other attempt can follow.
     """
 
     def __init__(self, keep: Callable[[Payload, bytes], None]) -> None:
@@ -29,8 +29,9 @@ class InlineStream:
         self._chunks: deque[tuple[Any, int]] = deque()
         self._credit = Credit(*WINDOW)
         self._listeners: list[Callable[[], None]] = []
-        self.count = 0
-        self.read = False
+        self._lock = threading.Lock()
+        self._read = False
+        self.count: int = 0
 
     def put(self, item: Item) -> None:
         self._credit.take(len(item.data))
@@ -41,11 +42,15 @@ class InlineStream:
         self._add(item)
         await asyncio.sleep(0)
 
-    def restart(self) -> None:
-        """Another attempt follows one of which nothing was read."""
-        self.count = 0
-        self._chunks.clear()
-        self._credit = Credit(*WINDOW)
+    def restart(self) -> bool:
+        """Begin anew for another attempt; False where somebody has got items, so that none can follow."""
+        with self._lock:
+            if self._read:
+                return False
+            self.count = 0
+            self._chunks.clear()
+            self._credit = Credit(*WINDOW)
+            return True
 
     def stop(self) -> None:
         """The job has ended: a generator that goes on all the same is stopped at its next item."""
@@ -74,11 +79,11 @@ class InlineStream:
             self._listeners.remove(tell)
 
     def _taken(self) -> tuple[Any, int] | None:
-        try:
+        with self._lock:
+            if not self._chunks:
+                return None
+            self._read = True
             found = self._chunks.popleft()
-        except IndexError:
-            return None
-        self.read = True
         self._credit.grant(1, found[1])
         return found
 
