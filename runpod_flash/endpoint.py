@@ -21,6 +21,7 @@ from runpod_flash.remote import (
     recovery,
 )
 from runpod_flash.spec import DEFAULT_SCALER_VALUE, EndpointSpec
+from runpod_flash.template import PodTemplate
 
 if TYPE_CHECKING:
     from runpod_flash.job import Dual, EndpointJob
@@ -50,8 +51,10 @@ class Endpoint:
         gpu_count: GPUs for each worker.
         execution_timeout_ms: longest run of one call in milliseconds; 0: no limit.
         flashboot: whether workers may start from a snapshot (Runpod's cloud).
+        image: container image whose workers answer jobs or HTTP requests; needs a name. The object is then a client.
         scaler_type: what the number of workers follows. Default: how long jobs wait.
         scaler_value: seconds of waiting, or jobs per worker. Default: the platform's choice.
+        template: how containers are started, variables of the workers among it.
         min_cuda_version: oldest CUDA version that the driver must support; None: any.
         max_concurrency: calls that run at a time in one worker.
         python_version: the workers' Python, "3.11" … "3.13"; must be the caller's, which is the default.
@@ -76,8 +79,10 @@ class Endpoint:
     gpu_count: int
     execution_timeout_ms: int
     flashboot: bool
+    image: str | None
     scaler_type: ServerlessScalerType
     scaler_value: float
+    template: PodTemplate | None
     min_cuda_version: CudaVersion | None
     max_concurrency: int
     python_version: str
@@ -105,8 +110,10 @@ class Endpoint:
         gpu_count: int = 1,
         execution_timeout_ms: int = 0,
         flashboot: bool = True,
+        image: str | None = None,
         scaler_type: ServerlessScalerType | None = None,
         scaler_value: float | None = None,
+        template: PodTemplate | None = None,
         min_cuda_version: CudaVersion | str | None = CudaVersion.V12_8,
         max_concurrency: int = 1,
         python_version: str | None = None,
@@ -117,8 +124,9 @@ class Endpoint:
             "name": name, "gpu": gpu, "cpu": cpu, "workers": workers, "idle_timeout": idle_timeout,
             "dependencies": dependencies, "system_dependencies": system_dependencies,
             "accelerate_downloads": accelerate_downloads, "datacenter": datacenter, "env": env, "gpu_count": gpu_count,
-            "execution_timeout_ms": execution_timeout_ms, "flashboot": flashboot, "scaler_type": scaler_type,
-            "scaler_value": scaler_value, "min_cuda_version": min_cuda_version, "max_concurrency": max_concurrency,
+            "execution_timeout_ms": execution_timeout_ms, "flashboot": flashboot, "image": image,
+            "scaler_type": scaler_type, "scaler_value": scaler_value, "template": template,
+            "min_cuda_version": min_cuda_version, "max_concurrency": max_concurrency,
             "python_version": python_version, "retries": retries, **unknown,
         })  # fmt: skip
         self.__dict__.update(_attributes(spec))
@@ -137,6 +145,11 @@ class Endpoint:
         Raises:
             ConfigError: `target` is something else, or a generator.
         """
+        if self.spec.image:
+            raise ConfigError(
+                f"endpoint {self.name!r} runs the image {self.spec.image}, so no function of this program runs there; "
+                "call it by run(), runsync(), get(), post() …, or leave image= out"
+            )
         if not (inspect.isfunction(target) or inspect.isclass(target)):
             raise ConfigError(f"Endpoint decorates a function or a class, not {_described(target)}")
         if is_generator(target):
@@ -209,7 +222,9 @@ def _attributes(spec: EndpointSpec) -> dict[str, Any]:
         "scaler_type": spec.scaler_type or ServerlessScalerType.QUEUE_DELAY,
         "scaler_value": DEFAULT_SCALER_VALUE if spec.scaler_value is None else spec.scaler_value,
         "is_cpu": bool(spec.cpu),
-        "is_client": False,
+        "image": spec.image or None,
+        "template": spec.template,
+        "is_client": bool(spec.image),
         "is_load_balanced": False,
         "spec": spec,
     }

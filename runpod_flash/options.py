@@ -6,6 +6,7 @@ A message names the option, says what was given, what is allowed and, where ther
 import difflib
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, NoReturn, TypeAlias, TypeVar
@@ -21,7 +22,8 @@ from runpod_flash.hardware import (
     GpuType,
     ServerlessScalerType,
 )
-from runpod_flash.spec import EndpointSpec
+from runpod_flash.spec import DEFAULT_WORKERS_MIN, EndpointSpec, disk_limit_gb
+from runpod_flash.template import DEFAULT_DISK_GB, PodTemplate
 
 E = TypeVar("E", bound=Enum)
 
@@ -33,9 +35,11 @@ NAME_LIMIT = 191
 PYTHONS = ("3.11", "3.12", "3.13")
 
 _HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
-_LATER = ("id", "image", "volume", "template")
+_LATER = ("id", "volume")
 _MIN_QUEUE_DELAY_S = 0.5
 _MAX_IDLE_S = 3600
+_MANY_CALLS = 100  # in one worker
+_INSTALLED = ("dependencies", "system_dependencies")
 _LONG = 80  # characters of a given value that a message shows
 
 _IDENTIFIER = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"  # as the packaging library takes it
@@ -45,6 +49,7 @@ _CLAUSES = rf"(?:{_CLAUSE}\s*(?:,\s*{_CLAUSE}\s*)*,?)"
 _REQUIREMENT = (  # compiled at first use, as all of these
     rf"(?s)\s*{_IDENTIFIER}\s*(?:{_EXTRAS}\s*)?(?:@\s*\S+(?:\s+;.+)?|(?:\(\s*{_CLAUSES}?\s*\)|{_CLAUSES})?\s*(?:;.+)?)\s*"
 )
+_IMAGE = r"[A-Za-z0-9][\w.-]*(?::\d+)?(?:/[\w.-]+)*(?::[\w.-]{1,128})?(?:@sha256:[0-9a-f]{64})?"
 _APT_PACKAGE = r"[A-Za-z0-9][A-Za-z0-9+.-]*(?::[a-z0-9-]+)?(?:=[A-Za-z0-9.+:~-]+)?"
 
 
@@ -63,6 +68,7 @@ def check(given: Mapping[str, Any]) -> EndpointSpec:
             fields.update(read(given[option]))
     _hardware(fields, given)
     _scaler(fields)
+    _image(fields)
     return EndpointSpec(**fields)
 
 
@@ -175,10 +181,24 @@ def _member(option: str, item: Any, kind: type[E]) -> E:
     _refuse(option, item, f"a {kind.__name__} or one of {values}", repr(near) if near else None)
 
 
+def _image_name(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, str) or not re.fullmatch(_IMAGE, value):
+        _refuse("image", value, "the name of a container image, such as 'vllm/vllm-openai:latest'")
+    return {"image": value}
+
+
+def _template(value: Any) -> dict[str, Any]:
+    if value is not None and not isinstance(value, PodTemplate):
+        _refuse("template", value, "a PodTemplate", f"PodTemplate({'**' if isinstance(value, Mapping) else ''}…)")
+    return {"template": value}
+
+
 def _workers(value: Any) -> dict[str, Any]:
     if value is None:
         return {}
-    pair = value if isinstance(value, list | tuple) else (0, value)
+    pair = value if isinstance(value, list | tuple) else (DEFAULT_WORKERS_MIN, value)
     low, high = pair if len(pair) == 2 else (-1, -1)
     if not (_is_int(low) and _is_int(high)) or low < 0 or high < 0:
         _refuse("workers", value, "a number of 0 or more (the most workers), or (least, most)")
@@ -308,6 +328,18 @@ def _python_version(value: Any) -> dict[str, Any]:
     return {"python_version": value}
 
 
+def _max_concurrency(value: Any) -> dict[str, Any]:
+    checked = _number("max_concurrency", 1)(value)
+    if value > _MANY_CALLS:
+        warnings.warn(
+            f"max_concurrency={value} lets one worker run more than {_MANY_CALLS} calls at a time, which share its "
+            "memory and its cores; more workers= is often the better way",
+            UserWarning,
+            stacklevel=4,  # of the declaration
+        )
+    return checked
+
+
 def _retries(value: Any) -> dict[str, Any]:
     return {} if value is None else _number("retries", 0)(value)
 
@@ -331,6 +363,26 @@ def _hardware(fields: dict[str, Any], given: Mapping[str, Any]) -> None:
                 "datacenter",
                 given["datacenter"],
                 f"{allowed} for a cpu= endpoint; no other data center has CPU workers",
+            )
+
+
+def _image(fields: Mapping[str, Any]) -> None:
+    """What an image and a template ask of the other options."""
+    template: PodTemplate | None = fields.get("template")
+    if template is not None and fields["cpu"]:
+        limit = disk_limit_gb(fields["cpu"])
+        if template.containerDiskInGb > limit and template.containerDiskInGb != DEFAULT_DISK_GB:
+            sizes = ", ".join(f"{size.value}: {disk_limit_gb([size])}" for size in fields["cpu"])
+            _refuse("containerDiskInGb", template.containerDiskInGb, f"at most {limit} GB with cpu= ({sizes})")
+    if not fields.get("image"):
+        return
+    if not fields["name"]:
+        raise ConfigError("image= needs a name for the endpoint: Endpoint(name=…, image=…)")
+    for option in _INSTALLED:
+        if fields.get(option):
+            raise ConfigError(
+                f"{option}= has no effect with image=: an image holds what it needs; leave one of the two out, or "
+                "build an image that has them"
             )
 
 
@@ -359,10 +411,12 @@ _READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "gpu_count": _number("gpu_count", 1),
     "execution_timeout_ms": _number("execution_timeout_ms", 0, None, " (milliseconds; 0: no limit)"),
     "flashboot": _flag("flashboot"),
+    "image": _image_name,
     "scaler_type": _scaler_type,
     "scaler_value": _scaler_value,
+    "template": _template,
     "min_cuda_version": _min_cuda_version,
-    "max_concurrency": _number("max_concurrency", 1),
+    "max_concurrency": _max_concurrency,
     "python_version": _python_version,
     "retries": _retries,
 }

@@ -28,7 +28,7 @@ WRONG = [
     ({"worker": 1}, "did you mean workers="),
     ({"zzzzzz": 1}, "there are name, gpu, cpu"),
     ({"id": "abc"}, "id= is not there yet in this version"),
-    ({"image": "a/b"}, "image= is not there yet"),
+    ({"image": "a/b"}, "image= needs a name for the endpoint"),
     ({"gpu": "any", "cpu": "cpu3c-2-4"}, "gpu= and cpu= exclude each other"),
     ({"gpu": "RTX 4090"}, "gpu= is 'RTX 4090'.*did you mean 'NVIDIA GeForce RTX 4090'"),
     ({"gpu": "AMPERE24"}, "did you mean 'AMPERE_24'"),

@@ -138,6 +138,7 @@ class WorkerLaunch:
     must_isolate: bool = False  # do not start where `hidden`, `readonly` and `private` cannot be kept
     command: str | None = None  # a shell command line to run in place of the child that runs calls
     directory: str | None = None  # where the command runs; None: in the worker's own folder
+    farewell: tuple[str, ...] = ()  # a program that the parent runs when the command and all below it have ended
     drain_s: float = 10.0  # for the command to end by itself after SIGTERM
 
     def to_json(self) -> dict[str, Any]:
@@ -165,6 +166,7 @@ class WorkerLaunch:
             must_isolate=require(data, "must_isolate", bool, default=False),
             command=_command(data),
             directory=absolute(data, "directory"),
+            farewell=strings(data, "farewell"),
             drain_s=seconds(data, "drain_s", 10.0),
         )
 
