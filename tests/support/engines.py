@@ -21,7 +21,10 @@ IMAGE = "flash-test/worker:1"
 """The image of both engines: `tests/support/image_worker.py`, which wants "queue" or "web" as its argument."""
 
 _STAND_IN = ROOT / "tests/support/stand_in_engine.py"
-_WORKER = ROOT / "tests/support/image_worker.py"
+WORKER = ROOT / "tests/support/image_worker.py"
+ENTRY = [os.path.realpath(sys.executable), "/app/image_worker.py"]
+"""The program of the image, and the words that start it in a real container."""
+
 _LEFT_OUT = re.compile(r"/(site-packages|test|tests|idlelib|tkinter|ensurepip|__pycache__|lib2to3|config-[^/]*)(/|$)")
 
 
@@ -43,8 +46,6 @@ class TestEngine:
 
     def containers(self, label: str = "flash.plane") -> list[str]:
         """Those of control planes that exist now."""
-        if self.folder is not None:
-            return self.ask("ps", "--all", "--quiet", "--filter", f"label={label}").split()
         return self.ask("ps", "--all", "--quiet", "--filter", f"label={label}").split()
 
     def runs(self) -> list[dict[str, object]]:
@@ -67,7 +68,7 @@ class StandIn:
         """Make one, with the image on it; its daemon does not run yet."""
         for name in ("images", "registry"):
             (folder / name).mkdir(parents=True)
-        (folder / "images" / quote(IMAGE, safe="")).write_text(json.dumps([sys.executable, str(_WORKER)]))
+        (folder / "images" / quote(IMAGE, safe="")).write_text(json.dumps([sys.executable, str(WORKER)]))
         program = folder / "docker"
         program.write_text(f'#!/bin/sh\nexec {sys.executable} {_STAND_IN} cli {folder} "$@"\n')
         program.chmod(0o755)
@@ -123,8 +124,8 @@ def _make_image(program: str) -> None:
         for path in sorted(needed):
             archive.add(os.path.realpath(path), path, recursive=False)
         archive.add(library, str(library), filter=_slim)
-        archive.add(_WORKER, "/app/image_worker.py")
-    entry = json.dumps([python, "/app/image_worker.py"])
+        archive.add(WORKER, ENTRY[1])
+    entry = json.dumps(ENTRY)
     subprocess.run(
         [program, "import", "--change", f"ENTRYPOINT {entry}", "-", IMAGE], input=data.getvalue(), check=True,
         capture_output=True,

@@ -1,7 +1,7 @@
 """What the images of tests hold: a program that takes jobs, or answers HTTP, in plain Python.
 
-    python image_worker.py queue     answers each job with its input, its own arguments and a few variables
-    python image_worker.py web       answers at PORT
+python image_worker.py queue     answers each job with its input, its own arguments and a few variables
+python image_worker.py web       answers at PORT
 """
 
 import contextlib

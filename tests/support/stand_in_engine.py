@@ -8,6 +8,7 @@ a JSON file `FOLDER/images/NAME` with the words of a program of this machine; on
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -56,17 +57,20 @@ class Daemon:
                 process.kill()
 
     def _answer(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rw") as stream:
-            asked = json.loads(stream.readline())
+        with connection:
+            asked = json.loads(connection.makefile("r").readline())
             answer = getattr(self, f"_{asked['verb']}")(asked, connection)
-            stream.write(json.dumps(answer) + "\n")
+            with contextlib.suppress(OSError):  # who asked was killed
+                connection.sendall(json.dumps(answer).encode() + b"\n")
 
     def _info(self, asked: dict[str, Any], connection: socket.socket) -> dict[str, Any]:
         return {"ok": True}
 
     def _ps(self, asked: dict[str, Any], connection: socket.socket) -> dict[str, Any]:
+        label = asked["label"]
         with self.lock:
-            return {"names": [name for name, (_, how) in self.containers.items() if asked["label"] in how["labels"]]}
+            held = {name: how["labels"] for name, (_, how) in self.containers.items()}
+        return {"names": [name for name, has in held.items() if label in (*has, *(each.split("=")[0] for each in has))]}
 
     def _rm(self, asked: dict[str, Any], connection: socket.socket) -> dict[str, Any]:
         with self.lock:
@@ -97,8 +101,9 @@ class Daemon:
 
     def _forward(self, connection: socket.socket, process: subprocess.Popen[bytes]) -> None:
         """Signals that the command line has got."""
-        while number := connection.recv(1):
-            process.send_signal(number[0])
+        with contextlib.suppress(OSError):
+            while number := connection.recv(1):
+                process.send_signal(number[0])
 
 
 # ---- the command line
@@ -110,7 +115,9 @@ def ask(folder: Path, **asked: Any) -> tuple[socket.socket, Any]:
     try:
         connection.connect(str(folder / "engine.sock"))
     except OSError:
-        complain(f"Cannot connect to the Docker daemon at unix://{folder}/engine.sock. Is the docker daemon running?", 1)
+        complain(
+            f"Cannot connect to the Docker daemon at unix://{folder}/engine.sock. Is the docker daemon running?", 1
+        )
     connection.sendall(json.dumps(asked).encode() + b"\n")
     return connection, connection.makefile("r")
 
