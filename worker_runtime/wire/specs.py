@@ -39,7 +39,7 @@ class EnvironmentRequest:
     """What an environment must offer: dependencies for one Python, on top of the caller's packages where there are any.
 
     `caller` is the path of the caller's interpreter when caller and platform share the machine, else None.
-    `python` is "major.minor".
+    `python` is "major.minor". Without `accelerate` packages are installed by pip, not by what is faster.
     """
 
     python: str
@@ -47,6 +47,7 @@ class EnvironmentRequest:
     system_dependencies: tuple[str, ...] = ()
     caller: str | None = None
     index: PackageIndex = PackageIndex()
+    accelerate: bool = True
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "EnvironmentRequest":
@@ -56,6 +57,7 @@ class EnvironmentRequest:
             system_dependencies=strings(data, "system_dependencies"),
             caller=optional(data, "caller", str),
             index=PackageIndex.from_json(require(data, "index", dict, default={})),
+            accelerate=require(data, "accelerate", bool, default=True),
         )
 
 
