@@ -26,7 +26,7 @@ _STRANGERS = ("PIP_", "PYTHON", "VIRTUAL_ENV", "CONDA_")
 _NO_SOLUTION = ("No matching distribution found", "ResolutionImpossible", "Cannot install")
 _UNREACHABLE = ("Could not fetch URL", "Connection", "Max retries", "timed out", "ProxyError", "SSLError")
 _FULL = ("No space left on device", "Disk quota exceeded")
-_UNBUILDABLE = ("Failed to build", "metadata-generation-failed", "subprocess-exited-with-error")
+_UNBUILDABLE = ("Failed to build", "metadata-generation-failed", "subprocess-exited-with-error", "BackendUnavailable")
 
 
 class Pip:
@@ -113,8 +113,8 @@ def _failure(result: CommandResult, requirements: Sequence[str]) -> InstallFaile
         return InstallFailed(f"the disk is full: {names} could not be installed. pip says:\n{words}", holds_s=0)
     if any(sign in words for sign in _UNREACHABLE):
         return InstallFailed(
-            f"{names} could not be fetched: the package index did not answer as it should. Check the network, the proxy "
-            f"and pip's configuration (index-url, cert), then call again. pip says:\n{words}",
+            f"{names} could not be fetched: the package index did not answer as it should. Check the network, the "
+            f"proxy and pip's configuration (index-url, cert), then call again. pip says:\n{words}",
             holds_s=0,
         )
     if any(sign in words for sign in _NO_SOLUTION):

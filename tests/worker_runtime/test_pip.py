@@ -26,7 +26,8 @@ def test_a_plan_is_exact_and_nothing_is_installed(tmp_path: Path) -> None:
     make_wheel(wheels, "leaf", "1.0")
     direct = make_wheel(tmp_path / "elsewhere", "direct", "3.0")
     make_wheel(wheels, "top", "2.0", ["leaf"])
-    assert plan(tmp_path, "top", f"direct @ {direct.as_uri()}") == (
+    by_url = f"direct @ {direct.as_uri()}"
+    assert plan(tmp_path, "top", by_url) == (
         f"direct @ {direct.as_uri()}",
         "leaf==1.0",
         "top==2.0",
