@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 V = TypeVar("V")
+J = TypeVar("J", bound="EndpointJob[Any]")
 
 
 class Dual(Generic[P, V]):
@@ -43,18 +44,18 @@ class Dual(Generic[P, V]):
         return self._make(*args, **kwargs)
 
 
-class dual(Generic[R, P, V]):
+class dual(Generic[J, P, V]):
     """Makes an async method of `EndpointJob` a `Dual`."""
 
-    def __init__(self, method: Callable[Concatenate["EndpointJob[R]", P], Coroutine[Any, Any, V]]) -> None:
+    def __init__(self, method: Callable[Concatenate[J, P], Coroutine[Any, Any, V]]) -> None:
         self._method = method
         self.__doc__ = method.__doc__
 
     @overload
-    def __get__(self, job: None, owner: Any) -> "dual[R, P, V]": ...
+    def __get__(self, job: None, owner: Any) -> "dual[J, P, V]": ...
     @overload
-    def __get__(self, job: "EndpointJob[R]", owner: Any) -> Dual[P, V]: ...
-    def __get__(self, job: "EndpointJob[R] | None", owner: Any) -> "dual[R, P, V] | Dual[P, V]":
+    def __get__(self, job: J, owner: Any) -> Dual[P, V]: ...
+    def __get__(self, job: J | None, owner: Any) -> "dual[J, P, V] | Dual[P, V]":
         if job is None:
             return self
         return Dual(functools.partial(self._method, job), job._session.run)
