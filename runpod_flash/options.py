@@ -8,6 +8,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
@@ -21,6 +22,7 @@ from runpod_flash.hardware import (
     GpuGroup,
     GpuType,
     ServerlessScalerType,
+    ServerlessType,
 )
 from runpod_flash.spec import DEFAULT_WORKERS_MIN, EndpointSpec, disk_limit_gb
 from runpod_flash.template import DEFAULT_DISK_GB, PodTemplate
@@ -35,7 +37,7 @@ NAME_LIMIT = 191
 PYTHONS = ("3.11", "3.12", "3.13")
 
 _HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
-_LATER = ("id", "volume")
+_LATER = ("volume",)
 _MIN_QUEUE_DELAY_S = 0.5
 _MAX_IDLE_S = 3600
 _MANY_CALLS = 100  # in one worker
@@ -70,6 +72,42 @@ def check(given: Mapping[str, Any]) -> EndpointSpec:
     _scaler(fields)
     _image(fields)
     return EndpointSpec(**fields)
+
+
+def check_client(endpoint_id: Any, given: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
+    """Check the keywords of a client of an endpoint that is there already. `usual`: what each is without a word.
+
+    Raises:
+        UnknownOption: a keyword that no endpoint has.
+        ConfigError: the id is none, or there are options of an endpoint to be declared.
+    """
+    if not isinstance(endpoint_id, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,191}", endpoint_id):
+        near = re.search(r"/(?:v2|lb)/([A-Za-z0-9_-]+)", endpoint_id) if isinstance(endpoint_id, str) else None
+        allowed = "the id of an endpoint, such as 'abc123': letters, digits, - and _"
+        _refuse("id", endpoint_id, allowed, repr(near.group(1)) if near else None)
+    if given.get("image") is not None:
+        raise ConfigError(
+            "id= and image= exclude each other: an endpoint is there already, or is made of an image; leave one out"
+        )
+    for option, value in given.items():
+        if option not in usual:
+            _known(option, value)
+    said = [f"{option}=" for option in given if option != "name" and given[option] != usual.get(option)]
+    if said:
+        raise ConfigError(
+            f"id= is a client of endpoint {endpoint_id!r}, which is there already, so {', '.join(said)} cannot be said "
+            "here; leave that out, or leave out id= and declare an endpoint with name="
+        )
+
+
+def of_kind(spec: EndpointSpec, kind: ServerlessType) -> EndpointSpec:
+    """The spec for an endpoint that takes jobs (QB) or HTTP requests (LB). Raises ConfigError where it cannot be."""
+    if kind is ServerlessType.LB and spec.scaler_type is ServerlessScalerType.QUEUE_DELAY:
+        raise ConfigError(
+            f"scaler_type= of endpoint {spec.name!r} is QUEUE_DELAY, but HTTP requests wait in no queue; leave it out, "
+            "or take REQUEST_COUNT"
+        )
+    return replace(spec, kind=kind)
 
 
 def check_requirements(spec: EndpointSpec) -> None:
@@ -107,8 +145,9 @@ def _known(option: str, value: Any) -> None:
         raise ConfigError(
             f"{option}= is not there yet in this version; leave it out, or decorate a function or class without it"
         )
-    near = nearest(option, _READERS)
-    hint = f"did you mean {near}=?" if near else f"there are {', '.join(_READERS)}"
+    names = (*_READERS, "id")
+    near = nearest(option, names)
+    hint = f"did you mean {near}=?" if near else f"there are {', '.join(names)}"
     raise UnknownOption(f"Endpoint has no option {option}=; {hint}")
 
 

@@ -147,6 +147,62 @@ def test_what_was_killed_with_its_workers_is_swept_at_the_next_start(house: Plac
         wait_until(lambda: not engine.containers(), 20, "the container that was left behind is removed")
 
 
+CLIENTS = """
+import asyncio
+from runpod_flash import Endpoint, PodTemplate, errors
+
+jobs = Endpoint(name="ours", image=IMAGE, cpu="cpu3c-1-2", template=PodTemplate(dockerArgs="queue now"), env={"A": "1"})
+web = Endpoint(
+    "site", image=IMAGE, cpu="cpu3c-1-2",
+    template=PodTemplate(dockerArgs="web", env=[{"key": "SHADE", "value": "dark"}, {"key": "COLOUR", "value": "red"}]),
+    env={"COLOUR": "blue"},
+)
+assert (jobs.is_client, jobs.id, web.is_load_balanced) == (True, None, False)
+for early in (jobs.provision, jobs.health):
+    try:
+        early()
+    except errors.FlashError as error:
+        print(type(error).__name__)
+done = jobs.runsync({"seconds": 0, "x": 1})
+print(done.output["input"]["x"], done.output["arguments"], jobs.id == jobs.provision().id)
+
+async def main():
+    job = await jobs.run({"seconds": 0, "x": 2})
+    await job.wait(timeout=60)
+    print(job.output["input"]["x"], (await jobs.health())["jobs"]["completed"])
+    answer = await web.post("/v1/completions", {"prompt": "Hello"})
+    print(answer["path"], answer["sent"], answer["env"]["SHADE"], answer["env"]["COLOUR"])
+    print((await web.get("/v1/models"))["path"], web.is_load_balanced, web.url.endswith("/lb/" + web.id))
+asyncio.run(main())
+for mixed in (lambda: jobs.get.blocking("/x"), lambda: web.run.blocking({"x": 1}), lambda: web(len)):
+    try:
+        mixed()
+    except errors.ConfigError as error:
+        print(error)
+"""
+
+
+def test_the_sdk_is_a_client_of_its_image(house: Place, engine: TestEngine) -> None:
+    script = CLIENTS.replace("IMAGE", repr(IMAGE))
+    lines = house.run_script(script, env=engine.env).good().stdout.splitlines()
+    assert lines[:7] == [
+        "ConfigError",
+        "ConfigError",
+        "1 ['queue', 'now'] True",
+        "2 2",
+        "/v1/completions {'prompt': 'Hello'} dark blue",
+        "/v1/models True True",
+        "endpoint 'ours' has taken jobs (run, runsync) first, so it takes no HTTP requests (get, post …): an image "
+        "answers one of the two; declare another Endpoint with another name= for it",
+    ]
+    assert "'site' has taken HTTP requests" in lines[7]
+    assert "is a client of its image" in lines[8]
+    other = script.partition("done =")[0] + "print(jobs.get.blocking('/now')['path'])"
+    done = house.run_script(other.replace("queue now", "web"), name="other.py", env=engine.env).good()
+    assert done.stdout.splitlines()[-1] == "/now"  # another program may decide otherwise: it is made anew
+    assert "changes between jobs and HTTP requests, so it is made anew" in done.stderr
+
+
 def test_what_is_missing_is_said(place: Place, tmp_path: Path) -> None:
     """No program; a program whose engine does not answer; an engine that has no such image, and then gets it."""
     stand = StandIn.below(tmp_path / "engine")
