@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     )
     from runpod_flash.job import EndpointJob
     from runpod_flash.reporting import progress
+    from runpod_flash.spec import DEFAULT_WORKERS_MAX, DEFAULT_WORKERS_MIN
+    from runpod_flash.template import PodTemplate
     from runpod_flash.volumes import NetworkVolume
 
     __version__: str
 
 __all__ = [
     "CPU_DATACENTERS",
+    "DEFAULT_WORKERS_MAX",
+    "DEFAULT_WORKERS_MIN",
     "CpuInstanceType",
     "CudaVersion",
     "DataCenter",
@@ -32,15 +36,19 @@ __all__ = [
     "GpuGroup",
     "GpuType",
     "NetworkVolume",
+    "PodTemplate",
     "ServerlessScalerType",
     "ServerlessType",
     "progress",
 ]
 
 _HOMES = {  # of the others: hardware
+    "DEFAULT_WORKERS_MAX": "spec",
+    "DEFAULT_WORKERS_MIN": "spec",
     "Endpoint": "endpoint",
     "EndpointJob": "job",
     "NetworkVolume": "volumes",
+    "PodTemplate": "template",
     "progress": "reporting",
 }
 
