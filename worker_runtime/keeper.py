@@ -95,7 +95,7 @@ def start(launch: WorkerLaunch, *, isolate: bool) -> Keeper:
             return ends.keep(*control, None)
     if launch.volume is not None:
         raise NoVolume(
-            f"its network volume cannot be seen at {new_root.VOLUME}, for there are no namespaces: {failure}"
+            f"its network volume cannot be mounted at {new_root.VOLUME}, which takes namespaces: {failure}"
         )
     if launch.must_isolate:
         raise StartError(f"user code must be isolated here, and there are no namespaces: {failure}")
