@@ -9,7 +9,7 @@ from runpod_flash.backends.base import Backend, Json
 from runpod_flash.confighash import config_hash
 from runpod_flash.errors import BackendError, ConfigError
 from runpod_flash.output import Output
-from runpod_flash.spec import EndpointSpec, to_body
+from runpod_flash.spec import OPTIONAL, EndpointSpec, to_body
 from runpod_flash.volumes import NetworkVolume
 
 
@@ -94,11 +94,21 @@ async def provision(
             found = await backend.find(spec.name)  # another program may have been quicker
             if found is None:
                 raise
-    if bool(found.get("cpu")) != ("cpu" in body):  # an endpoint keeps its compute family, so this is another one
-        output.say(f"endpoint '{spec.name}' changes between gpu= and cpu=, so it is made anew")
+    if (kept := _kept(found, body)) is not None:
+        output.say(f"endpoint '{spec.name}' changes {kept}, so it is made anew")
         await backend.delete(str(found["id"]))
         return Provisioned.of(await backend.create(body))
     if config_hash(found) != config_hash(body) or dict(found.get("env") or {}) != body["env"]:
         change = {key: value for key, value in body.items() if key != "type"}  # which no endpoint can change
+        change |= {key: None for key in OPTIONAL if key in found and key not in body}
         found = await backend.update(str(found["id"]), change)
     return Provisioned.of(found)
+
+
+def _kept(found: Json, body: Json) -> str | None:
+    """What no endpoint can change, and this one would have to; None where that is nothing."""
+    if bool(found.get("cpu")) != ("cpu" in body):
+        return "between gpu= and cpu="
+    if str(found.get("type", "QUEUE")) != body["type"]:
+        return "between jobs and HTTP requests"
+    return None

@@ -22,7 +22,7 @@ FlashError
 │  │  └─ OutOfMemory                  it was killed because memory ran out: of its cpu= size, or of the machine
 │  ├─ JobCancelled
 │  ├─ JobTimedOut (TimeoutError)      execution_timeout_ms ran out
-│  └─ JobExpired                      its ttl ended before it finished
+│  └─ JobExpired                      its ttl ended before it did, or its time to wait for a worker
 └─ WaitTimedOut (TimeoutError)        you stopped waiting; a job lives on, an HTTP request is dropped
 
 Three questions, three branches: did I write it wrong, did the platform fail, did my function fail?
@@ -103,7 +103,7 @@ class ResponseError(BackendError):
         super().__init__(message)
         self.status = status
         self.body = body
-        self.headers = dict(headers or {})
+        self.headers: dict[str, str] = dict(headers or {})
 
 
 class ContentNotFound(BackendError):
@@ -177,7 +177,7 @@ class JobTimedOut(JobError, TimeoutError):
 
 
 class JobExpired(JobError):
-    """The job's ttl ended before it finished."""
+    """The job's ttl ended before it did, or no worker took it within its queue timeout. The message says which."""
 
 
 class WaitTimedOut(FlashError, TimeoutError):

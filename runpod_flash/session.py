@@ -403,6 +403,7 @@ class Session:
             system_dependencies=spec.system_dependencies,
             caller=sys.executable if backend.shares_machine else None,
             index=self._index if spec.dependencies else PackageIndex(),
+            accelerate=spec.accelerate_downloads or not spec.dependencies,
         )
 
     async def _abandon(self, endpoint_id: str, job_id: Awaitable[str]) -> None:

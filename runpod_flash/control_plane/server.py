@@ -31,6 +31,7 @@ from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.carried import Carried
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.command_workers import CommandWorkers
+from runpod_flash.control_plane.containers import Engine
 from runpod_flash.control_plane.disk import DiskGuard
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.environments import Environments
@@ -71,12 +72,15 @@ class ControlPlane:
         self._state = state
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._shown, self._port, self._url = "starting", 0, ""
-        self._gpus = inventory.detect() if settings.fake_gpus is None else inventory.fake(settings.fake_gpus)
+        real = settings.fake_gpus is None
+        self._gpus = inventory.detect() if real else inventory.fake(settings.fake_gpus or "")
+        self._cuda = inventory.driver_cuda() if real else settings.fake_cuda
         self._is_new = not state.database.exists()
         self._store = Store.open(state.database, power_safe=settings.power_safe)
         self._blobs = Blobs(state.blobs)
         self._disk = DiskGuard(state.plane, lambda: self._store.size() + self._blobs.size, settings.disk_limit)
         self._hub = EventHub()
+        self._engine = self._container_engine()
         self._catalog = Catalog(self._store)
         self._volumes = Volumes(state.volumes, settings.datacenter)
         self._files = VolumeFiles(self._volumes)
@@ -100,7 +104,7 @@ class ControlPlane:
             self._fleet,
             self._dispatcher,
             self._environments,
-            inventory.Inventory(self._gpus, strict=settings.listen is not None),
+            inventory.Inventory(self._gpus, strict=settings.listen is not None, cuda=self._cuda),
             ProcessLauncher(),
             self._announcer,
         )
@@ -124,6 +128,16 @@ class ControlPlane:
         self._commands = self._command_workers()
         self._webhooks = Webhooks(self._store, self._limits, job_object)
         self._connect()
+
+    def _container_engine(self) -> Engine:
+        settings, state = self._settings, self._state
+        return Engine.find(
+            settings.container_engine,
+            settings.engine_env,
+            state.runtime.name,
+            state.plane / "containers",
+            for_everybody=settings.allow_images,
+        )
 
     def _command_workers(self) -> CommandWorkers:
         return CommandWorkers(
@@ -195,6 +209,7 @@ class ControlPlane:
             most_workers=settings.limits.machine_workers,
             init_s=settings.limits.init_s,
             ping_s=settings.limits.ping_s,
+            engine=self._engine,
             must_isolate=settings.listen is not None,
             cpus=sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1),
         )
@@ -211,6 +226,7 @@ class ControlPlane:
             await asyncio.to_thread(
                 shutil.rmtree, self._supervisor.work, True
             )  # of workers whose control plane was killed
+            await self._engine.sweep()
             self._show("starting")
             await self._links.start(str(state.worker_socket))
             await self._take_over()

@@ -139,7 +139,7 @@ async def failure_of(plane: SmallPlane, endpoint: str, job: JobRecord) -> str:
     [
         ({"cpu": [{"id": "cpu3c", "vcpuCount": 1}]}, 2048),
         ({"cpu": [{"id": "cpu3g", "vcpuCount": 4}]}, 16384),
-        ({"cpu": [{"id": "cpu3c", "vcpuCount": 2}, {"id": "cpu3c", "vcpuCount": 4}]}, 8192),
+        ({"cpu": [{"id": "cpu3c", "vcpuCount": 2}, {"id": "cpu3c", "vcpuCount": 4}]}, 4096),
         ({"cpu": [{"id": "cpu3g", "vcpuCount": 2}, {"id": "cpu3c", "vcpuCount": 2}]}, 8192),
         ({"cpu": [{"id": "one of tomorrow", "vcpuCount": 2}]}, 0),
         ({"cpu": []}, 0),
