@@ -177,7 +177,7 @@ TABLE: dict[tuple[str, str], Cell] = {
 _number = itertools.count(1)
 
 
-SLOW = {"control plane killed", "parent killed", "child killed", "lived too long"}
+SLOW = {"control plane killed", "parent killed", "child killed", "lived too long", "Ctrl-C"}
 
 
 @pytest.mark.parametrize(
