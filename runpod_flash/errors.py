@@ -11,6 +11,7 @@ FlashError
 │  ├─ BackendUnavailable              it cannot be reached or started
 │  ├─ AuthError                       it refuses the key
 │  ├─ EndpointNotFound · JobNotFound
+│  ├─ VolumeNotFound · VolumeFileNotFound (FileNotFoundError)
 │  ├─ ResponseError                   a load-balanced endpoint answered with a status that is not 2xx; has status, body
 │  ├─ ContentNotFound                 it no longer holds an artifact or value that a call names
 │  └─ WireMismatch                    the two sides are of different versions
@@ -77,6 +78,14 @@ class EndpointNotFound(BackendError):
 
 class JobNotFound(BackendError):
     """The platform has no such job (any more)."""
+
+
+class VolumeNotFound(BackendError):
+    """The platform has no such network volume."""
+
+
+class VolumeFileNotFound(BackendError, FileNotFoundError):
+    """The network volume has no such file or folder."""
 
 
 class ResponseError(BackendError):
