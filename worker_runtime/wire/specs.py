@@ -136,6 +136,7 @@ class WorkerLaunch:
     readonly: tuple[str, ...] = ()  # folders in which the user's code can change nothing but in this worker's own
     private: str | None = None  # of this folder user code sees only this worker's own and those of `readonly` in it
     must_isolate: bool = False  # do not start where `hidden`, `readonly` and `private` cannot be kept
+    pickles: bool = True  # whether code and values that came as pickles are loaded
     command: str | None = None  # a shell command line to run in place of the child that runs calls
     directory: str | None = None  # where the command runs; None: in the worker's own folder
     drain_s: float = 10.0  # for the command to end by itself after SIGTERM
@@ -163,6 +164,7 @@ class WorkerLaunch:
             readonly=strings(data, "readonly"),
             private=absolute(data, "private"),
             must_isolate=require(data, "must_isolate", bool, default=False),
+            pickles=require(data, "pickles", bool, default=True),
             command=_command(data),
             directory=absolute(data, "directory"),
             drain_s=seconds(data, "drain_s", 10.0),
