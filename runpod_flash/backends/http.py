@@ -102,6 +102,10 @@ class HttpBackend:
     def takes_uploads(self) -> bool:
         return self._connection.streams
 
+    @property
+    def takes_pickles(self) -> bool:
+        return self._connection.takes_pickles
+
     async def open(self) -> None:
         """Connect. Raises BackendUnavailable, AuthError, WireMismatch, ConfigError."""
         await self._connection.ready()

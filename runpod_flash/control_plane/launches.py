@@ -8,6 +8,7 @@ from runpod_flash import hardware
 from runpod_flash.control_plane.command_env import command_env
 from runpod_flash.control_plane.environments import Environment
 from runpod_flash.control_plane.fleet import Worker
+from runpod_flash.control_plane.principals import Pickles
 from runpod_flash.control_plane.records import EndpointRecord
 from worker_runtime.wire.specs import WorkerLaunch
 
@@ -38,6 +39,7 @@ class Site:
     readonly: tuple[str, ...] = ()  # folders in which user code can change nothing
     private: Path | None = None  # of this folder a worker sees its own and read-only ones alone; None: of `work`
     must_isolate: bool = False  # no worker starts where its code could see or change the control plane's files
+    pickles: Pickles = Pickles.EVERYBODY  # whose are loaded
 
 
 class Launches:
@@ -70,6 +72,7 @@ class Launches:
             readonly=self._site.readonly,
             private=str(self._site.private or self._site.work),
             must_isolate=self._site.must_isolate,
+            pickles=self._site.pickles.of(endpoint.owner),
             command=endpoint.command,
             directory=endpoint.body.get("directory"),
         )

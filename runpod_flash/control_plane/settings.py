@@ -10,6 +10,8 @@ from typing import Any, Final, TypeVar
 from runpod_flash.control_plane import listen
 from runpod_flash.control_plane.limits import Limits, Rate
 from runpod_flash.control_plane.listen import Listen
+from runpod_flash.control_plane.principals import Pickles
+from runpod_flash.control_plane.python_search import PythonPlaces
 from runpod_flash.control_plane.terms import Terms
 from runpod_flash.errors import ConfigError
 
@@ -50,6 +52,10 @@ class PlaneSettings:
             authors wrote outside of any worker (`FLASH_ALLOW_BUILDS=1`).
         allow_apt: whether apt packages may be installed (`FLASH_ALLOW_APT=1`).
         published_only: whether there is nothing below `/flash/v1/`, the published API alone (`FLASH_PUBLISHED_ONLY=1`).
+        pythons: where interpreters of other Python versions are (`FLASH_PYTHONS`, a list of paths; `PATH`;
+            `PYENV_ROOT`), and whether they may be downloaded (`FLASH_DOWNLOAD_PYTHON=1`).
+        pickles: whose pickles workers load: everybody's, the owner's, or nobody's (`FLASH_PICKLES`). Others send code
+            as files and values in the neutral encoding.
         fake_gpus: a stand-in inventory for tests, "NVIDIA L4:24,NVIDIA L4:24" (`FLASH_FAKE_GPUS`); None: the real one.
         listen: where it listens for others (`FLASH_LISTEN=HOST:PORT`), with TLS (`FLASH_TLS_CERT`, `FLASH_TLS_KEY`) or
             in clear (`FLASH_INSECURE=1`); None: for this user only.
@@ -73,6 +79,8 @@ class PlaneSettings:
     allow_apt: bool
     allow_builds: bool
     published_only: bool
+    pythons: PythonPlaces
+    pickles: Pickles
     fake_gpus: str | None
     listen: Listen | None
     limits: Limits
@@ -107,6 +115,8 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
         allow_builds=env.get("FLASH_ALLOW_BUILDS", "") == "1",
         allow_apt=env.get("FLASH_ALLOW_APT", "") == "1",
         published_only=env.get("FLASH_PUBLISHED_ONLY", "") == "1",
+        pythons=_pythons(env),
+        pickles=Pickles(_choice(env, "FLASH_PICKLES", tuple(Pickles))),
         fake_gpus=env.get("FLASH_FAKE_GPUS"),
         listen=listen.parse(
             env.get("FLASH_LISTEN", ""),
@@ -119,6 +129,17 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
         base_env={
             name: value for name, value in env.items() if name in _PASSED_ON or name.startswith(("LC_", "UV_", "XDG_"))
         },
+    )
+
+
+def _pythons(env: Mapping[str, str]) -> PythonPlaces:
+    home = env.get("HOME")
+    pyenv = env.get("PYENV_ROOT") or (os.path.join(home, ".pyenv") if home else None)
+    return PythonPlaces(
+        named=tuple(filter(None, env.get("FLASH_PYTHONS", "").split(os.pathsep))),
+        path=tuple(filter(None, env.get("PATH", "").split(os.pathsep))),
+        pyenv=Path(pyenv) if pyenv else None,
+        download=env.get("FLASH_DOWNLOAD_PYTHON", "") == "1",
     )
 
 

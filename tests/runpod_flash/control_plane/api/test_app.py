@@ -42,7 +42,7 @@ async def test_nothing_answers_without_the_key(plane: PlaneApp, method: str, pat
 
 async def test_the_bare_key_will_do(plane: PlaneApp) -> None:
     response = await plane.client.get("/flash/v1/capabilities", headers={"Authorization": KEY})
-    assert response.json() == {"protocol": 1, "gpus": []}
+    assert response.json() == {"protocol": 1, "gpus": [], "pickles": True}
 
 
 async def test_unknown_routes_and_methods_are_problems(plane: PlaneApp) -> None:
