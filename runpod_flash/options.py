@@ -299,12 +299,6 @@ def _python_version(value: Any) -> dict[str, Any]:
     if value not in PYTHONS:
         near = str(value) if str(value) in PYTHONS else None
         _refuse("python_version", value, f"one of {', '.join(map(repr, PYTHONS))}", repr(near) if near else None)
-    if value != _HERE:
-        raise ConfigError(
-            f"python_version= is {value!r}, but this program runs on Python {_HERE}: functions travel as "
-            f"pickles, which are safe only between equal versions; run the program with Python {value}, or leave "
-            "python_version= out"
-        )
     return {"python_version": value}
 
 

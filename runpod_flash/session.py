@@ -10,19 +10,20 @@ import concurrent.futures
 import contextlib
 import sys
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runpod_flash import backends, journal, options, outcome, package_index, shipping
+from runpod_flash import backends, crossing, journal, options, outcome, package_index, shipping
 from runpod_flash import output as output_module
 from runpod_flash import settings as settings_module
 from runpod_flash.agreement import Declarations, Provisioned, provision
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.blocking import Bridge, Running
 from runpod_flash.calls import Request, Ticket
+from runpod_flash.crossing import Crossing
 from runpod_flash.delivery import Delivery, Holding
 from runpod_flash.errors import (
     BackendError,
@@ -38,6 +39,7 @@ from runpod_flash.output import Output
 from runpod_flash.project import project_of_program
 from runpod_flash.settings import Settings
 from runpod_flash.spec import EndpointSpec
+from worker_runtime.wire import neutral
 from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
 
 T = TypeVar("T")
@@ -133,13 +135,12 @@ class Session:
         Raises:
             ConfigError, ShippingError, BackendError: see `errors`.
         """
-        arguments = _encoded(request, request.args, request.kwargs)
-        if request.instance is not None and request.instance.constructor is None:
-            request.instance.constructor = _encoded(request, request.instance.args, request.instance.kwargs)
+        way = self._way(request.spec)
+        arguments = _encoded(request, way)
         key = uuid.uuid4().hex
         for left in reversed(range(_SUBMITS)):
             try:
-                return await self._submit(request, arguments, key)
+                return await self._submit(request, way, arguments, key)
             except (EndpointNotFound, ContentNotFound):
                 if not left:
                     raise
@@ -155,12 +156,12 @@ class Session:
         """The value of a final job, or its exception is raised."""
         backend = await self._backend()
         if outcome.succeeded(job):
-            return await outcome.value_of(job, ticket.name, backend.get_value)
+            return await outcome.value_of(job, ticket.name, backend.get_value, shipping.names())
         lines: list[str] = []
         with contextlib.suppress(FlashError, TimeoutError):  # the failure itself matters more
             async with asyncio.timeout(CANCEL_S):
                 lines = list(await backend.logs(await self._endpoint_id(ticket), ticket.job_id))
-        raise outcome.failure_of(job, ticket.name, lines[-_LOG_LINES:])
+        raise outcome.failure_of(job, ticket.name, lines[-_LOG_LINES:], shipping.names())
 
     async def status(self, ticket: Ticket) -> Json:
         """The job as it is now."""
@@ -271,14 +272,29 @@ class Session:
 
     # --- the steps of a submission ------------------------------------------------------------------------------------
 
-    async def _submit(self, request: Request, arguments: bytes, key: str) -> Ticket:
+    def _way(self, spec: EndpointSpec, backend: Backend | None = None) -> Crossing:
+        """How code and values go to an endpoint; before there is a backend, as far as that can be known."""
+        settings = self.settings
+        if settings.target == "inline":  # nothing leaves this process
+            return crossing.PICKLED
+        return crossing.crossing(
+            spec.python_version,
+            chosen=settings.encoding == "neutral",
+            takes_pickles=backend is None or backend.takes_pickles,
+        )
+
+    async def _submit(self, request: Request, way: Crossing, arguments: bytes, key: str) -> Ticket:
         backend = await self._backend()
         spec = request.spec
+        if not backend.takes_pickles and not way.neutral:
+            way = self._way(spec, backend)
+            arguments = _encoded(request, way)
         artifact = shipping.ship(
             request.target,
             name=spec.name,
-            environment=self._environment(backend, spec),
+            environment=self._environment(backend, spec, way),
             max_concurrency=spec.max_concurrency,
+            way=way,
         )
         endpoint_id = await self._agree(backend, request)
         delivery = self._link().delivery
@@ -317,14 +333,14 @@ class Session:
         self._provisioned[spec.name] = known[1]
         return known[1].id
 
-    def _environment(self, backend: Backend, spec: EndpointSpec) -> EnvironmentRequest:
+    def _environment(self, backend: Backend, spec: EndpointSpec, way: Crossing) -> EnvironmentRequest:
         if self._index is None:
             self._index = package_index.read(self.settings.environ, Path(sys.prefix))
         return EnvironmentRequest(
-            python=spec.python_version,
+            python=way.python,
             dependencies=spec.dependencies,
             system_dependencies=spec.system_dependencies,
-            caller=sys.executable if backend.shares_machine else None,
+            caller=sys.executable if backend.shares_machine and way.python == crossing.HERE else None,
             index=self._index if spec.dependencies else PackageIndex(),
         )
 
@@ -412,8 +428,18 @@ def use(session: Session) -> Iterator[Session]:
         session.close()
 
 
-def _encoded(request: Request, args: tuple[Any, ...], kwargs: Any) -> bytes:
-    return shipping.encode_arguments(args, dict(kwargs), target_name=request.shown, target=request.target)
+def _encoded(request: Request, way: Crossing) -> bytes:
+    """The encoded arguments of a call. Those of its object's constructor are kept with the object."""
+
+    def encode(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+        return shipping.encode_arguments(args, kwargs, target_name=request.shown, target=request.target, way=way)
+
+    instance = request.instance
+    if instance is not None and (
+        instance.constructor is None or way.neutral > neutral.is_neutral(instance.constructor)
+    ):
+        instance.constructor = encode(instance.args, instance.kwargs)
+    return encode(request.args, request.kwargs)
 
 
 def _result(running: Running[T]) -> T:
