@@ -10,7 +10,7 @@ import concurrent.futures
 import contextlib
 import sys
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from runpod_flash import settings as settings_module
 from runpod_flash.agreement import Declarations, Provisioned, provision
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.blocking import Bridge, Running
-from runpod_flash.calls import Request, Ticket
+from runpod_flash.calls import JobOptions, Request, Ticket
 from runpod_flash.crossing import Crossing
 from runpod_flash.delivery import Delivery, Holding
 from runpod_flash.errors import (
@@ -75,7 +75,8 @@ class Session:
         self._bridge = Bridge()
         self._links: dict[asyncio.AbstractEventLoop, _Link] = {}
         self._declared = Declarations()
-        self._provisioned: dict[str, Provisioned] = {}
+        self._provisioned: dict[str, Provisioned] = {}  # by name
+        self._described: dict[str, Provisioned] = {}  # by id
         self._journal: Journal | None = None
         self._held: set[Holding] = set()
         self._objects = Objects(self._bridge, self._backend)
@@ -111,6 +112,11 @@ class Session:
     def provisioned(self, name: str) -> Provisioned | None:
         """The endpoint of this name as the platform has it; None before the first call of this program."""
         return self._provisioned.get(name)
+
+    def url_of(self, endpoint_id: str) -> str | None:
+        """Where requests of the endpoint with this id go; None before `described`."""
+        found = self._described.get(endpoint_id)
+        return (found.url or None) if found is not None else None
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
@@ -171,9 +177,62 @@ class Session:
         """Cancel a job."""
         await (await self._backend()).cancel(await self._endpoint_id(ticket), ticket.job_id)
 
+    async def retry(self, ticket: Ticket) -> Json:
+        """Queue a job that has failed or timed out once more; gives its id and new status."""
+        return await (await self._backend()).retry(await self._endpoint_id(ticket), ticket.job_id)
+
+    async def chunks(self, ticket: Ticket) -> AsyncGenerator[Any, None]:
+        """What a job yields, as it comes, until it has ended."""
+        backend = await self._backend()
+        async with contextlib.aclosing(backend.chunks(await self._endpoint_id(ticket), ticket.job_id)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
     async def logs(self, ticket: Ticket) -> list[str]:
         """What a job has written."""
         return list(await (await self._backend()).logs(await self._endpoint_id(ticket), ticket.job_id))
+
+    # --- endpoints that are there already ----------------------------------------------------------------------------
+
+    async def backend(self) -> Backend:
+        """The connection of the running event loop, for what is no call."""
+        return await self._backend()
+
+    async def put(self, endpoint_id: str, name: str, job_input: Json, options: JobOptions) -> Ticket:
+        """Submit a job whose input is plain JSON. `name`: what messages call the endpoint.
+
+        Raises:
+            EndpointNotFound, PayloadTooLarge, BackendError: see `errors`.
+        """
+        backend, key = await self._backend(), uuid.uuid4().hex
+        sending = backend.submit(endpoint_id, job_input, key, options)
+        return Ticket(await self._send(name, "run", endpoint_id, sending, key), endpoint_id, name)
+
+    async def named(self, name: str) -> Provisioned:
+        """The endpoint of this name, which is not made. Raises EndpointNotFound."""
+        backend = await self._backend()
+        found = await self._shared(("find", name), lambda: backend.find(name))
+        if found is None:
+            raise EndpointNotFound(
+                f"the platform has no endpoint '{name}' in project {self.project}; its first call makes it, or "
+                f"Endpoint(name={name!r}, …).provision()"
+            )
+        self._provisioned[name] = Provisioned.of(found)
+        return self._provisioned[name]
+
+    async def described(self, endpoint_id: str) -> Provisioned:
+        """The endpoint with this id. Raises EndpointNotFound."""
+        found = Provisioned.of(await (await self._backend()).describe(endpoint_id))
+        self._described[endpoint_id] = found
+        return found
+
+    async def provision(self, spec: EndpointSpec, target: Callable[..., Any] | None = None) -> Provisioned:
+        """Find or make the endpoint, without a call. `target`: the function or class that it is declared by.
+
+        Raises:
+            ConfigError, BackendError: see `errors`.
+        """
+        return await self._agree(await self._backend(), spec, target)
 
     # --- jobs of other programs ---------------------------------------------------------------------------------------
 
@@ -296,19 +355,20 @@ class Session:
             max_concurrency=spec.max_concurrency,
             way=way,
         )
-        endpoint_id = await self._agree(backend, request)
+        endpoint_id = (await self._agree(backend, spec, request.target)).id
         delivery = self._link().delivery
         parcel = await delivery.pack(backend, artifact, request, arguments)
-        job_id = await self._send(request, endpoint_id, delivery.submit(backend, endpoint_id, parcel, key), key)
+        sending = delivery.submit(backend, endpoint_id, parcel, key)
+        job_id = await self._send(spec.name, request.shown, endpoint_id, sending, key)
         if request.instance is not None and not request.instance.borrowed:
             self._objects.add(request.instance)
         return Ticket(job_id, endpoint_id, spec.name)
 
-    async def _send(self, request: Request, endpoint_id: str, sending: Coroutine[Any, Any, str], key: str) -> str:
-        """The id of the job that `sending` submits. It is noted before and after."""
+    async def _send(self, name: str, shown: str, endpoint_id: str, sending: Coroutine[Any, Any, str], key: str) -> str:
+        """The id of the job that `sending` submits. It is noted before and after, with what is called as `shown`."""
         journal = self.journal
         if journal is not None:
-            journal.submitting(key, request.spec.name, endpoint_id, request.shown)
+            journal.submitting(key, name, endpoint_id, shown)
         submission = asyncio.create_task(sending)
         try:
             job_id = await asyncio.shield(submission)
@@ -322,16 +382,17 @@ class Session:
     def _cannot_note(self, message: str) -> None:
         self.output.notice({"key": "no-journal", "message": message})
 
-    async def _agree(self, backend: Backend, request: Request) -> str:
-        """The id of the request's endpoint, which after this is on the platform as declared."""
-        spec, agreed = request.spec, self._link().agreed
+    async def _agree(self, backend: Backend, spec: EndpointSpec, target: Callable[..., Any] | None) -> Provisioned:
+        """The endpoint, which after this is on the platform as it is declared, by `target` if there is one."""
+        agreed = self._link().agreed
         known = agreed.get(spec.name)
         if known is None or known[0] != spec:
-            self._declared.add(request)
+            if target is not None:
+                self._declared.add(spec, target)
             options.check_requirements(spec)
             known = agreed[spec.name] = spec, await self._shared(spec, lambda: provision(backend, spec, self.output))
         self._provisioned[spec.name] = known[1]
-        return known[1].id
+        return known[1]
 
     def _environment(self, backend: Backend, spec: EndpointSpec, way: Crossing) -> EnvironmentRequest:
         if self._index is None:
@@ -395,11 +456,7 @@ class Session:
     async def _endpoint_id(self, ticket: Ticket) -> str:
         if ticket.endpoint_id:
             return ticket.endpoint_id
-        backend = await self._backend()
-        found = await self._shared(("find", ticket.name), lambda: backend.find(ticket.name))
-        if found is None:
-            raise EndpointNotFound(f"the platform has no endpoint '{ticket.name}' in project {self.project}")
-        return str(found["id"])
+        return (await self.named(ticket.name)).id
 
     def close(self) -> None:
         """Drop remote objects and end the bridge; connections end with their event loops."""
