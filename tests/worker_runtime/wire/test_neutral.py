@@ -5,7 +5,6 @@ import contextlib
 import datetime as dt
 import decimal
 import fractions
-import json
 import math
 import pathlib
 import socket
@@ -21,6 +20,7 @@ from hypothesis import strategies as st
 
 from tests.support.place import ROOT
 from tests.support.pythons import find_python
+from tests.worker_runtime.wire.hostile import payload_of
 from tests.worker_runtime.wire.shapes import Colour, Frozen, Mode, Pair, Point, Rank
 from worker_runtime.wire import PROTOCOL, neutral
 from worker_runtime.wire.class_names import ClassNames, UnknownClass
@@ -169,13 +169,6 @@ def test_values_may_be_nested_deeply_but_not_endlessly() -> None:
 
 
 # --- bad bytes --------------------------------------------------------------------------------------------------------
-
-
-def payload_of(value: Any, sizes: list[int] | None = None, buffers: bytes = b"") -> bytes:
-    """A payload with this tree, whether it makes sense or not."""
-    header = json.dumps({"python": "3.11", "value": value, "sizes": sizes or []}).encode()
-    head = b"FN" + bytes([PROTOCOL]) + len(header).to_bytes(8, "little") + header
-    return head + bytes(-len(head) % 64) + buffers
 
 
 @pytest.mark.parametrize(
