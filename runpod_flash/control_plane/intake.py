@@ -15,7 +15,7 @@ from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Submission
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.terms import Terms
-from runpod_flash.errors import ContentNotFound, EndpointNotFound
+from runpod_flash.errors import ContentNotFound, EndpointNotFound, NotPortable
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind
 from worker_runtime.wire.specs import EnvironmentRequest
@@ -66,6 +66,7 @@ class Intake:
         Raises:
             EndpointNotFound, ContentNotFound: unknown endpoint, artifact or value; nothing was accepted.
             StoreFull: the disk is full, or its bound reached; nothing was accepted.
+            NotPortable: the code is a pickle, and its owner's are not loaded.
             WireError, VersionMismatch: the input is no call of this protocol.
 
         While the control plane stops, jobs are still taken: they run after its next start, which whoever waits causes.
@@ -106,8 +107,8 @@ class Intake:
             call, call_input = await self.unload(call_input)
             self._dispatcher.pools.check_content(call)
             if self._dispatcher.pools.manifest(call.artifact).entry is None and not self.takes_pickles(endpoint):
-                raise Problem(
-                    403, "the code is a pickle, and this server loads none of yours; set FLASH_ENCODING=neutral"
+                raise NotPortable(
+                    "the code is a pickle, and this server loads none of yours; set FLASH_ENCODING=neutral"
                 )
         record = JobRecord(
             asked.job_id,
