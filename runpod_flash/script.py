@@ -3,7 +3,7 @@
 import ast
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -55,21 +55,20 @@ def outside_of_guard(qualified: str) -> bool:
     return qualified.partition(".")[0] in set(_names(tree.body))
 
 
-def _names(body: Sequence[ast.stmt]) -> Iterator[str]:
-    """What statements give a name to, the guard's left out."""
-    for statement in body:
-        match statement:
+def _names(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """What code gives a name to when it is imported: the guard's body, and the insides of functions, left out."""
+    for node in nodes:
+        match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.Name(id=name, ctx=ast.Store()):
                 yield name
             case ast.If(test=test, orelse=rest) if _is_guard(test):
                 yield from _names(rest)
+            case ast.Lambda():
+                continue
             case _:
-                for part in ast.walk(statement):
-                    if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
-                        yield part.id
-                for _, inner in ast.iter_fields(statement):
-                    if isinstance(inner, list):
-                        yield from _names([each for each in inner if isinstance(each, ast.stmt)])
+                yield from _names(ast.iter_child_nodes(node))
 
 
 def _is_guard(test: ast.expr) -> bool:

@@ -17,7 +17,7 @@ from runpod_flash.control_plane.api_keys import ApiKeys
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.events import EventHub
-from runpod_flash.control_plane.principals import OWNER, Scope, WorkerKey
+from runpod_flash.control_plane.principals import OWNER, Pickles, Scope, WorkerKey
 from runpod_flash.control_plane.store import Store
 from tests.support.memory_platform import MemoryPlatform
 from tests.support.waiting import wait_until
@@ -77,7 +77,9 @@ def client_of(app: ASGIApp, key: str) -> httpx.AsyncClient:
 
 
 @contextlib.asynccontextmanager
-async def plane_app(folder: Path, *, published_only: bool = False) -> AsyncIterator[PlaneApp]:
+async def plane_app(
+    folder: Path, *, published_only: bool = False, pickles: Pickles = Pickles.EVERYBODY
+) -> AsyncIterator[PlaneApp]:
     """An application with its state in `folder`."""
     store = Store.open(folder / "flash.db")
     catalog = Catalog(store)
@@ -86,7 +88,16 @@ async def plane_app(folder: Path, *, published_only: bool = False) -> AsyncItera
     keys, capabilities = ApiKeys(folder / "api_keys.json", catalog), {"protocol": 1, "gpus": []}
     workers: list[WorkerKey] = []
     services = Services(
-        platform, catalog, blobs, hub, KEY, capabilities, keys, lambda: workers, published_only=published_only
+        platform,
+        catalog,
+        blobs,
+        hub,
+        KEY,
+        capabilities,
+        keys,
+        lambda: workers,
+        published_only=published_only,
+        pickles=pickles,
     )
     app = build_app(services)
     async with client_of(app, KEY) as client:

@@ -5,6 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from runpod_flash.control_plane.principals import Pickles
 from tests.support.plane_app import KEY, PlaneApp, plane_app
 
 pytestmark = pytest.mark.anyio
@@ -38,6 +39,12 @@ async def test_nothing_answers_without_the_key(plane: PlaneApp, method: str, pat
     assert response.headers["content-type"] == "application/problem+json"
     detail = "no token provided" if given is None else "invalid api key"
     assert response.json() == {"status": 401, "title": "Unauthorized", "detail": detail, "code": "AuthError"}
+
+
+async def test_each_is_told_whether_their_pickles_are_loaded(tmp_path: Path) -> None:
+    async with plane_app(tmp_path, pickles=Pickles.OWNER) as plane, plane.worker("alice") as alice:
+        assert (await plane.client.get("/flash/v1/capabilities")).json()["pickles"] is True
+        assert (await alice.get("/flash/v1/capabilities")).json()["pickles"] is False
 
 
 async def test_the_bare_key_will_do(plane: PlaneApp) -> None:
