@@ -10,7 +10,7 @@ import concurrent.futures
 import contextlib
 import sys
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +19,12 @@ from typing import Any, TypeVar
 from runpod_flash import backends, crossing, journal, options, outcome, package_index, shipping
 from runpod_flash import output as output_module
 from runpod_flash import settings as settings_module
-from runpod_flash.agreement import Declarations, Provisioned, provision
+from runpod_flash.agreement import Declarations, Provisioned, provision, provision_volume
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.blocking import Bridge, Running
 from runpod_flash.calls import JobOptions, Request, Ticket
 from runpod_flash.crossing import Crossing
-from runpod_flash.delivery import Delivery, Holding
+from runpod_flash.delivery import Delivery, Holding, encoded, way_to
 from runpod_flash.errors import (
     BackendError,
     BackendUnavailable,
@@ -39,7 +39,7 @@ from runpod_flash.output import Output
 from runpod_flash.project import project_of_program
 from runpod_flash.settings import Settings
 from runpod_flash.spec import EndpointSpec
-from worker_runtime.wire import neutral
+from runpod_flash.volumes import NetworkVolume
 from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
 
 T = TypeVar("T")
@@ -68,6 +68,9 @@ class Session:
     Args:
         settings: what to use instead of the environment.
         project: folder in which names of endpoints are unique; default: the program's own.
+
+    Attributes:
+        volume_ids: the network volumes that this program has found or made.
     """
 
     def __init__(self, settings: Settings | None = None, project: Path | None = None) -> None:
@@ -77,6 +80,7 @@ class Session:
         self._declared = Declarations()
         self._provisioned: dict[str, Provisioned] = {}  # by name
         self._described: dict[str, Provisioned] = {}  # by id
+        self.volume_ids: dict[NetworkVolume, str] = {}
         self._journal: Journal | None = None
         self._held: set[Holding] = set()
         self._objects = Objects(self._bridge, self._backend)
@@ -141,8 +145,8 @@ class Session:
         Raises:
             ConfigError, ShippingError, BackendError: see `errors`.
         """
-        way = self._way(request.spec)
-        arguments = _encoded(request, way)
+        way = way_to(request.spec, self.settings)
+        arguments = encoded(request, way)
         key = uuid.uuid4().hex
         for left in reversed(range(_SUBMITS)):
             try:
@@ -331,23 +335,12 @@ class Session:
 
     # --- the steps of a submission ------------------------------------------------------------------------------------
 
-    def _way(self, spec: EndpointSpec, backend: Backend | None = None) -> Crossing:
-        """How code and values go to an endpoint; before there is a backend, as far as that can be known."""
-        settings = self.settings
-        if settings.target == "inline":  # nothing leaves this process
-            return crossing.PICKLED
-        return crossing.crossing(
-            spec.python_version,
-            chosen=settings.encoding == "neutral",
-            takes_pickles=backend is None or backend.takes_pickles,
-        )
-
     async def _submit(self, request: Request, way: Crossing, arguments: bytes, key: str) -> Ticket:
         backend = await self._backend()
         spec = request.spec
         if not backend.takes_pickles and not way.neutral:
-            way = self._way(spec, backend)
-            arguments = _encoded(request, way)
+            way = way_to(spec, self.settings, backend)
+            arguments = encoded(request, way)
         artifact = shipping.ship(
             request.target,
             name=spec.name,
@@ -390,9 +383,20 @@ class Session:
             if target is not None:
                 self._declared.add(spec, target)
             options.check_requirements(spec)
-            known = agreed[spec.name] = spec, await self._shared(spec, lambda: provision(backend, spec, self.output))
+            known = agreed[spec.name] = spec, await self._shared(spec, lambda: self._provision(backend, spec))
         self._provisioned[spec.name] = known[1]
         return known[1]
+
+    async def _provision(self, backend: Backend, spec: EndpointSpec) -> Provisioned:
+        ids = [await self.provision_volume(volume) for volume in spec.volume]
+        return await provision(backend, spec, self.output, ids)
+
+    async def provision_volume(self, volume: NetworkVolume) -> str:
+        """The id of a network volume, which after this is on the platform. Raises VolumeNotFound, BackendError."""
+        backend = await self.backend()
+        found = await self._shared(volume, lambda: provision_volume(backend, volume, self.output))
+        self.volume_ids[volume] = found
+        return found
 
     def _environment(self, backend: Backend, spec: EndpointSpec, way: Crossing) -> EnvironmentRequest:
         if self._index is None:
@@ -403,6 +407,7 @@ class Session:
             system_dependencies=spec.system_dependencies,
             caller=sys.executable if backend.shares_machine and way.python == crossing.HERE else None,
             index=self._index if spec.dependencies else PackageIndex(),
+            accelerate=spec.accelerate_downloads or not spec.dependencies,
         )
 
     async def _abandon(self, endpoint_id: str, job_id: Awaitable[str]) -> None:
@@ -414,7 +419,6 @@ class Session:
     # --- connections --------------------------------------------------------------------------------------------------
 
     async def _backend(self) -> Backend:
-        """The connection of the running event loop."""
         link = self._link()
         if link.connection is None:
             link.connection = asyncio.create_task(self._connect())
@@ -483,20 +487,6 @@ def use(session: Session) -> Iterator[Session]:
     finally:
         _current.reset(token)
         session.close()
-
-
-def _encoded(request: Request, way: Crossing) -> bytes:
-    """The encoded arguments of a call. Those of its object's constructor are kept with the object."""
-
-    def encode(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
-        return shipping.encode_arguments(args, kwargs, target_name=request.shown, target=request.target, way=way)
-
-    instance = request.instance
-    if instance is not None and (
-        instance.constructor is None or way.neutral > neutral.is_neutral(instance.constructor)
-    ):
-        instance.constructor = encode(instance.args, instance.kwargs)
-    return encode(request.args, request.kwargs)
 
 
 def _result(running: Running[T]) -> T:

@@ -21,6 +21,8 @@ _BY_CODE: dict[str, type[FlashError]] = {
         errors.NotPortable,
         errors.PayloadTooLarge,
         errors.ShippingError,
+        errors.VolumeFileNotFound,
+        errors.VolumeNotFound,
         errors.WireMismatch,
     )
 }

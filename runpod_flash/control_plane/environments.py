@@ -14,6 +14,7 @@ from runpod_flash.control_plane.interpreters import Interpreter, Interpreters
 from runpod_flash.control_plane.python_search import NOWHERE, PythonPlaces
 from worker_runtime.apt import Apt
 from worker_runtime.install import InstallFailed, Uv, check_requirements
+from worker_runtime.pip import Pip
 from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex, canonical_hash
 
 __all__ = ["Environment", "Environments", "InstallFailed"]
@@ -82,6 +83,7 @@ class Environments:
             self._files,
             Uv(uv, base_env, self._files.cache, wheels_only=wheels_only, compiled=compiled),
             self._interpreters,
+            Pip(base_env, wheels_only=wheels_only),
             places,
         )
         self._failure_memory_s = failure_memory_s
@@ -167,6 +169,8 @@ class Environments:
                 "system": _unordered(request.system_dependencies),
                 "index": asdict(request.index if request.dependencies else PackageIndex()),
             }
+            if not request.accelerate:
+                data["installer"] = "pip"
             self._keys[known] = canonical_hash(data)
         return self._keys[known]
 

@@ -103,7 +103,7 @@ class Intake:
         if endpoint.is_load_balanced:
             raise Problem(400, "not allowed for LB API: this endpoint answers HTTP requests and takes no jobs")
         call, call_input, policy = None, asked.input, asked.policy
-        if endpoint.command is None:
+        if not endpoint.runs_command:
             call, call_input = await self.unload(call_input)
             self._dispatcher.pools.check_content(call)
             if self._dispatcher.pools.manifest(call.artifact).entry is None and not self.takes_pickles(endpoint):
@@ -152,8 +152,8 @@ class Intake:
 
     def _call(self, record: JobRecord) -> Call | None:
         """What a stored job asks for. Raises WireError, EndpointNotFound."""
-        command = self._catalog.get(record.endpoint).command
-        return None if command is not None else Call.from_input(record.input)
+        is_plain = self._catalog.get(record.endpoint).runs_command
+        return None if is_plain else Call.from_input(record.input)
 
     async def replay(self) -> int:
         """Queue what an earlier run of the control plane left unfinished, and return how many jobs that were."""

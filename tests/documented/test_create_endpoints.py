@@ -10,9 +10,11 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
+from tests.support.engines import stand_in
 from tests.support.packages import make_wheel
 from tests.support.place import Place
 
@@ -145,6 +147,17 @@ def test_an_async_function(shared_place: Place, offline: Mapping[str, str]) -> N
 def test_routes(shared_place: Place, wheels: Path) -> None:
     answers = printed(shared_place, "03_routes", {"PIP_FIND_LINKS": str(wheels)})  # FastAPI comes from the index
     assert answers.splitlines() == ["{'prediction': 'result'}", "{'status': 'ok'}", "{'status': 'ok'}"]
+
+
+def test_an_image(place: Place, tmp_path: Path) -> None:
+    server = place.write("completions.py", HTTP_COMMAND)
+    with stand_in(tmp_path / "engine") as engine:
+        image = engine.folder / "images" / quote("vllm/vllm-openai:latest", safe="")
+        image.write_text(json.dumps([sys.executable, str(server)]))
+        answers = printed(place, "04_image", engine.engine.env)
+        place.flash("server", "stop").good()
+        assert engine.engine.containers() == []
+    assert answers == "{'path': '/v1/completions', 'text': 'Hello there'} {'data': [{'id': 'facebook/opt-125m'}]}"
 
 
 def test_an_existing_endpoint(shared_place: Place, endpoints: Mapping[str, str]) -> None:
