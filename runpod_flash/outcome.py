@@ -16,6 +16,7 @@ from runpod_flash.errors import (
     JobExpired,
     JobTimedOut,
     NotPicklable,
+    NotPortable,
     OutOfMemory,
     PayloadTooLarge,
     RemoteError,
@@ -23,8 +24,9 @@ from runpod_flash.errors import (
     WireMismatch,
     WorkerLost,
 )
-from worker_runtime.wire import items, payload
-from worker_runtime.wire.errors import VersionMismatch, WireError
+from worker_runtime.wire import encoding, items
+from worker_runtime.wire.class_names import ClassNames, UnknownClass
+from worker_runtime.wire.errors import CannotTravel, VersionMismatch, WireError
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, JobStatus, Payload, Progress, Streamed, read_output
 
 E = TypeVar("E", bound=Exception)
@@ -34,6 +36,9 @@ READ_IT = "read it with job.stream(): [item async for item in job.stream()], or 
 
 Fetch = Callable[[str], Awaitable[bytes]]
 """Gets a value from the platform by its sha256."""
+
+ANYWHERE = ClassNames()
+"""The names of a program that knows nothing of the code that gave a value: what is loaded, and the standard library."""
 
 _BY_KIND: dict[ErrorKind, type[JobError]] = {
     ErrorKind.INSTALL: InstallError,
@@ -108,8 +113,10 @@ def progress_of(job: Mapping[str, Any]) -> Progress | None:
         return None
 
 
-async def value_of(job: Mapping[str, Any], name: str, fetch: Fetch) -> Any:
+async def value_of(job: Mapping[str, Any], name: str, fetch: Fetch, names: ClassNames = ANYWHERE) -> Any:
     """The value that a completed job gave. An output that no function of ours wrote is returned as it is.
+
+    `names`: the classes that values in the neutral encoding may be made of.
 
     Raises:
         WireMismatch: the worker speaks another protocol or Python version.
@@ -122,25 +129,27 @@ async def value_of(job: Mapping[str, Any], name: str, fetch: Fetch) -> Any:
     try:
         found = read_output(output)
         if isinstance(found, ErrorInfo):
-            raise exception_of(found, facts)
+            raise exception_of(found, facts, names)
         if isinstance(found, Streamed):
             raise CallError(f"{facts} is a stream of {found.items} items and has no result; {READ_IT}")
-        return decode(await payload_bytes(found, fetch), facts)
+        return decode(await payload_bytes(found, fetch), facts, names)
     except VersionMismatch as error:
         raise WireMismatch(f"the result of {facts} cannot be read: {error}") from error
     except WireError as error:
         raise WireMismatch(f"the result of {facts} does not follow the protocol: {error}") from error
 
 
-async def item_of(chunk: Any, facts: Facts, fetch: Fetch) -> Any:
+async def item_of(chunk: Any, facts: Facts, fetch: Fetch, names: ClassNames = ANYWHERE) -> Any:
     """The value that a chunk of a stream stands for. One that no generator of ours made is returned as it is.
+
+    `names`: as for `value_of`.
 
     Raises:
         WireMismatch, ShippingError: as `value_of`.
     """
     try:
         found = items.read(chunk)
-        return chunk if found is None else decode(await payload_bytes(found, fetch), facts)
+        return chunk if found is None else decode(await payload_bytes(found, fetch), facts, names)
     except VersionMismatch as error:
         raise WireMismatch(f"an item of {facts} cannot be read: {error}") from error
     except WireError as error:
@@ -152,12 +161,16 @@ async def payload_bytes(found: Payload, fetch: Fetch) -> bytes:
     return found.inline if found.inline is not None else await fetch(str(found.sha256))
 
 
-def decode(data: bytes, facts: Facts) -> Any:
-    """Unpickle a result; raises VersionMismatch, WireError, ShippingError."""
+def decode(data: bytes, facts: Facts, names: ClassNames = ANYWHERE) -> Any:
+    """Load a result; raises VersionMismatch, WireError, ShippingError."""
     try:
-        return payload.decode(data)
+        return encoding.decode(data, names)
     except WireError:
         raise
+    except UnknownClass as error:
+        raise ShippingError(
+            f"the result of {facts} cannot be loaded here: {error}. The stored result stays and can be fetched again"
+        ) from error
     except Exception as error:
         raise ShippingError(
             f"the result of {facts} cannot be loaded here: {type(error).__name__}: {error}. {_advice(error)} "
@@ -165,7 +178,7 @@ def decode(data: bytes, facts: Facts) -> Any:
         ) from error
 
 
-def failure_of(job: Mapping[str, Any], name: str, logs: Sequence[str] = ()) -> Exception:
+def failure_of(job: Mapping[str, Any], name: str, logs: Sequence[str] = (), names: ClassNames = ANYWHERE) -> Exception:
     """The exception to raise for a job that ended without a value."""
     facts = Facts.of(job, name, logs)
     output = job.get("output")
@@ -175,7 +188,7 @@ def failure_of(job: Mapping[str, Any], name: str, logs: Sequence[str] = ()) -> E
         except WireError as error:
             return WireMismatch(f"the failure of {facts} does not follow the protocol: {error}")
         if isinstance(found, ErrorInfo):
-            return exception_of(found, facts)
+            return exception_of(found, facts, names)
     raised = _raised_by_handler(job.get("error"), facts)
     if raised is not None:
         return raised
@@ -198,12 +211,14 @@ def _raised_by_handler(error: Any, facts: Facts) -> Exception | None:
     return found
 
 
-def exception_of(info: ErrorInfo, facts: Facts) -> Exception:
+def exception_of(info: ErrorInfo, facts: Facts, names: ClassNames = ANYWHERE) -> Exception:
     """The exception to raise: the function's own where it can be loaded and may pass a caller, else a typed one."""
     if info.kind in _BY_KIND:
         return _noted(facts.error(_BY_KIND[info.kind], f"{info.message} ({facts})"), info)
     if info.kind is ErrorKind.UNPICKLABLE_RESULT:
-        error = NotPicklable(f"the result of {facts} cannot be pickled: {info.message}")
+        portable = info.type == CannotTravel.__name__
+        kind = NotPortable if portable else NotPicklable
+        error = kind(f"the result of {facts} {'cannot come back' if portable else 'cannot be pickled'}: {info.message}")
         error.__cause__ = facts.error(JobError, str(facts))
         return _noted(error, info)
     if info.kind is ErrorKind.TOO_LARGE:
@@ -211,7 +226,7 @@ def exception_of(info: ErrorInfo, facts: Facts) -> Exception:
         too_large.__cause__ = facts.error(JobError, str(facts))
         return too_large
     told = {"type_name": info.type, "remote_traceback": info.traceback}
-    original = _original(info)
+    original = _original(info, names)
     if original is not None:
         original.__cause__ = facts.error(RemoteError, f"raised by {facts}", **told)
         return _noted(original, info)
@@ -220,12 +235,12 @@ def exception_of(info: ErrorInfo, facts: Facts) -> Exception:
     return _noted(facts.error(RemoteError, f"{what}{message} ({facts})", **told), info)
 
 
-def _original(info: ErrorInfo) -> Exception | None:
+def _original(info: ErrorInfo, names: ClassNames) -> Exception | None:
     """The function's own exception; none that would end the caller's loop or iteration instead."""
     if info.kind is not ErrorKind.USER or info.exception is None:
         return None
     try:
-        found = payload.decode(info.exception)
+        found = encoding.decode(info.exception, names)
     except Exception:  # noqa: BLE001 - unpickling runs code of any package; the failure is then told as text
         return None
     if not isinstance(found, Exception) or isinstance(found, StopIteration | StopAsyncIteration):

@@ -9,8 +9,10 @@ import queue
 from collections.abc import AsyncGenerator, Generator
 from typing import Any, Protocol
 
-from worker_runtime.failures import Failed, unpicklable
+from worker_runtime.failures import Failed, cannot_travel, unpicklable
 from worker_runtime.wire import items
+from worker_runtime.wire.encoding import PICKLES, Peer
+from worker_runtime.wire.errors import CannotTravel
 from worker_runtime.wire.items import Item
 
 Grant = tuple[int, int]
@@ -108,32 +110,39 @@ def is_stream(value: Any) -> bool:
     return inspect.isgenerator(value) or inspect.isasyncgen(value)
 
 
-def drain(name: str, generator: Generator[Any, Any, Any], sink: Sink) -> None:
-    """Hand on all items of a generator. Raises what it raises, Failed for an item that cannot travel."""
+def drain(name: str, generator: Generator[Any, Any, Any], sink: Sink, peer: Peer = PICKLES) -> None:
+    """Hand on all items of a generator, as `peer` reads them.
+
+    Raises:
+        Failed: an item cannot travel.
+        BaseException: what the generator raises.
+    """
     number = 0
     try:
         for value in generator:
-            sink.put(_encoded(name, number, value))
+            sink.put(_encoded(name, number, value, peer))
             number += 1
             del value
     finally:
         generator.close()
 
 
-async def drain_async(name: str, generator: AsyncGenerator[Any, Any], sink: Sink) -> None:
+async def drain_async(name: str, generator: AsyncGenerator[Any, Any], sink: Sink, peer: Peer = PICKLES) -> None:
     """Hand on all items of an asynchronous generator. Raises as `drain` does."""
     number = 0
     try:
         async for value in generator:
-            await sink.put_async(_encoded(name, number, value))
+            await sink.put_async(_encoded(name, number, value, peer))
             number += 1
             del value
     finally:
         await generator.aclose()
 
 
-def _encoded(name: str, number: int, value: Any) -> Item:
+def _encoded(name: str, number: int, value: Any, peer: Peer) -> Item:
     try:
-        return items.encode(value)
+        return items.encode(value, peer.encode)
+    except CannotTravel as error:
+        raise Failed(cannot_travel(name, error, peer, what=f"item {number}")) from None
     except Exception as error:  # noqa: BLE001 - pickling runs the user's own __reduce__
         raise Failed(unpicklable(name, value, error, what=f"item {number}")) from None

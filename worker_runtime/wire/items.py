@@ -7,7 +7,7 @@ never the chunk itself, so the two cannot be taken for each other.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,13 +29,13 @@ class Item:
     plain: bool
 
 
-def encode(value: Any) -> Item:
-    """Encode an item. Raises what the pickling of a part of it raises."""
+def encode(value: Any, payload_of: Callable[[Any], bytes] = payload.encode) -> Item:
+    """Encode an item. `payload_of` makes a payload of what is not plain, and raises what it may."""
     if _Plain().is_plain(value) and not (isinstance(value, dict) and "flash" in value):
         data = json.dumps(value, separators=(",", ":")).encode()
         if len(data) <= INLINE_LIMIT:
             return Item(data, plain=True)
-    return Item(payload.encode(value), plain=False)
+    return Item(payload_of(value), plain=False)
 
 
 def plain(data: bytes) -> Any:
