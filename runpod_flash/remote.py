@@ -18,6 +18,7 @@ from runpod_flash import lazy, settings, signatures
 from runpod_flash.calls import RemoteObject, Request, Ticket
 from runpod_flash.duals import Dual, dual
 from runpod_flash.errors import CallError
+from runpod_flash.generators import for_items, for_value, is_generator
 from runpod_flash.signatures import Parameters
 from runpod_flash.spec import EndpointSpec
 
@@ -47,29 +48,19 @@ class CallForms(Generic[P, R]):
         """Check the arguments and say what shall run. Raises CallError."""
         raise NotImplementedError
 
-    def _value_request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
-        """The request of a call that gives one value. Raises CallError, for a generator too."""
-        request = self._request(args, kwargs)
-        if request.stream:
-            raise CallError(
-                f"{request.shown} is a generator, which has items and no value; use {request.shown}.stream(…) for its "
-                "items as they come, or .spawn(…) for a job to read later; nothing was sent"
-            )
-        return request
-
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:
         """Run it on a worker; await the result. Cancelling the awaiting task cancels the job.
 
         Raises:
             CallError: the arguments do not fit the signature (at once, before anything is sent).
         """
-        coroutine = cast("types.CoroutineType[None, None, R]", _run(self._value_request(args, kwargs)))
+        coroutine = cast("types.CoroutineType[None, None, R]", _run(for_value(self._request(args, kwargs))))
         coroutine.__name__ = coroutine.__qualname__ = self.__name__  # for "… was never awaited"
         return coroutine
 
     def remote(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it on a worker and block until the result is there; works where an event loop runs, too (a notebook)."""
-        return cast(R, _session().call_blocking(self._value_request(args, kwargs)))
+        return cast(R, _session().call_blocking(for_value(self._request(args, kwargs))))
 
     def stream(self, /, *args: P.args, **kwargs: P.kwargs) -> "Stream[Any]":
         """The items that a generator yields on a worker, as they come: for `async for`, or `for` in blocking code.
@@ -79,12 +70,7 @@ class CallForms(Generic[P, R]):
         Raises:
             CallError: the arguments do not fit the signature, or it is no generator.
         """
-        request = self._request(args, kwargs)
-        if not request.stream:
-            raise CallError(
-                f"{request.shown} is no generator, so that there is nothing to stream; call it, or let it yield; "
-                "nothing was sent"
-            )
+        request = for_items(self._request(args, kwargs))
         return cast("Stream[Any]", lazy.load("runpod_flash.streams").of_call(request, _session()))
 
     @property
@@ -215,7 +201,7 @@ class RemoteGenerator(RemoteFunction[P, R], Generic[P, R, X]):
 
     def remote(self, /, *args: P.args, **kwargs: P.kwargs) -> NoReturn:
         """Refused; see `stream`."""
-        self._value_request(args, kwargs)
+        super().remote(*args, **kwargs)
         raise AssertionError("unreachable")
 
     def stream(self, /, *args: P.args, **kwargs: P.kwargs) -> "Stream[X]":
@@ -422,11 +408,6 @@ def check_arguments(name: str, parameters: Parameters | None, args: tuple[Any, .
     """Raise CallError where Python would not take the arguments. They are sent as given, defaults not filled in."""
     if parameters is not None:
         parameters.check(name, args, kwargs)
-
-
-def is_generator(function: Any) -> bool:
-    """Whether calling it gives a generator, whose items travel one by one."""
-    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
 def remote_config(spec: EndpointSpec) -> dict[str, Any]:

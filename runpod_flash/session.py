@@ -10,7 +10,7 @@ import concurrent.futures
 import contextlib
 import sys
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +70,9 @@ class Session:
         project: folder in which names of endpoints are unique; default: the program's own.
 
     Attributes:
+        objects: what this program has on the platform and does not leave there.
+
+    Attributes:
         volume_ids: the network volumes that this program has found or made.
     """
 
@@ -83,7 +86,7 @@ class Session:
         self.volume_ids: dict[NetworkVolume, str] = {}
         self._journal: Journal | None = None
         self._held: set[Holding] = set()
-        self._objects = Objects(self._bridge, self._backend)
+        self.objects = Objects(self._bridge, self._backend)
         self._index: PackageIndex | None = None
 
     @property
@@ -173,23 +176,9 @@ class Session:
                 lines = list(await backend.logs(await self._endpoint_id(ticket), ticket.job_id))
         raise outcome.failure_of(job, ticket.name, lines[-_LOG_LINES:], shipping.names())
 
-    async def items(self, ticket: Ticket) -> AsyncGenerator[Any, None]:
-        """What a job yields, as it comes, until it has ended, well or not."""
-        backend, facts = await self._backend(), outcome.Facts(ticket.job_id, ticket.name)
-        chunks = backend.chunks(await self._endpoint_id(ticket), ticket.job_id)
-        async with contextlib.aclosing(chunks):
-            async for chunk in chunks:
-                yield await outcome.item_of(chunk, facts, backend.get_value, shipping.names())
-
-    async def call_off(self, ticket: Ticket) -> None:
-        """Cancel a job that nobody reads any more, with `CANCEL_S` seconds for it."""
-        with contextlib.suppress(FlashError, TimeoutError):
-            async with asyncio.timeout(CANCEL_S):
-                await self._objects.cancel((await self._endpoint_id(ticket), ticket.job_id))
-
-    def call_off_later(self, ticket: Ticket) -> None:
-        """`call_off` without waiting; called from anywhere, by the garbage collector too."""
-        self._objects.cancel_later((ticket.endpoint_id, ticket.job_id))
+    async def located(self, ticket: Ticket) -> tuple[Backend, str]:
+        """The connection of the running event loop, and the id of the ticket's endpoint."""
+        return await self._backend(), await self._endpoint_id(ticket)
 
     async def status(self, ticket: Ticket) -> Json:
         """The job as it is now."""
@@ -304,7 +293,7 @@ class Session:
     def call_blocking(self, request: Request) -> Any:
         """`call` for code without an event loop. The first Ctrl-C cancels the job, a second one leaves it alone."""
         tickets: list[Ticket] = []
-        self._objects.watch_exit()
+        self.objects.watch_exit()
         running = self._bridge.prepare(self.call(request, tickets))
         try:
             try:
@@ -325,7 +314,7 @@ class Session:
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> Running[T]:
         """Run a coroutine on the bridge."""
-        self._objects.watch_exit()
+        self.objects.watch_exit()
         return self._bridge.start(coroutine)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -365,7 +354,7 @@ class Session:
         sending = delivery.submit(backend, endpoint_id, parcel, key)
         job_id = await self._send(spec.name, request.shown, endpoint_id, sending, key)
         if request.instance is not None and not request.instance.borrowed:
-            self._objects.add(request.instance)
+            self.objects.add(request.instance)
         return Ticket(job_id, endpoint_id, spec.name, request.stream)
 
     async def _send(self, name: str, shown: str, endpoint_id: str, sending: Coroutine[Any, Any, str], key: str) -> str:
@@ -442,13 +431,13 @@ class Session:
             raise
 
     async def _connect(self) -> Backend:
-        self._objects.watch_exit()
+        self.objects.watch_exit()
         settings = self.settings
         if settings.runpod_api_key and not settings.target_chosen:
             message = "RUNPOD_API_KEY is set, but this version has no cloud target yet: calls run on this machine"
             self.output.notice({"key": "no-cloud", "message": message})
         backend = await backends.connect(settings, self.project)
-        self._objects.drop_doomed()
+        self.objects.drop_doomed()
         return backend
 
     def _link(self) -> _Link:
@@ -475,7 +464,7 @@ class Session:
 
     def close(self) -> None:
         """Drop remote objects and end the bridge; connections end with their event loops."""
-        self._objects.close()
+        self.objects.close()
         if self._journal is not None:
             self._journal.close()
 

@@ -1,17 +1,22 @@
 """The items of a generator that runs on a worker, as they come, for async and for blocking code."""
 
+import asyncio
+import contextlib
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from runpod_flash import outcome
+from runpod_flash import outcome, shipping
 from runpod_flash.calls import Request, Ticket
-from runpod_flash.errors import CallError
+from runpod_flash.errors import CallError, FlashError
 
 if TYPE_CHECKING:
     from runpod_flash.session import Session
 
 X = TypeVar("X")
+
+CANCEL_S = 2.0
+"""How long who stops reading waits for the platform to take the cancellation, in seconds."""
 
 _END: Any = object()
 
@@ -81,7 +86,7 @@ class Stream(Generic[X]):
         if self._items is not None and not self._asking:
             await self._items.aclose()
         if ticket is not None and owns:
-            await self._session.call_off(ticket)
+            await self._cancel(ticket)
 
     def __enter__(self) -> "Stream[X]":
         return self
@@ -134,11 +139,17 @@ class Stream(Generic[X]):
     async def _begun(self) -> tuple[Ticket, AsyncGenerator[Any, None]]:
         if self._ticket is None or self._items is None:
             self._ticket = ticket = await self._submit()
-            self._items = self._session.items(ticket)
+            self._items = _items(ticket, self._session)
             if self._owns:
-                self._drop = weakref.finalize(self, self._session.call_off_later, ticket)
+                job = ticket.endpoint_id, ticket.job_id
+                self._drop = weakref.finalize(self, self._session.objects.cancel_later, job)
                 self._drop.atexit = False  # the session does it, for all at once
         return self._ticket, self._items
+
+    async def _cancel(self, ticket: Ticket) -> None:
+        with contextlib.suppress(FlashError, TimeoutError):
+            async with asyncio.timeout(CANCEL_S):
+                await self._session.objects.cancel((ticket.endpoint_id, ticket.job_id))
 
     def _end(self) -> None:
         self._ended = True
@@ -147,6 +158,15 @@ class Stream(Generic[X]):
 
     def __repr__(self) -> str:
         return f"<{self._name}>"
+
+
+async def _items(ticket: Ticket, session: "Session") -> AsyncGenerator[Any, None]:
+    """What a job yields, as it comes, until it has ended, well or not."""
+    backend, endpoint_id = await session.located(ticket)
+    facts, names = outcome.Facts(ticket.job_id, ticket.name), shipping.names()
+    async with contextlib.aclosing(backend.chunks(endpoint_id, ticket.job_id)) as chunks:
+        async for chunk in chunks:
+            yield await outcome.item_of(chunk, facts, backend.get_value, names)
 
 
 def of_call(request: Request, session: "Session") -> Stream[Any]:

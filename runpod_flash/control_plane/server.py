@@ -122,9 +122,6 @@ class ControlPlane:
             settings.terms,
         )
         self._limits = settings.limits
-        self._streams = Streams(
-            self._platform.chunks, self._dispatcher.results, self._dispatcher.recorder, self._limits
-        )
         self._seal = Seal(state.plane / "seal")
         self._access = Access(self._catalog)
         self._balanced = BalancedWorkers(
@@ -178,12 +175,17 @@ class ControlPlane:
         self._dispatcher.recorder.on_refused = self._disk.reserve.give
         self._dispatcher.on_load = self._load_changed
         self._balanced.on_load = self._autoscaler.load_changed
-        self._dispatcher.stream_through(self._streams)
-        self._platform.will_read = self._streams.read
-        self._supervisor.on_item = self._streams.item
+        self._stream()
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         self._catalog.on_change = self._autoscaler.endpoint_changed
         self._catalog.on_delete = self._endpoint_deleted
+
+    def _stream(self) -> None:
+        """Lead the items of generators from workers to readers."""
+        dispatcher = self._dispatcher
+        streams = Streams(self._platform.chunks, dispatcher.results, dispatcher.recorder, self._limits)
+        dispatcher.stream_through(streams)
+        self._platform.will_read, self._supervisor.on_item = streams.read, streams.item
 
     def _load_changed(self, endpoint_id: str) -> None:
         self._autoscaler.load_changed(endpoint_id)
