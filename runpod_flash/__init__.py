@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from runpod_flash.job import EndpointJob
     from runpod_flash.spec import DEFAULT_WORKERS_MAX, DEFAULT_WORKERS_MIN
     from runpod_flash.template import PodTemplate
+    from runpod_flash.volumes import NetworkVolume
 
     __version__: str
 
@@ -33,6 +34,7 @@ __all__ = [
     "EndpointJob",
     "GpuGroup",
     "GpuType",
+    "NetworkVolume",
     "PodTemplate",
     "ServerlessScalerType",
     "ServerlessType",
@@ -43,6 +45,7 @@ _HOMES = {  # of the others: hardware
     "DEFAULT_WORKERS_MIN": "spec",
     "Endpoint": "endpoint",
     "EndpointJob": "job",
+    "NetworkVolume": "volumes",
     "PodTemplate": "template",
 }
 

@@ -19,6 +19,7 @@ from runpod_flash.http_verbs import http_verb
 from runpod_flash.job_input import PlainJob, plain_job
 
 if TYPE_CHECKING:
+    from runpod_flash.backends.base import Backend
     from runpod_flash.job import EndpointJob
     from runpod_flash.session import Session
     from runpod_flash.web import WebAnswer, WebRequest
@@ -45,11 +46,11 @@ class ClientVerbs:
     `patch` give something to be awaited; `get.blocking()` blocks.
     """
 
-    get = http_verb("GET")
-    post = http_verb("POST")
-    put = http_verb("PUT")
-    delete = http_verb("DELETE")
-    patch = http_verb("PATCH")
+    get: http_verb = http_verb("GET")
+    post: http_verb = http_verb("POST")
+    put: http_verb = http_verb("PUT")
+    delete: http_verb = http_verb("DELETE")
+    patch: http_verb = http_verb("PATCH")
 
     async def _located(self, kind: ServerlessType | None = None) -> Located:
         """Where the endpoint is, found or made; `kind`: for jobs (QB), for HTTP requests (LB) or for either.
@@ -184,21 +185,28 @@ class ClientVerbs:
 
 async def _run_sync(session: "Session", endpoint: Located, job: PlainJob, limit_s: float) -> "EndpointJob[Any]":
     asyncio, backend, key = lazy.load("asyncio"), await session.backend(), uuid.uuid4().hex
-    end = asyncio.get_running_loop().time() + limit_s
+    end, job_id = asyncio.get_running_loop().time() + limit_s, ""
     try:
         seen = await backend.run_sync(endpoint.id, job.input, key, job.options, limit_s)
-        ticket = Ticket(str(seen.get("id", "")), endpoint.id, endpoint.name)
+        job_id = str(seen.get("id", ""))
+        ticket = Ticket(job_id, endpoint.id, endpoint.name)
         handle = cast("EndpointJob[Any]", await lazy.load("runpod_flash.job").seen(ticket, session, seen))
         if not handle.done:
             await handle.wait.aio(timeout=max(0.0, end - asyncio.get_running_loop().time()))
     except asyncio.CancelledError:
         with contextlib.suppress(FlashError, TimeoutError):
             async with asyncio.timeout(_CANCEL_S):
-                found = (await backend.find_submitted([key]) or {}).get(key)
-                if found is not None:
-                    await backend.cancel(endpoint.id, str(found["id"]))
+                await _cancel(backend, endpoint.id, job_id, key)
         raise
     return handle
+
+
+async def _cancel(backend: "Backend", endpoint_id: str, job_id: str, key: str) -> None:
+    """Cancel a job by its id, or by its key where nobody has heard of its id and the platform knows keys."""
+    if not job_id:
+        job_id = str((await backend.find_submitted([key]) or {}).get(key, {}).get("id", ""))
+    if job_id:
+        await backend.cancel(endpoint_id, job_id)
 
 
 def _bad_answer(asked: "WebRequest", endpoint: Located, answer: "WebAnswer") -> ResponseError:

@@ -24,6 +24,7 @@ from runpod_flash.remote import (
 )
 from runpod_flash.spec import DEFAULT_SCALER_VALUE, EndpointSpec
 from runpod_flash.template import PodTemplate
+from runpod_flash.volumes import NetworkVolume
 
 if TYPE_CHECKING:
     from runpod_flash.agreement import Provisioned
@@ -57,6 +58,7 @@ class Endpoint(ClientVerbs):
         dependencies: requirements (PEP 508) that the workers install.
         system_dependencies: apt packages that the workers need.
         accelerate_downloads: whether workers may use faster installers.
+        volume: network volumes that workers see at /runpod-volume: one, or one for each data center.
         datacenter: where workers may run (Runpod's cloud).
         env: environment variables of the workers. A change rolls the workers, not the endpoint.
         gpu_count: GPUs for each worker.
@@ -85,6 +87,7 @@ class Endpoint(ClientVerbs):
     dependencies: list[str] | None
     system_dependencies: list[str] | None
     accelerate_downloads: bool
+    volume: list[NetworkVolume] | None
     datacenter: list[Any] | None
     env: dict[str, str] | None
     gpu_count: int
@@ -119,6 +122,7 @@ class Endpoint(ClientVerbs):
         dependencies: Sequence[str] | None = None,
         system_dependencies: Sequence[str] | None = None,
         accelerate_downloads: bool = True,
+        volume: NetworkVolume | Sequence[NetworkVolume] | None = None,
         datacenter: DataCenterOption | None = None,
         env: Mapping[str, str] | None = None,
         gpu_count: int = 1,
@@ -137,9 +141,9 @@ class Endpoint(ClientVerbs):
         given = {
             "name": name, "gpu": gpu, "cpu": cpu, "workers": workers, "idle_timeout": idle_timeout,
             "dependencies": dependencies, "system_dependencies": system_dependencies,
-            "accelerate_downloads": accelerate_downloads, "datacenter": datacenter, "env": env, "gpu_count": gpu_count,
-            "execution_timeout_ms": execution_timeout_ms, "flashboot": flashboot, "image": image,
-            "scaler_type": scaler_type, "scaler_value": scaler_value, "template": template,
+            "accelerate_downloads": accelerate_downloads, "volume": volume, "datacenter": datacenter, "env": env,
+            "gpu_count": gpu_count, "execution_timeout_ms": execution_timeout_ms, "flashboot": flashboot,
+            "image": image, "scaler_type": scaler_type, "scaler_value": scaler_value, "template": template,
             "min_cuda_version": min_cuda_version, "max_concurrency": max_concurrency,
             "python_version": python_version, "retries": retries, **unknown,
         }  # fmt: skip
@@ -295,7 +299,7 @@ def _attributes(spec: EndpointSpec) -> dict[str, Any]:
         "idle_timeout", "accelerate_downloads", "gpu_count", "execution_timeout_ms", "flashboot", "min_cuda_version",
         "max_concurrency", "python_version", "retries", "workers_min", "workers_max",
     )  # fmt: skip
-    lists = ("dependencies", "system_dependencies", "datacenter")
+    lists = ("dependencies", "system_dependencies", "volume", "datacenter")
     return {
         **{name: getattr(spec, name) for name in plain},
         **{name: list(getattr(spec, name)) or None for name in lists},

@@ -11,6 +11,7 @@ FlashError
 │  ├─ BackendUnavailable              it cannot be reached or started
 │  ├─ AuthError                       it refuses the key
 │  ├─ EndpointNotFound · JobNotFound
+│  ├─ VolumeNotFound · VolumeFileNotFound (FileNotFoundError)
 │  ├─ ResponseError                   a load-balanced endpoint answered with a status that is not 2xx; has status, body
 │  ├─ ContentNotFound                 it no longer holds an artifact or value that a call names
 │  └─ WireMismatch                    the two sides are of different versions
@@ -21,7 +22,7 @@ FlashError
 │  │  └─ OutOfMemory                  it was killed because memory ran out: of its cpu= size, or of the machine
 │  ├─ JobCancelled
 │  ├─ JobTimedOut (TimeoutError)      execution_timeout_ms ran out
-│  └─ JobExpired                      its ttl ended before it finished
+│  └─ JobExpired                      its ttl ended before it did, or its time to wait for a worker
 └─ WaitTimedOut (TimeoutError)        you stopped waiting; a job lives on, an HTTP request is dropped
 
 Three questions, three branches: did I write it wrong, did the platform fail, did my function fail?
@@ -79,6 +80,14 @@ class JobNotFound(BackendError):
     """The platform has no such job (any more)."""
 
 
+class VolumeNotFound(BackendError):
+    """The platform has no such network volume."""
+
+
+class VolumeFileNotFound(BackendError, FileNotFoundError):
+    """The network volume has no such file or folder."""
+
+
 class ResponseError(BackendError):
     """A load-balanced endpoint answered a request with a status that is not 2xx. The message begins with its words.
 
@@ -94,7 +103,7 @@ class ResponseError(BackendError):
         super().__init__(message)
         self.status = status
         self.body = body
-        self.headers = dict(headers or {})
+        self.headers: dict[str, str] = dict(headers or {})
 
 
 class ContentNotFound(BackendError):
@@ -168,7 +177,7 @@ class JobTimedOut(JobError, TimeoutError):
 
 
 class JobExpired(JobError):
-    """The job's ttl ended before it finished."""
+    """The job's ttl ended before it did, or no worker took it within its queue timeout. The message says which."""
 
 
 class WaitTimedOut(FlashError, TimeoutError):

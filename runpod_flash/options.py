@@ -3,11 +3,10 @@
 A message names the option, says what was given, what is allowed and, where there is one, the nearest right value.
 """
 
-import difflib
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from typing import Any, NoReturn, TypeAlias, TypeVar
@@ -26,6 +25,8 @@ from runpod_flash.hardware import (
 )
 from runpod_flash.spec import DEFAULT_WORKERS_MIN, EndpointSpec, disk_limit_gb
 from runpod_flash.template import DEFAULT_DISK_GB, PodTemplate
+from runpod_flash.volumes import NetworkVolume
+from runpod_flash.wording import nearest, refusal
 
 E = TypeVar("E", bound=Enum)
 
@@ -37,12 +38,10 @@ NAME_LIMIT = 191
 PYTHONS = ("3.11", "3.12", "3.13")
 
 _HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
-_LATER = ("volume",)
 _MIN_QUEUE_DELAY_S = 0.5
 _MAX_IDLE_S = 3600
 _MANY_CALLS = 100  # in one worker
 _INSTALLED = ("dependencies", "system_dependencies")
-_LONG = 80  # characters of a given value that a message shows
 
 _IDENTIFIER = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"  # as the packaging library takes it
 _EXTRAS = rf"\[\s*(?:{_IDENTIFIER}\s*(?:,\s*{_IDENTIFIER}\s*)*)?\]"
@@ -63,7 +62,7 @@ def check(given: Mapping[str, Any]) -> EndpointSpec:
         ConfigError: a value that is not allowed, or two options that exclude each other.
     """
     for option in given:
-        _known(option, given[option])
+        _known(option)
     fields: dict[str, Any] = {"name": "", "gpu": (), "cpu": (), "python_version": _HERE}
     for option, read in _READERS.items():
         if option in given:
@@ -71,6 +70,7 @@ def check(given: Mapping[str, Any]) -> EndpointSpec:
     _hardware(fields, given)
     _scaler(fields)
     _image(fields)
+    _places(fields)
     return EndpointSpec(**fields)
 
 
@@ -89,9 +89,9 @@ def check_client(endpoint_id: Any, given: Mapping[str, Any], usual: Mapping[str,
         raise ConfigError(
             "id= and image= exclude each other: an endpoint is there already, or is made of an image; leave one out"
         )
-    for option, value in given.items():
+    for option in given:
         if option not in usual:
-            _known(option, value)
+            _known(option)
     said = [f"{option}=" for option in given if option != "name" and given[option] != usual.get(option)]
     if said:
         raise ConfigError(
@@ -125,26 +125,9 @@ def check_requirements(spec: EndpointSpec) -> None:
             ) from None
 
 
-def nearest(given: str, allowed: Iterable[str]) -> str | None:
-    """The allowed word that is most like `given`, None where none is."""
-    words = {_plain(word): word for word in allowed}
-    wanted = _plain(given)
-    inside = [word for word in words if wanted and wanted in word] if len(wanted) > 2 else []
-    close = difflib.get_close_matches(wanted, inside or words, n=1, cutoff=0.0 if inside else 0.55)
-    return words[close[0]] if close else None
-
-
-def _plain(word: str) -> str:
-    return re.sub(r"[\s_-]+", "", word).lower()
-
-
-def _known(option: str, value: Any) -> None:
-    if option in _READERS or (option in _LATER and value is None):
+def _known(option: str) -> None:
+    if option in _READERS:
         return
-    if option in _LATER:
-        raise ConfigError(
-            f"{option}= is not there yet in this version; leave it out, or decorate a function or class without it"
-        )
     names = (*_READERS, "id")
     near = nearest(option, names)
     hint = f"did you mean {near}=?" if near else f"there are {', '.join(names)}"
@@ -152,10 +135,7 @@ def _known(option: str, value: Any) -> None:
 
 
 def _refuse(option: str, given: Any, allowed: str, near: str | None = None) -> NoReturn:
-    shown = repr(given)
-    shown = shown if len(shown) <= _LONG else shown[: _LONG - 1] + "…"
-    hint = f"; did you mean {near}?" if near else ""
-    raise ConfigError(f"{option}= is {shown}; it must be {allowed}{hint}")
+    raise refusal(option, given, allowed, near)
 
 
 def _name(value: Any) -> dict[str, Any]:
@@ -321,6 +301,22 @@ def _one_datacenter(item: Any) -> DataCenter:
         return _member("datacenter", item, DataCenter)
 
 
+def _volume(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    allowed = "a NetworkVolume, or a list of them, one for each data center"
+    if isinstance(value, str):
+        _refuse("volume", value, allowed, f"NetworkVolume(name={value!r})")
+    items = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if not items:
+        _refuse("volume", value, f"{allowed}, that is not empty")
+    for number, item in enumerate(items):
+        if not isinstance(item, NetworkVolume):
+            option = f"volume[{number}]" if isinstance(value, list | tuple) else "volume"
+            _refuse(option, item, "a NetworkVolume", f"NetworkVolume(name={item!r})" if isinstance(item, str) else None)
+    return {"volume": items}
+
+
 def _env(value: Any) -> dict[str, Any]:
     if value is None:
         return {}
@@ -436,6 +432,26 @@ def _scaler(fields: dict[str, Any]) -> None:
         _refuse("scaler_value", value, f"0 or at least {_MIN_QUEUE_DELAY_S} with QUEUE_DELAY (seconds)")
 
 
+def _places(fields: dict[str, Any]) -> None:
+    """Each volume is in a data center of its own, where the endpoint has workers."""
+    centers, taken = fields.get("datacenter", ()), dict[DataCenter, NetworkVolume]()
+    for volume in fields.get("volume", ()):
+        center = volume.datacenter
+        if center is None:  # of one that is known by its id, the platform knows it
+            continue
+        if center in taken:
+            raise ConfigError(
+                f"volume= has {taken[center]!r} and {volume!r}, both in {center}; workers see the one of their data "
+                "center, so give one for each"
+            )
+        taken[center] = volume
+        if centers and center not in centers:
+            raise ConfigError(
+                f"volume= is {volume!r}, in {center}, but datacenter= is {', '.join(centers)}, where workers cannot "
+                f"reach it; add {center} to datacenter=, or take a volume from there"
+            )
+
+
 _READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "name": _name,
     "gpu": _gpu,
@@ -445,6 +461,7 @@ _READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "dependencies": _dependencies,
     "system_dependencies": _system_dependencies,
     "accelerate_downloads": _flag("accelerate_downloads"),
+    "volume": _volume,
     "datacenter": _datacenter,
     "env": _env,
     "gpu_count": _number("gpu_count", 1),

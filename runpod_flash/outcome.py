@@ -1,5 +1,6 @@
 """What a finished job means to its caller: a value, or the fitting exception with the facts of the job."""
 
+import json
 import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -136,9 +137,26 @@ def failure_of(job: Mapping[str, Any], name: str, logs: Sequence[str] = ()) -> E
             return WireMismatch(f"the failure of {facts} does not follow the protocol: {error}")
         if isinstance(found, ErrorInfo):
             return exception_of(found, facts)
+    raised = _raised_by_handler(job.get("error"), facts)
+    if raised is not None:
+        return raised
     kind, what = _BY_STATUS.get(JobStatus(str(job.get("status"))), (JobError, "ended without a value"))
     said = f": {job['error']}" if job.get("error") else ""
     return facts.error(kind, f"{facts} {what}{said}")
+
+
+def _raised_by_handler(error: Any, facts: Facts) -> Exception | None:
+    """What a handler raised, as Runpod's worker package reports it: JSON as text. None where it is none of that."""
+    try:
+        told = json.loads(error)
+        kind, message = re.sub(r"^<class '(.*)'>$", r"\1", told["error_type"]), told["error_message"]
+    except (TypeError, ValueError, KeyError):
+        return None
+    traceback = str(told.get("error_traceback") or "")
+    found = facts.error(RemoteError, f"{kind}: {message} ({facts})", type_name=kind, remote_traceback=traceback)
+    if traceback:
+        found.add_note(f"Remote traceback:\n{traceback.rstrip()}")
+    return found
 
 
 def exception_of(info: ErrorInfo, facts: Facts) -> Exception:

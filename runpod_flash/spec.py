@@ -1,6 +1,6 @@
 """What was agreed: the checked, frozen description of an endpoint, and its form in the platform's API."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from runpod_flash.hardware import (
     preference,
 )
 from runpod_flash.template import DEFAULT_DISK_GB, PodTemplate
+from runpod_flash.volumes import NetworkVolume
 
 DEFAULT_WORKERS_MIN = 0
 DEFAULT_WORKERS_MAX = 1
@@ -49,6 +50,7 @@ class EndpointSpec:
     dependencies: tuple[str, ...] = ()
     system_dependencies: tuple[str, ...] = ()
     accelerate_downloads: bool = True
+    volume: tuple[NetworkVolume, ...] = ()
     datacenter: tuple[DataCenter, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
     gpu_count: int = 1
@@ -66,11 +68,12 @@ class EndpointSpec:
         return self if self.name else replace(self, name=name)
 
 
-def to_body(spec: EndpointSpec, *, default_queue_delay: float) -> dict[str, Any]:
+def to_body(spec: EndpointSpec, *, default_queue_delay: float, volume_ids: Sequence[str] = ()) -> dict[str, Any]:
     """The spec as the body of `POST|PATCH /v2/serverless`; all keys but the `OPTIONAL` ones are present.
 
     Args:
         default_queue_delay: `queueDelay` in seconds where the user named no scaler; a platform's own choice.
+        volume_ids: of the spec's volumes, on that platform.
     """
     scaling = _scaling(spec, default_queue_delay)
     workers = {"min": spec.workers_min, "max": spec.workers_max}
@@ -86,7 +89,7 @@ def to_body(spec: EndpointSpec, *, default_queue_delay: float) -> dict[str, Any]
         "scaling": scaling,
         "env": {**dict(spec.template.env if spec.template else ()), **spec.env},
         "dataCenterIds": [center.value for center in spec.datacenter],
-        "networkVolumes": [],
+        "networkVolumes": list(volume_ids),
         "timeout": spec.execution_timeout_ms,
         "flashboot": "FLASHBOOT" if spec.flashboot else "OFF",
         **_template(spec),

@@ -10,6 +10,7 @@ apt packages: `worker_runtime.apt`.
 import math
 import os
 import re
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -172,13 +173,16 @@ class Uv:
     async def _run(self, command: Sequence[str], index: PackageIndex, cwd: Path) -> CommandResult:
         options = ["--no-index"] if index.no_index and command[0] == "pip" else []  # uv has no variable for this one
         try:
-            return await run_command(
+            result = await run_command(
                 [self._binary, *command, *options], env=self._env | index_environment(index), cwd=cwd
             )
         except FileNotFoundError as error:
             if error.filename != self._binary:
                 raise
             raise InstallFailed(f"uv is missing at {self._binary}; reinstall runpod-flash") from None
+        if result.status < 0:
+            raise cut_off("uv", result)
+        return result
 
 
 def uv_environment(base_env: Mapping[str, str], cache: Path) -> dict[str, str]:
@@ -227,6 +231,17 @@ def failure(output: str, requirements: Sequence[str], work: Path | None = None) 
             f" says:\n{words}"
         )
     return InstallFailed(f"{names} could not be installed. uv says:\n{words}")
+
+
+def cut_off(program: str, result: CommandResult) -> InstallFailed:
+    """The failure of an installer that a signal has ended, which says nothing about the packages."""
+    number = -result.status
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    said = f" It had said:\n{_words(result.stderr)}" if result.stderr.strip() else ""
+    return InstallFailed(
+        f"{program} was ended by {name} in the midst of its work: it was killed, or memory ran out; call again.{said}",
+        holds_s=0,
+    )
 
 
 def _words(output: str) -> str:

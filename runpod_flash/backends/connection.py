@@ -160,6 +160,7 @@ class Connection:
         *,
         json: Json | None = None,
         headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
         missing: type[FlashError] = BackendError,
         repeat: bool = True,
     ) -> bytes:
@@ -173,7 +174,7 @@ class Connection:
         """
 
         async def once(client: httpx.AsyncClient) -> bytes:
-            response = await client.request(method, path, json=json, headers=headers)
+            response = await client.request(method, path, json=json, headers=headers, params=params)
             if response.is_success:
                 return response.content
             raise self._refused(response, missing)
@@ -201,25 +202,53 @@ class Connection:
     async def fetch(self, path: str, missing: type[FlashError]) -> tuple[bytes, str]:
         """Get something large: its bytes and their sha256. Raises as `send` does."""
 
-        async def once(client: httpx.AsyncClient) -> tuple[bytes, str]:
+        async def take(pieces: AsyncIterator[bytes]) -> tuple[bytes, str]:
             buffer, digest = io.BytesIO(), hashlib.sha256()
-            async with client.stream("GET", path) as response:
-                if not response.is_success:
-                    await response.aread()
-                    raise self._refused(response, missing)
-                async for chunk in response.aiter_bytes(_CHUNK):
-                    buffer.write(chunk)
-                    digest.update(chunk)
+            async for piece in pieces:
+                buffer.write(piece)
+                digest.update(piece)
             return buffer.getvalue(), digest.hexdigest()
 
-        return await self._repeat(once, self._transfers)
+        return await self.download(path, take, missing)
 
     async def store(self, path: str, data: bytes, missing: type[FlashError]) -> None:
         """Put something large, piece by piece. Raises as `send` does."""
-        headers = {"Content-Length": str(len(data)), "Content-Type": "application/octet-stream"}
+        await self.upload(path, lambda: _pieces(data), len(data), missing)
+
+    async def download(
+        self,
+        path: str,
+        take: Callable[[AsyncIterator[bytes]], Awaitable[T]],
+        missing: type[FlashError],
+        params: Mapping[str, str] | None = None,
+    ) -> T:
+        """Let `take` have what comes, piece by piece; anew from the start where a connection breaks.
+
+        Raises as `send` does.
+        """
+
+        async def once(client: httpx.AsyncClient) -> T:
+            async with client.stream("GET", path, params=params) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise self._refused(response, missing)
+                return await take(response.aiter_bytes(_CHUNK))
+
+        return await self._repeat(once, self._transfers)
+
+    async def upload(
+        self,
+        path: str,
+        pieces: Callable[[], AsyncIterator[bytes]],
+        size: int,
+        missing: type[FlashError],
+        params: Mapping[str, str] | None = None,
+    ) -> None:
+        """Put the `size` bytes of `pieces`; anew from the start where a connection breaks. Raises as `send` does."""
+        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
 
         async def once(client: httpx.AsyncClient) -> None:
-            response = await client.put(path, content=_pieces(data), headers=headers)
+            response = await client.put(path, content=pieces(), headers=headers, params=params)
             if not response.is_success:
                 raise self._refused(response, missing)
 

@@ -20,6 +20,8 @@ _BY_CODE: dict[str, type[FlashError]] = {
         errors.JobNotFound,
         errors.PayloadTooLarge,
         errors.ShippingError,
+        errors.VolumeFileNotFound,
+        errors.VolumeNotFound,
         errors.WireMismatch,
     )
 }

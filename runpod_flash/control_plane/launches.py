@@ -6,11 +6,12 @@ from pathlib import Path
 
 from runpod_flash import hardware
 from runpod_flash.control_plane.command_env import command_env
-from runpod_flash.control_plane.container_run import container_run
+from runpod_flash.control_plane.container_run import Share, container_run
 from runpod_flash.control_plane.containers import Engine
 from runpod_flash.control_plane.environments import Environment
 from runpod_flash.control_plane.fleet import Worker
 from runpod_flash.control_plane.records import EndpointRecord
+from runpod_flash.control_plane.volumes import VolumeRecord, Volumes
 from worker_runtime.wire.specs import WorkerLaunch
 
 _ORDER = ("pools", "excludedTypes", "preferredTypes")
@@ -41,6 +42,7 @@ class Site:
     readonly: tuple[str, ...] = ()  # folders in which user code can change nothing
     private: Path | None = None  # of this folder a worker sees its own and read-only ones alone; None: of `work`
     engine: Engine | None = None  # runs images; None: nothing does
+    volumes: Volumes | None = None
     must_isolate: bool = False  # no worker starts where its code could see or change the control plane's files
 
 
@@ -52,8 +54,13 @@ class Launches:
         self._next_cpu = 0
 
     def of(self, worker: Worker, environment: Environment, endpoint: EndpointRecord, api_url: str) -> WorkerLaunch:
-        """The launch of a worker. `api_url`: where its code finds this control plane."""
-        cpus = self._cpus(endpoint)
+        """The launch of a worker. `api_url`: where its code finds this control plane.
+
+        Raises:
+            VolumeNotFound: a network volume of the endpoint has been deleted.
+        """
+        cpus, volumes = self._cpus(endpoint), self._site.volumes
+        volume = None if volumes is None else volumes.of_worker(endpoint)
         launch = WorkerLaunch(
             worker=worker.id,
             token=worker.token,
@@ -63,7 +70,7 @@ class Launches:
             folder=str(worker.folder),
             python=environment.python,
             bundle=str(self._site.bundle),
-            env=self._env(worker, environment, endpoint, api_url, len(cpus)),
+            env={**self._env(worker, environment, endpoint, api_url, len(cpus)), **_of_volume(volume)},
             overlay=environment.overlay,
             cpus=cpus,
             memory_mb=size_of(endpoint, len(self._site.cpus))[1],
@@ -73,6 +80,7 @@ class Launches:
             hidden=(*self._site.hidden, *_foreign_keys(endpoint, self._site.base_env)),
             readonly=self._site.readonly,
             private=str(self._site.private or self._site.work),
+            volume=None if volumes is None or volume is None else str(volumes.files(volume.id)),
             must_isolate=self._site.must_isolate,
             command=endpoint.command,
             directory=endpoint.body.get("directory"),
@@ -83,9 +91,11 @@ class Launches:
         """The launch of a worker that holds a container: of the machine's variables the container has none."""
         assert self._site.engine is not None
         env = self._threads(len(launch.cpus)) | dict(endpoint.body.get("env") or {})
-        env |= self._own(worker, endpoint, env, api_url)
-        run = container_run(self._site.engine, worker.id, endpoint, env, worker.grant, launch.cpus, launch.memory_mb)
-        return replace(launch, command=run.command, env=run.env, farewell=run.farewell)
+        volume = self._site.volumes.of_worker(endpoint) if self._site.volumes is not None else None
+        env |= self._own(worker, endpoint, env, api_url) | _of_volume(volume)
+        share = Share(worker.grant, launch.cpus, launch.memory_mb, launch.volume)
+        run = container_run(self._site.engine, worker.id, endpoint, env, share)
+        return replace(launch, command=run.command, env=run.env, farewell=run.farewell, volume=None)
 
     def _env(
         self, worker: Worker, environment: Environment, endpoint: EndpointRecord, api_url: str, cpus: int
@@ -145,6 +155,10 @@ def size_of(endpoint: EndpointRecord, cores_here: int) -> tuple[int, int]:
     sizes = [(int(entry.get("vcpuCount") or 0), str(entry.get("id"))) for entry in endpoint.body.get("cpu") or []]
     known = [(cores, cores * hardware.RAM_GB_PER_VCPU.get(kind, 0) * 1024) for cores, kind in sizes]
     return next((size for size in known if size[0] <= cores_here), min(known, default=(0, 0)))
+
+
+def _of_volume(volume: VolumeRecord | None) -> dict[str, str]:
+    return {} if volume is None else {"RUNPOD_VOLUME_ID": volume.id, "RUNPOD_DC_ID": volume.datacenter}
 
 
 def _foreign_keys(endpoint: EndpointRecord, env: Mapping[str, str]) -> tuple[str, ...]:

@@ -64,6 +64,10 @@ class Principal:
             return False
         return self.is_admin or self.user == owner
 
+    def sees_volumes_of(self, owner: str) -> bool:
+        """Whether a user's network volumes exist for this principal. A key for single endpoints has none."""
+        return self.scope is not Scope.ENDPOINT and (self.is_admin or self.user == owner)
+
     def may(self, need: Need) -> bool:
         """Whether the scope allows this with what it sees."""
         most = {Scope.FULL: Need.MANAGE, Scope.ENDPOINT: Need.RUN, Scope.READ_ONLY: Need.READ}

@@ -51,6 +51,8 @@ from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.supervisor import Supervisor
 from runpod_flash.control_plane.vetting import vet
 from runpod_flash.control_plane.views import job_object
+from runpod_flash.control_plane.volume_files import VolumeFiles
+from runpod_flash.control_plane.volumes import Volumes
 from runpod_flash.control_plane.webhooks import Webhooks
 from runpod_flash.errors import BackendError, BackendUnavailable
 from runpod_flash.state_folder import PlaneRecord, StateFolder, process_started
@@ -80,6 +82,8 @@ class ControlPlane:
         self._hub = EventHub()
         self._engine = self._container_engine()
         self._catalog = Catalog(self._store)
+        self._volumes = Volumes(state.volumes, settings.datacenter)
+        self._files = VolumeFiles(self._volumes)
         self._api_keys = ApiKeys(state.api_keys, self._catalog)
         if settings.listen is not None:
             self._api_keys.check()
@@ -162,7 +166,8 @@ class ControlPlane:
         self._platform.intake.seal = self._seal.seal
         self._platform.intake.on_end = self._job_ended
         self._dispatcher.on_end = lambda job: self._job_ended(job.record.id)
-        self._blobs.admit = self._disk.admit
+        self._blobs.admit = self._files.admit = self._disk.admit
+        self._volumes.users = self._catalog.users_of_volume
         self._dispatcher.results.patience_s = self._settings.disk_patience_s
         self._dispatcher.recorder.on_refused = self._disk.reserve.give
         self._dispatcher.on_load = self._load_changed
@@ -185,7 +190,7 @@ class ControlPlane:
 
     def _site(self) -> Site:
         settings, state = self._settings, self._state
-        hidden = [state.home / "planes", state.blobs, state.runtime]
+        hidden = [state.home / "planes", state.blobs, state.volumes, state.runtime]
         readonly: list[Path] = []
         if settings.listen is not None:
             readonly += [state.environments, state.bundle.parent, *_own_program()]
@@ -196,6 +201,7 @@ class ControlPlane:
             work=state.work / state.content[:12],
             hidden=tuple(map(str, hidden)),
             readonly=tuple(map(str, readonly)),
+            volumes=self._volumes,
             private=None if settings.listen is None else state.home,
             base_env=settings.base_env,
             lease_s=settings.lease_s,
@@ -309,6 +315,7 @@ class ControlPlane:
                 key=ensure_key(self._state.key_path),
                 capabilities=capabilities,
                 api_keys=self._api_keys,
+                files=self._files,
                 worker_keys=self._supervisor.worker_keys,
                 published_only=self._settings.published_only,
                 url=self._url or f"http://127.0.0.1:{self._port}",
@@ -379,6 +386,7 @@ class ControlPlane:
             try:
                 await self._store.collect(now)
                 await self._blobs.collect(now, 2 * keep, self._fleet.content())
+                await asyncio.to_thread(self._volumes.sweep)
                 self._disk.watch()
             except (BackendError, OSError) as error:
                 logger.warning("old results and values cannot be removed: %s", error)

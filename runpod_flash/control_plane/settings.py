@@ -13,6 +13,7 @@ from runpod_flash.control_plane.limits import Limits, Rate
 from runpod_flash.control_plane.listen import Listen
 from runpod_flash.control_plane.terms import Terms
 from runpod_flash.errors import ConfigError
+from runpod_flash.hardware import DataCenter
 
 T = TypeVar("T")
 
@@ -56,6 +57,8 @@ class PlaneSettings:
             authors wrote outside of any worker (`FLASH_ALLOW_BUILDS=1`).
         allow_apt: whether apt packages may be installed (`FLASH_ALLOW_APT=1`).
         published_only: whether there is nothing below `/flash/v1/`, the published API alone (`FLASH_PUBLISHED_ONLY=1`).
+        datacenter: where this machine is said to be (`FLASH_DATACENTER=EU-RO-1`, else `RUNPOD_DC_ID`): of an endpoint's
+            network volumes its workers see the one there; else, or with "", the first that is listed.
         fake_gpus: a stand-in inventory for tests, "NVIDIA L4:24,NVIDIA L4:24" (`FLASH_FAKE_GPUS`); None: the real one.
         fake_cuda: with `fake_gpus`, the CUDA version that their driver supports, "12.4" (`FLASH_FAKE_CUDA`).
         container_engine: the program that runs the images of endpoints, docker's or podman's, by name or path
@@ -85,6 +88,7 @@ class PlaneSettings:
     allow_apt: bool
     allow_builds: bool
     published_only: bool
+    datacenter: str
     fake_gpus: str | None
     fake_cuda: str | None
     container_engine: str
@@ -123,6 +127,7 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
         allow_builds=env.get("FLASH_ALLOW_BUILDS", "") == "1",
         allow_apt=env.get("FLASH_ALLOW_APT", "") == "1",
         published_only=env.get("FLASH_PUBLISHED_ONLY", "") == "1",
+        datacenter=_datacenter(env),
         fake_gpus=env.get("FLASH_FAKE_GPUS"),
         fake_cuda=_cuda(env),
         container_engine=env.get("FLASH_CONTAINER_ENGINE", ""),
@@ -163,6 +168,13 @@ def _cuda(env: Mapping[str, str]) -> str | None:
     if text is not None and not re.fullmatch(r"\d+\.\d+", text):
         raise ConfigError(f"FLASH_FAKE_CUDA is {text!r:.80}; it must be a version such as 12.8")
     return text
+
+
+def _datacenter(env: Mapping[str, str]) -> str:
+    text = env.get("FLASH_DATACENTER", "").strip().upper().replace("_", "-")
+    if text and text not in list(DataCenter):
+        raise ConfigError(f"FLASH_DATACENTER is {text!r:.80}; it must be one of {', '.join(DataCenter)}")
+    return text or env.get("RUNPOD_DC_ID", "")
 
 
 def _rate(env: Mapping[str, str], operation: str, default: Rate) -> Rate:

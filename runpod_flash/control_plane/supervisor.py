@@ -21,7 +21,7 @@ from runpod_flash.control_plane.launches import Launches, Site, wanted_cuda, wan
 from runpod_flash.control_plane.pools import AS_IT_IS
 from runpod_flash.control_plane.principals import OWNER, WorkerKey
 from runpod_flash.control_plane.records import EndpointRecord
-from runpod_flash.errors import ContentNotFound
+from runpod_flash.errors import ContentNotFound, VolumeNotFound
 from worker_runtime.wire import messages
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
@@ -35,7 +35,13 @@ _START_TIMEOUT_S = 60.0
 _STOP_GRACE_S = 5.0
 _COMMAND_GRACE_S = 15.0  # what ends it by itself takes ten
 _KILL_S = 25.0  # after it was asked to end; its own ways to end take less
+_NO_VOLUME = 3  # its exit code where its network volume cannot be mounted
 _CANNOT_START = 2  # its exit code where it will not even try
+_UNSEEN_VOLUME = (
+    "its network volume cannot be mounted at /runpod-volume on this machine: that needs namespaces, which the kernel "
+    "gives to root, and to others where they may have user namespaces (sysctl kernel.unprivileged_userns_clone=1, "
+    "kernel.apparmor_restrict_unprivileged_userns=0); the control plane's log has the kernel's own words"
+)
 _REFUSED = ": it cannot start here, and the control plane's log says why"
 
 
@@ -217,6 +223,11 @@ class Supervisor:
             worker.process = await self._launcher.start(self._launches.of(worker, environment, endpoint, self.api_url))
             code = await self._until_ended(worker)
             reason = f"its process ended with {code}" + (_REFUSED if code == _CANNOT_START else "")
+            if code == _NO_VOLUME:
+                self._dispatcher.fail_pool(worker.pool, ErrorInfo(ErrorKind.INFEASIBLE, "Infeasible", _UNSEEN_VOLUME))
+        except VolumeNotFound as error:
+            reason = f"it could not be started: {error}"
+            self._dispatcher.fail_pool(worker.pool, ErrorInfo(ErrorKind.INFEASIBLE, "Infeasible", str(error)))
         except (OSError, ValueError) as error:  # TimeoutError is an OSError
             reason = f"it could not be started: {error}"
         finally:

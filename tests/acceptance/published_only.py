@@ -36,6 +36,12 @@ REASONS: dict[str, str] = {
     "test_restarts.py::test_a_result_that_finds_no_room_on_the_disk_is_an_error_and_the_endpoint_lives": _SIZE,
     "test_stopping.py::test_one_that_drains_says_so_and_the_second_time_stops_at_once": _CAUSE,
     "test_upgrade.py::test_keys_that_one_version_has_made_hold_with_another": "keys are made by /flash/v1/keys alone",
+    "test_volumes.py::test_users_of_a_server_have_volumes_of_their_own_and_their_code_sees_no_others": (
+        "keys are made by /flash/v1/keys alone"
+    ),
+    "test_volumes.py::test_what_is_put_is_seen_by_functions_and_what_they_write_is_fetched": (
+        "files of network volumes come and go by /flash/v1/volumes alone"
+    ),
     "test_workers.py::test_a_deleted_endpoint_cancels_its_jobs_and_ends_its_workers": (
         "jobs are asked for by their endpoint, so how those of a deleted one ended cannot be"
     ),

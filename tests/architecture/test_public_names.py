@@ -16,6 +16,7 @@ NAMES = [
     "EndpointJob",
     "GpuGroup",
     "GpuType",
+    "NetworkVolume",
     "PodTemplate",
     "ServerlessScalerType",
     "ServerlessType",

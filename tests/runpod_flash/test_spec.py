@@ -5,6 +5,7 @@ from dataclasses import replace
 from runpod_flash.hardware import GpuType, ServerlessScalerType, ServerlessType
 from runpod_flash.options import check
 from runpod_flash.spec import to_body
+from runpod_flash.volumes import NetworkVolume
 
 
 def test_all_keys_of_a_gpu_endpoint() -> None:
@@ -35,6 +36,11 @@ def test_a_cpu_endpoint() -> None:
     assert body["image"] == "runpod/flash-cpu"
     assert "gpu" not in body
     assert body["scaling"]["queueDelay"] == 4.0
+
+
+def test_volumes_go_by_their_ids_on_the_platform() -> None:
+    spec = check({"name": "x", "volume": NetworkVolume("models")})
+    assert to_body(spec, default_queue_delay=0.0, volume_ids=["v1"])["networkVolumes"] == ["v1"]
 
 
 def test_a_named_scaler_wins_over_the_platforms_choice() -> None:

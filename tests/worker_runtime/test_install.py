@@ -171,6 +171,15 @@ def test_uv_that_is_missing_is_said(tmp_path: Path, index: PackageIndex) -> None
 # ---- install, create, find
 
 
+def test_an_installer_that_is_killed_says_nothing_about_the_packages(tmp_path: Path, index: PackageIndex) -> None:
+    killed = tmp_path / "uv"
+    killed.write_text("#!/bin/sh\necho 'error: about to' >&2\nkill -9 $$\n")
+    killed.chmod(0o755)
+    with pytest.raises(InstallFailed, match=r"SIGKILL.*call again.*\n.*about to") as failed:
+        plan(Uv(str(killed), base_env=base_env(tmp_path), cache=tmp_path / "cache"), tmp_path, ["alpha"], index)
+    assert failed.value.holds_s == 0
+
+
 def test_installs_exactly_the_planned_packages_as_copies(uv: Uv, tmp_path: Path, index: PackageIndex) -> None:
     target = tmp_path / "overlay"
 

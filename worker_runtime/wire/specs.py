@@ -137,6 +137,7 @@ class WorkerLaunch:
     hidden: tuple[str, ...] = ()  # files and folders the user's code must not see
     readonly: tuple[str, ...] = ()  # folders in which the user's code can change nothing but in this worker's own
     private: str | None = None  # of this folder user code sees only this worker's own and those of `readonly` in it
+    volume: str | None = None  # the folder that the user's code sees at /runpod-volume
     must_isolate: bool = False  # do not start where `hidden`, `readonly` and `private` cannot be kept
     command: str | None = None  # a shell command line to run in place of the child that runs calls
     directory: str | None = None  # where the command runs; None: in the worker's own folder
@@ -165,6 +166,7 @@ class WorkerLaunch:
             hidden=strings(data, "hidden"),
             readonly=strings(data, "readonly"),
             private=absolute(data, "private"),
+            volume=absolute(data, "volume"),
             must_isolate=require(data, "must_isolate", bool, default=False),
             command=_command(data),
             directory=absolute(data, "directory"),

@@ -269,7 +269,7 @@ def _checked(body: Mapping[str, Any]) -> dict[str, Any]:
     try:
         model = Serverless.model_validate({key: value for key, value in body.items() if key not in _NOT_YET})
     except ValidationError as error:
-        faults += [_said(fault) for fault in error.errors(include_url=False)]
+        faults += [said(fault) for fault in error.errors(include_url=False)]
     if faults:
         raise Problem(422, "; ".join(faults), code="ConfigError", errors=faults)
     _check_gpu(model.gpu)
@@ -293,8 +293,8 @@ def _check_gpu(gpu: Gpu | None) -> None:
                 raise Problem(400, f"'gpu.{field}' has {kind!r}, which is in none of the pools", code="ConfigError")
 
 
-def _said(fault: ErrorDetails) -> str:
-    """A fault as the published API words it: the path, then what is wrong."""
+def said(fault: ErrorDetails) -> str:
+    """A fault of a body as the published API words it: the path, then what is wrong."""
     *parents, last = fault["loc"] or ("",)
     if fault["type"] == "extra_forbidden":
         return f"{_path(parents)}: additional properties '{last}' not allowed"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runpod_flash.control_plane.container_run import ContainerRun, container_run
+from runpod_flash.control_plane.container_run import ContainerRun, Share, container_run
 from runpod_flash.control_plane.containers import Engine
 from runpod_flash.control_plane.inventory import Grant, fake
 from runpod_flash.control_plane.records import EndpointRecord
@@ -17,8 +17,10 @@ GPUS = Grant(fake("NVIDIA L4:24,NVIDIA L4:24"))
 def run(env: dict[str, str] | None = None, *, program: str = "/bin/docker", **body: Any) -> ContainerRun:
     engine = Engine(program, "", {"PATH": "/bin", "DOCKER_HOST": "unix:///x"}, "p1", Path("marker"))
     record = EndpointRecord("e1", "", "llm", {"image": "a/b:1", **body}, "", 1, 0.0)
-    grant, cpus = (GPUS, ()) if body.get("gpu") else (Grant(), (2, 3) if body.get("cpu") else ())
-    return container_run(engine, "w-1", record, env or {}, grant, cpus, 2048 if cpus else 0)
+    share = Share(GPUS if body.get("gpu") else Grant(), volume="/srv/v1" if body.get("networkVolumes") else None)
+    if body.get("cpu"):
+        share = Share(Grant(), (2, 3), 2048)
+    return container_run(engine, "w-1", record, env or {}, share)
 
 
 def words(found: ContainerRun) -> list[str]:
@@ -53,6 +55,7 @@ def test_secrets_go_by_name_and_what_would_mislead_the_program_does_not_reach_it
 def test_its_share_of_the_machine() -> None:
     sized = words(run(cpu=[{"id": "cpu3c", "vcpuCount": 1}]))
     assert sized[-5:-1] == ["--cpuset-cpus", "2,3", "--memory", "2048m"]
+    assert words(run(networkVolumes=["v1"]))[-3:-1] == ["--volume", "/srv/v1:/runpod-volume"]
     assert words(run(gpu={"pools": ["AMPERE_24"]}))[-3:-1] == ["--gpus", '"device=0,1"']
     podman = words(run(gpu={"pools": ["AMPERE_24"]}, program="/usr/bin/podman"))
     assert podman[-5:-1] == ["--device", "nvidia.com/gpu=0", "--device", "nvidia.com/gpu=1"]

@@ -15,6 +15,7 @@ from runpod_flash.control_plane.environments import Environment
 from runpod_flash.control_plane.fleet import Worker, WorkerState
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.links import LinkServer
+from runpod_flash.control_plane.records import JobRecord
 from tests.support.memory_fleet import MemoryArtifacts
 from tests.support.small_plane import BODY, SmallPlane, small_plane
 from worker_runtime.wire import messages, paths, payload
@@ -101,6 +102,36 @@ async def test_a_cpu_size_sets_cores_and_threads_in_turn_around_the_machine(plan
     assert [launch.cpus for launch in launches] == [(0, 1), (2,), (0, 3), ()]
     assert [launch.env.get("OMP_NUM_THREADS") for launch in launches] == ["2", "1", "2", None]
     assert "PYTHONPATH" not in launches[0].env
+
+
+@played
+async def test_workers_get_the_folder_of_their_volume_and_are_told_which(plane: SmallPlane) -> None:
+    assert plane.volumes is not None
+    volume = await plane.volumes.create("/p", "models", 10, "EU-RO-1")
+    launch = await launched(plane, networkVolumes=[volume.id])
+    assert launch.volume == str(plane.volumes.files(volume.id))
+    assert (launch.env["RUNPOD_VOLUME_ID"], launch.env["RUNPOD_DC_ID"]) == (volume.id, "EU-RO-1")
+    assert (await launched(plane)).volume is None
+
+
+@played
+async def test_without_its_volume_no_job_of_an_endpoint_waits(plane: SmallPlane) -> None:
+    assert plane.volumes is not None
+    volume = await plane.volumes.create("/p", "models", 10, "EU-RO-1")
+    endpoint = await plane.endpoint(networkVolumes=[volume.id])
+    job = await plane.submit(endpoint)
+    await plane.until(lambda: plane.launcher.alive)
+    plane.launcher.alive[0].end(3)  # as a worker does that cannot mount it
+    assert "cannot be mounted at /runpod-volume on this machine" in await failure_of(plane, endpoint, job)
+    await plane.volumes.delete(volume.id)
+    again = await plane.submit(endpoint)
+    assert f"there is no network volume '{volume.id}'" in await failure_of(plane, endpoint, again)
+
+
+async def failure_of(plane: SmallPlane, endpoint: str, job: JobRecord) -> str:
+    """What a job's error says, once it has failed."""
+    await plane.until(lambda: plane.platform.job(endpoint, job.id).status.final)
+    return str(plane.platform.job(endpoint, job.id).error)
 
 
 @pytest.mark.parametrize(
