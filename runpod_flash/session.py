@@ -86,7 +86,7 @@ class Session:
         self.volume_ids: dict[NetworkVolume, str] = {}
         self._journal: Journal | None = None
         self._held: set[Holding] = set()
-        self.objects = Objects(self._bridge, self._backend)
+        self.objects: Objects = Objects(self._bridge, self._backend)
         self._index: PackageIndex | None = None
 
     @property
