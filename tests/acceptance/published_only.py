@@ -39,9 +39,6 @@ REASONS: dict[str, str] = {
     "test_reattach.py::test_who_attaches_takes_nothing_from_the_client_that_waits": _OUTPUT,
     "test_restarts.py::test_a_result_that_finds_no_room_on_the_disk_is_an_error_and_the_endpoint_lives": _SIZE,
     "test_stopping.py::test_one_that_drains_says_so_and_the_second_time_stops_at_once": _CAUSE,
-    "test_streams.py::test_a_control_plane_that_is_killed_in_the_middle": (
-        "what has arrived is said by /flash/v1/jobs alone; elsewhere an answer that is cut off ends the stream"
-    ),
     "test_upgrade.py::test_keys_that_one_version_has_made_hold_with_another": "keys are made by /flash/v1/keys alone",
     "test_volumes.py::test_users_of_a_server_have_volumes_of_their_own_and_their_code_sees_no_others": (
         "keys are made by /flash/v1/keys alone"
