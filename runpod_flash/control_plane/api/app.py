@@ -67,7 +67,9 @@ def build_app(services: Services) -> Starlette:
     keyring = Keyring(services.key, services.worker_keys, services.api_keys)
     own: list[BaseRoute] = [
         *FlashJobsApi(services.platform, access).routes(),
-        *FlashApi(services.platform, access, services.blobs, services.hub, services.capabilities).routes(),
+        *FlashApi(
+            services.platform, access, services.blobs, services.hub, services.capabilities, services.url
+        ).routes(),
         *KeysApi(services.api_keys).routes(),
     ]
     middleware = [Middleware(LastResort), Middleware(AuthMiddleware, identify=keyring.principal)]
