@@ -45,11 +45,11 @@ class ClientVerbs:
     `patch` give something to be awaited; `get.blocking()` blocks.
     """
 
-    get = http_verb("GET")
-    post = http_verb("POST")
-    put = http_verb("PUT")
-    delete = http_verb("DELETE")
-    patch = http_verb("PATCH")
+    get: http_verb = http_verb("GET")
+    post: http_verb = http_verb("POST")
+    put: http_verb = http_verb("PUT")
+    delete: http_verb = http_verb("DELETE")
+    patch: http_verb = http_verb("PATCH")
 
     async def _located(self) -> Located:
         """Where the endpoint is, found or made. Raises BackendError, ConfigError."""

@@ -92,9 +92,9 @@ class ResponseError(BackendError):
         self, message: str, *, status: int, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(message)
-        self.status = status
-        self.body = body
-        self.headers = dict(headers or {})
+        self.status: int = status
+        self.body: Any = body
+        self.headers: dict[str, str] = dict(headers or {})
 
 
 class ContentNotFound(BackendError):
