@@ -14,6 +14,7 @@ from runpod_flash import lazy
 from runpod_flash.calls import Ticket
 from runpod_flash.duals import DualIterator, dual
 from runpod_flash.errors import CallError, FlashError, ResponseError, WaitTimedOut
+from runpod_flash.hardware import ServerlessType
 from runpod_flash.http_verbs import http_verb
 from runpod_flash.job_input import PlainJob, plain_job
 
@@ -51,8 +52,11 @@ class ClientVerbs:
     delete: http_verb = http_verb("DELETE")
     patch: http_verb = http_verb("PATCH")
 
-    async def _located(self) -> Located:
-        """Where the endpoint is, found or made. Raises BackendError, ConfigError."""
+    async def _located(self, kind: ServerlessType | None = None) -> Located:
+        """Where the endpoint is, found or made; `kind`: for jobs (QB), for HTTP requests (LB) or for either.
+
+        Raises BackendError, ConfigError.
+        """
         raise NotImplementedError
 
     @property
@@ -92,7 +96,7 @@ class ClientVerbs:
             EndpointNotFound, PayloadTooLarge, BackendError: the platform does not take it.
         """
         job = _checked(input, webhook=webhook, execution_timeout=execution_timeout, ttl=ttl, priority=priority)
-        endpoint, session = await self._located(), self._session
+        endpoint, session = await self._located(ServerlessType.QB), self._session
         return _handle(await session.put(endpoint.id, endpoint.name, job.input, job.options), session)
 
     @dual
@@ -117,7 +121,7 @@ class ClientVerbs:
         limit_s = lazy.load("runpod_flash.web").seconds("timeout", timeout, 1.0)
         if limit_s is None:
             raise CallError("timeout= of runsync is None; it must be a number of seconds; run() does not wait")
-        return await _run_sync(self._session, await self._located(), job, limit_s)
+        return await _run_sync(self._session, await self._located(ServerlessType.QB), job, limit_s)
 
     @dual
     async def status(self, job_id: str) -> "EndpointJob[Any]":
@@ -154,13 +158,13 @@ class ClientVerbs:
     @dual
     async def purge(self) -> int:
         """Cancel the jobs that wait for a worker; returns how many. Those that run go on."""
-        endpoint = await self._located()
+        endpoint = await self._located(ServerlessType.QB)
         return await (await self._session.backend()).purge(endpoint.id)
 
     async def _job(self, job_id: str) -> "EndpointJob[Any]":
         if not isinstance(job_id, str) or not job_id:
             raise CallError(f"the id of a job is {job_id!r:.80}; it must be a text such as job.id")
-        endpoint = await self._located()
+        endpoint = await self._located(ServerlessType.QB)
         return _handle(Ticket(job_id, endpoint.id, endpoint.name), self._session)
 
     async def _request(self, asked: "WebRequest") -> Any:
@@ -168,7 +172,7 @@ class ClientVerbs:
         asyncio = lazy.load("asyncio")
         try:
             async with asyncio.timeout(asked.timeout_s):
-                endpoint = await self._located()
+                endpoint = await self._located(ServerlessType.LB)
                 answer = await (await self._session.backend()).request(endpoint.id, asked)
         except TimeoutError as error:
             if isinstance(error, FlashError):
