@@ -69,8 +69,8 @@ def check(given: Mapping[str, Any]) -> EndpointSpec:
             fields.update(read(given[option]))
     _hardware(fields, given)
     _scaler(fields)
-    _image(fields)
     _places(fields)
+    _image(fields)
     return EndpointSpec(**fields)
 
 
@@ -354,12 +354,6 @@ def _python_version(value: Any) -> dict[str, Any]:
     if value not in PYTHONS:
         near = str(value) if str(value) in PYTHONS else None
         _refuse("python_version", value, f"one of {', '.join(map(repr, PYTHONS))}", repr(near) if near else None)
-    if value != _HERE:
-        raise ConfigError(
-            f"python_version= is {value!r}, but this program runs on Python {_HERE}: functions travel as "
-            f"pickles, which are safe only between equal versions; run the program with Python {value}, or leave "
-            "python_version= out"
-        )
     return {"python_version": value}
 
 

@@ -94,9 +94,7 @@ def start(launch: WorkerLaunch, *, isolate: bool) -> Keeper:
         if control is not None:
             return ends.keep(*control, None)
     if launch.volume is not None:
-        raise NoVolume(
-            f"its network volume cannot be seen at {new_root.VOLUME}, for there are no namespaces: {failure}"
-        )
+        raise NoVolume(f"its network volume cannot be mounted at {new_root.VOLUME}, which takes namespaces: {failure}")
     if launch.must_isolate:
         raise StartError(f"user code must be isolated here, and there are no namespaces: {failure}")
     control, why = _attempt(lambda mine: _plain(mine, plan))
@@ -145,6 +143,7 @@ def _calls(launch: WorkerLaunch, ends: _Ends) -> tuple[str, ...]:
         "code": os.path.join(launch.folder, "code"),
         "overlay": launch.overlay,
         "max_concurrency": launch.max_concurrency,
+        "pickles": launch.pickles,
         "name": launch.name,
     }
     return launch.python, "-I", "-u", "-X", "utf8", "-c", _CHILD_BOOT, launch.bundle, json.dumps(setup)

@@ -10,6 +10,7 @@ from runpod_flash.control_plane.container_run import Share, container_run
 from runpod_flash.control_plane.containers import Engine
 from runpod_flash.control_plane.environments import Environment
 from runpod_flash.control_plane.fleet import Worker
+from runpod_flash.control_plane.principals import Pickles
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.volumes import VolumeRecord, Volumes
 from worker_runtime.wire.specs import WorkerLaunch
@@ -41,9 +42,10 @@ class Site:
     ping_s: float = 3.0  # how often a command says which jobs it has
     readonly: tuple[str, ...] = ()  # folders in which user code can change nothing
     private: Path | None = None  # of this folder a worker sees its own and read-only ones alone; None: of `work`
-    engine: Engine | None = None  # runs images; None: nothing does
     volumes: Volumes | None = None
+    engine: Engine | None = None  # runs images; None: nothing does
     must_isolate: bool = False  # no worker starts where its code could see or change the control plane's files
+    pickles: Pickles = Pickles.EVERYBODY  # whose are loaded
 
 
 class Launches:
@@ -82,6 +84,7 @@ class Launches:
             private=str(self._site.private or self._site.work),
             volume=None if volumes is None or volume is None else str(volumes.files(volume.id)),
             must_isolate=self._site.must_isolate,
+            pickles=self._site.pickles.of(endpoint.owner),
             command=endpoint.command,
             directory=endpoint.body.get("directory"),
         )

@@ -31,6 +31,9 @@ REASONS: dict[str, str] = {
     "test_provisioning.py::test_a_change_of_env_keeps_the_endpoint_and_rolls_its_workers": _PROJECT,
     "test_provisioning.py::test_a_change_of_workers_keeps_the_loaded_model": _PROJECT,
     "test_provisioning.py::test_edited_code_runs_on_the_next_call_of_the_same_endpoint": _PROJECT,
+    "test_pythons.py::test_a_platform_may_load_no_pickles": (
+        "whose pickles are loaded is told by /flash/v1/capabilities alone"
+    ),
     "test_reattach.py::test_ctrl_c_detaches_and_the_job_goes_on": _OUTPUT,
     "test_reattach.py::test_the_call_of_a_killed_client_runs_once_and_its_result_is_there": _OUTPUT,
     "test_reattach.py::test_who_attaches_takes_nothing_from_the_client_that_waits": _OUTPUT,
