@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         ServerlessType,
     )
     from runpod_flash.job import EndpointJob
+    from runpod_flash.retries import Retries
 
     __version__: str
 
@@ -29,11 +30,12 @@ __all__ = [
     "EndpointJob",
     "GpuGroup",
     "GpuType",
+    "Retries",
     "ServerlessScalerType",
     "ServerlessType",
 ]
 
-_HOMES = {"Endpoint": "endpoint", "EndpointJob": "job"}  # of the others: hardware
+_HOMES = {"Endpoint": "endpoint", "EndpointJob": "job", "Retries": "retries"}  # of the others: hardware
 
 
 def __getattr__(name: str) -> Any:

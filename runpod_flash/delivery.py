@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from runpod_flash.backends.base import Backend
 from runpod_flash.calls import AS_USUAL, JobOptions, Request
+from runpod_flash.retries import as_sent
 from runpod_flash.shipping import Artifact
 from worker_runtime.wire.jobs import Call, Instance, Payload
 
@@ -41,11 +42,14 @@ class Delivery:
         """
         if backend.takes_uploads:
             await self._upload(backend, artifact)
+        wanted = request.spec.retries if request.retries is None else request.retries
+        retries, backoff = as_sent(wanted)
         call = Call(
             artifact.id,
             await _payload(backend, arguments),
             request.method,
-            retries=request.spec.retries,
+            retries=retries,
+            backoff=backoff,
             inline=not backend.takes_uploads,
         )
         instance = request.instance

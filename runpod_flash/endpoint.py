@@ -20,6 +20,7 @@ from runpod_flash.remote import (
     provisioned,
     recovery,
 )
+from runpod_flash.retries import Retries
 from runpod_flash.spec import DEFAULT_SCALER_VALUE, EndpointSpec
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class Endpoint:
         min_cuda_version: oldest CUDA version that the driver must support; None: any.
         max_concurrency: calls that run at a time in one worker.
         python_version: the workers' Python, "3.11" … "3.13"; must be the caller's, which is the default.
-        retries: None: a lost worker once, an exception of the function never; n: both up to n times.
+        retries: None: a lost worker once, an exception of the function never; n: both up to n times, at once;
+            `Retries(…)`: with pauses, and after exceptions of chosen types only.
 
     Attributes:
         spec: the checked description; `name` is "" where the decorated object will give it.
@@ -81,7 +83,7 @@ class Endpoint:
     min_cuda_version: CudaVersion | None
     max_concurrency: int
     python_version: str
-    retries: int | None
+    retries: int | Retries | None
     workers_min: int
     workers_max: int
     is_cpu: bool
@@ -110,7 +112,7 @@ class Endpoint:
         min_cuda_version: CudaVersion | str | None = CudaVersion.V12_8,
         max_concurrency: int = 1,
         python_version: str | None = None,
-        retries: int | None = None,
+        retries: int | Retries | None = None,
         **unknown: Never,
     ) -> None:
         spec = options.check({

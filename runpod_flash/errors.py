@@ -19,14 +19,16 @@ FlashError
 │  ├─ WorkerLost                      the worker died, or could not start
 │  │  └─ OutOfMemory                  it was killed because memory ran out: of its cpu= size, or of the machine
 │  ├─ JobCancelled
-│  ├─ JobTimedOut (TimeoutError)      execution_timeout_ms ran out
-│  └─ JobExpired                      its ttl ended before it finished
+│  ├─ JobTimedOut (TimeoutError)      execution_timeout_ms, or the call's timeout, ran out
+│  └─ JobExpired (TimeoutError)       no worker took it within its queue_timeout, or its ttl ended before it did
 └─ WaitTimedOut (TimeoutError)        you stopped waiting; the job lives on
 
 Three questions, three branches: did I write it wrong, did the platform fail, did my function fail?
 """
 
 from collections.abc import Sequence
+
+_LONG = 80  # characters of a given value that a message shows
 
 
 class FlashError(Exception):
@@ -35,6 +37,14 @@ class FlashError(Exception):
 
 class ConfigError(FlashError, ValueError):
     """An option is wrong. The message names it, what was given and what is allowed."""
+
+    @classmethod
+    def of(cls, option: str, given: object, allowed: str, near: str | None = None) -> "ConfigError":
+        """The error for a value that an option may not have; `near` is the nearest that it may."""
+        shown = repr(given)
+        shown = shown if len(shown) <= _LONG else shown[: _LONG - 1] + "…"
+        hint = f"; did you mean {near}?" if near else ""
+        return cls(f"{option}= is {shown}; it must be {allowed}{hint}")
 
 
 class UnknownOption(ConfigError, TypeError):
@@ -144,11 +154,11 @@ class JobCancelled(JobError):
 
 
 class JobTimedOut(JobError, TimeoutError):
-    """The job ran longer than `execution_timeout_ms`."""
+    """An attempt ran longer than `execution_timeout_ms`, or the call's own `timeout`, and was stopped."""
 
 
-class JobExpired(JobError):
-    """The job's ttl ended before it finished."""
+class JobExpired(JobError, TimeoutError):
+    """The job is too old: no worker took it within its `queue_timeout`, or its ttl ended before it did."""
 
 
 class WaitTimedOut(FlashError, TimeoutError):

@@ -21,6 +21,7 @@ from runpod_flash.hardware import (
     GpuType,
     ServerlessScalerType,
 )
+from runpod_flash.retries import check_retries
 from runpod_flash.spec import EndpointSpec
 
 E = TypeVar("E", bound=Enum)
@@ -36,7 +37,6 @@ _HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 _LATER = ("id", "image", "volume", "template")
 _MIN_QUEUE_DELAY_S = 0.5
 _MAX_IDLE_S = 3600
-_LONG = 80  # characters of a given value that a message shows
 
 _IDENTIFIER = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"  # as the packaging library takes it
 _EXTRAS = rf"\[\s*(?:{_IDENTIFIER}\s*(?:,\s*{_IDENTIFIER}\s*)*)?\]"
@@ -107,10 +107,7 @@ def _known(option: str, value: Any) -> None:
 
 
 def _refuse(option: str, given: Any, allowed: str, near: str | None = None) -> NoReturn:
-    shown = repr(given)
-    shown = shown if len(shown) <= _LONG else shown[: _LONG - 1] + "…"
-    hint = f"; did you mean {near}?" if near else ""
-    raise ConfigError(f"{option}= is {shown}; it must be {allowed}{hint}")
+    raise ConfigError.of(option, given, allowed, near)
 
 
 def _name(value: Any) -> dict[str, Any]:
@@ -309,7 +306,7 @@ def _python_version(value: Any) -> dict[str, Any]:
 
 
 def _retries(value: Any) -> dict[str, Any]:
-    return {} if value is None else _number("retries", 0)(value)
+    return {"retries": check_retries(value)}
 
 
 def _is_int(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 await f(x)       on the caller's own event loop          f.spawn(x)   at once: a job to ask later
 f.remote(x)      blocking, from anywhere                 f.local(x)   here, without any platform
+f.map(xs)        one call for each, several at a time    f.with_options(timeout=5)   the same with other options
 """
 
 import difflib
@@ -10,24 +11,61 @@ import inspect
 import sys
 import types
 import weakref
-from collections.abc import Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+from collections.abc import AsyncIterable, Coroutine, Iterable, Mapping
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    Never,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from runpod_flash import lazy, settings
+from runpod_flash.call_options import AS_DECLARED, KEPT, CallOptions
 from runpod_flash.calls import RemoteObject, Request, Ticket
 from runpod_flash.errors import CallError
+from runpod_flash.retries import Retries
 from runpod_flash.spec import EndpointSpec
 
 if TYPE_CHECKING:
     from runpod_flash.agreement import Provisioned
     from runpod_flash.job import Dual, EndpointJob
+    from runpod_flash.mapping import Mapped
     from runpod_flash.session import Session
 
+A = TypeVar("A")
+B = TypeVar("B")
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
+A_contra = TypeVar("A_contra", contravariant=True)
+B_contra = TypeVar("B_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
+
+Many: TypeAlias = Iterable[A] | AsyncIterable[A]
+"""What `map` takes."""
+
 _MISSING = object()
+
+
+class TakesOne(Protocol[A_contra, R_co]):
+    """What can be called with one argument."""
+
+    def __call__(self, item: A_contra, /) -> Coroutine[None, None, R_co]: ...
+
+
+class TakesTwo(Protocol[A_contra, B_contra, R_co]):
+    """What can be called with two arguments."""
+
+    def __call__(self, item: A_contra, other: B_contra, /) -> Coroutine[None, None, R_co]: ...
 
 
 class CallForms(Generic[P, R]):
@@ -37,6 +75,12 @@ class CallForms(Generic[P, R]):
 
     __name__: str
     __qualname__: str
+    _options: CallOptions = AS_DECLARED
+
+    @property
+    def _spec(self) -> EndpointSpec:
+        """The endpoint."""
+        raise NotImplementedError
 
     def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
         """Check the arguments and say what shall run. Raises CallError."""
@@ -55,6 +99,103 @@ class CallForms(Generic[P, R]):
     def remote(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it on a worker and block until the result is there; works where an event loop runs, too (a notebook)."""
         return cast(R, _session().call_blocking(self._request(args, kwargs)))
+
+    @overload
+    def map(
+        self: "TakesOne[A, R]", items: "Many[A]", /, *,
+        concurrency: int | None = None, ordered: bool = True, return_exceptions: Literal[False] = False,
+    ) -> "Mapped[R]": ...  # fmt: skip
+    @overload
+    def map(
+        self: "TakesOne[A, R]", items: "Many[A]", /, *,
+        concurrency: int | None = None, ordered: bool = True, return_exceptions: bool,
+    ) -> "Mapped[R | Exception]": ...  # fmt: skip
+    @overload
+    def map(
+        self: "TakesTwo[A, B, R]", items: "Many[A]", others: "Many[B]", /, *more: "Many[Any]",
+        concurrency: int | None = None, ordered: bool = True, return_exceptions: Literal[False] = False,
+    ) -> "Mapped[R]": ...  # fmt: skip
+    @overload
+    def map(
+        self: "TakesTwo[A, B, R]", items: "Many[A]", others: "Many[B]", /, *more: "Many[Any]",
+        concurrency: int | None = None, ordered: bool = True, return_exceptions: bool,
+    ) -> "Mapped[R | Exception]": ...  # fmt: skip
+    def map(
+        self, *iterables: Any, concurrency: int | None = None, ordered: bool = True, return_exceptions: bool = False
+    ) -> Any:
+        """Call it once for each item of an iterable, plain or async, or as with the built-in `map` of several.
+
+            async for result in f.map(xs): ...       for result in f.map(xs): ...        # blocking code
+            results = await f.map(xs)                results = list(f.map(xs))
+
+        The iterables may be endless: they are pulled when there is room. See `mapping.Mapped`.
+
+        Args:
+            iterables: one for each positional argument; the shortest ends it.
+            concurrency: calls under way at a time. Default: four for each that the workers can run, at least 64.
+            ordered: whether results come in the order of the inputs, or as they are there.
+            return_exceptions: whether a call that fails gives its exception as its result. Otherwise it raises at its
+                place, and the calls after it are cancelled.
+
+        Raises:
+            CallError: no iterable, or one argument of each does not fit the signature; nothing was sent.
+            ConfigError: `concurrency` is not 1 or more.
+        """
+        how = {"concurrency": concurrency, "ordered": ordered, "return_exceptions": return_exceptions}
+        return lazy.load("runpod_flash.mapping").map_over(self, iterables, _session(), self._spec, **how)
+
+    @overload
+    def starmap(
+        self, tuples: "Many[Any]", /, *,
+        concurrency: int | None = None, ordered: bool = True, return_exceptions: Literal[False] = False,
+    ) -> "Mapped[R]": ...  # fmt: skip
+    @overload
+    def starmap(
+        self, tuples: "Many[Any]", /, *,
+        concurrency: int | None = None, ordered: bool = True, return_exceptions: bool,
+    ) -> "Mapped[R | Exception]": ...  # fmt: skip
+    def starmap(
+        self, tuples: Any, /, *, concurrency: int | None = None, ordered: bool = True, return_exceptions: bool = False
+    ) -> Any:
+        """As `map`, with one iterable whose items are tuples: the arguments of one call each."""
+        how = {"concurrency": concurrency, "ordered": ordered, "return_exceptions": return_exceptions}
+        return lazy.load("runpod_flash.mapping").map_over_tuples(self, tuples, _session(), self._spec, **how)
+
+    def with_options(
+        self,
+        *,
+        timeout: float | None = KEPT,
+        queue_timeout: float | None = KEPT,
+        retries: int | Retries | None = KEPT,
+        webhook: str | None = KEPT,
+        priority: Literal["normal", "low"] | None = KEPT,
+        **unknown: Never,
+    ) -> Self:
+        """The same with other options for its calls; what is not given stays as it was, None is the endpoint's own.
+
+        Args:
+            timeout: how long each attempt may run, in seconds; longer ones are stopped and raise JobTimedOut.
+            queue_timeout: how long the call may wait for a worker, in seconds, each time that it is queued; then it
+                raises JobExpired.
+            retries: as for `Endpoint`.
+            webhook: the URL to which the platform posts the job when it has ended.
+            priority: "low": no worker is started for it; it runs on those that others need.
+
+        Raises:
+            ConfigError, UnknownOption: an option is wrong.
+        """
+        given = {
+            "timeout": timeout, "queue_timeout": queue_timeout, "retries": retries, "webhook": webhook,
+            "priority": priority,
+        }  # fmt: skip
+        return self._with(self._options.changed(given, unknown))
+
+    def _with(self, options: CallOptions) -> Self:
+        """The same with these options."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._options = options
+        return other
 
     @property
     def spawn(self) -> "Spawn[P, R]":
@@ -120,24 +261,33 @@ class RemoteFunction(CallForms[P, R]):
         """
         return recovery(self.spec.name)
 
+    @property
+    def _spec(self) -> EndpointSpec:
+        return self.spec
+
     def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
         check_arguments(self.__name__, self._signature, args, kwargs)
-        return Request(self.__flash_target__, self.spec, args, kwargs)
+        options = self._options
+        return Request(self.__flash_target__, self.spec, args, kwargs, options=options.job, retries=options.retries)
 
     @functools.cached_property
     def _signature(self) -> inspect.Signature:
         return inspect.signature(self.__flash_target__)
 
     def __repr__(self) -> str:
-        return f"<remote function {self.__qualname__} on endpoint {self.spec.name!r}>"
+        options = f" with {self._options}" if self._options != AS_DECLARED else ""
+        return f"<remote function {self.__qualname__} on endpoint {self.spec.name!r}{options}>"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RemoteFunction) and _same(self, other)
+        return isinstance(other, RemoteFunction) and self._options == other._options and _same(self, other)
 
     def __hash__(self) -> int:
         return hash((self.__module__, self.__qualname__))
 
     def __reduce__(self) -> str | tuple[Any, ...]:
+        if self._options != AS_DECLARED:
+            declared = _declared(self) or self._with(AS_DECLARED)
+            return _rebuild_with_options, (declared, self._options)
         return _by_name(self) or (_rebuild_function, (self.__flash_target__, self.spec))
 
 
@@ -288,6 +438,10 @@ class RemoteMethod(CallForms[..., Any]):
         functools.update_wrapper(self, function, updated=())
         _mark_as_coroutine_function(self)
 
+    @property
+    def _spec(self) -> EndpointSpec:
+        return self._instance._kind.spec
+
     def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
         kind, name = self._instance._kind, self.__name__
         if is_generator(getattr(kind.__flash_target__, name)):
@@ -295,7 +449,8 @@ class RemoteMethod(CallForms[..., Any]):
                 f"{kind.__name__}.{name} is a generator; streams are not there yet in this version, so return a list"
             )
         check_arguments(f"{kind.__name__}.{name}", self._signature, args, kwargs)
-        return Request(kind.__flash_target__, kind.spec, args, kwargs, method=name, instance=self._instance._handle)
+        options, instance = self._options, self._instance._handle
+        return Request(kind.__flash_target__, kind.spec, args, kwargs, name, instance, options.job, options.retries)
 
     @property
     def _signature(self) -> inspect.Signature:
@@ -365,6 +520,11 @@ def make_remote(target: Any, spec: EndpointSpec) -> Any:
 _rebuild_function = _rebuild_class = make_remote  # what pickles of remote functions and classes call
 
 
+def _rebuild_with_options(function: Any, options: CallOptions) -> Any:
+    # On the endpoint's own worker it is the original function, which runs there without options.
+    return function._with(options) if isinstance(function, CallForms) else function
+
+
 def _rebuild_instance(kind: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], instance_id: str) -> Any:
     if not isinstance(kind, RemoteClass):
         return kind(*args, **kwargs)  # on the endpoint's own worker: an object of the original class
@@ -397,12 +557,24 @@ def _same(one: Any, other: Any) -> bool:
 
 def _by_name(remote: Any) -> str | None:
     """The name under which a pickle can refer to this very object, None where it must travel by value."""
+    return remote.__qualname__ if _found_by_name(remote) is remote else None
+
+
+def _declared(function: RemoteFunction[Any, Any]) -> Any:
+    """The object with the declared options that this function was made of, where its module has it; else None."""
+    found = _found_by_name(function)
+    target = function.__flash_target__
+    return found if isinstance(found, RemoteFunction) and found.__flash_target__ is target else None
+
+
+def _found_by_name(remote: Any) -> Any:
+    """What an importable module has under the object's name."""
     found: Any = sys.modules.get(remote.__module__)
     if remote.__module__ == "__main__" or found is None:
         return None
     for part in remote.__qualname__.split("."):
         found = getattr(found, part, None)
-    return remote.__qualname__ if found is remote else None
+    return found
 
 
 def _defined(kind: type, name: str) -> Any:

@@ -229,8 +229,16 @@ class Session:
     def call_blocking(self, request: Request) -> Any:
         """`call` for code without an event loop. The first Ctrl-C cancels the job, a second one leaves it alone."""
         tickets: list[Ticket] = []
+        return self.block(self.call(request, tickets), lambda: tickets, request.target.__name__)
+
+    def block(self, work: Coroutine[Any, Any, T], tickets: Callable[[], Sequence[Ticket]], name: str) -> T:
+        """Run a coroutine on the bridge and block for its result.
+
+        The first Ctrl-C cancels it and waits shortly for its end; a second one leaves the jobs of `tickets` alone, and
+        tells how to come back to them. `name` is what the user calls the function.
+        """
         self._objects.watch_exit()
-        running = self._bridge.prepare(self.call(request, tickets))
+        running = self._bridge.prepare(work)
         try:
             try:
                 running.start()
@@ -241,7 +249,7 @@ class Session:
                 raise
         except KeyboardInterrupt:
             if not running.ended:
-                self._say_detached(tickets, request)
+                self._say_detached(tickets(), name)
             raise
 
     def submit_blocking(self, request: Request) -> Ticket:
@@ -262,11 +270,17 @@ class Session:
             running.cancel()
             raise
 
-    def _say_detached(self, tickets: list[Ticket], request: Request) -> None:
+    def _say_detached(self, tickets: Sequence[Ticket], name: str) -> None:
+        if len(tickets) > 1:
+            self.output.say(
+                f"detached from {len(tickets)} jobs of endpoint '{tickets[0].name}', which may still run; come back "
+                f"with {name}.recover()"
+            )
+            return
         for ticket in tickets:
             self.output.say(
                 f"detached from job {ticket.job_id} of endpoint '{ticket.name}', which may still run; come back with "
-                f"`flash jobs attach {ticket.job_id}` or {request.target.__name__}.job({ticket.job_id!r}).result()"
+                f"`flash jobs attach {ticket.job_id}` or {name}.job({ticket.job_id!r}).result()"
             )
 
     # --- the steps of a submission ------------------------------------------------------------------------------------

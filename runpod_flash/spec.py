@@ -13,6 +13,7 @@ from runpod_flash.hardware import (
     ServerlessScalerType,
     pools_and_exclusions,
 )
+from runpod_flash.retries import Retries
 
 DEFAULT_SCALER_VALUE = 4
 """Seconds of waiting (QUEUE_DELAY) or jobs per worker (REQUEST_COUNT) where the user names a scaler without a value."""
@@ -45,7 +46,12 @@ class EndpointSpec:
     scaler_value: float | None = None
     min_cuda_version: CudaVersion | None = CudaVersion.V12_8
     max_concurrency: int = 1
-    retries: int | None = None
+    retries: int | Retries | None = None
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls one worker has at a time."""
+        return self.max_concurrency
 
     def named(self, name: str) -> "EndpointSpec":
         """This spec, with `name` where it has none yet."""

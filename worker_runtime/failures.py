@@ -28,7 +28,8 @@ class Failed(Exception):
 
 def describe(error: BaseException, kind: ErrorKind = ErrorKind.USER) -> ErrorInfo:
     """What user code raised. The exception itself travels only where it survives pickling and unpickling."""
-    return ErrorInfo(kind, type_name(type(error)), _text(error), _traceback(error), _encoded(error))
+    bases = tuple(type_name(base) for base in type(error).__mro__[1:-1])
+    return ErrorInfo(kind, type_name(type(error)), _text(error), _traceback(error), _encoded(error), bases)
 
 
 def load_failure(what: str, error: BaseException) -> ErrorInfo:
