@@ -2,9 +2,10 @@
 
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, TypeVar, overload
 
-from runpod_flash import options
+from runpod_flash import batches, options
 from runpod_flash.errors import ConfigError
 from runpod_flash.hardware import CudaVersion, ServerlessScalerType
 from runpod_flash.options import CpuOption, DataCenterOption, GpuOption
@@ -26,6 +27,8 @@ from runpod_flash.spec import DEFAULT_SCALER_VALUE, EndpointSpec
 if TYPE_CHECKING:
     from runpod_flash.job import Dual, EndpointJob
 
+A = TypeVar("A")
+B = TypeVar("B")
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
@@ -58,6 +61,8 @@ class Endpoint:
         python_version: the workers' Python, "3.11" … "3.13"; must be the caller's, which is the default.
         retries: None: a lost worker once, an exception of the function never; n: both up to n times, at once;
             `Retries(…)`: with pauses, and after exceptions of chosen types only.
+        batch: (max_size, max_wait_ms): calls of different callers become one call of the function, which takes lists
+            and returns one; see `batched`, which type checkers understand.
 
     Attributes:
         spec: the checked description; `name` is "" where the decorated object will give it.
@@ -84,6 +89,7 @@ class Endpoint:
     max_concurrency: int
     python_version: str
     retries: int | Retries | None
+    batch: tuple[int, int] | None
     workers_min: int
     workers_max: int
     is_cpu: bool
@@ -113,6 +119,7 @@ class Endpoint:
         max_concurrency: int = 1,
         python_version: str | None = None,
         retries: int | Retries | None = None,
+        batch: tuple[int, int] | None = None,
         **unknown: Never,
     ) -> None:
         spec = options.check({
@@ -121,7 +128,7 @@ class Endpoint:
             "accelerate_downloads": accelerate_downloads, "datacenter": datacenter, "env": env, "gpu_count": gpu_count,
             "execution_timeout_ms": execution_timeout_ms, "flashboot": flashboot, "scaler_type": scaler_type,
             "scaler_value": scaler_value, "min_cuda_version": min_cuda_version, "max_concurrency": max_concurrency,
-            "python_version": python_version, "retries": retries, **unknown,
+            "python_version": python_version, "retries": retries, "batch": batch, **unknown,
         })  # fmt: skip
         self.__dict__.update(_attributes(spec))
 
@@ -139,17 +146,24 @@ class Endpoint:
         Raises:
             ConfigError: `target` is something else, or a generator.
         """
-        if not (inspect.isfunction(target) or inspect.isclass(target)):
-            raise ConfigError(f"Endpoint decorates a function or a class, not {_described(target)}")
-        if is_generator(target):
-            raise ConfigError(
-                f"{target.__qualname__} is a generator; streams are not there yet in this version, so return a list"
-            )
-        if target.__name__ == "<lambda>" and not self.spec.name:
-            raise ConfigError("a lambda has no name of its own; give the endpoint one with name=")
-        if not self.spec.name:
-            options.check({"name": target.__name__})
-        return make_remote(target, self.spec.named(target.__name__))
+        return _decorated(target, self.spec)
+
+    def batched(self, max_size: int, max_wait_ms: int) -> "Batched":
+        """As `batch=(max_size, max_wait_ms)`, with types: a function of lists is called with single values.
+
+            @Endpoint(gpu="NVIDIA L4").batched(32, 10)
+            def embed(texts: list[str]) -> list[Vector]: ...
+
+            vector = await embed("one text")
+
+        Each call gives one value for each parameter; up to `max_size` calls that arrive within `max_wait_ms` of the
+        first become one. An exception fails all of them; an exception in the returned list, at a call's place, that one
+        alone.
+
+        Raises:
+            ConfigError: a number is out of bounds.
+        """
+        return Batched(replace(self.spec, batch=options.check({"batch": (max_size, max_wait_ms)}).batch))
 
     @property
     def id(self) -> str | None:
@@ -197,6 +211,49 @@ class Endpoint:
         return f"Endpoint({self.spec.name or None!r}, {'cpu' if self.is_cpu else 'gpu'}=[{hardware}])"
 
 
+class Batched:
+    """The decorator for functions and classes whose calls are batched; see `Endpoint.batched`."""
+
+    def __init__(self, spec: EndpointSpec) -> None:
+        self.spec = spec
+
+    @overload
+    def __call__(self, target: type[T]) -> RemoteClass[T]: ...  # type: ignore[overload-overlap]  # a class can be called
+    @overload
+    def __call__(self, target: Callable[[list[A]], Coroutine[Any, Any, list[R]]]) -> AsyncRemoteFunction[[A], R]: ...
+    @overload
+    def __call__(self, target: Callable[[list[A]], list[R]]) -> RemoteFunction[[A], R]: ...
+    @overload
+    def __call__(
+        self, target: Callable[[list[A], list[B]], Coroutine[Any, Any, list[R]]]
+    ) -> AsyncRemoteFunction[[A, B], R]: ...
+    @overload
+    def __call__(self, target: Callable[[list[A], list[B]], list[R]]) -> RemoteFunction[[A, B], R]: ...
+    @overload
+    def __call__(self, target: Callable[..., Coroutine[Any, Any, list[R]]]) -> AsyncRemoteFunction[..., R]: ...
+    @overload
+    def __call__(self, target: Callable[..., list[R]]) -> RemoteFunction[..., R]: ...
+    def __call__(self, target: Any) -> Any:
+        """Put a function or class on the endpoint. Raises as `Endpoint.__call__`."""
+        return _decorated(target, self.spec)
+
+
+def _decorated(target: Any, spec: EndpointSpec) -> Any:
+    if not (inspect.isfunction(target) or inspect.isclass(target)):
+        raise ConfigError(f"Endpoint decorates a function or a class, not {_described(target)}")
+    if is_generator(target):
+        raise ConfigError(
+            f"{target.__qualname__} is a generator; streams are not there yet in this version, so return a list"
+        )
+    if target.__name__ == "<lambda>" and not spec.name:
+        raise ConfigError("a lambda has no name of its own; give the endpoint one with name=")
+    if not spec.name:
+        options.check({"name": target.__name__})
+    if spec.batch is not None:
+        batches.check_target(target)
+    return make_remote(target, spec.named(target.__name__))
+
+
 def _attributes(spec: EndpointSpec) -> dict[str, Any]:
     plain = (
         "idle_timeout", "accelerate_downloads", "gpu_count", "execution_timeout_ms", "flashboot", "min_cuda_version",
@@ -207,6 +264,7 @@ def _attributes(spec: EndpointSpec) -> dict[str, Any]:
         **{name: getattr(spec, name) for name in plain},
         **{name: list(getattr(spec, name)) or None for name in lists},
         "name": spec.name or None,
+        "batch": None if spec.batch is None else (spec.batch.max_size, spec.batch.max_wait_ms),
         "env": dict(spec.env) or None,
         "scaler_type": spec.scaler_type or ServerlessScalerType.QUEUE_DELAY,
         "scaler_value": DEFAULT_SCALER_VALUE if spec.scaler_value is None else spec.scaler_value,

@@ -23,6 +23,7 @@ from runpod_flash.hardware import (
 )
 from runpod_flash.retries import check_retries
 from runpod_flash.spec import EndpointSpec
+from worker_runtime.wire.specs import Batch
 
 E = TypeVar("E", bound=Enum)
 
@@ -37,6 +38,8 @@ _HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 _LATER = ("id", "image", "volume", "template")
 _MIN_QUEUE_DELAY_S = 0.5
 _MAX_IDLE_S = 3600
+_MAX_BATCH = 1024
+_MAX_BATCH_WAIT_MS = 60_000
 
 _IDENTIFIER = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"  # as the packaging library takes it
 _EXTRAS = rf"\[\s*(?:{_IDENTIFIER}\s*(?:,\s*{_IDENTIFIER}\s*)*)?\]"
@@ -309,6 +312,20 @@ def _retries(value: Any) -> dict[str, Any]:
     return {"retries": check_retries(value)}
 
 
+def _batch(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    pair = value if isinstance(value, list | tuple) and len(value) == 2 else (0, 0)
+    size, wait = pair
+    if not (_is_int(size) and _is_int(wait)) or not 2 <= size <= _MAX_BATCH or not 0 <= wait <= _MAX_BATCH_WAIT_MS:
+        _refuse(
+            "batch",
+            value,
+            f"(max_size, max_wait_ms): from 2 to {_MAX_BATCH} calls, from 0 to {_MAX_BATCH_WAIT_MS} milliseconds",
+        )
+    return {"batch": Batch(size, wait)}
+
+
 def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -362,4 +379,5 @@ _READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "max_concurrency": _number("max_concurrency", 1),
     "python_version": _python_version,
     "retries": _retries,
+    "batch": _batch,
 }

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
-from runpod_flash import lazy, settings
+from runpod_flash import batches, lazy, settings
 from runpod_flash.call_options import AS_DECLARED, CallOptions
 from runpod_flash.calls import RemoteObject, Request, Ticket
 from runpod_flash.errors import CallError
@@ -101,7 +101,9 @@ class RemoteFunction(CallForms[P, R]):
         return super().__call__(*args, **kwargs)
 
     def local(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the original function here, as if it had no decorator."""
+        """Run the original function here, as if it had no decorator; a batched one as a batch of one."""
+        if self.spec.batch is not None:
+            return cast(R, batches.one_call(self.__flash_target__, self._signature, args, kwargs))
         return cast(R, self.__flash_target__(*args, **kwargs))
 
     def job(self, job_id: str) -> "EndpointJob[R]":
@@ -122,6 +124,8 @@ class RemoteFunction(CallForms[P, R]):
 
     def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
         check_arguments(self.__name__, self._signature, args, kwargs)
+        if self.spec.batch is not None:
+            args, kwargs = batches.as_positional(self._signature, args, kwargs), {}
         options = self._options
         return Request(self.__flash_target__, self.spec, args, kwargs, options=options.job, retries=options.retries)
 
@@ -151,7 +155,7 @@ class AsyncRemoteFunction(RemoteFunction[P, R]):
 
     def local(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:  # type: ignore[override]
         """Run the original function here: returns its coroutine, to be awaited."""
-        return cast("Coroutine[None, None, R]", self.__flash_target__(*args, **kwargs))
+        return cast("Coroutine[None, None, R]", super().local(*args, **kwargs))
 
 
 class RemoteClass(Generic[T]):
@@ -304,6 +308,8 @@ class RemoteMethod(CallForms[..., Any]):
                 f"{kind.__name__}.{name} is a generator; streams are not there yet in this version, so return a list"
             )
         check_arguments(f"{kind.__name__}.{name}", self._signature, args, kwargs)
+        if kind.spec.batch is not None:
+            args, kwargs = batches.as_positional(self._signature, args, kwargs), {}
         options, instance = self._options, self._instance._handle
         return Request(kind.__flash_target__, kind.spec, args, kwargs, name, instance, options.job, options.retries)
 

@@ -292,7 +292,8 @@ class Session:
             request.target,
             name=spec.name,
             environment=self._environment(backend, spec),
-            max_concurrency=spec.max_concurrency,
+            max_concurrency=spec.concurrency,
+            batch=spec.batch,
         )
         endpoint_id = await self._agree(backend, request)
         delivery = self._link().delivery

@@ -19,11 +19,11 @@ from runpod_flash.errors import NotPicklable
 from runpod_flash.identity import Identity, identify, is_heap_type
 from runpod_flash.local_modules import MAIN, LocalFiles, LocalModules
 from worker_runtime.wire import paths, payload
-from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
+from worker_runtime.wire.specs import ArtifactManifest, Batch, EnvironmentRequest
 
 V = TypeVar("V")
 
-_Asked = tuple[str, EnvironmentRequest, int, frozenset[str]]
+_Asked = tuple[str, EnvironmentRequest, int, Batch | None, frozenset[str]]
 
 _REMEMBERED = 256
 _CREATE = "create it inside the function instead of capturing it, or capture what it is made from"
@@ -79,7 +79,13 @@ class Shipper:
         self._lock = threading.RLock()
 
     def ship(
-        self, target: FunctionType | type, *, name: str, environment: EnvironmentRequest, max_concurrency: int
+        self,
+        target: FunctionType | type,
+        *,
+        name: str,
+        environment: EnvironmentRequest,
+        max_concurrency: int,
+        batch: Batch | None = None,
     ) -> Artifact:
         """Return the artifact of a function or class as it is now: its code, globals, closure and local modules.
 
@@ -91,7 +97,7 @@ class Shipper:
             ShippingError: a local module cannot be read.
         """
         with self._lock:
-            asked = (name, environment, max_concurrency, self._needed.get(target) or frozenset())
+            asked = (name, environment, max_concurrency, batch, self._needed.get(target) or frozenset())
             known = self._shipped.get(target)
             if known is None or not known.current(asked):
                 known = self._build(target, asked, known)
@@ -143,7 +149,7 @@ class Shipper:
             return known.code
 
     def _build(self, target: FunctionType | type, asked: _Asked, known: _Shipped | None) -> _Shipped:
-        name, environment, max_concurrency, needed = asked
+        name, environment, max_concurrency, batch, needed = asked
         entry = self._entry(target)
         if entry is None:
             identity = self._identify(target)
@@ -153,7 +159,7 @@ class Shipper:
             code, modules = hashlib.sha256(entry.encode()).hexdigest(), needed | {target.__module__}
         files = self._files_of(frozenset(modules))
         kind = "class" if isinstance(target, type) else "function"
-        manifest = ArtifactManifest(kind, name, code, environment, entry, files.hashes, max_concurrency)
+        manifest = ArtifactManifest(kind, name, code, environment, entry, files.hashes, max_concurrency, batch)
         artifact_id = manifest.id
         if known is not None and known.artifact.id == artifact_id:
             artifact = known.artifact

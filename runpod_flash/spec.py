@@ -14,6 +14,7 @@ from runpod_flash.hardware import (
     pools_and_exclusions,
 )
 from runpod_flash.retries import Retries
+from worker_runtime.wire.specs import Batch
 
 DEFAULT_SCALER_VALUE = 4
 """Seconds of waiting (QUEUE_DELAY) or jobs per worker (REQUEST_COUNT) where the user names a scaler without a value."""
@@ -47,11 +48,12 @@ class EndpointSpec:
     min_cuda_version: CudaVersion | None = CudaVersion.V12_8
     max_concurrency: int = 1
     retries: int | Retries | None = None
+    batch: Batch | None = None
 
     @property
     def concurrency(self) -> int:
         """How many calls one worker has at a time."""
-        return self.max_concurrency
+        return self.max_concurrency * (self.batch.max_size if self.batch is not None else 1)
 
     def named(self, name: str) -> "EndpointSpec":
         """This spec, with `name` where it has none yet."""

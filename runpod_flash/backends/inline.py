@@ -24,6 +24,7 @@ from runpod_flash.calls import AS_USUAL, JobOptions
 from runpod_flash.errors import ContentNotFound, EndpointNotFound, JobNotFound
 from runpod_flash.settings import Settings, serving
 from worker_runtime import execute, instances
+from worker_runtime.batching import Batches, Member
 from worker_runtime.wire import paths
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, error_output, value_output
 
@@ -73,6 +74,7 @@ class InlinePlatform:
         self.jobs: dict[str, _Job] = {}
         self.keys: dict[str, str] = {}
         self.pool = _ContextPool(thread_name_prefix="runpod-flash-inline")
+        self.batches = Batches(self.pool)
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -126,11 +128,19 @@ class InlinePlatform:
         execution = execute.Execution(call, values, self.artifacts, endpoint.objects)
         own = job.options.timeout_ms
         limit_ms = endpoint.body["timeout"] if own is None else own
-        outcome = await _within(limit_ms / 1000 or None, execute.run(execution, self.pool))
+        outcome = await _within(limit_ms / 1000 or None, self._run(execution))
         if outcome is None:
             what = f"execution_timeout_ms={limit_ms}" if own is None else f"its timeout of {limit_ms / 1000:g} s"
             return ErrorInfo(ErrorKind.TIMED_OUT, "JobTimedOut", f"it ran longer than {what}")
         return self._completed(outcome.value) if outcome.error is None else outcome.error
+
+    async def _run(self, execution: execute.Execution) -> execute.Outcome:
+        how = self.artifacts.batch(execution.group[0])
+        if how is None:
+            return await execute.run(execution, self.pool)
+        outcome = await self.batches.run(*how, Member(execution, lambda: True))
+        assert outcome is not None  # all begin
+        return outcome
 
     @staticmethod
     def _pause_s(call: Call, error: ErrorInfo, used: int) -> float | None:
