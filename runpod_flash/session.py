@@ -10,7 +10,7 @@ import concurrent.futures
 import contextlib
 import sys
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,7 +123,7 @@ class Session:
         try:
             job = await self.wait(ticket)
         except asyncio.CancelledError:
-            await self._abandon(ticket.endpoint_id, _ready(ticket.job_id))
+            await self._abandon(ticket.endpoint_id, ticket.job_id)
             raise
         return await self.value(ticket, job)
 
@@ -343,11 +343,14 @@ class Session:
             index=self._index if spec.dependencies else PackageIndex(),
         )
 
-    async def _abandon(self, endpoint_id: str, job_id: Awaitable[str]) -> None:
-        """Cancel the job of a call that nobody waits for any more."""
-        with contextlib.suppress(FlashError, TimeoutError):
-            async with asyncio.timeout(CANCEL_S):
-                await (await self._backend()).cancel(endpoint_id, await job_id)
+    async def _abandon(self, endpoint_id: str, job_id: "str | asyncio.Task[str]") -> None:
+        """Cancel the job of a call that nobody waits for any more. One more cancellation does not stop this."""
+        for _ in range(2):  # the end of the event loop may cancel what is being cancelled
+            with contextlib.suppress(FlashError, TimeoutError, asyncio.CancelledError):
+                async with asyncio.timeout(CANCEL_S):
+                    known = job_id if isinstance(job_id, str) else await job_id
+                    await (await self._backend()).cancel(endpoint_id, known)
+                return
 
     # --- connections --------------------------------------------------------------------------------------------------
 
@@ -436,7 +439,3 @@ def _result(running: Running[T]) -> T:
         return running.result()
     except concurrent.futures.CancelledError:
         raise BackendUnavailable("the program is ending, so nobody waits for this call any more") from None
-
-
-async def _ready(value: T) -> T:
-    return value
