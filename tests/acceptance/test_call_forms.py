@@ -257,7 +257,7 @@ print("good")
     assert shared_place.run_script(script).good().stdout.strip() == "good"
 
 
-def test_ten_thousand_quick_calls_need_little_memory(shared_place: Place) -> None:
+def test_inputs_are_pulled_as_there_is_room_for_them(shared_place: Place) -> None:
     script = (
         MAP
         + """

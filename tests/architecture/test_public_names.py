@@ -14,6 +14,7 @@ NAMES = [
     "EndpointJob",
     "GpuGroup",
     "GpuType",
+    "Retries",
     "ServerlessScalerType",
     "ServerlessType",
 ]

@@ -332,6 +332,15 @@ def test_whatever_ends_when_and_however_slow_the_reader(
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(("workers", "concurrency", "at_a_time"), [(1, 1, 64), (0, 1, 64), (10, 8, 320)])
+def test_how_many_at_a_time_where_nobody_says_it(workers: int, concurrency: int, at_a_time: int) -> None:
+    @Endpoint(**CPU, workers=workers, max_concurrency=concurrency)
+    def any_size(x: int) -> int:
+        return x
+
+    assert any_size.map([1])._plan.concurrency == at_a_time
+
+
 def test_an_endless_input_is_pulled_as_far_as_there_is_room() -> None:
     pulled: list[int] = []
 
