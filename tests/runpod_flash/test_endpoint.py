@@ -34,7 +34,7 @@ def test_the_signature_has_the_order_and_defaults_of_the_original() -> None:
     assert list(parameters) == [
         "name", "gpu", "cpu", "workers", "idle_timeout", "dependencies", "system_dependencies", "accelerate_downloads",
         "datacenter", "env", "gpu_count", "execution_timeout_ms", "flashboot", "scaler_type", "scaler_value",
-        "min_cuda_version", "max_concurrency", "python_version", "retries", "unknown",
+        "min_cuda_version", "max_concurrency", "python_version", "retries", "batch", "unknown",
     ]  # fmt: skip
     assert parameters["name"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
     assert parameters["gpu"].kind is inspect.Parameter.KEYWORD_ONLY
