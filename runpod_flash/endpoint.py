@@ -70,7 +70,8 @@ class Endpoint(ClientVerbs):
         template: how containers are started, variables of the workers among it.
         min_cuda_version: oldest CUDA version that the driver must support; None: any.
         max_concurrency: calls that run at a time in one worker.
-        python_version: the workers' Python, "3.11" … "3.13"; must be the caller's, which is the default.
+        python_version: the workers' Python, "3.11" … "3.13"; default: the caller's. To another one no pickles travel:
+            see docs/python-versions.md.
         retries: None: a lost worker once, an exception of the function never; n: both up to n times.
 
     Attributes:

@@ -6,6 +6,7 @@ FlashError
 ├─ CallError (TypeError)              the arguments do not fit the signature; nothing was sent
 ├─ ShippingError                      code or data cannot travel
 │  ├─ NotPicklable                    names the argument, the global or the result
+│  ├─ NotPortable                     only a pickle could carry it, and none may: other Python versions, or no right to
 │  └─ PayloadTooLarge
 ├─ BackendError                       the platform failed
 │  ├─ BackendUnavailable              it cannot be reached or started
@@ -54,6 +55,13 @@ class ShippingError(FlashError):
 
 class NotPicklable(ShippingError, TypeError):
     """An argument, a captured global or a result cannot be pickled. The message names it."""
+
+
+class NotPortable(ShippingError, TypeError):
+    """Code or a value that only a pickle could carry, where none may be sent: to another Python version, or at all.
+
+    The message names the part, and both versions or who takes no pickles.
+    """
 
 
 class PayloadTooLarge(ShippingError):

@@ -16,14 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runpod_flash import backends, journal, options, outcome, package_index, shipping
+from runpod_flash import backends, crossing, journal, options, outcome, package_index, shipping
 from runpod_flash import output as output_module
 from runpod_flash import settings as settings_module
 from runpod_flash.agreement import Declarations, Provisioned, provision, provision_volume
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.blocking import Bridge, Running
 from runpod_flash.calls import JobOptions, Request, Ticket
-from runpod_flash.delivery import Delivery, Holding
+from runpod_flash.crossing import Crossing
+from runpod_flash.delivery import Delivery, Holding, encoded, way_to
 from runpod_flash.errors import (
     BackendError,
     BackendUnavailable,
@@ -144,13 +145,12 @@ class Session:
         Raises:
             ConfigError, ShippingError, BackendError: see `errors`.
         """
-        arguments = _encoded(request, request.args, request.kwargs)
-        if request.instance is not None and request.instance.constructor is None:
-            request.instance.constructor = _encoded(request, request.instance.args, request.instance.kwargs)
+        way = way_to(request.spec, self.settings)
+        arguments = encoded(request, way)
         key = uuid.uuid4().hex
         for left in reversed(range(_SUBMITS)):
             try:
-                return await self._submit(request, arguments, key)
+                return await self._submit(request, way, arguments, key)
             except (EndpointNotFound, ContentNotFound):
                 if not left:
                     raise
@@ -166,12 +166,12 @@ class Session:
         """The value of a final job, or its exception is raised."""
         backend = await self._backend()
         if outcome.succeeded(job):
-            return await outcome.value_of(job, ticket.name, backend.get_value)
+            return await outcome.value_of(job, ticket.name, backend.get_value, shipping.names())
         lines: list[str] = []
         with contextlib.suppress(FlashError, TimeoutError):  # the failure itself matters more
             async with asyncio.timeout(CANCEL_S):
                 lines = list(await backend.logs(await self._endpoint_id(ticket), ticket.job_id))
-        raise outcome.failure_of(job, ticket.name, lines[-_LOG_LINES:])
+        raise outcome.failure_of(job, ticket.name, lines[-_LOG_LINES:], shipping.names())
 
     async def status(self, ticket: Ticket) -> Json:
         """The job as it is now."""
@@ -335,14 +335,18 @@ class Session:
 
     # --- the steps of a submission ------------------------------------------------------------------------------------
 
-    async def _submit(self, request: Request, arguments: bytes, key: str) -> Ticket:
+    async def _submit(self, request: Request, way: Crossing, arguments: bytes, key: str) -> Ticket:
         backend = await self._backend()
         spec = request.spec
+        if not backend.takes_pickles and not way.neutral:
+            way = way_to(spec, self.settings, backend)
+            arguments = encoded(request, way)
         artifact = shipping.ship(
             request.target,
             name=spec.name,
-            environment=self._environment(backend, spec),
+            environment=self._environment(backend, spec, way),
             max_concurrency=spec.max_concurrency,
+            way=way,
         )
         endpoint_id = (await self._agree(backend, spec, request.target)).id
         delivery = self._link().delivery
@@ -394,14 +398,14 @@ class Session:
         self.volume_ids[volume] = found
         return found
 
-    def _environment(self, backend: Backend, spec: EndpointSpec) -> EnvironmentRequest:
+    def _environment(self, backend: Backend, spec: EndpointSpec, way: Crossing) -> EnvironmentRequest:
         if self._index is None:
             self._index = package_index.read(self.settings.environ, Path(sys.prefix))
         return EnvironmentRequest(
-            python=spec.python_version,
+            python=way.python,
             dependencies=spec.dependencies,
             system_dependencies=spec.system_dependencies,
-            caller=sys.executable if backend.shares_machine else None,
+            caller=sys.executable if backend.shares_machine and way.python == crossing.HERE else None,
             index=self._index if spec.dependencies else PackageIndex(),
             accelerate=spec.accelerate_downloads or not spec.dependencies,
         )
@@ -483,10 +487,6 @@ def use(session: Session) -> Iterator[Session]:
     finally:
         _current.reset(token)
         session.close()
-
-
-def _encoded(request: Request, args: tuple[Any, ...], kwargs: Any) -> bytes:
-    return shipping.encode_arguments(args, dict(kwargs), target_name=request.shown, target=request.target)
 
 
 def _result(running: Running[T]) -> T:

@@ -143,6 +143,7 @@ def _calls(launch: WorkerLaunch, ends: _Ends) -> tuple[str, ...]:
         "code": os.path.join(launch.folder, "code"),
         "overlay": launch.overlay,
         "max_concurrency": launch.max_concurrency,
+        "pickles": launch.pickles,
         "name": launch.name,
     }
     return launch.python, "-I", "-u", "-X", "utf8", "-c", _CHILD_BOOT, launch.bundle, json.dumps(setup)

@@ -94,6 +94,7 @@ class Connection:
         client_id: what the platform calls this client's event stream.
         number: how many times a connection came up; another number means that events may have been missed.
         streams: whether the platform has an event stream and the rest of `/flash/v1/`.
+        takes_pickles: whether the platform lets this user's pickles be loaded.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class Connection:
         """`patience_s`: how long the very first connection is tried. `on_wait` is told why a request has to wait."""
         self.client_id = uuid.uuid4().hex
         self.number = 0
-        self.streams = True
+        self.streams = self.takes_pickles = True
         self._locate, self._on_event, self._on_lost, self._patience_s = locate, on_event, on_lost, patience_s
         self._on_wait = on_wait
         self._held: AsyncGenerator[None, None] | None = None  # the client, where no stream holds it
@@ -378,6 +379,7 @@ class Connection:
             raise BackendError(f"{self.platform} is no platform of this framework; is the URL right?") from error
         if protocol != PROTOCOL:
             raise self._mismatch(protocol, f" (runpod-flash {version})")
+        self.takes_pickles = found.get("pickles") is not False
         return True
 
     def _take(self, event: Mapping[str, Any], up: asyncio.Future[None]) -> None:

@@ -42,6 +42,7 @@ _NAMES = (
     "LANGUAGE",
     "TZ",
     "TMPDIR",
+    "PYENV_ROOT",
     "LD_LIBRARY_PATH",
     "REQUESTS_CA_BUNDLE",
     "CONTAINER_HOST",

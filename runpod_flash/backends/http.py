@@ -105,6 +105,10 @@ class HttpBackend(JobApi):
         return self._connection.streams
 
     @property
+    def takes_pickles(self) -> bool:
+        return self._connection.takes_pickles
+
+    @property
     def volumes(self) -> HttpVolumes:
         return self._volumes
 

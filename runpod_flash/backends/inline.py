@@ -146,6 +146,7 @@ class InlineBackend:
     shares_machine = True
     default_queue_delay = 0.0
     takes_uploads = True
+    takes_pickles = True
     volumes = NoVolumes()
 
     def __init__(self, platform: InlinePlatform) -> None:

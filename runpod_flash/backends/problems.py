@@ -18,6 +18,7 @@ _BY_CODE: dict[str, type[FlashError]] = {
         errors.ContentNotFound,
         errors.EndpointNotFound,
         errors.JobNotFound,
+        errors.NotPortable,
         errors.PayloadTooLarge,
         errors.ShippingError,
         errors.VolumeFileNotFound,

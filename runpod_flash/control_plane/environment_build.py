@@ -17,6 +17,7 @@ from pathlib import Path
 
 from runpod_flash.control_plane.environment_files import Environment, EnvironmentFiles
 from runpod_flash.control_plane.interpreters import Interpreter, Interpreters
+from runpod_flash.control_plane.python_search import NOWHERE, PythonPlaces, PythonSearch
 from worker_runtime.install import BuildFailed, NoSolution, Uv
 from worker_runtime.pip import Pip
 from worker_runtime.wire.specs import EnvironmentRequest, canonical_hash
@@ -30,6 +31,7 @@ class Builder:
     uv: Uv
     interpreters: Interpreters
     pip: Pip
+    places: PythonPlaces = NOWHERE
 
     async def build(
         self, request: EnvironmentRequest, caller: Interpreter | None, say: Callable[[str], None]
@@ -53,7 +55,10 @@ class Builder:
 
     async def _find(self, version: str, work: Path) -> str:
         own = f"{sys.version_info.major}.{sys.version_info.minor}"
-        return sys.executable if version == own else await self.uv.find(version, work)
+        if version == own:
+            return sys.executable
+        pythons = self.files.folder / "pythons"
+        return await PythonSearch(self.places, self.uv, self.interpreters, pythons, self.files.lock).find(version, work)
 
 
 @dataclass(frozen=True, slots=True)

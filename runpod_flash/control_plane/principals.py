@@ -21,6 +21,18 @@ class Scope(StrEnum):
     READ_ONLY = "read-only"  # looking at the user's own endpoints and jobs
 
 
+class Pickles(StrEnum):
+    """Whose pickles workers load. A pickle is code: whoever may send one can make the worker do anything it can do."""
+
+    EVERYBODY = "everybody"
+    OWNER = "owner"
+    NOBODY = "nobody"
+
+    def of(self, user: str) -> bool:
+        """Whether this user's are loaded."""
+        return self is Pickles.EVERYBODY or (self is Pickles.OWNER and user == OWNER)
+
+
 class Need(IntEnum):
     """What a request does."""
 

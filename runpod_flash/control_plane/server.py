@@ -97,6 +97,7 @@ class ControlPlane:
             compiled=settings.listen is not None,  # workers cannot keep what they compile there
             failure_memory_s=settings.install_failure_s,
             base_env=settings.base_env,
+            places=settings.pythons,
         )
         self._dispatcher = Dispatcher(self._store, self._blobs, Artifacts(self._blobs), self._fleet, self._announcer)
         self._supervisor = Supervisor(
@@ -164,6 +165,7 @@ class ControlPlane:
         )
         self._platform.look.disk, self._platform.intake.unload = self._disk.to_json, Carried(self._blobs).unload
         self._platform.intake.seal = self._seal.seal
+        self._platform.intake.takes_pickles = lambda endpoint: self._settings.pickles.of(endpoint.owner)
         self._platform.intake.on_end = self._job_ended
         self._dispatcher.on_end = lambda job: self._job_ended(job.record.id)
         self._blobs.admit = self._files.admit = self._disk.admit
@@ -211,6 +213,7 @@ class ControlPlane:
             ping_s=settings.limits.ping_s,
             engine=self._engine,
             must_isolate=settings.listen is not None,
+            pickles=settings.pickles,
             cpus=sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1),
         )
 
@@ -322,6 +325,7 @@ class ControlPlane:
                 limits=self._limits,
                 workers=self._commands,
                 check_webhook=self._webhooks.check,
+                pickles=self._settings.pickles,
             )
         )
 

@@ -11,6 +11,8 @@ from typing import Any, Final, TypeVar
 from runpod_flash.control_plane import listen
 from runpod_flash.control_plane.limits import Limits, Rate
 from runpod_flash.control_plane.listen import Listen
+from runpod_flash.control_plane.principals import Pickles
+from runpod_flash.control_plane.python_search import PythonPlaces
 from runpod_flash.control_plane.terms import Terms
 from runpod_flash.errors import ConfigError
 from runpod_flash.hardware import DataCenter
@@ -57,6 +59,10 @@ class PlaneSettings:
             authors wrote outside of any worker (`FLASH_ALLOW_BUILDS=1`).
         allow_apt: whether apt packages may be installed (`FLASH_ALLOW_APT=1`).
         published_only: whether there is nothing below `/flash/v1/`, the published API alone (`FLASH_PUBLISHED_ONLY=1`).
+        pythons: where interpreters of other Python versions are (`FLASH_PYTHONS`, a list of paths; `PATH`;
+            `PYENV_ROOT`), and whether they may be downloaded (`FLASH_DOWNLOAD_PYTHON=1`).
+        pickles: whose pickles workers load: everybody's, the owner's, or nobody's (`FLASH_PICKLES`). Others send code
+            as files and values in the neutral encoding.
         datacenter: where this machine is said to be (`FLASH_DATACENTER=EU-RO-1`, else `RUNPOD_DC_ID`): of an endpoint's
             network volumes its workers see the one there; else, or with "", the first that is listed.
         fake_gpus: a stand-in inventory for tests, "NVIDIA L4:24,NVIDIA L4:24" (`FLASH_FAKE_GPUS`); None: the real one.
@@ -88,6 +94,8 @@ class PlaneSettings:
     allow_apt: bool
     allow_builds: bool
     published_only: bool
+    pythons: PythonPlaces
+    pickles: Pickles
     datacenter: str
     fake_gpus: str | None
     fake_cuda: str | None
@@ -127,6 +135,8 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
         allow_builds=env.get("FLASH_ALLOW_BUILDS", "") == "1",
         allow_apt=env.get("FLASH_ALLOW_APT", "") == "1",
         published_only=env.get("FLASH_PUBLISHED_ONLY", "") == "1",
+        pythons=_pythons(env),
+        pickles=Pickles(_choice(env, "FLASH_PICKLES", tuple(Pickles))),
         datacenter=_datacenter(env),
         fake_gpus=env.get("FLASH_FAKE_GPUS"),
         fake_cuda=_cuda(env),
@@ -144,6 +154,17 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
         base_env={
             name: value for name, value in env.items() if name in _PASSED_ON or name.startswith(("LC_", "UV_", "XDG_"))
         },
+    )
+
+
+def _pythons(env: Mapping[str, str]) -> PythonPlaces:
+    home = env.get("HOME")
+    pyenv = env.get("PYENV_ROOT") or (os.path.join(home, ".pyenv") if home else None)
+    return PythonPlaces(
+        named=tuple(filter(None, env.get("FLASH_PYTHONS", "").split(os.pathsep))),
+        path=tuple(filter(None, env.get("PATH", "").split(os.pathsep))),
+        pyenv=Path(pyenv) if pyenv else None,
+        download=env.get("FLASH_DOWNLOAD_PYTHON", "") == "1",
     )
 
 

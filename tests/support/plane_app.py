@@ -17,7 +17,7 @@ from runpod_flash.control_plane.api_keys import ApiKeys
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.events import EventHub
-from runpod_flash.control_plane.principals import OWNER, Scope, WorkerKey
+from runpod_flash.control_plane.principals import OWNER, Pickles, Scope, WorkerKey
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.volume_files import VolumeFiles
 from runpod_flash.control_plane.volumes import Volumes
@@ -80,7 +80,9 @@ def client_of(app: ASGIApp, key: str) -> httpx.AsyncClient:
 
 
 @contextlib.asynccontextmanager
-async def plane_app(folder: Path, *, published_only: bool = False) -> AsyncIterator[PlaneApp]:
+async def plane_app(
+    folder: Path, *, published_only: bool = False, pickles: Pickles = Pickles.EVERYBODY
+) -> AsyncIterator[PlaneApp]:
     """An application with its state in `folder`."""
     store = Store.open(folder / "flash.db")
     catalog = Catalog(store)
@@ -91,7 +93,17 @@ async def plane_app(folder: Path, *, published_only: bool = False) -> AsyncItera
     files = VolumeFiles(Volumes(folder / "volumes"))
     files.volumes.users = catalog.users_of_volume
     services = Services(
-        platform, catalog, blobs, hub, KEY, capabilities, keys, files, lambda: workers, published_only=published_only
+        platform,
+        catalog,
+        blobs,
+        hub,
+        KEY,
+        capabilities,
+        keys,
+        files,
+        lambda: workers,
+        published_only=published_only,
+        pickles=pickles,
     )
     app = build_app(services)
     async with client_of(app, KEY) as client:

@@ -139,6 +139,7 @@ class WorkerLaunch:
     private: str | None = None  # of this folder user code sees only this worker's own and those of `readonly` in it
     volume: str | None = None  # the folder that the user's code sees at /runpod-volume
     must_isolate: bool = False  # do not start where `hidden`, `readonly` and `private` cannot be kept
+    pickles: bool = True  # whether code and values that came as pickles are loaded
     command: str | None = None  # a shell command line to run in place of the child that runs calls
     directory: str | None = None  # where the command runs; None: in the worker's own folder
     farewell: tuple[str, ...] = ()  # a program that the parent runs when the command and all below it have ended
@@ -168,6 +169,7 @@ class WorkerLaunch:
             private=absolute(data, "private"),
             volume=absolute(data, "volume"),
             must_isolate=require(data, "must_isolate", bool, default=False),
+            pickles=require(data, "pickles", bool, default=True),
             command=_command(data),
             directory=absolute(data, "directory"),
             farewell=strings(data, "farewell"),

@@ -29,7 +29,7 @@ from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.keys import AuthMiddleware, Keyring
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.platform import Platform
-from runpod_flash.control_plane.principals import WorkerKey
+from runpod_flash.control_plane.principals import Pickles, WorkerKey
 from runpod_flash.control_plane.problems import LastResort, handlers
 from runpod_flash.control_plane.rates import Rates
 from runpod_flash.control_plane.volume_files import VolumeFiles
@@ -47,6 +47,7 @@ class Services:
         published_only: leaves out all below `/flash/v1/`.
         url: where this server is found.
         check_webhook: refuses the URLs that no job may call.
+        pickles: whose pickles workers load.
     """
 
     platform: Platform
@@ -63,6 +64,7 @@ class Services:
     published_only: bool = False
     url: str = "http://127.0.0.1"
     check_webhook: Callable[[str], None] = lambda url: None
+    pickles: Pickles = Pickles.EVERYBODY
 
 
 def build_app(services: Services) -> Starlette:
@@ -73,7 +75,9 @@ def build_app(services: Services) -> Starlette:
     keyring = Keyring(services.key, services.worker_keys, services.api_keys)
     own: list[BaseRoute] = [
         *FlashJobsApi(services.platform, access).routes(),
-        *FlashApi(services.platform, access, services.blobs, services.hub, services.capabilities).routes(),
+        *FlashApi(
+            services.platform, access, services.blobs, services.hub, services.capabilities, services.pickles
+        ).routes(),
         *KeysApi(services.api_keys).routes(),
         *VolumeFilesApi(services.files).routes(),
     ]

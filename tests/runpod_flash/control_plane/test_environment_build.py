@@ -242,7 +242,7 @@ def test_without_a_caller_and_dependencies_there_is_a_bare_environment(world: Wo
 
 
 def test_a_python_that_is_not_there_is_said(world: World) -> None:
-    with pytest.raises(InstallFailed, match=r"no Python 3\.99 on this machine"):
+    with pytest.raises(InstallFailed, match=r"no workers for Python '3\.99', only for 3\.11, 3\.12, 3\.13"):
         world.build(None, "leaf", python="3.99")
 
 

@@ -15,6 +15,7 @@ from runpod_flash.control_plane.environments import Environment
 from runpod_flash.control_plane.fleet import Worker, WorkerState
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.links import LinkServer
+from runpod_flash.control_plane.principals import Pickles
 from runpod_flash.control_plane.records import JobRecord
 from tests.support.memory_fleet import MemoryArtifacts
 from tests.support.small_plane import BODY, SmallPlane, small_plane
@@ -83,6 +84,19 @@ async def test_the_environment_of_user_code(plane: SmallPlane) -> None:
     assert launch.env["FLASH_TARGET"] == "http://127.0.0.1:1"
     assert launch.env["FLASH_API_KEY"] in [each.key for each in plane.supervisor.worker_keys()]
     assert "HOME" not in launch.env  # what the control plane has is not passed on by itself
+
+
+def test_a_worker_is_told_whether_it_may_load_pickles(tmp_path: Path) -> None:
+    async def pickles_of(owner: str, folder: Path) -> bool:
+        async with small_plane(folder, pickles=Pickles.OWNER) as plane, asyncio.timeout(20):
+            endpoint = await plane.catalog.create("/p", {**BODY, "name": "one"}, owner)
+            await plane.submit(endpoint.id)
+            await plane.until(lambda: plane.launcher.processes)
+            return bool(plane.launcher.processes[-1].launch.pickles)
+
+    for owner in ("", "alice"):
+        (tmp_path / f"of-{owner}").mkdir()
+        assert asyncio.run(pickles_of(owner, tmp_path / f"of-{owner}")) is (owner == "")
 
 
 @played

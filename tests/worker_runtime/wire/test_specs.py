@@ -32,7 +32,7 @@ LAUNCHES = st.builds(
     worker=st.text(), token=st.text(), address=st.text(), endpoint=st.text(), name=st.text(), folder=st.text(),
     python=st.text(), bundle=st.text(), env=MAPS, overlay=MAYBE, cpus=st.lists(st.integers(0, 9)).map(tuple),
     max_concurrency=st.integers(1, 9), beat_s=st.floats(0.1, 9), cancel_grace_s=st.floats(0.1, 9), hidden=TEXTS,
-    readonly=TEXTS, private=PATHS, volume=PATHS, must_isolate=st.booleans(),
+    readonly=TEXTS, private=PATHS, volume=PATHS, must_isolate=st.booleans(), pickles=st.booleans(),
     command=st.none() | st.just("uvicorn app:app --port $PORT"),
     directory=PATHS, drain_s=st.floats(0, 60),
 )  # fmt: skip
