@@ -141,11 +141,7 @@ def test_the_installations_that_may_not_change_under_users(world: World) -> None
     (world.folder / "links").mkdir()
     (world.folder / "links" / "python3.11").symlink_to(world.folder / "usr" / "bin" / "python3.11")
     places = PythonPlaces((str(world.folder / "opt"),), (str(world.folder / "links"),), world.folder / "pyenv")
-    assert places.folders() == [
-        world.folder / "opt",
-        world.folder / "pyenv" / "versions" / "3.13.0",
-        world.folder / "usr",
-    ]
+    assert places.folders() == [world.folder / name for name in ("opt", "pyenv/versions/3.13.0", "usr")]
 
 
 def test_other_versions_are_refused_before_anything_is_run(world: World) -> None:
