@@ -1,11 +1,11 @@
 """`PodTemplate`: what a container is started with beside the options of its endpoint."""
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NoReturn
 
 from runpod_flash.errors import ConfigError, UnknownOption
+from runpod_flash.wording import nearest
 
 DEFAULT_DISK_GB: Final = 64
 """What the disk of a container has where nobody says a size."""
@@ -56,8 +56,8 @@ class PodTemplate:
     def __init__(self, **fields: Any) -> None:
         for field in fields:
             if field not in _DEFAULTS:
-                near = difflib.get_close_matches(field, _DEFAULTS, n=1)
-                hint = f"did you mean {near[0]}=?" if near else f"there are {', '.join(_DEFAULTS)}"
+                near = nearest(field, _DEFAULTS)
+                hint = f"did you mean {near}=?" if near else f"there are {', '.join(_DEFAULTS)}"
                 raise UnknownOption(f"PodTemplate has no field {field}=; {hint}")
         values = {field: fields.get(field, default) for field, default in _DEFAULTS.items()}
         for field, default in _DEFAULTS.items():

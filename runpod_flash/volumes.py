@@ -1,7 +1,7 @@
 """`NetworkVolume`: a folder that outlives workers and that workers of several endpoints share, at /runpod-volume."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Never, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Never, NoReturn, TypeAlias, cast
 
 from runpod_flash import lazy
 from runpod_flash.errors import ConfigError, UnknownOption
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from runpod_flash.duals import Dual
-
-    Entries = list["VolumeEntry"]
 
 SIZES_GB = (10, 4096)
 """The smallest and the largest size."""
@@ -33,6 +31,9 @@ class VolumeEntry:
     kind: str
     size: int
     modified: float
+
+
+VolumeEntries: TypeAlias = list[VolumeEntry]
 
 
 class NetworkVolume:
@@ -152,9 +153,9 @@ class NetworkVolume:
         return cast("Dual[[str, str | PathLike[str]], None]", _calls(self).get)
 
     @property
-    def list(self) -> "Dual[..., Entries]":
+    def list(self) -> "Dual[..., VolumeEntries]":
         """`list(path="/")` gives what is in a folder of the volume, as `VolumeEntry`. Raises as `get` does."""
-        return cast("Dual[..., Entries]", _calls(self).list)
+        return cast("Dual[..., VolumeEntries]", _calls(self).list)
 
     @property
     def delete(self) -> "Dual[[str], None]":

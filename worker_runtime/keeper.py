@@ -94,9 +94,7 @@ def start(launch: WorkerLaunch, *, isolate: bool) -> Keeper:
         if control is not None:
             return ends.keep(*control, None)
     if launch.volume is not None:
-        raise NoVolume(
-            f"its network volume cannot be seen at {new_root.VOLUME}, for there are no namespaces: {failure}"
-        )
+        raise NoVolume(f"its network volume cannot be mounted at {new_root.VOLUME}, which takes namespaces: {failure}")
     if launch.must_isolate:
         raise StartError(f"user code must be isolated here, and there are no namespaces: {failure}")
     control, why = _attempt(lambda mine: _plain(mine, plan))

@@ -27,14 +27,18 @@ class ContainerRun:
     farewell: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a container has of the machine: devices, cores (empty: all), memory (0: no limit), a network volume."""
+
+    grant: Grant
+    cpus: Sequence[int] = ()
+    memory_mb: int = 0
+    volume: str | None = None  # the folder that it sees at /runpod-volume
+
+
 def container_run(
-    engine: Engine,
-    worker: str,
-    endpoint: EndpointRecord,
-    env: Mapping[str, str],
-    grant: Grant,
-    cpus: Sequence[int],
-    memory_mb: int,
+    engine: Engine, worker: str, endpoint: EndpointRecord, env: Mapping[str, str], share: Share
 ) -> ContainerRun:
     """How a worker runs the endpoint's image.
 
@@ -48,11 +52,13 @@ def container_run(
     words = [engine.program, "run", "--rm", "--init", "--name", name, "--label", engine.label, "--network", "host"]
     for key, value in env.items():
         words += ["--env", key if key in named else f"{key}={value}"]
-    if cpus:
-        words += ["--cpuset-cpus", ",".join(map(str, cpus))]
-    if memory_mb:
-        words += ["--memory", f"{memory_mb}m"]
-    words += [*_devices(engine, grant), *_started(endpoint, env)]
+    if share.cpus:
+        words += ["--cpuset-cpus", ",".join(map(str, share.cpus))]
+    if share.memory_mb:
+        words += ["--memory", f"{share.memory_mb}m"]
+    if share.volume is not None:
+        words += ["--volume", f"{share.volume}:/runpod-volume"]
+    words += [*_devices(engine, share.grant), *_started(endpoint, env)]
     return ContainerRun(
         command=f"exec {shlex.join(words)}",
         env={**engine.env, **{key: env[key] for key in named}},

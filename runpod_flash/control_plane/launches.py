@@ -6,7 +6,7 @@ from pathlib import Path
 
 from runpod_flash import hardware
 from runpod_flash.control_plane.command_env import command_env
-from runpod_flash.control_plane.container_run import container_run
+from runpod_flash.control_plane.container_run import Share, container_run
 from runpod_flash.control_plane.containers import Engine
 from runpod_flash.control_plane.environments import Environment
 from runpod_flash.control_plane.fleet import Worker
@@ -94,9 +94,11 @@ class Launches:
         """The launch of a worker that holds a container: of the machine's variables the container has none."""
         assert self._site.engine is not None
         env = self._threads(len(launch.cpus)) | dict(endpoint.body.get("env") or {})
-        env |= self._own(worker, endpoint, env, api_url)
-        run = container_run(self._site.engine, worker.id, endpoint, env, worker.grant, launch.cpus, launch.memory_mb)
-        return replace(launch, command=run.command, env=run.env, farewell=run.farewell)
+        volume = self._site.volumes.of_worker(endpoint) if self._site.volumes is not None else None
+        env |= self._own(worker, endpoint, env, api_url) | _of_volume(volume)
+        share = Share(worker.grant, launch.cpus, launch.memory_mb, launch.volume)
+        run = container_run(self._site.engine, worker.id, endpoint, env, share)
+        return replace(launch, command=run.command, env=run.env, farewell=run.farewell, volume=None)
 
     def _env(
         self, worker: Worker, environment: Environment, endpoint: EndpointRecord, api_url: str, cpus: int

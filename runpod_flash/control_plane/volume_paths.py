@@ -17,8 +17,8 @@ from typing import Final
 from runpod_flash.errors import ConfigError
 from worker_runtime.new_root import VOLUME
 
-PATH_LIMIT: Final = 4096
-"""Bytes of the longest path."""
+PATH_LIMIT: Final = 1024
+"""Characters of the longest path."""
 
 _PART_LIMIT: Final = 255
 _MOST_LINKS: Final = 40
@@ -41,8 +41,8 @@ def parts_of(path: str) -> list[str]:
     """
     if "\0" in path or not _encodable(path):
         raise ConfigError(f"path is {path!r:.80}; there must be no zero character and no half of a character in it")
-    if len(os.fsencode(path)) > PATH_LIMIT:
-        raise ConfigError(f"path has {len(os.fsencode(path))} bytes; at most {PATH_LIMIT} are allowed")
+    if len(path) > PATH_LIMIT:
+        raise ConfigError(f"path has {len(path)} characters; at most {PATH_LIMIT} are allowed")
     parts = _split(path.removeprefix(VOLUME) if path == VOLUME or path.startswith(f"{VOLUME}/") else path)
     if long := next((part for part in parts if len(os.fsencode(part)) > _PART_LIMIT), None):
         raise ConfigError(f"path has the part {long!r:.40}…; a name has at most {_PART_LIMIT} bytes")

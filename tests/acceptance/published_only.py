@@ -27,6 +27,7 @@ REASONS: dict[str, str] = {
     "test_gpus.py::test_another_gpu_than_asked_for_is_used_and_said": _NOTICE,
     "test_logs.py::test_what_a_child_wrote_before_sigkill_is_kept_over_attempts_and_restarts": _OUTPUT,
     "test_memory.py::test_a_call_that_needs_more_memory_than_its_size_has": _OUTPUT,
+    "test_parameters.py::test_a_driver_that_is_too_old_is_named_once": _NOTICE,
     "test_provisioning.py::test_a_change_of_env_keeps_the_endpoint_and_rolls_its_workers": _PROJECT,
     "test_provisioning.py::test_a_change_of_workers_keeps_the_loaded_model": _PROJECT,
     "test_provisioning.py::test_edited_code_runs_on_the_next_call_of_the_same_endpoint": _PROJECT,

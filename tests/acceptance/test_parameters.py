@@ -158,5 +158,4 @@ def test_a_driver_that_is_too_old_is_named_once(machine: Place) -> None:
     assert done.stdout.strip() == "1 1 2 3"
     said = "usual: this machine is used although its driver supports CUDA 12.4, and min_cuda_version is 12.8"
     assert done.stderr.count(said) == 1
-    assert "older: " not in done.stderr
-    assert "without: " not in done.stderr
+    assert done.stderr.count("its driver supports") == 1

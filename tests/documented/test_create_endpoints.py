@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 
@@ -149,15 +148,16 @@ def test_routes(shared_place: Place, wheels: Path) -> None:
     assert answers.splitlines() == ["{'prediction': 'result'}", "{'status': 'ok'}", "{'status': 'ok'}"]
 
 
-def test_an_image(place: Place, tmp_path: Path) -> None:
-    server = place.write("completions.py", HTTP_COMMAND)
+def test_an_image(tmp_path: Path) -> None:
+    house = Place.below(tmp_path / "house")
     with stand_in(tmp_path / "engine") as engine:
-        image = engine.folder / "images" / quote("vllm/vllm-openai:latest", safe="")
-        image.write_text(json.dumps([sys.executable, str(server)]))
-        answers = printed(place, "04_image", engine.engine.env)
-        place.flash("server", "stop").good()
-        assert engine.engine.containers() == []
-    assert answers == "{'path': '/v1/completions', 'text': 'Hello there'} {'data': [{'id': 'facebook/opt-125m'}]}"
+        engine.add("vllm/vllm-openai:latest", sys.executable, "-c", HTTP_COMMAND)
+        try:
+            answers = printed(house, "04_image", engine.engine.env)
+        finally:
+            house.close()
+    completion, models = {"path": "/v1/completions", "text": "Hello there"}, {"data": [{"id": "facebook/opt-125m"}]}
+    assert answers == f"{completion} {models}"
 
 
 def test_an_existing_endpoint(shared_place: Place, endpoints: Mapping[str, str]) -> None:

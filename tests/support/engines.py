@@ -68,11 +68,16 @@ class StandIn:
         """Make one, with the image on it; its daemon does not run yet."""
         for name in ("images", "registry"):
             (folder / name).mkdir(parents=True)
-        (folder / "images" / quote(IMAGE, safe="")).write_text(json.dumps([sys.executable, str(WORKER)]))
         program = folder / "docker"
         program.write_text(f'#!/bin/sh\nexec {sys.executable} {_STAND_IN} cli {folder} "$@"\n')
         program.chmod(0o755)
-        return cls(folder, TestEngine(str(program), {"FLASH_CONTAINER_ENGINE": str(program)}, folder))
+        made = cls(folder, TestEngine(str(program), {"FLASH_CONTAINER_ENGINE": str(program)}, folder))
+        made.add(IMAGE, sys.executable, str(WORKER))
+        return made
+
+    def add(self, image: str, *words: str) -> None:
+        """One more image, which stands for a program of this machine."""
+        (self.folder / "images" / quote(image, safe="")).write_text(json.dumps(words))
 
     def start(self) -> None:
         """Start its daemon, and wait until it answers."""

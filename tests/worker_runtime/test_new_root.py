@@ -111,10 +111,26 @@ furnished(View(own=f"{{folder}}/own", volume="{volume}"), look)
     assert not Path("/made-here").exists()
 
 
+def test_where_the_machine_has_such_a_folder_it_is_covered_and_kept(short_folder: Path, volume: Path) -> None:
+    (short_folder / "own").mkdir()
+    (short_folder / "other").mkdir()
+    (short_folder / "other" / "of-the-machine").touch()
+    (volume / "file").touch()
+    code = f"""
+def twice():
+    before = os.listdir("{VOLUME}")
+    mounts.furnish(View(own=f"{{folder}}/own", volume="{volume}"))
+    return before, os.listdir("{VOLUME}")
+furnished(View(own=f"{{folder}}/own", volume=f"{{folder}}/other"), twice)
+"""
+    assert furnished(short_folder, code) == ["(['of-the-machine'], ['file'])"]
+    assert os.listdir(short_folder / "other") == ["of-the-machine"]
+
+
 @pytest.mark.parametrize(
     ("isolate", "exists", "said"),
     [
-        (False, True, f"its network volume cannot be seen at {VOLUME}, for there are no namespaces: they were not"),
+        (False, True, f"its network volume cannot be mounted at {VOLUME}, which takes namespaces: they were not"),
         (True, False, "its network volume is gone: there is no folder "),
     ],
 )

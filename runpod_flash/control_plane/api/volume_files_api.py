@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from runpod_flash.control_plane.api.bodies import swallow
+from runpod_flash.control_plane.api.bodies import ID_LIMIT, swallow
 from runpod_flash.control_plane.api.volume_access import VolumeAccess
 from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.problems import Problem
@@ -38,6 +38,8 @@ class VolumeFilesApi:
     async def _list(self, request: Request) -> Response:
         record = self._access.volume(request, Need.READ)
         path, after = request.query_params.get("path", "/"), request.query_params.get("after", "")
+        if len(after) > ID_LIMIT:
+            raise Problem(400, f"query parameter 'after' has {len(after)} characters; at most {ID_LIMIT} are allowed")
         return JSONResponse(asdict(await self._files.entries(record, path, after)))
 
     async def _file(self, request: Request) -> Response:

@@ -24,6 +24,23 @@ def test_the_published_api_alone(tmp_path: Path) -> None:
     assert settings.load({"FLASH_HOME": str(tmp_path), "FLASH_PUBLISHED_ONLY": "1"}).published_only
 
 
+def test_what_runs_images(tmp_path: Path) -> None:
+    env = {"FLASH_HOME": str(tmp_path), "PATH": "/bin", "DOCKER_HOST": "unix:///x", "SECRET": "x"}
+    usual = settings.load(env)
+    assert (usual.container_engine, usual.allow_images) == ("", False)
+    assert usual.engine_env == {"PATH": "/bin", "DOCKER_HOST": "unix:///x"}
+    assert "DOCKER_HOST" not in usual.base_env  # workers have nothing to do with it
+    chosen = settings.load({**env, "FLASH_CONTAINER_ENGINE": "podman", "FLASH_ALLOW_IMAGES": "1"})
+    assert (chosen.container_engine, chosen.allow_images) == ("podman", True)
+
+
+def test_the_version_of_a_stand_in_driver(tmp_path: Path) -> None:
+    env = {"FLASH_HOME": str(tmp_path)}
+    assert settings.load({**env, "FLASH_FAKE_CUDA": "12.4"}).fake_cuda == "12.4"
+    with pytest.raises(ConfigError, match="FLASH_FAKE_CUDA is 'new'; it must be a version such as"):
+        settings.load({**env, "FLASH_FAKE_CUDA": "new"})
+
+
 def test_only_an_allow_list_reaches_workers(tmp_path: Path) -> None:
     others = {"SECRET": "x", "VIRTUAL_ENV": "/v"}
     chosen = settings.load({"FLASH_HOME": str(tmp_path), "PATH": "/bin", "LC_ALL": "C", **others})

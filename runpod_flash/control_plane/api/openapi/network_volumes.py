@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from runpod_flash.control_plane.api import volume_body
+from runpod_flash.control_plane.api.bodies import ID_LIMIT
 from runpod_flash.control_plane.api.openapi.from_pydantic import schemas_of
 from runpod_flash.control_plane.api.openapi.model import Answer, Body, Face, Operation, Parameter, Schema
 from runpod_flash.control_plane.api.openapi.shapes import flag, json_answer, listed, number, record, ref, text, whole
@@ -27,7 +28,7 @@ _FAULTS = (400, 403, 408, 409, 413, 422, 507)
 
 
 def _path(about: str, *, required: bool = True) -> Parameter:
-    schema = text(minLength=1, maxLength=PATH_LIMIT // 4)
+    schema = text(maxLength=PATH_LIMIT)
     return Parameter(name="path", place="query", schema=schema, about=about, required=required)
 
 
@@ -101,10 +102,10 @@ _FILES: Final = (
         parameters=(
             _ID,
             _path("The folder; the volume itself if absent. Of a file, the file.", required=False),
-            Parameter(name="after", place="query", schema=text(maxLength=255), about="A name; those after it."),
+            Parameter(name="after", place="query", schema=text(maxLength=ID_LIMIT), about="A name; those after it."),
         ),
         answers={200: json_answer("The entries, by name.", ref("VolumeFiles"))},
-        problems=(403, 404, 422, 507),
+        problems=(400, 403, 404, 422, 507),
     ),
     Operation(
         method="GET",

@@ -161,6 +161,29 @@ def test_a_command_stands_in_for_an_image() -> None:
     assert "'image' is needed" in refusal(patched, created(COMMAND), {"command": None}).detail
 
 
+def test_an_image_of_somebody_else_runs_in_containers() -> None:
+    said = {"args": "--port $PORT", "startScript": "serve", "disk": 20, "ports": ["80/http"], "registry": "c1"}
+    body = created({**LEAST, "type": "LOAD_BALANCER", "scaling": COUNT, **said})
+    assert said.items() <= body.items()
+    assert not set(said) & set(created(LEAST))
+    assert set(patched(body, dict.fromkeys(said))) == set(body) - set(said)
+    assert len({config_hash({**body, name: None}) for name in (*said, "none")}) == 6
+
+
+def test_an_order_of_types_is_of_the_pools_that_it_was_said_of() -> None:
+    order = ["NVIDIA L4", "NVIDIA RTX A5000"]
+    gpu = {"pools": ["AMPERE_24"], "preferredTypes": order}
+    body = created({**LEAST, "gpu": gpu})
+    assert body["gpu"]["preferredTypes"] == order
+    assert patched(body, {"gpu": {"count": 2}})["gpu"]["preferredTypes"] == order
+    assert "preferredTypes" not in patched(body, {"gpu": {"pools": ["AMPERE_24"]}})["gpu"]
+    assert config_hash(body) != config_hash(created({**LEAST, "gpu": {"pools": ["AMPERE_24"]}}))
+    assert (
+        "'gpu.preferredTypes' has 'NVIDIA B200'"
+        in refusal(created, {**LEAST, "gpu": {**gpu, "preferredTypes": ["NVIDIA B200"]}}).detail
+    )
+
+
 def test_load_balanced_endpoints_have_an_idle_timeout() -> None:
     assert created(BALANCED)["workers"] == {"min": 0, "max": 3, "idleTimeout": 10}
     asked = created({**BALANCED, "workers": {"idleTimeout": 60}})

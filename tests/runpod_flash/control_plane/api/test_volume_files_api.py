@@ -56,7 +56,7 @@ async def test_folders_are_made(plane: PlaneApp) -> None:
         ("nothing", 404, "volume 'models' has no 'nothing'"),
         ("a\0", 422, "no zero character"),
         ("", 422, "is a folder"),
-        ("x" * 5000, 422, "at most 4096"),
+        ("x" * 5000, 422, "at most 1024"),
     ],
 )
 async def test_paths_that_lead_nowhere(plane: PlaneApp, path: str | None, status: int, said: str) -> None:
