@@ -43,7 +43,7 @@ class PythonPlaces:
                 yield path
 
     def folders(self) -> list[Path]:
-        """The installations that these files belong to, as far as their places tell. They must not change under users."""
+        """The installations that these files belong to, by their places: they must not change under users."""
         files = (path for version in SUPPORTED for path in self.candidates(version))
         return sorted({Path(os.path.realpath(file)).parent.parent for file in files} - {Path("/")})
 
