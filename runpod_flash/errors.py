@@ -109,8 +109,8 @@ class ResponseError(BackendError):
         self, message: str, *, status: int, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(message)
-        self.status = status
-        self.body = body
+        self.status: int = status
+        self.body: Any = body
         self.headers: dict[str, str] = dict(headers or {})
 
 
