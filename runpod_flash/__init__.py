@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from runpod_flash.job import EndpointJob
     from runpod_flash.reporting import progress
+    from runpod_flash.retries import Retries
     from runpod_flash.spec import DEFAULT_WORKERS_MAX, DEFAULT_WORKERS_MIN
     from runpod_flash.template import PodTemplate
     from runpod_flash.volumes import NetworkVolume
@@ -37,6 +38,7 @@ __all__ = [
     "GpuType",
     "NetworkVolume",
     "PodTemplate",
+    "Retries",
     "ServerlessScalerType",
     "ServerlessType",
     "progress",
@@ -49,6 +51,7 @@ _HOMES = {  # of the others: hardware
     "EndpointJob": "job",
     "NetworkVolume": "volumes",
     "PodTemplate": "template",
+    "Retries": "retries",
     "progress": "reporting",
 }
 

@@ -2,6 +2,7 @@
 
 await f(x)       on the caller's own event loop          f.spawn(x)   at once: a job to ask later
 f.remote(x)      blocking, from anywhere                 f.local(x)   here, without any platform
+f.map(xs)        one call for each, several at a time    f.with_options(timeout=5)   the same with other options
 f.stream(x)      the items of a generator, as they come
 """
 
@@ -14,11 +15,13 @@ import weakref
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast
 
-from runpod_flash import lazy, settings, signatures
+from runpod_flash import batches, lazy, settings, signatures
+from runpod_flash.call_options import AS_DECLARED, CallOptions
 from runpod_flash.calls import RemoteObject, Request, Ticket
 from runpod_flash.duals import Dual, dual
 from runpod_flash.errors import CallError
-from runpod_flash.generators import for_items, for_value, is_generator
+from runpod_flash.forms import Forms
+from runpod_flash.generators import for_value, is_generator
 from runpod_flash.signatures import Parameters
 from runpod_flash.spec import EndpointSpec
 
@@ -36,17 +39,10 @@ X = TypeVar("X")
 _MISSING = object()
 
 
-class CallForms(Generic[P, R]):
+class CallForms(Forms[P, R]):
     """The ways to call something remote."""
 
     # Coroutine[None, None, R], not [Any, Any, R]: with the latter mypy takes the results of asyncio.gather for Any.
-
-    __name__: str
-    __qualname__: str
-
-    def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
-        """Check the arguments and say what shall run. Raises CallError."""
-        raise NotImplementedError
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:
         """Run it on a worker; await the result. Cancelling the awaiting task cancels the job.
@@ -61,17 +57,6 @@ class CallForms(Generic[P, R]):
     def remote(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it on a worker and block until the result is there; works where an event loop runs, too (a notebook)."""
         return cast(R, _session().call_blocking(for_value(self._request(args, kwargs))))
-
-    def stream(self, /, *args: P.args, **kwargs: P.kwargs) -> "Stream[Any]":
-        """The items that a generator yields on a worker, as they come: for `async for`, or `for` in blocking code.
-
-        Nothing is sent before the first item is asked for. See `Stream`.
-
-        Raises:
-            CallError: the arguments do not fit the signature, or it is no generator.
-        """
-        request = for_items(self._request(args, kwargs))
-        return cast("Stream[Any]", lazy.load("runpod_flash.streams").of_call(request, _session()))
 
     @property
     def spawn(self) -> "Spawn[P, R]":
@@ -114,7 +99,7 @@ class RemoteFunction(CallForms[P, R]):
         self.__flash_target__ = target
         self.__remote_config__: dict[str, Any] = remote_config(spec)
         if not is_generator(target):
-            _mark_as_coroutine_function(self)
+            signatures.mark_as_coroutine_function(self)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:
         """Run it on a worker; await the result. See `CallForms.__call__`."""
@@ -123,7 +108,9 @@ class RemoteFunction(CallForms[P, R]):
         return super().__call__(*args, **kwargs)
 
     def local(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the original function here, as if it had no decorator."""
+        """Run the original function here, as if it had no decorator; a batched one as a batch of one."""
+        if self.spec.batch is not None:
+            return cast(R, batches.one_call(self.__flash_target__, _known(self._parameters), args, kwargs))
         return cast(R, self.__flash_target__(*args, **kwargs))
 
     @property
@@ -159,24 +146,35 @@ class RemoteFunction(CallForms[P, R]):
         """
         return recovery(self.spec.name)
 
+    @property
+    def _spec(self) -> EndpointSpec:
+        return self.spec
+
     def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
-        check_arguments(self.__name__, self._parameters, args, kwargs)
-        return Request(self.__flash_target__, self.spec, args, kwargs, stream=is_generator(self.__flash_target__))
+        signatures.check(self.__name__, self._parameters, args, kwargs)
+        if self.spec.batch is not None:
+            args, kwargs = batches.as_positional(_known(self._parameters), args, kwargs), {}
+        target, options, streams = self.__flash_target__, self._options, is_generator(self.__flash_target__)
+        return Request(target, self.spec, args, kwargs, None, None, options.job, options.retries, streams)
 
     @functools.cached_property
     def _parameters(self) -> Parameters | None:
         return signatures.of_function(self.__flash_target__)
 
     def __repr__(self) -> str:
-        return f"<remote function {self.__qualname__} on endpoint {self.spec.name!r}>"
+        options = f" with {self._options}" if self._options != AS_DECLARED else ""
+        return f"<remote function {self.__qualname__} on endpoint {self.spec.name!r}{options}>"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RemoteFunction) and _same(self, other)
+        return isinstance(other, RemoteFunction) and self._options == other._options and _same(self, other)
 
     def __hash__(self) -> int:
         return hash((self.__module__, self.__qualname__))
 
     def __reduce__(self) -> str | tuple[Any, ...]:
+        if self._options != AS_DECLARED:
+            declared = _declared(self) or self._with(AS_DECLARED)
+            return _rebuild_with_options, (declared, self._options)
         return _by_name(self) or (_rebuild_function, (self.__flash_target__, self.spec))
 
 
@@ -185,15 +183,11 @@ class AsyncRemoteFunction(RemoteFunction[P, R]):
 
     def local(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:  # type: ignore[override]
         """Run the original function here: returns its coroutine, to be awaited."""
-        return cast("Coroutine[None, None, R]", self.__flash_target__(*args, **kwargs))
+        return cast("Coroutine[None, None, R]", super().local(*args, **kwargs))
 
 
 class RemoteGenerator(RemoteFunction[P, R], Generic[P, R, X]):
-    """A `RemoteFunction` made of a generator, asynchronous or not; `local` gives the generator itself.
-
-    Calling it and `remote` raise CallError: a generator has items and no value. `spawn` gives a job whose `stream()`
-    has the items.
-    """
+    """A `RemoteFunction` made of a generator, which has items and no value; `local` gives the generator itself."""
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> NoReturn:
         """Refused; see `stream`."""
@@ -225,7 +219,7 @@ class RemoteClass(Generic[T]):
         """Make an object. Raises CallError where the arguments do not fit `__init__`."""
         if settings.serving.get() == self.spec.name:  # this is its worker, inside the caller's process
             return cast("RemoteInstance[T]", self.__flash_target__(*args, **kwargs))
-        check_arguments(self.__name__, self._parameters, args, kwargs)
+        signatures.check(self.__name__, self._parameters, args, kwargs)
         return RemoteInstance(self, RemoteObject(args, kwargs))
 
     def local(self, /, *args: Any, **kwargs: Any) -> T:
@@ -362,20 +356,20 @@ class RemoteMethod(CallForms[..., Any]):
         function = getattr(instance._kind.__flash_target__, name)
         functools.update_wrapper(self, function, updated=())
         if not is_generator(function):
-            _mark_as_coroutine_function(self)
+            signatures.mark_as_coroutine_function(self)
+
+    @property
+    def _spec(self) -> EndpointSpec:
+        return self._instance._kind.spec
 
     def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
         kind, name = self._instance._kind, self._method
-        check_arguments(f"{kind.__name__}.{name}", self._parameters, args, kwargs)
-        return Request(
-            kind.__flash_target__,
-            kind.spec,
-            args,
-            kwargs,
-            method=name,
-            instance=self._instance._handle,
-            stream=is_generator(getattr(kind.__flash_target__, name)),
-        )
+        signatures.check(f"{kind.__name__}.{name}", self._parameters, args, kwargs)
+        if kind.spec.batch is not None:
+            args, kwargs = batches.as_positional(_known(self._parameters), args, kwargs), {}
+        target, options, instance = kind.__flash_target__, self._options, self._instance._handle
+        streams = is_generator(getattr(target, name))
+        return Request(target, kind.spec, args, kwargs, name, instance, options.job, options.retries, streams)
 
     @property
     def _parameters(self) -> Parameters | None:
@@ -387,6 +381,11 @@ class RemoteMethod(CallForms[..., Any]):
 
     def __repr__(self) -> str:
         return f"<remote method {self._method} of {self._instance!r}>"
+
+
+def _known(parameters: Parameters | None) -> inspect.Signature:
+    assert parameters is not None, "what is batched tells its parameters, or it was refused when it was declared"
+    return parameters.of_callers
 
 
 def handle(name: str, job_id: str, endpoint_id: str = "") -> "EndpointJob[Any]":
@@ -402,12 +401,6 @@ def provisioned(name: str) -> "Provisioned | None":
 def recovery(name: str) -> "Dual[[], list[EndpointJob[Any]]]":
     """What gives the jobs that were submitted to the endpoint of this name."""
     return cast("Dual[[], list[EndpointJob[Any]]]", lazy.load("runpod_flash.job").recovery(name, _session()))
-
-
-def check_arguments(name: str, parameters: Parameters | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Raise CallError where Python would not take the arguments. They are sent as given, defaults not filled in."""
-    if parameters is not None:
-        parameters.check(name, args, kwargs)
 
 
 def remote_config(spec: EndpointSpec) -> dict[str, Any]:
@@ -434,6 +427,11 @@ def make_remote(target: Any, spec: EndpointSpec) -> Any:
 
 
 _rebuild_function = _rebuild_class = make_remote  # what pickles of remote functions and classes call
+
+
+def _rebuild_with_options(function: Any, options: CallOptions) -> Any:
+    # On the endpoint's own worker it is the original function, which runs there without options.
+    return function._with(options) if isinstance(function, CallForms) else function
 
 
 def _rebuild_instance(kind: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], instance_id: str) -> Any:
@@ -468,12 +466,24 @@ def _same(one: Any, other: Any) -> bool:
 
 def _by_name(remote: Any) -> str | None:
     """The name under which a pickle can refer to this very object, None where it must travel by value."""
+    return remote.__qualname__ if _found_by_name(remote) is remote else None
+
+
+def _declared(function: RemoteFunction[Any, Any]) -> Any:
+    """The object with the declared options that this function was made of, where its module has it; else None."""
+    found = _found_by_name(function)
+    target = function.__flash_target__
+    return found if isinstance(found, RemoteFunction) and found.__flash_target__ is target else None
+
+
+def _found_by_name(remote: Any) -> Any:
+    """What an importable module has under the object's name."""
     found: Any = sys.modules.get(remote.__module__)
     if remote.__module__ == "__main__" or found is None:
         return None
     for part in remote.__qualname__.split("."):
         found = getattr(found, part, None)
-    return remote.__qualname__ if found is remote else None
+    return found
 
 
 def _defined(kind: type, name: str) -> Any:
@@ -486,15 +496,3 @@ def _unknown(kind: RemoteClass[Any], name: str) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names) or 'none'}"
     return f"remote class {kind.__name__} has no method '{name}'; {hint}"
-
-
-async def _coroutine_function() -> None:
-    """Lends its code object to what shall count as a coroutine function."""
-
-
-def _mark_as_coroutine_function(forms: Any) -> None:
-    if sys.version_info >= (3, 12):
-        inspect.markcoroutinefunction(forms)
-        return
-    stub = cast(types.FunctionType, _coroutine_function)  # Python 3.11 goes by the code object's flag
-    forms.__code__, forms.__defaults__, forms.__kwdefaults__ = stub.__code__, None, None
