@@ -148,6 +148,14 @@ def test_what_is_wrong_is_refused_before_that() -> None:
         count_async(1)
 
 
+def test_other_call_forms() -> None:
+    with pytest.raises(CallError, match=r"use count\.stream\(…\) for its items"):
+        count.map([1, 2])
+    with pytest.raises(CallError, match=r"use count\.stream\(…\) for its items"):
+        list(count.starmap([(1,)]))
+    assert list(count.with_options(timeout=60).stream(3)) == [0, 1, 2]
+
+
 KINDS = pytest.mark.parametrize("kind", [count, count_async], ids=lambda kind: kind.__name__)
 
 
