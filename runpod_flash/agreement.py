@@ -45,21 +45,30 @@ class Declarations:
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:
-    """An endpoint as the platform has it. `url`: where its requests go; "" where the platform does not say."""
+    """An endpoint as the platform has it. `url`: where its requests go; "" where the platform does not say.
+
+    `version` grows with each change of what a load-balanced endpoint's workers serve; 0: it was not told.
+    """
 
     id: str
     url: str
+    version: int = 0
 
     @classmethod
     def of(cls, described: Json) -> "Provisioned":
         """Read the platform's description."""
         urls = described.get("requestUrls") or {}
-        return cls(str(described["id"]), str(urls.get("base") or urls.get("run", "")).removesuffix("/run"))
+        version = int(described.get("endpointVersion") or 0)
+        return cls(str(described["id"]), str(urls.get("base") or urls.get("run", "")).removesuffix("/run"), version)
 
 
-async def provision(backend: Backend, spec: EndpointSpec, output: Output) -> Provisioned:
-    """Bring the endpoint to the platform as it is declared. Raises BackendError, ConfigError."""
-    body = to_body(spec, default_queue_delay=backend.default_queue_delay)
+async def provision(backend: Backend, spec: EndpointSpec, output: Output, artifact: str | None = None) -> Provisioned:
+    """Bring the endpoint to the platform as it is declared; `artifact`: the id of the routes that it serves.
+
+    Raises:
+        BackendError, ConfigError: it cannot be there.
+    """
+    body = to_body(spec, default_queue_delay=backend.default_queue_delay, artifact=artifact)
     found = await backend.find(spec.name)
     if found is None:
         try:
@@ -68,11 +77,19 @@ async def provision(backend: Backend, spec: EndpointSpec, output: Output) -> Pro
             found = await backend.find(spec.name)  # another program may have been quicker
             if found is None:
                 raise
-    if bool(found.get("cpu")) != ("cpu" in body):  # an endpoint keeps its compute family, so this is another one
-        output.say(f"endpoint '{spec.name}' changes between gpu= and cpu=, so it is made anew")
+    change_of = _change_of_kind(found, body)
+    if change_of is not None:  # an endpoint keeps its kind, so this is another one
+        output.say(f"endpoint '{spec.name}' changes between {change_of}, so it is made anew")
         await backend.delete(str(found["id"]))
         return Provisioned.of(await backend.create(body))
     if config_hash(found) != config_hash(body) or dict(found.get("env") or {}) != body["env"]:
         change = {key: value for key, value in body.items() if key != "type"}  # which no endpoint can change
         found = await backend.update(str(found["id"]), change)
     return Provisioned.of(found)
+
+
+def _change_of_kind(found: Json, body: Json) -> str | None:
+    """What no endpoint can change, in words; None where that stays."""
+    if bool(found.get("cpu")) != ("cpu" in body):
+        return "gpu= and cpu="
+    return None if found.get("type", body["type"]) == body["type"] else "a function and routes"

@@ -28,7 +28,7 @@ def config_hash(body: Mapping[str, Any]) -> str:
         "dataCenterIds": sorted(body.get("dataCenterIds") or []),
         "networkVolumes": sorted(body.get("networkVolumes") or [], key=str),
     }
-    agreed.update({key: body[key] for key in ("command", "directory") if body.get(key) is not None})
+    agreed.update({key: body[key] for key in ("command", "directory", "artifact") if body.get(key) is not None})
     return hashlib.sha256(json.dumps(agreed, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -40,7 +40,7 @@ class Delivery:
             BackendError, ShippingError: the platform does not take it.
         """
         if backend.takes_uploads:
-            await self._upload(backend, artifact)
+            await self.upload(backend, artifact)
         call = Call(
             artifact.id,
             await _payload(backend, arguments),
@@ -66,7 +66,8 @@ class Delivery:
                     return job_id
         return await backend.submit(endpoint_id, parcel.call.to_input(), key, parcel.options)
 
-    async def _upload(self, backend: Backend, artifact: Artifact) -> None:
+    async def upload(self, backend: Backend, artifact: Artifact) -> None:
+        """Bring an artifact to a platform that takes it by itself. Raises BackendError, ShippingError."""
         holding = "", artifact.id
         if holding in self._held:
             return

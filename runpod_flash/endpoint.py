@@ -20,7 +20,10 @@ from runpod_flash.remote import (
     provisioned,
     recovery,
 )
+from runpod_flash.routes import RouteTable
 from runpod_flash.spec import DEFAULT_SCALER_VALUE, EndpointSpec
+from runpod_flash.verbs import Verb, decorator
+from worker_runtime.wire.routes import WEBSOCKET
 
 if TYPE_CHECKING:
     from runpod_flash.job import Dual, EndpointJob
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Endpoint:
@@ -76,7 +80,6 @@ class Endpoint:
     gpu_count: int
     execution_timeout_ms: int
     flashboot: bool
-    scaler_type: ServerlessScalerType
     scaler_value: float
     min_cuda_version: CudaVersion | None
     max_concurrency: int
@@ -86,8 +89,8 @@ class Endpoint:
     workers_max: int
     is_cpu: bool
     is_client: bool
-    is_load_balanced: bool
     spec: EndpointSpec
+    _table: RouteTable
 
     def __init__(
         self,
@@ -137,6 +140,11 @@ class Endpoint:
         Raises:
             ConfigError: `target` is something else, or a generator.
         """
+        if self._table:
+            raise ConfigError(
+                f"endpoint {self.spec.name!r} serves routes already, so it decorates no function of its own; declare "
+                f"another Endpoint for {_described(target)}"
+            )
         if not (inspect.isfunction(target) or inspect.isclass(target)):
             raise ConfigError(f"Endpoint decorates a function or a class, not {_described(target)}")
         if is_generator(target):
@@ -147,7 +155,60 @@ class Endpoint:
             raise ConfigError("a lambda has no name of its own; give the endpoint one with name=")
         if not self.spec.name:
             options.check({"name": target.__name__})
+        self._table.taken_by = target.__qualname__
         return make_remote(target, self.spec.named(target.__name__))
+
+    @property
+    def is_load_balanced(self) -> bool:
+        """Whether it has routes, or serves an application."""
+        return bool(self._table)
+
+    @property
+    def scaler_type(self) -> ServerlessScalerType:
+        """What the number of workers follows."""
+        usual = ServerlessScalerType.REQUEST_COUNT if self._table else ServerlessScalerType.QUEUE_DELAY
+        return self.spec.scaler_type or usual
+
+    @property
+    def get(self) -> Verb:
+        """`@api.get(path)` serves a function; `await api.get(path)` asks what is served there: see `Verb`."""
+        return Verb(self._table, "GET")
+
+    @property
+    def post(self) -> Verb:
+        """`@api.post(path)` serves a function; `await api.post(path, data)` calls what is served there: see `Verb`."""
+        return Verb(self._table, "POST")
+
+    @property
+    def put(self) -> Verb:
+        """As `post`."""
+        return Verb(self._table, "PUT")
+
+    @property
+    def delete(self) -> Verb:
+        """As `post`."""
+        return Verb(self._table, "DELETE")
+
+    @property
+    def patch(self) -> Verb:
+        """As `post`."""
+        return Verb(self._table, "PATCH")
+
+    def websocket(self, path: str) -> Callable[[F], F]:
+        """`@api.websocket(path)` serves an `async def` that gets a `fastapi.WebSocket`; it comes back as it is.
+
+        Raises:
+            ConfigError: it cannot be served there.
+        """
+        return decorator(self._table, WEBSOCKET, path)
+
+    def asgi(self, make_app: F) -> F:
+        """Serve the ASGI application that a function makes on the worker, its lifespan included; as a decorator, too.
+
+        Raises:
+            ConfigError: it is no such function, or the endpoint serves something already.
+        """
+        return self._table.add_app(make_app)
 
     @property
     def id(self) -> str | None:
@@ -187,6 +248,9 @@ class Endpoint:
             raise ConfigError(f"{what}() needs to know the endpoint; give it a name: Endpoint(name=…).{what}(…)")
         return self.spec.name
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (self.spec,)  # without its routes: a function of theirs may refer to it
+
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"{name} of an endpoint cannot be changed after its declaration; declare another Endpoint")
 
@@ -206,13 +270,18 @@ def _attributes(spec: EndpointSpec) -> dict[str, Any]:
         **{name: list(getattr(spec, name)) or None for name in lists},
         "name": spec.name or None,
         "env": dict(spec.env) or None,
-        "scaler_type": spec.scaler_type or ServerlessScalerType.QUEUE_DELAY,
         "scaler_value": DEFAULT_SCALER_VALUE if spec.scaler_value is None else spec.scaler_value,
         "is_cpu": bool(spec.cpu),
         "is_client": False,
-        "is_load_balanced": False,
         "spec": spec,
+        "_table": RouteTable(spec),
     }
+
+
+def _rebuilt(spec: EndpointSpec) -> Endpoint:
+    endpoint = object.__new__(Endpoint)
+    endpoint.__dict__.update(_attributes(spec))
+    return endpoint
 
 
 def _described(target: object) -> str:

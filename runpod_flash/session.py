@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runpod_flash import backends, journal, options, outcome, package_index, shipping
+from runpod_flash import backends, journal, options, outcome, package_index, route_types, shipping
 from runpod_flash import output as output_module
 from runpod_flash import settings as settings_module
 from runpod_flash.agreement import Declarations, Provisioned, provision
@@ -36,7 +36,10 @@ from runpod_flash.journal import Journal, Submission
 from runpod_flash.objects import Objects
 from runpod_flash.output import Output
 from runpod_flash.project import project_of_program
+from runpod_flash.route_types import Code
+from runpod_flash.routes import RouteTable
 from runpod_flash.settings import Settings
+from runpod_flash.shipping import Artifact
 from runpod_flash.spec import EndpointSpec
 from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
 
@@ -57,6 +60,7 @@ class _Link:
     delivery: Delivery
     connection: "asyncio.Task[Backend] | None" = None
     agreed: "dict[str, tuple[EndpointSpec, Provisioned]]" = field(default_factory=dict)  # by name
+    served: "dict[str, tuple[EndpointSpec, str, Provisioned]]" = field(default_factory=dict)  # with the artifact's id
     shared: "dict[Hashable, asyncio.Task[Any]]" = field(default_factory=dict)
 
 
@@ -173,6 +177,57 @@ class Session:
     async def logs(self, ticket: Ticket) -> list[str]:
         """What a job has written."""
         return list(await (await self._backend()).logs(await self._endpoint_id(ticket), ticket.job_id))
+
+    # --- routes -------------------------------------------------------------------------------------------------------
+
+    async def serve(self, table: RouteTable) -> Provisioned:
+        """The endpoint of these routes, which after this is on the platform as declared, and serves them.
+
+        On a worker of the endpoint it is found as it is.
+
+        Raises:
+            ConfigError, ShippingError, BackendError: see `errors`.
+        """
+        backend, spec = await self._backend(), table.spec
+        if settings_module.served_here(spec.name) or not table:
+            return await self._found(backend, spec.name)
+        if not backend.serves_routes:
+            raise BackendError(
+                f"the routes of endpoint '{spec.name}' cannot be served by target {self.settings.target!r}: it takes "
+                "no code for that; call the functions here, or choose another target"
+            )
+        code = route_types.code_of(table)
+        artifact = shipping.ship(
+            code.target,
+            name=spec.name,
+            environment=self._environment(backend, spec, code.packages),
+            max_concurrency=1,
+            gives_routes=True,
+        )
+        try:
+            return await self._served(backend, spec, code, artifact)
+        except ContentNotFound:
+            self._held.clear()
+            return await self._served(backend, spec, code, artifact)
+
+    async def _served(self, backend: Backend, spec: EndpointSpec, code: Code, artifact: Artifact) -> Provisioned:
+        link = self._link()
+        known = link.served.get(spec.name)
+        if known is None or known[:2] != (spec, artifact.id):
+            self._declared.add(Request(code.target, spec, (), {}))
+            options.check_requirements(spec)
+            await link.delivery.upload(backend, artifact)
+            found = await self._shared((spec, artifact.id), lambda: provision(backend, spec, self.output, artifact.id))
+            known = link.served[spec.name] = spec, artifact.id, found
+        self._provisioned[spec.name] = known[2]
+        return known[2]
+
+    async def _found(self, backend: Backend, name: str) -> Provisioned:
+        found = await backend.find(name)
+        if found is None:
+            raise EndpointNotFound(f"the platform has no endpoint '{name}' in project {self.project}")
+        known = self._provisioned[name] = Provisioned.of(found)
+        return known
 
     # --- jobs of other programs ---------------------------------------------------------------------------------------
 
@@ -317,15 +372,17 @@ class Session:
         self._provisioned[spec.name] = known[1]
         return known[1].id
 
-    def _environment(self, backend: Backend, spec: EndpointSpec) -> EnvironmentRequest:
+    def _environment(self, backend: Backend, spec: EndpointSpec, packages: tuple[str, ...] = ()) -> EnvironmentRequest:
+        """What the workers need; `packages`: more than the user named."""
+        dependencies = (*spec.dependencies, *packages)
         if self._index is None:
             self._index = package_index.read(self.settings.environ, Path(sys.prefix))
         return EnvironmentRequest(
             python=spec.python_version,
-            dependencies=spec.dependencies,
+            dependencies=dependencies,
             system_dependencies=spec.system_dependencies,
             caller=sys.executable if backend.shares_machine else None,
-            index=self._index if spec.dependencies else PackageIndex(),
+            index=self._index if dependencies else PackageIndex(),
         )
 
     async def _abandon(self, endpoint_id: str, job_id: Awaitable[str]) -> None:

@@ -23,7 +23,7 @@ from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
 
 V = TypeVar("V")
 
-_Asked = tuple[str, EnvironmentRequest, int, frozenset[str]]
+_Asked = tuple[str, str, EnvironmentRequest, int, frozenset[str]]
 
 _REMEMBERED = 256
 _CREATE = "create it inside the function instead of capturing it, or capture what it is made from"
@@ -79,9 +79,17 @@ class Shipper:
         self._lock = threading.RLock()
 
     def ship(
-        self, target: FunctionType | type, *, name: str, environment: EnvironmentRequest, max_concurrency: int
+        self,
+        target: FunctionType | type,
+        *,
+        name: str,
+        environment: EnvironmentRequest,
+        max_concurrency: int,
+        gives_routes: bool = False,
     ) -> Artifact:
         """Return the artifact of a function or class as it is now: its code, globals, closure and local modules.
+
+        `gives_routes`: the function is none to be called, but gives what shall be served (`wire.routes.Served`).
 
         Classes of the caller's program that travel with it are remembered, so that results decode as their instances.
 
@@ -91,7 +99,8 @@ class Shipper:
             ShippingError: a local module cannot be read.
         """
         with self._lock:
-            asked = (name, environment, max_concurrency, self._needed.get(target) or frozenset())
+            kind = "routes" if gives_routes else "class" if isinstance(target, type) else "function"
+            asked = (kind, name, environment, max_concurrency, self._needed.get(target) or frozenset())
             known = self._shipped.get(target)
             if known is None or not known.current(asked):
                 known = self._build(target, asked, known)
@@ -143,7 +152,7 @@ class Shipper:
             return known.code
 
     def _build(self, target: FunctionType | type, asked: _Asked, known: _Shipped | None) -> _Shipped:
-        name, environment, max_concurrency, needed = asked
+        kind, name, environment, max_concurrency, needed = asked
         entry = self._entry(target)
         if entry is None:
             identity = self._identify(target)
@@ -152,7 +161,6 @@ class Shipper:
             identity = None
             code, modules = hashlib.sha256(entry.encode()).hexdigest(), needed | {target.__module__}
         files = self._files_of(frozenset(modules))
-        kind = "class" if isinstance(target, type) else "function"
         manifest = ArtifactManifest(kind, name, code, environment, entry, files.hashes, max_concurrency)
         artifact_id = manifest.id
         if known is not None and known.artifact.id == artifact_id:

@@ -52,19 +52,21 @@ class EndpointSpec:
         return self if self.name else replace(self, name=name)
 
 
-def to_body(spec: EndpointSpec, *, default_queue_delay: float) -> dict[str, Any]:
+def to_body(spec: EndpointSpec, *, default_queue_delay: float, artifact: str | None = None) -> dict[str, Any]:
     """The spec as the body of `POST|PATCH /v2/serverless`; all keys are present.
 
     Args:
         default_queue_delay: `queueDelay` in seconds where the user named no scaler; a platform's own choice.
+        artifact: the id of the code whose routes the endpoint serves; None: it takes jobs.
     """
-    scaling = _scaling(spec, default_queue_delay)
+    scaling = _scaling(spec, default_queue_delay) if artifact is None else _by_requests(spec)
     workers = {"min": spec.workers_min, "max": spec.workers_max}
-    if scaling["type"] == ServerlessScalerType.QUEUE_DELAY.value:
-        workers["idleTimeout"] = spec.idle_timeout  # the API refuses it with REQUEST_COUNT
+    if artifact is not None or scaling["type"] == ServerlessScalerType.QUEUE_DELAY.value:
+        workers["idleTimeout"] = spec.idle_timeout  # the API refuses it with REQUEST_COUNT and jobs
     return {
         "name": spec.name,
-        "type": "QUEUE",
+        "type": "QUEUE" if artifact is None else "LOAD_BALANCER",
+        **({} if artifact is None else {"artifact": artifact}),
         "image": "runpod/flash-cpu" if spec.cpu else "runpod/flash",
         **_hardware(spec),
         "workers": workers,
@@ -92,5 +94,10 @@ def _scaling(spec: EndpointSpec, default_queue_delay: float) -> dict[str, Any]:
         return {"type": ServerlessScalerType.QUEUE_DELAY.value, "queueDelay": default_queue_delay}
     value = DEFAULT_SCALER_VALUE if spec.scaler_value is None else spec.scaler_value
     if spec.scaler_type is ServerlessScalerType.REQUEST_COUNT:
-        return {"type": ServerlessScalerType.REQUEST_COUNT.value, "requestCount": int(value)}
+        return _by_requests(spec)
     return {"type": ServerlessScalerType.QUEUE_DELAY.value, "queueDelay": value}
+
+
+def _by_requests(spec: EndpointSpec) -> dict[str, Any]:
+    value = DEFAULT_SCALER_VALUE if spec.scaler_value is None else spec.scaler_value
+    return {"type": ServerlessScalerType.REQUEST_COUNT.value, "requestCount": int(value)}

@@ -22,6 +22,7 @@ class Backend(Protocol):
         default_queue_delay: the `queueDelay` in seconds for endpoints whose user named no scaler; 0 scales at once.
         takes_uploads: whether artifacts and values can be put on the platform by themselves. Elsewhere calls carry
             them, and results come inside jobs (`Call`).
+        serves_routes: whether its workers can serve the routes of an artifact.
     """
 
     @property
@@ -32,6 +33,9 @@ class Backend(Protocol):
 
     @property
     def takes_uploads(self) -> bool: ...
+
+    @property
+    def serves_routes(self) -> bool: ...
 
     async def find(self, name: str) -> Json | None:
         """The endpoint of this name in the project, as the platform describes it (`id` and the body), or None."""

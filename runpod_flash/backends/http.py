@@ -102,6 +102,10 @@ class HttpBackend:
     def takes_uploads(self) -> bool:
         return self._connection.streams
 
+    @property
+    def serves_routes(self) -> bool:
+        return self._connection.streams
+
     async def open(self) -> None:
         """Connect. Raises BackendUnavailable, AuthError, WireMismatch, ConfigError."""
         await self._connection.ready()

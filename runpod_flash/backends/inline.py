@@ -131,6 +131,7 @@ class InlineBackend:
     shares_machine = True
     default_queue_delay = 0.0
     takes_uploads = True
+    serves_routes = False
 
     def __init__(self, platform: InlinePlatform) -> None:
         self._platform = platform

@@ -18,6 +18,7 @@ ROLLING_FIELDS: Final = (
     "image",
     "command",
     "directory",
+    "artifact",
     "env",
     "gpu",
     "cpu",
@@ -80,6 +81,10 @@ class Catalog:
     def find(self, project: str, name: str, owner: str = OWNER) -> EndpointRecord | None:
         """The user's endpoint of this name."""
         return next((record for record in self.list(project, owner) if record.name == name), None)
+
+    def content(self) -> set[str]:
+        """The ids of the artifacts that endpoints name."""
+        return {record.artifact for record in self._endpoints.values() if record.artifact is not None}
 
     async def create(self, project: str, body: Mapping[str, Any], owner: str = OWNER) -> EndpointRecord:
         """Make a user's endpoint from a checked body.

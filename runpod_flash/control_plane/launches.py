@@ -72,6 +72,7 @@ class Launches:
             must_isolate=self._site.must_isolate,
             command=endpoint.command,
             directory=endpoint.body.get("directory"),
+            port=worker.port if endpoint.artifact is not None else 0,
         )
 
     def _env(

@@ -30,6 +30,11 @@ class EndpointRecord:
         """The shell command that its workers run; None where they run what our SDK ships."""
         return self.body.get("command")
 
+    @property
+    def artifact(self) -> str | None:
+        """The id of the artifact whose routes its workers serve; None where calls bring theirs, or for a command."""
+        return self.body.get("artifact")
+
 
 class LogLine(TypedDict):
     """A line that a job wrote: in which attempt, to which stream (stdout or stderr)."""

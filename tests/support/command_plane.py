@@ -26,6 +26,7 @@ from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.records import JobRecord, Policy, Submission
 from runpod_flash.control_plane.sealing import Seal
+from runpod_flash.control_plane.served_code import ServedCode
 from runpod_flash.control_plane.views import job_object
 from runpod_flash.control_plane.webhooks import Webhooks
 from tests.support.plane_app import KEY, client_of
@@ -111,11 +112,12 @@ async def command_plane(
     """Such a plane; at its end everything is ended and closed."""
     async with small_plane(folder, **site) as plane:
         access, seal = Access(plane.catalog), Seal(folder / "seal")
-        balanced = BalancedWorkers(
-            plane.catalog, plane.fleet, plane.dispatcher, plane.supervisor, limits,
-            lambda connection, endpoint: access.endpoint(connection, Need.RUN, endpoint),
-        )  # fmt: skip
         announcer = Announcer(plane.events, job_object)
+        balanced = BalancedWorkers(
+            plane.catalog, plane.fleet, plane.dispatcher, plane.supervisor, announcer,
+            ServedCode(plane.dispatcher.pools, plane.environments), limits,  # type: ignore[arg-type]
+            lambda connection, endpoint: None if access.endpoint(connection, Need.RUN, endpoint) else "",
+        )  # fmt: skip
         commands = CommandWorkers(
             plane.dispatcher, plane.supervisor, plane.platform.chunks, announcer, limits, grace_s, seal.open, balanced
         )

@@ -26,6 +26,9 @@ A worker with a command (`WorkerLaunch.command`) starts it when it is welcome. I
 the command SIGTERM and time to end; any other is an error of protocol. It says hello, beat, log (`job` is null) and
 gone, never ready: that the command is ready is seen by what the command itself does.
 
+A worker with a port (`WorkerLaunch.port`) serves routes: it starts its child when it has the artifact. From then on it
+is as one with a command.
+
 The link between the worker's parent and its child speaks the same run, cancel, drop, drain, artifact, forget, ready,
 started and done; there `artifact` carries the header of the manifest (`manifest`) and the body is the encoded code.
 """

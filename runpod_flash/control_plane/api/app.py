@@ -75,7 +75,7 @@ def build_app(services: Services) -> Starlette:
     if balanced is not None:
         middleware.append(Middleware(HostRouting, handler=balanced.gateway, is_endpoint=balanced.serves))
     faces = [
-        *ManagementApi(services.catalog, services.platform, access, services.url).routes(),
+        *ManagementApi(services.catalog, services.platform, access, services.url, services.blobs.has_artifact).routes(),
         *JobsApi(services.platform, access, services.limits, rates, services.check_webhook).routes(),
         *OpenAiApi(services.platform, access, services.limits, rates).routes(),
         *_worker_routes(services.workers, services.limits),

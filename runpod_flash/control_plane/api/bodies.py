@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.errors import PayloadTooLarge
@@ -55,9 +55,9 @@ async def _body(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def header(request: Request, name: str) -> str | None:
+def header(connection: HTTPConnection, name: str) -> str | None:
     """A header of a request, None where it is absent or empty. Raises Problem: 400, it is too long for an id."""
-    value = request.headers.get(name) or None
+    value = connection.headers.get(name) or None
     if value is not None and len(value) > ID_LIMIT:
         raise Problem(400, f"header {name} has {len(value)} characters; at most {ID_LIMIT} are allowed")
     return value

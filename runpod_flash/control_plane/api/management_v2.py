@@ -1,5 +1,6 @@
 """Runpod's REST API v2 as far as endpoints go: list, create, read, change and delete them below `/v2/serverless`."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,6 +17,7 @@ from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.views import endpoint_object, workers_object
+from runpod_flash.errors import ContentNotFound
 
 BODY_LIMIT = 1024**2
 
@@ -30,8 +32,11 @@ class ManagementApi:
     and sees them with `?all=true`.
     """
 
-    def __init__(self, catalog: Catalog, platform: Platform, access: Access, url: str) -> None:
+    def __init__(
+        self, catalog: Catalog, platform: Platform, access: Access, url: str, has_artifact: Callable[[str], bool]
+    ) -> None:
         """`url`: where this server is found by those who came by a way that has no URL, its unix socket."""
+        self._has_artifact = has_artifact
         self._catalog = catalog
         self._platform = platform
         self._access = access
@@ -51,6 +56,7 @@ class ManagementApi:
             self._access.check(principal, Need.MANAGE)
             self._access.check_project(principal, project or "")
             body = serverless_body.created(await json_object(request, BODY_LIMIT))
+            self._check_artifact(body)
             made = await self._catalog.create(project or "", body, principal.user)
             return JSONResponse(self._shown(request, made), status_code=201)
         owner = None if _wants_all(request) else principal.user
@@ -66,8 +72,19 @@ class ManagementApi:
             return Response(status_code=204)
         if request.method == "PATCH":
             patch = await json_object(request, BODY_LIMIT)
-            record = await self._catalog.update(record.id, lambda body: serverless_body.patched(body, patch))
+            record = await self._catalog.update(record.id, lambda body: self._patched(body, patch))
         return JSONResponse(self._shown(request, record))
+
+    def _patched(self, body: Mapping[str, Any], patch: Mapping[str, Any]) -> Mapping[str, Any]:
+        changed = serverless_body.patched(body, patch)
+        self._check_artifact(changed)
+        return changed
+
+    def _check_artifact(self, body: Mapping[str, Any]) -> None:
+        """Raise ContentNotFound where the body names an artifact that is not here."""
+        artifact = body.get("artifact")
+        if artifact is not None and not self._has_artifact(artifact):
+            raise ContentNotFound(f"there is no artifact {artifact}; upload it first")
 
     async def _workers(self, request: Request) -> Response:
         record = self._access.endpoint(request, Need.READ, request.path_params["id"])

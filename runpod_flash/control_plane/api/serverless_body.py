@@ -114,7 +114,8 @@ class RequestCount(_Part):
 class Serverless(_Part):
     """An endpoint as it is asked for.
 
-    `command` (a shell command that each worker runs) and `directory` (where), extensions, stand in for an image.
+    `command` (a shell command that each worker runs) and `directory` (where), extensions, stand in for an image. So
+    does `artifact` for a load-balanced endpoint: the id of uploaded code, whose routes each worker serves.
     """
 
     name: Text
@@ -122,6 +123,7 @@ class Serverless(_Part):
     image: Annotated[str, Field(min_length=1)] = ""
     command: Annotated[str, Field(min_length=1, max_length=32_768)] | None = None
     directory: Annotated[str, Field(pattern=r"^/", max_length=4096)] | None = None
+    artifact: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     gpu: Gpu | None = None
     cpu: Annotated[list[Cpu], Field(min_length=1)] | None = None
     workers: Workers = Workers()
@@ -156,18 +158,25 @@ class Serverless(_Part):
     def _consistent(self) -> Self:
         if (self.gpu is None) == (self.cpu is None):
             raise ValueError("exactly one of 'gpu' and 'cpu' is needed")
-        if not self.image and self.command is None:
+        if not self.image and self.command is None and self.artifact is None:
             raise ValueError("'image' is needed, or 'command', which this machine runs without an image")
         if self.directory is not None and self.command is None:
             raise ValueError("'directory' is where a 'command' runs, and there is none")
-        if self.type == "LOAD_BALANCER" and self.command is None:
-            raise ValueError("a load-balanced endpoint needs a 'command' here: images are not run yet")
+        self._check_artifact()
         if self.type == "LOAD_BALANCER" and not isinstance(self.scaling, RequestCount):
             raise ValueError("a load-balanced endpoint scales by REQUEST_COUNT")
         by_count = self.type == "QUEUE" and isinstance(self.scaling, RequestCount)
         if by_count and self.workers.idleTimeout is not None:
             raise ValueError("'workers.idleTimeout' is not allowed with scaling by REQUEST_COUNT")
         return self
+
+    def _check_artifact(self) -> None:
+        if self.artifact is not None and self.command is not None:
+            raise ValueError("'artifact' and 'command' exclude each other")
+        if self.artifact is not None and self.type != "LOAD_BALANCER":
+            raise ValueError("'artifact' is for load-balanced endpoints; with others each job names its own")
+        if self.type == "LOAD_BALANCER" and self.command is None and self.artifact is None:
+            raise ValueError("a load-balanced endpoint needs a 'command' or an 'artifact' here: images are not run yet")
 
 
 def created(body: Mapping[str, Any]) -> dict[str, Any]:

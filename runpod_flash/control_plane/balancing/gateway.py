@@ -14,7 +14,7 @@ from runpod_flash.control_plane.balancing.client_side import ClientSide
 from runpod_flash.control_plane.balancing.inbound import Inbound
 from runpod_flash.control_plane.balancing.late_client import LateClient
 from runpod_flash.control_plane.balancing.loads import Loads, Ticket
-from runpod_flash.control_plane.balancing.picking import WORKER_ID, Affinity, Bond, Unpicked, Upstream, pick
+from runpod_flash.control_plane.balancing.picking import VERSION, WORKER_ID, Affinity, Bond, Unpicked, Upstream, pick
 from runpod_flash.control_plane.balancing.reply import Reply
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.problems import Problem, response_for
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _WORKER_ID: Final = WORKER_ID.lower().encode()
+_VERSION: Final = VERSION.lower().encode()
 
 
 class Workers(Protocol):
@@ -38,8 +39,11 @@ class Workers(Protocol):
         """Why no worker of it will ever come ("no workers available", say); None where one may."""
 
 
-Authorize = Callable[[HTTPConnection, str], object]
-"""Raises Problem or FlashError where this connection may not use that endpoint, or where there is none."""
+Authorize = Callable[[HTTPConnection, str], str | None]
+"""Gives the event stream that hears of the request, None for none.
+
+Raises Problem or FlashError where this connection may not use that endpoint, or where there is none.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class _Ask:
     endpoint: str
     path: bytes
     affinity: Affinity
+    client: str | None
 
 
 class Gateway:
@@ -82,13 +87,14 @@ class Gateway:
     async def handle(self, scope: Scope, receive: Receive, send: Send, endpoint_id: str, path: bytes) -> None:
         """Answer one request or websocket. `path` is the raw path for the worker."""
         try:
-            self._authorize(HTTPConnection(scope), endpoint_id)
+            client = self._authorize(HTTPConnection(scope), endpoint_id)
             _check(scope, path)
-            affinity = Affinity.parse(headers.value_of(scope["headers"], _WORKER_ID).decode("latin-1"))
+            wanted = (headers.value_of(scope["headers"], name).decode("latin-1") for name in (_WORKER_ID, _VERSION))
+            affinity = Affinity.parse(*wanted)
         except (Problem, FlashError) as error:
             await refusals.answer(response_for(error), scope, receive, send)
             return
-        ask = _Ask(scope, receive, send, endpoint_id, path, affinity)
+        ask = _Ask(scope, receive, send, endpoint_id, path, affinity, client)
         await (self._request(ask) if scope["type"] == "http" else self._websocket(ask))
 
     async def _request(self, ask: _Ask) -> None:
@@ -112,7 +118,7 @@ class Gateway:
             await reply.too_large(inbound, self._limits)
 
     async def _answer(self, ask: _Ask, inbound: Inbound) -> None:
-        with self.loads.request(ask.endpoint) as ticket:
+        with self.loads.heard_by(ask.endpoint, ask.client), self.loads.request(ask.endpoint) as ticket:
             try:
                 worker = await self._pick(ask, ticket)
             except Problem as refusal:

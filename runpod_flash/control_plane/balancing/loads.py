@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from runpod_flash.control_plane.balancing.picking import Use
 
+LINGER_S = 1.0
+"""How long the event stream of a request goes on hearing of its endpoint, in seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -45,6 +48,7 @@ class Loads:
         self._waiting: Counter[str] = Counter()
         self._uses: dict[str, dict[str, Use]] = {}  # by endpoint and worker
         self._busy: dict[str, asyncio.Event] = {}  # of workers that have something to do; set when they have not
+        self._clients: dict[str, Counter[str]] = {}  # who hears of an endpoint, by endpoint
         self._picks = 0
 
     def of(self, endpoint: str) -> Load:
@@ -67,6 +71,22 @@ class Loads:
             self._uses[endpoint] = kept
         else:
             self._uses.pop(endpoint, None)
+
+    def clients(self, endpoint: str) -> Mapping[str, int]:
+        """The event streams that hear of the endpoint: those whose requests run or wait, or have ended just now."""
+        return self._clients.get(endpoint, {})
+
+    @contextlib.contextmanager
+    def heard_by(self, endpoint: str, client: str | None) -> Iterator[None]:
+        """Let an event stream hear of the endpoint, for a moment longer than the block: output comes its own way."""
+        if client is None:
+            yield
+            return
+        self._hear(endpoint, client, 1)
+        try:
+            yield
+        finally:
+            asyncio.get_running_loop().call_later(LINGER_S, self._hear, endpoint, client, -1)
 
     @contextlib.contextmanager
     def request(self, endpoint: str) -> Iterator[Ticket]:
@@ -99,6 +119,15 @@ class Loads:
         if not left:
             self._busy.pop(worker).set()
             self.on_idle(worker)
+
+    def _hear(self, endpoint: str, client: str, change: int) -> None:
+        clients = self._clients.setdefault(endpoint, Counter())
+        clients[client] += change
+        if not clients[client]:
+            del clients[client]
+            if not clients:
+                del self._clients[endpoint]
+            self.on_change(endpoint)
 
     def _wait(self, endpoint: str, change: int) -> None:
         self._waiting[endpoint] += change

@@ -48,7 +48,7 @@ _OPERATIONS: Final = (
         path="/v2/serverless",
         id="createEndpoint",
         summary="Make an endpoint",
-        about="Exactly one of `gpu` and `cpu`, and `image` or `command`. What is null has its default.",
+        about="Exactly one of `gpu` and `cpu`, and `image`, `command` or `artifact`. What is null has its default.",
         parameters=(_PROJECT,),
         body=Body(schema=ref("NewEndpoint"), example=_EXAMPLE),
         answers={201: json_answer("The endpoint.", ref("Endpoint"), links=_LINKS)},
@@ -197,7 +197,7 @@ def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _shown(asked: Mapping[str, Any]) -> Schema:
     fields = {name: _without_default(schema) for name, schema in asked["properties"].items()}
-    for name in ("command", "directory", "gpu", "cpu"):
+    for name in ("command", "directory", "artifact", "gpu", "cpu"):
         fields[name] = {key: value for key, value in fields[name].items() if key != "nullable"}
     memory = whole("RAM in GB.", 1)
     sized = {"id": text(), "vcpuCount": whole("", 1), "memory": memory}
@@ -207,6 +207,9 @@ def _shown(asked: Mapping[str, Any]) -> Schema:
             **fields,
             "cpu": listed(record(sized)),
             "createdAt": text(format="date-time"),
+            "endpointVersion": whole(
+                "Of what an endpoint with an `artifact` serves: the number of its last change.", 1
+            ),
             "requestUrls": {
                 "type": "object",
                 "description": "Where it is reached: run, runSync, status and so on, or base and health of a balanced"
@@ -214,7 +217,7 @@ def _shown(asked: Mapping[str, Any]) -> Schema:
                 "additionalProperties": text(),
             },
         },
-        optional=("image", "command", "directory", "gpu", "cpu"),
+        optional=("image", "command", "directory", "artifact", "gpu", "cpu", "endpointVersion"),
         about="An endpoint, every default filled in.",
     )
 
