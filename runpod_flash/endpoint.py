@@ -20,9 +20,8 @@ from runpod_flash.remote import (
     provisioned,
     recovery,
 )
-from runpod_flash.routes import RouteTable
+from runpod_flash.routes import RouteTable, check_path
 from runpod_flash.spec import DEFAULT_SCALER_VALUE, EndpointSpec
-from runpod_flash.verbs import Verb, decorator
 from worker_runtime.wire.routes import WEBSOCKET
 
 if TYPE_CHECKING:
@@ -169,38 +168,18 @@ class Endpoint:
         usual = ServerlessScalerType.REQUEST_COUNT if self._table else ServerlessScalerType.QUEUE_DELAY
         return self.spec.scaler_type or usual
 
-    @property
-    def get(self) -> Verb:
-        """`@api.get(path)` serves a function; `await api.get(path)` asks what is served there: see `Verb`."""
-        return Verb(self._table, "GET")
-
-    @property
-    def post(self) -> Verb:
-        """`@api.post(path)` serves a function; `await api.post(path, data)` calls what is served there: see `Verb`."""
-        return Verb(self._table, "POST")
-
-    @property
-    def put(self) -> Verb:
-        """As `post`."""
-        return Verb(self._table, "PUT")
-
-    @property
-    def delete(self) -> Verb:
-        """As `post`."""
-        return Verb(self._table, "DELETE")
-
-    @property
-    def patch(self) -> Verb:
-        """As `post`."""
-        return Verb(self._table, "PATCH")
-
     def websocket(self, path: str) -> Callable[[F], F]:
         """`@api.websocket(path)` serves an `async def` that gets a `fastapi.WebSocket`; it comes back as it is.
 
         Raises:
             ConfigError: it cannot be served there.
         """
-        return decorator(self._table, WEBSOCKET, path)
+        check_path(WEBSOCKET, path)
+
+        def serve(function: F) -> F:
+            return self._table.add(WEBSOCKET, path, function)
+
+        return serve
 
     def asgi(self, make_app: F) -> F:
         """Serve the ASGI application that a function makes on the worker, its lifespan included; as a decorator, too.
