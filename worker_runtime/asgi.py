@@ -46,13 +46,16 @@ class Guarded:
 
 
 class _Request:
-    """One request. When the client goes before it has the whole answer, the application is cancelled."""
+    """One request. When the client goes before it has the whole answer, the application is cancelled.
+
+    Of the request's body one part is read ahead, as only what comes after the last part tells that the client has gone.
+    """
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
-        self._heard_all = asyncio.Event()
+        self._parts: asyncio.Queue[Message] = asyncio.Queue(maxsize=1)
+        self._heard_all = self._answered = False
         self._gone = asyncio.Event()
-        self._answered = False
 
     async def run(self, application: Application, scope: MutableMapping[str, Any]) -> None:
         """Let the application answer."""
@@ -69,24 +72,19 @@ class _Request:
             await asyncio.wait([watch, work])
 
     async def _watch(self, work: "asyncio.Future[None]") -> None:
-        """Once the request's body is read, the next that can be heard is that the client has gone."""
-        await self._heard_all.wait()
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+        while (message := await self._receive())["type"] != "http.disconnect":
+            await self._parts.put(message)
         self._gone.set()
         if not self._answered:
             work.cancel()
+        await self._parts.put(message)
 
     async def _hear(self) -> Message:
-        if self._heard_all.is_set():
+        if self._heard_all:
             await self._gone.wait()
             return {"type": "http.disconnect"}
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            self._gone.set()
-            self._heard_all.set()
-        elif not message.get("more_body", False):
-            self._heard_all.set()
+        message = await self._parts.get()
+        self._heard_all = not message.get("more_body", False)
         return message
 
     async def _say(self, message: Message) -> None:

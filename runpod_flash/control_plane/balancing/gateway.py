@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LEAVING_S: Final = 1.0
 _WORKER_ID: Final = WORKER_ID.lower().encode()
 _VERSION: Final = VERSION.lower().encode()
 
@@ -118,15 +119,33 @@ class Gateway:
             await reply.too_large(inbound, self._limits)
 
     async def _answer(self, ask: _Ask, inbound: Inbound) -> None:
-        with self.loads.heard_by(ask.endpoint, ask.client), self.loads.request(ask.endpoint) as ticket:
+        with self.loads.heard_by(ask.endpoint, ask.client):
             try:
-                worker = await self._pick(ask, ticket)
+                while not await self._answered(ask, inbound):
+                    pass
             except Problem as refusal:
                 await refusals.response(refusal)(ask.scope, ask.receive, ask.send)
-                return
+
+    async def _answered(self, ask: _Ask, inbound: Inbound) -> bool:
+        """Answer by a worker; False: it has ended before anything was sent to it. Raises Problem: there is none."""
+        with self.loads.request(ask.endpoint) as ticket:
+            worker = await self._pick(ask, ticket)
             forwarding = await self._client.get()
             reply = Reply(ask.scope, ask.receive, ask.send, worker.id)
-            await forwarding.forward(ask.scope, inbound, reply, worker, ask.path, self._limits)
+            if not await forwarding.forward(ask.scope, inbound, reply, worker, ask.path, self._limits):
+                if await self._leaves(ask.endpoint, worker.id):
+                    return False
+                await reply.fail(Problem(502, "the worker did not answer: nobody takes connections at its port"))
+        return True
+
+    async def _leaves(self, endpoint_id: str, worker_id: str) -> bool:
+        """Whether a worker that cannot be reached has ended, which may not be known at once."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVING_S):
+                while any(one.id == worker_id and not one.draining for one in self._workers.of(endpoint_id)):
+                    await self._changes.setdefault(endpoint_id, asyncio.Event()).wait()
+                return True
+        return False
 
     async def _pick(self, ask: _Ask, ticket: Ticket) -> Upstream:
         """The worker for this request, waited for. Raises Problem: there is none."""
