@@ -1,11 +1,11 @@
 """What program and platform agree on: an endpoint as it is declared here is there, found, changed or made."""
 
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from runpod_flash.backends.base import Backend, Json
-from runpod_flash.calls import Request
 from runpod_flash.confighash import config_hash
 from runpod_flash.errors import BackendError, ConfigError
 from runpod_flash.output import Output
@@ -27,20 +27,20 @@ class Declarations:
     def __init__(self) -> None:
         self._known: dict[str, _Declaration] = {}
 
-    def add(self, request: Request) -> None:
-        """Remember who declares a name; the same function declared again replaces itself.
+    def add(self, spec: EndpointSpec, target: Callable[..., Any]) -> None:
+        """Remember that `target` declares a name; the same function declared again replaces itself.
 
         Raises:
             ConfigError: another one has declared it with other options.
         """
-        spec, place = request.spec, (request.target.__module__, request.target.__qualname__)
+        place = target.__module__, target.__qualname__
         known = self._known.get(spec.name)
         if known is not None and known.spec != spec and known.place != place and known.target() is not None:
             raise ConfigError(
                 f"endpoint '{spec.name}' is declared twice with different options, by {'.'.join(known.place)} and "
                 f"{'.'.join(place)}; give one of them another name="
             )
-        self._known[spec.name] = _Declaration(spec, place, weakref.ref(request.target))
+        self._known[spec.name] = _Declaration(spec, place, weakref.ref(target))
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ class JobOptions:
         ttl_ms: how long it may live, waiting and running.
         low_priority: whether it waits for workers that others have brought, instead of starting some.
         webhook: the URL that is told its end.
+        s3_config: the storage that a handler may use, as the published API has it. Its values are secrets.
     """
 
     timeout_ms: int | None = None
@@ -52,9 +53,10 @@ class JobOptions:
     ttl_ms: int | None = None
     low_priority: bool = False
     webhook: str | None = None
+    s3_config: Mapping[str, str] | None = field(default=None, repr=False)
 
     def to_body(self) -> dict[str, Any]:
-        """Their part of the body of `run`: `policy` and `webhook`, as far as they say something."""
+        """Their part of the body of `run`: `policy`, `webhook` and `s3Config`, as far as they say something."""
         times = {"executionTimeout": self.timeout_ms, "queueTimeout": self.queue_timeout_ms, "ttl": self.ttl_ms}
         policy: dict[str, Any] = {name: value for name, value in times.items() if value is not None}
         if self.low_priority:
@@ -62,6 +64,7 @@ class JobOptions:
         return {
             **({"policy": policy} if policy else {}),
             **({"webhook": self.webhook} if self.webhook is not None else {}),
+            **({"s3Config": dict(self.s3_config)} if self.s3_config is not None else {}),
         }
 
 

@@ -5,7 +5,9 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, TypeVar, overload
 
 from runpod_flash import options
-from runpod_flash.errors import ConfigError
+from runpod_flash.client import ClientVerbs, Located
+from runpod_flash.duals import dual
+from runpod_flash.errors import ConfigError, EndpointNotFound
 from runpod_flash.hardware import CudaVersion, ServerlessScalerType
 from runpod_flash.options import CpuOption, DataCenterOption, GpuOption
 from runpod_flash.remote import (
@@ -25,7 +27,10 @@ from runpod_flash.spec import DEFAULT_SCALER_VALUE, EndpointSpec
 from worker_runtime.wire.routes import WEBSOCKET
 
 if TYPE_CHECKING:
-    from runpod_flash.job import Dual, EndpointJob
+    from runpod_flash.agreement import Provisioned
+    from runpod_flash.duals import Dual
+    from runpod_flash.job import EndpointJob
+    from runpod_flash.web import WebRequest
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,14 +38,19 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Endpoint:
+class Endpoint(ClientVerbs):
     """Declares an endpoint; as a decorator, puts a function or class on it. Nothing is sent before the first call.
 
         @Endpoint(cpu="cpu3c-2-4", dependencies=["numpy"])
         def mean(values): ...
 
+    With `id`, it is a client of an endpoint that is there already, whatever runs on it: see `ClientVerbs`.
+
+        job = await Endpoint(id="abc123").run({"prompt": "hello"})
+
     Args:
         name: name of the endpoint, unique in the project; default: the name of the decorated object.
+        id: id of an endpoint that is there already; goes with no other option but `name`, which is then a label.
         gpu: acceptable GPUs, the best first: groups, types or their names. Default without `cpu`: any.
         cpu: acceptable CPU instances; excludes `gpu`.
         workers: the most workers, or (least, most). Default: (0, 1).
@@ -90,11 +100,13 @@ class Endpoint:
     is_client: bool
     spec: EndpointSpec
     _table: RouteTable
+    _given_id: str | None
 
     def __init__(
         self,
         name: str | None = None,
         *,
+        id: str | None = None,  # noqa: A002 - the public API's own word
         gpu: GpuOption | None = None,
         cpu: CpuOption | None = None,
         workers: int | tuple[int, int] | None = None,
@@ -115,15 +127,18 @@ class Endpoint:
         retries: int | None = None,
         **unknown: Never,
     ) -> None:
-        spec = options.check({
+        given = {
             "name": name, "gpu": gpu, "cpu": cpu, "workers": workers, "idle_timeout": idle_timeout,
             "dependencies": dependencies, "system_dependencies": system_dependencies,
             "accelerate_downloads": accelerate_downloads, "datacenter": datacenter, "env": env, "gpu_count": gpu_count,
             "execution_timeout_ms": execution_timeout_ms, "flashboot": flashboot, "scaler_type": scaler_type,
             "scaler_value": scaler_value, "min_cuda_version": min_cuda_version, "max_concurrency": max_concurrency,
             "python_version": python_version, "retries": retries, **unknown,
-        })  # fmt: skip
-        self.__dict__.update(_attributes(spec))
+        }  # fmt: skip
+        if id is not None:
+            options.check_client(id, given, _usual())
+        spec = options.check(given)
+        self.__dict__.update(_attributes(spec), _given_id=id, is_client=id is not None)
 
     @overload
     def __call__(self, target: type[T]) -> RemoteClass[T]: ...  # type: ignore[overload-overlap]  # a class can be called
@@ -137,8 +152,13 @@ class Endpoint:
         On a worker of the endpoint, `target` comes back unchanged.
 
         Raises:
-            ConfigError: `target` is something else, or a generator.
+            ConfigError: `target` is something else, or a generator; or the endpoint is a client.
         """
+        if self.is_client:
+            raise ConfigError(
+                f"{self!r} is a client of an endpoint that is there already, and cannot decorate; to put "
+                f"{_described(target)} on an endpoint, leave out id= and declare one with name="
+            )
         if self._table:
             raise ConfigError(
                 f"endpoint {self.spec.name!r} serves routes already, so it decorates no function of its own; declare "
@@ -191,13 +211,20 @@ class Endpoint:
 
     @property
     def id(self) -> str | None:
-        """The endpoint's id on the platform; None before the first call of this program, and without `name`."""
+        """The endpoint's id on the platform; None before the first call or `provision`, and without `name`."""
+        if self._given_id is not None:
+            return self._given_id
         found = provisioned(self.spec.name)
         return None if found is None else found.id
 
     @property
     def url(self) -> str | None:
-        """Where the endpoint's requests go: `url + "/run"`, `url + "/health"` …; None as for `id`."""
+        """Where the endpoint's requests go: `url + "/run"`, `url + "/health"` …; None as for `id`.
+
+        Of a client, `provision` finds it out.
+        """
+        if self._given_id is not None:
+            return self._session.url_of(self._given_id)
         found = provisioned(self.spec.name)
         return (found.url or None) if found is not None else None
 
@@ -207,7 +234,23 @@ class Endpoint:
         Raises:
             ConfigError: the endpoint has no name.
         """
-        return handle(self._own_name("job"), job_id)
+        return handle(self._own_name("job"), job_id, self._given_id or "")
+
+    @dual
+    async def provision(self) -> "Provisioned":
+        """Find the endpoint on the platform as it is declared, change it or make it, without a call.
+
+        Afterwards `id` and `url` are there, which it returns, too. A client's endpoint is looked up alone.
+
+        Raises:
+            ConfigError: the endpoint has no name, or an option cannot be.
+            EndpointNotFound: no endpoint has this `id`.
+            BackendError: the platform refuses.
+        """
+        if self._given_id is not None:
+            return await self._session.described(self._given_id)
+        self._own_name("provision")
+        return await (self._session.serve(self._table) if self._table else self._session.provision(self.spec))
 
     @property
     def recover(self) -> "Dual[[], list[EndpointJob[Any]]]":
@@ -222,18 +265,45 @@ class Endpoint:
         """
         return recovery(self._own_name("recover"))
 
+    async def _located(self) -> Located:
+        if self._given_id is not None:
+            return Located(self._given_id, self.spec.name or self._given_id)
+        name = self._own_name("run")
+        if self._table:
+            served = await self._session.serve(self._table)
+            return Located(served.id, name, {"X-Flash-Version": str(served.version)})
+        return Located((await self._session.named(name)).id, name)
+
+    def _decorate(self, method: str, path: str, function: Any) -> Any:
+        if self.is_client:
+            return super()._decorate(method, path, function)
+        return self._table.add(method, path, function)
+
+    async def _request(self, asked: "WebRequest") -> Any:
+        try:
+            return await super()._request(asked)
+        except EndpointNotFound:
+            if not self._table:
+                raise
+            self._session.forget_served(self.spec.name)  # somebody has deleted it
+            return await super()._request(asked)
+
     def _own_name(self, what: str) -> str:
+        if self._given_id is not None:
+            return self.spec.name or self._given_id
         if not self.spec.name:
             raise ConfigError(f"{what}() needs to know the endpoint; give it a name: Endpoint(name=…).{what}(…)")
         return self.spec.name
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (self.spec,)  # without its routes: a function of theirs may refer to it
+        return _rebuilt, (self.spec, self._given_id)  # without its routes: a function of theirs may refer to it
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"{name} of an endpoint cannot be changed after its declaration; declare another Endpoint")
 
     def __repr__(self) -> str:
+        if self._given_id is not None:
+            return f"Endpoint(id={self._given_id!r})"
         hardware = ", ".join(str(item.value) for item in self.spec.cpu or self.spec.gpu)
         return f"Endpoint({self.spec.name or None!r}, {'cpu' if self.is_cpu else 'gpu'}=[{hardware}])"
 
@@ -251,16 +321,20 @@ def _attributes(spec: EndpointSpec) -> dict[str, Any]:
         "env": dict(spec.env) or None,
         "scaler_value": DEFAULT_SCALER_VALUE if spec.scaler_value is None else spec.scaler_value,
         "is_cpu": bool(spec.cpu),
-        "is_client": False,
         "spec": spec,
         "_table": RouteTable(spec),
     }
 
 
-def _rebuilt(spec: EndpointSpec) -> Endpoint:
+def _rebuilt(spec: EndpointSpec, given_id: str | None) -> Endpoint:
     endpoint = object.__new__(Endpoint)
-    endpoint.__dict__.update(_attributes(spec))
+    endpoint.__dict__.update(_attributes(spec), _given_id=given_id, is_client=given_id is not None)
     return endpoint
+
+
+def _usual() -> dict[str, Any]:
+    """What each keyword is where the user says nothing."""
+    return {name: each.default for name, each in inspect.signature(Endpoint.__init__).parameters.items()}
 
 
 def _described(target: object) -> str:

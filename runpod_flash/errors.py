@@ -11,6 +11,7 @@ FlashError
 │  ├─ BackendUnavailable              it cannot be reached or started
 │  ├─ AuthError                       it refuses the key
 │  ├─ EndpointNotFound · JobNotFound
+│  ├─ ResponseError                   a load-balanced endpoint answered with a status that is not 2xx; has status, body
 │  ├─ ContentNotFound                 it no longer holds an artifact or value that a call names
 │  └─ WireMismatch                    the two sides are of different versions
 ├─ JobError                           the job ended, not well; has job_id, attempts, logs
@@ -21,12 +22,13 @@ FlashError
 │  ├─ JobCancelled
 │  ├─ JobTimedOut (TimeoutError)      execution_timeout_ms ran out
 │  └─ JobExpired                      its ttl ended before it finished
-└─ WaitTimedOut (TimeoutError)        you stopped waiting; the job lives on
+└─ WaitTimedOut (TimeoutError)        you stopped waiting; a job lives on, an HTTP request is dropped
 
 Three questions, three branches: did I write it wrong, did the platform fail, did my function fail?
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class FlashError(Exception):
@@ -75,6 +77,24 @@ class EndpointNotFound(BackendError):
 
 class JobNotFound(BackendError):
     """The platform has no such job (any more)."""
+
+
+class ResponseError(BackendError):
+    """A load-balanced endpoint answered a request with a status that is not 2xx. The message begins with its words.
+
+    Attributes:
+        status: the HTTP status.
+        body: what came with it, as a good answer would be given: parsed JSON, text or bytes; None where it is empty.
+        headers: the headers of the answer, with names in lower case.
+    """
+
+    def __init__(
+        self, message: str, *, status: int, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = body
+        self.headers = dict(headers or {})
 
 
 class ContentNotFound(BackendError):
@@ -152,4 +172,4 @@ class JobExpired(JobError):
 
 
 class WaitTimedOut(FlashError, TimeoutError):
-    """The caller stopped waiting. The job lives on."""
+    """The caller stopped waiting. A job lives on; an HTTP request to a load-balanced endpoint is dropped."""

@@ -33,7 +33,7 @@ NAME_LIMIT = 191
 PYTHONS = ("3.11", "3.12", "3.13")
 
 _HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
-_LATER = ("id", "image", "volume", "template")
+_LATER = ("image", "volume", "template")
 _MIN_QUEUE_DELAY_S = 0.5
 _MAX_IDLE_S = 3600
 _LONG = 80  # characters of a given value that a message shows
@@ -64,6 +64,32 @@ def check(given: Mapping[str, Any]) -> EndpointSpec:
     _hardware(fields, given)
     _scaler(fields)
     return EndpointSpec(**fields)
+
+
+def check_client(endpoint_id: Any, given: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
+    """Check the keywords of a client of an endpoint that is there already. `usual`: what each is without a word.
+
+    Raises:
+        UnknownOption: a keyword that no endpoint has.
+        ConfigError: the id is none, or there are options of an endpoint to be declared.
+    """
+    if not isinstance(endpoint_id, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,191}", endpoint_id):
+        near = re.search(r"/(?:v2|lb)/([A-Za-z0-9_-]+)", endpoint_id) if isinstance(endpoint_id, str) else None
+        allowed = "the id of an endpoint, such as 'abc123': letters, digits, - and _"
+        _refuse("id", endpoint_id, allowed, repr(near.group(1)) if near else None)
+    if given.get("image") is not None:
+        raise ConfigError(
+            "id= and image= exclude each other: an endpoint is there already, or is made of an image; leave one out"
+        )
+    for option, value in given.items():
+        if option not in usual:
+            _known(option, value)
+    said = [f"{option}=" for option in given if option != "name" and given[option] != usual.get(option)]
+    if said:
+        raise ConfigError(
+            f"id= is a client of endpoint {endpoint_id!r}, which is there already, so {', '.join(said)} cannot be said "
+            "here; leave that out, or leave out id= and declare an endpoint with name="
+        )
 
 
 def check_requirements(spec: EndpointSpec) -> None:
@@ -101,8 +127,9 @@ def _known(option: str, value: Any) -> None:
         raise ConfigError(
             f"{option}= is not there yet in this version; leave it out, or decorate a function or class without it"
         )
-    near = nearest(option, _READERS)
-    hint = f"did you mean {near}=?" if near else f"there are {', '.join(_READERS)}"
+    names = (*_READERS, "id")
+    near = nearest(option, names)
+    hint = f"did you mean {near}=?" if near else f"there are {', '.join(names)}"
     raise UnknownOption(f"Endpoint has no option {option}=; {hint}")
 
 

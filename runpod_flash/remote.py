@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from runpod_flash import lazy, settings
 from runpod_flash.calls import RemoteObject, Request, Ticket
+from runpod_flash.duals import Dual, dual
 from runpod_flash.errors import CallError
 from runpod_flash.spec import EndpointSpec
 
 if TYPE_CHECKING:
     from runpod_flash.agreement import Provisioned
-    from runpod_flash.job import Dual, EndpointJob
+    from runpod_flash.job import EndpointJob
     from runpod_flash.session import Session
 
 P = ParamSpec("P")
@@ -108,6 +109,27 @@ class RemoteFunction(CallForms[P, R]):
         """Run the original function here, as if it had no decorator."""
         return cast(R, self.__flash_target__(*args, **kwargs))
 
+    @property
+    def id(self) -> str | None:
+        """The id of its endpoint on the platform; None before the first call or `provision`."""
+        found = provisioned(self.spec.name)
+        return None if found is None else found.id
+
+    @property
+    def url(self) -> str | None:
+        """Where the requests of its endpoint go; None as for `id`."""
+        found = provisioned(self.spec.name)
+        return (found.url or None) if found is not None else None
+
+    @dual
+    async def provision(self) -> "Provisioned":
+        """Find its endpoint, change it or make it, without a call. See `Endpoint.provision`."""
+        return await self._session.provision(self.spec, self.__flash_target__)
+
+    @property
+    def _session(self) -> "Session":
+        return _session()
+
     def job(self, job_id: str) -> "EndpointJob[R]":
         """The handle of a job that was submitted earlier, maybe by another program."""
         return handle(self.spec.name, job_id)
@@ -175,6 +197,15 @@ class RemoteClass(Generic[T]):
     def job(self, job_id: str) -> "EndpointJob[Any]":
         """The handle of a job that was submitted earlier, maybe by another program."""
         return handle(self.spec.name, job_id)
+
+    @dual
+    async def provision(self) -> "Provisioned":
+        """Find its endpoint, change it or make it, without a call. See `Endpoint.provision`."""
+        return await self._session.provision(self.spec, self.__flash_target__)
+
+    @property
+    def _session(self) -> "Session":
+        return _session()
 
     @functools.cached_property
     def _signature(self) -> inspect.Signature | None:
@@ -309,9 +340,9 @@ class RemoteMethod(CallForms[..., Any]):
         return f"<remote method {self.__name__} of {self._instance!r}>"
 
 
-def handle(name: str, job_id: str) -> "EndpointJob[Any]":
-    """The handle of a job of the endpoint of this name."""
-    return _job(Ticket(job_id, "", name), _session())
+def handle(name: str, job_id: str, endpoint_id: str = "") -> "EndpointJob[Any]":
+    """The handle of a job of the endpoint of this name, whose id may be known."""
+    return _job(Ticket(job_id, endpoint_id, name), _session())
 
 
 def provisioned(name: str) -> "Provisioned | None":

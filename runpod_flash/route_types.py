@@ -11,6 +11,7 @@ from typing import Any, cast
 from runpod_flash import lazy
 from runpod_flash.errors import ConfigError
 from runpod_flash.routes import Route, RouteTable
+from runpod_flash.spec import EndpointSpec
 from worker_runtime.wire.routes import BODY_METHODS, WEBSOCKET, Served, ServedRoute
 
 _LIBRARIES = ("fastapi", "starlette")
@@ -48,6 +49,25 @@ def _made(table: RouteTable) -> Code:
         table.make_app,
     )
     return Code(_giving(served, table), missing(_packages(table, hints), table.spec.dependencies))
+
+
+def without_effect(spec: EndpointSpec) -> dict[str, str]:
+    """What the user has said that routes pass over: messages, by a key for each."""
+    said = {
+        "max_concurrency": spec.max_concurrency > 1,
+        "retries": spec.retries is not None,
+        "execution_timeout_ms": spec.execution_timeout_ms > 0,
+    }
+    words = {
+        "max_concurrency": "a worker answers as many requests at a time as come",
+        "retries": "no request is tried twice",
+        "execution_timeout_ms": "give each request a timeout=",
+    }
+    return {
+        f"{option} {spec.name}": f"{option}= of endpoint '{spec.name}' has no effect on routes: {words[option]}"
+        for option, given in said.items()
+        if given
+    }
 
 
 def missing(packages: tuple[str, ...], dependencies: tuple[str, ...]) -> tuple[str, ...]:

@@ -10,19 +10,19 @@ import concurrent.futures
 import contextlib
 import sys
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runpod_flash import backends, journal, options, outcome, package_index, route_types, shipping
+from runpod_flash import backends, journal, options, outcome, package_index, shipping
 from runpod_flash import output as output_module
 from runpod_flash import settings as settings_module
 from runpod_flash.agreement import Declarations, Provisioned, provision
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.blocking import Bridge, Running
-from runpod_flash.calls import Request, Ticket
+from runpod_flash.calls import JobOptions, Request, Ticket
 from runpod_flash.delivery import Delivery, Holding
 from runpod_flash.errors import (
     BackendError,
@@ -36,10 +36,8 @@ from runpod_flash.journal import Journal, Submission
 from runpod_flash.objects import Objects
 from runpod_flash.output import Output
 from runpod_flash.project import project_of_program
-from runpod_flash.route_types import Code
-from runpod_flash.routes import RouteTable
+from runpod_flash.serving import Served, Serving
 from runpod_flash.settings import Settings
-from runpod_flash.shipping import Artifact
 from runpod_flash.spec import EndpointSpec
 from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
 
@@ -60,11 +58,11 @@ class _Link:
     delivery: Delivery
     connection: "asyncio.Task[Backend] | None" = None
     agreed: "dict[str, tuple[EndpointSpec, Provisioned]]" = field(default_factory=dict)  # by name
-    served: "dict[str, tuple[EndpointSpec, str, Provisioned]]" = field(default_factory=dict)  # with the artifact's id
+    served: "dict[str, Served]" = field(default_factory=dict)  # by name
     shared: "dict[Hashable, asyncio.Task[Any]]" = field(default_factory=dict)
 
 
-class Session:
+class Session(Serving):
     """Calls go through it. Made without effect; settings are read, and the platform is reached, by the first call.
 
     Args:
@@ -77,7 +75,8 @@ class Session:
         self._bridge = Bridge()
         self._links: dict[asyncio.AbstractEventLoop, _Link] = {}
         self._declared = Declarations()
-        self._provisioned: dict[str, Provisioned] = {}
+        self._provisioned: dict[str, Provisioned] = {}  # by name
+        self._described: dict[str, Provisioned] = {}  # by id
         self._journal: Journal | None = None
         self._held: set[Holding] = set()
         self._objects = Objects(self._bridge, self._backend)
@@ -113,6 +112,11 @@ class Session:
     def provisioned(self, name: str) -> Provisioned | None:
         """The endpoint of this name as the platform has it; None before the first call of this program."""
         return self._provisioned.get(name)
+
+    def url_of(self, endpoint_id: str) -> str | None:
+        """Where requests of the endpoint with this id go; None before `described`."""
+        found = self._described.get(endpoint_id)
+        return (found.url or None) if found is not None else None
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
@@ -174,60 +178,62 @@ class Session:
         """Cancel a job."""
         await (await self._backend()).cancel(await self._endpoint_id(ticket), ticket.job_id)
 
+    async def retry(self, ticket: Ticket) -> Json:
+        """Queue a job that has failed or timed out once more; gives its id and new status."""
+        return await (await self._backend()).retry(await self._endpoint_id(ticket), ticket.job_id)
+
+    async def chunks(self, ticket: Ticket) -> AsyncGenerator[Any, None]:
+        """What a job yields, as it comes, until it has ended."""
+        backend = await self._backend()
+        async with contextlib.aclosing(backend.chunks(await self._endpoint_id(ticket), ticket.job_id)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
     async def logs(self, ticket: Ticket) -> list[str]:
         """What a job has written."""
         return list(await (await self._backend()).logs(await self._endpoint_id(ticket), ticket.job_id))
 
-    # --- routes -------------------------------------------------------------------------------------------------------
+    # --- endpoints that are there already ----------------------------------------------------------------------------
 
-    async def serve(self, table: RouteTable) -> Provisioned:
-        """The endpoint of these routes, which after this is on the platform as declared, and serves them.
+    async def backend(self) -> Backend:
+        """The connection of the running event loop, for what is no call."""
+        return await self._backend()
 
-        On a worker of the endpoint it is found as it is.
+    async def put(self, endpoint_id: str, name: str, job_input: Json, options: JobOptions) -> Ticket:
+        """Submit a job whose input is plain JSON. `name`: what messages call the endpoint.
 
         Raises:
-            ConfigError, ShippingError, BackendError: see `errors`.
+            EndpointNotFound, PayloadTooLarge, BackendError: see `errors`.
         """
-        backend, spec = await self._backend(), table.spec
-        if settings_module.served_here(spec.name) or not table:
-            return await self._found(backend, spec.name)
-        if not backend.serves_routes:
-            raise BackendError(
-                f"the routes of endpoint '{spec.name}' cannot be served by target {self.settings.target!r}: it takes "
-                "no code for that; call the functions here, or choose another target"
-            )
-        code = route_types.code_of(table)
-        artifact = shipping.ship(
-            code.target,
-            name=spec.name,
-            environment=self._environment(backend, spec, code.packages),
-            max_concurrency=1,
-            gives_routes=True,
-        )
-        try:
-            return await self._served(backend, spec, code, artifact)
-        except ContentNotFound:
-            self._held.clear()
-            return await self._served(backend, spec, code, artifact)
+        backend, key = await self._backend(), uuid.uuid4().hex
+        sending = backend.submit(endpoint_id, job_input, key, options)
+        return Ticket(await self._send(name, "run", endpoint_id, sending, key), endpoint_id, name)
 
-    async def _served(self, backend: Backend, spec: EndpointSpec, code: Code, artifact: Artifact) -> Provisioned:
-        link = self._link()
-        known = link.served.get(spec.name)
-        if known is None or known[:2] != (spec, artifact.id):
-            self._declared.add(Request(code.target, spec, (), {}))
-            options.check_requirements(spec)
-            await link.delivery.upload(backend, artifact)
-            found = await self._shared((spec, artifact.id), lambda: provision(backend, spec, self.output, artifact.id))
-            known = link.served[spec.name] = spec, artifact.id, found
-        self._provisioned[spec.name] = known[2]
-        return known[2]
-
-    async def _found(self, backend: Backend, name: str) -> Provisioned:
-        found = await backend.find(name)
+    async def named(self, name: str) -> Provisioned:
+        """The endpoint of this name, which is not made. Raises EndpointNotFound."""
+        backend = await self._backend()
+        found = await self._shared(("find", name), lambda: backend.find(name))
         if found is None:
-            raise EndpointNotFound(f"the platform has no endpoint '{name}' in project {self.project}")
-        known = self._provisioned[name] = Provisioned.of(found)
-        return known
+            raise EndpointNotFound(
+                f"the platform has no endpoint '{name}' in project {self.project}; its first call makes it, or "
+                f"Endpoint(name={name!r}, …).provision()"
+            )
+        self._provisioned[name] = Provisioned.of(found)
+        return self._provisioned[name]
+
+    async def described(self, endpoint_id: str) -> Provisioned:
+        """The endpoint with this id. Raises EndpointNotFound."""
+        found = Provisioned.of(await (await self._backend()).describe(endpoint_id))
+        self._described[endpoint_id] = found
+        return found
+
+    async def provision(self, spec: EndpointSpec, target: Callable[..., Any] | None = None) -> Provisioned:
+        """Find or make the endpoint, without a call. `target`: the function or class that it is declared by.
+
+        Raises:
+            ConfigError, BackendError: see `errors`.
+        """
+        return await self._agree(await self._backend(), spec, target)
 
     # --- jobs of other programs ---------------------------------------------------------------------------------------
 
@@ -335,19 +341,20 @@ class Session:
             environment=self._environment(backend, spec),
             max_concurrency=spec.max_concurrency,
         )
-        endpoint_id = await self._agree(backend, request)
+        endpoint_id = (await self._agree(backend, spec, request.target)).id
         delivery = self._link().delivery
         parcel = await delivery.pack(backend, artifact, request, arguments)
-        job_id = await self._send(request, endpoint_id, delivery.submit(backend, endpoint_id, parcel, key), key)
+        sending = delivery.submit(backend, endpoint_id, parcel, key)
+        job_id = await self._send(spec.name, request.shown, endpoint_id, sending, key)
         if request.instance is not None and not request.instance.borrowed:
             self._objects.add(request.instance)
         return Ticket(job_id, endpoint_id, spec.name)
 
-    async def _send(self, request: Request, endpoint_id: str, sending: Coroutine[Any, Any, str], key: str) -> str:
-        """The id of the job that `sending` submits. It is noted before and after."""
+    async def _send(self, name: str, shown: str, endpoint_id: str, sending: Coroutine[Any, Any, str], key: str) -> str:
+        """The id of the job that `sending` submits. It is noted before and after, with what is called as `shown`."""
         journal = self.journal
         if journal is not None:
-            journal.submitting(key, request.spec.name, endpoint_id, request.shown)
+            journal.submitting(key, name, endpoint_id, shown)
         submission = asyncio.create_task(sending)
         try:
             job_id = await asyncio.shield(submission)
@@ -361,16 +368,17 @@ class Session:
     def _cannot_note(self, message: str) -> None:
         self.output.notice({"key": "no-journal", "message": message})
 
-    async def _agree(self, backend: Backend, request: Request) -> str:
-        """The id of the request's endpoint, which after this is on the platform as declared."""
-        spec, agreed = request.spec, self._link().agreed
+    async def _agree(self, backend: Backend, spec: EndpointSpec, target: Callable[..., Any] | None) -> Provisioned:
+        """The endpoint, which after this is on the platform as it is declared, by `target` if there is one."""
+        agreed = self._link().agreed
         known = agreed.get(spec.name)
         if known is None or known[0] != spec:
-            self._declared.add(request)
+            if target is not None:
+                self._declared.add(spec, target)
             options.check_requirements(spec)
             known = agreed[spec.name] = spec, await self._shared(spec, lambda: provision(backend, spec, self.output))
         self._provisioned[spec.name] = known[1]
-        return known[1].id
+        return known[1]
 
     def _environment(self, backend: Backend, spec: EndpointSpec, packages: tuple[str, ...] = ()) -> EnvironmentRequest:
         """What the workers need; `packages`: more than the user named."""
@@ -425,6 +433,14 @@ class Session:
             link = self._links[loop] = _Link(Delivery(self._held))
         return link
 
+    def forget_uploads(self) -> None:
+        """The platform has lost something: nothing is known to be there."""
+        self._held.clear()
+
+    def _carriers(self) -> tuple[Delivery, dict[str, Served]]:
+        link = self._link()
+        return link.delivery, link.served
+
     async def _shared(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do something once for all calls of this loop that ask for it at the same time."""
         shared = self._link().shared
@@ -436,11 +452,7 @@ class Session:
     async def _endpoint_id(self, ticket: Ticket) -> str:
         if ticket.endpoint_id:
             return ticket.endpoint_id
-        backend = await self._backend()
-        found = await self._shared(("find", ticket.name), lambda: backend.find(ticket.name))
-        if found is None:
-            raise EndpointNotFound(f"the platform has no endpoint '{ticket.name}' in project {self.project}")
-        return str(found["id"])
+        return (await self.named(ticket.name)).id
 
     def close(self) -> None:
         """Drop remote objects and end the bridge; connections end with their event loops."""

@@ -5,10 +5,11 @@ A backend belongs to the event loop that opened it and closes itself when that l
 translated inside the backend.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from runpod_flash.calls import AS_USUAL, JobOptions
+from runpod_flash.web import WebAnswer, WebRequest
 
 Json: TypeAlias = Mapping[str, Any]
 """A JSON object as it came from, or goes to, the platform."""
@@ -39,6 +40,10 @@ class Backend(Protocol):
 
     async def find(self, name: str) -> Json | None:
         """The endpoint of this name in the project, as the platform describes it (`id` and the body), or None."""
+
+    async def describe(self, endpoint_id: str) -> Json:
+        """The endpoint with this id, as `find` gives it. Raises EndpointNotFound."""
+        ...
 
     async def create(self, body: Json) -> Json:
         """Create an endpoint (`spec.to_body`) and return the platform's description of it."""
@@ -76,6 +81,15 @@ class Backend(Protocol):
         """
         ...
 
+    async def run_sync(self, endpoint_id: str, job_input: Json, key: str, options: JobOptions, wait_s: float) -> Json:
+        """Put a job into the queue and wait for its end, `wait_s` seconds (1 to 300); the job as it is then.
+
+        Raises:
+            EndpointNotFound: there is no such endpoint.
+            PayloadTooLarge: the input is larger than the platform takes.
+        """
+        ...
+
     async def outcome(self, endpoint_id: str, job_id: str) -> Json:
         """Wait until the job is final and return it. Raises JobNotFound."""
         ...
@@ -86,6 +100,41 @@ class Backend(Protocol):
 
     async def cancel(self, endpoint_id: str, job_id: str) -> None:
         """Cancel a job that has not finished; a finished one stays as it is. Raises JobNotFound."""
+
+    async def retry(self, endpoint_id: str, job_id: str) -> Json:
+        """Queue a job that has failed or timed out once more; gives its id and new status.
+
+        Raises:
+            JobNotFound: there is no such job.
+            ConfigError: it has not ended, or has ended well.
+        """
+        ...
+
+    def chunks(self, endpoint_id: str, job_id: str) -> AsyncGenerator[Any, None]:
+        """What a job yields, as it comes, until the job has ended, well or not. Each chunk is given to one reader.
+
+        Raises:
+            JobNotFound: there is no such job.
+            BackendUnavailable: the connection broke where chunks may have been under way.
+        """
+        ...
+
+    async def health(self, endpoint_id: str) -> Json:
+        """How many `jobs` and `workers` an endpoint has, in which states. Raises EndpointNotFound."""
+        ...
+
+    async def purge(self, endpoint_id: str) -> int:
+        """Cancel the jobs that wait for a worker; how many those were. Raises EndpointNotFound."""
+        ...
+
+    async def request(self, endpoint_id: str, asked: WebRequest) -> WebAnswer:
+        """Make an HTTP request to a load-balanced endpoint. `asked.timeout_s` is the caller's to keep.
+
+        Raises:
+            EndpointNotFound: there is no such endpoint.
+            BackendUnavailable: nobody answers.
+        """
+        ...
 
     async def logs(self, endpoint_id: str, job_id: str) -> Sequence[str]:
         """The lines that the job wrote to stdout and stderr and that the platform still has, oldest first."""

@@ -12,17 +12,17 @@ started. Here, and nowhere else, exceptions of httpx become ours.
 import asyncio
 import hashlib
 import io
-import ssl
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 
 from runpod_flash.backends.base import Json
+from runpod_flash.backends.clients import Address, Lanes, holding, new_client
 from runpod_flash.backends.events import Lines
 from runpod_flash.backends.patience import Busy, Patience, is_busy, retry_after
 from runpod_flash.backends.problems import Refusal
@@ -35,26 +35,56 @@ T = TypeVar("T")
 RECONNECT_S = 30.0
 """How long a platform that was there may be away before calls fail."""
 
-_TIMEOUT = httpx.Timeout(connect=10.0, read=60.0, write=60.0, pool=None)
 _STREAM_SILENCE_S = 45.0  # the platform sends a beat every 15 s
 _REQUESTS_AT_ONCE = 4  # more only fight for the one event loop
 _TRANSFERS_AT_ONCE = 2
+_HELD_AT_ONCE = 400  # of each purpose; each has a descriptor of this process
+_CONNECT_S = 10.0
 _CHUNK = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a platform is. `platform` is what messages call it, `key_hint` what to do when it refuses the key."""
-
-    url: str
-    key: str | None = field(repr=False)
-    platform: str
-    key_hint: str
-    socket: str | None = None
 
 
 Locate = Callable[[], Awaitable[Address]]
 """Finds (or starts) the platform. Called for each new connection."""
+
+
+class Purpose(Enum):
+    """What requests are held for. Each has its own bound, so that many of one do not keep others waiting."""
+
+    RESULT = "the result of a job"
+    CHUNKS = "the next pieces of a stream"
+    BALANCED = "the answer of a load-balanced endpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A request whose answer may take long.
+
+    Attributes:
+        url: a path of the platform, or a whole URL.
+        silence_s: how long the platform may say nothing, in seconds; None: for ever.
+        repeat: whether it may be made again after it was sent, when the connection breaks.
+        missing: the error that a 404 of the platform means.
+        passes: whether an answer with these headers is the endpoint's own and is given as it is, whatever its status.
+    """
+
+    purpose: Purpose
+    method: str
+    url: str
+    silence_s: float | None
+    content: bytes | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    repeat: bool = False
+    missing: type[FlashError] = BackendError
+    passes: Callable[[int, Mapping[str, str]], bool] = lambda status, headers: False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a held request. Names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
 
 
 class Connection:
@@ -84,6 +114,8 @@ class Connection:
         self._held: AsyncGenerator[None, None] | None = None  # the client, where no stream holds it
         self._client: httpx.AsyncClient | None = None
         self._address: Address | None = None
+        self._lanes: Lanes | None = None
+        self._held_requests = {purpose: asyncio.Semaphore(_HELD_AT_ONCE) for purpose in Purpose}
         self._up: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -94,6 +126,11 @@ class Connection:
     def platform(self) -> str:
         """What messages call the platform."""
         return self._address.platform if self._address is not None else "the platform"
+
+    @property
+    def url(self) -> str:
+        """The platform's base URL; "" before the first connection."""
+        return self._address.url if self._address is not None else ""
 
     @property
     def is_up(self) -> bool:
@@ -142,6 +179,24 @@ class Connection:
             raise self._refused(response, missing)
 
         return await self._repeat(once, self._requests, repeat=repeat)
+
+    async def hold(self, asked: Held) -> Answer:
+        """Make a request that may be held long; hundreds may be under way. Raises as `send` does."""
+        timeout = httpx.Timeout(connect=_CONNECT_S, read=asked.silence_s, write=60.0, pool=None)
+        headers, content = dict(asked.headers), asked.content
+
+        async def once(_: httpx.AsyncClient) -> Answer:
+            assert self._lanes is not None
+            async with self._lanes.lane() as client:
+                response = await client.request(
+                    asked.method, asked.url, content=content, headers=headers, timeout=timeout
+                )
+            answer = Answer(response.status_code, dict(response.headers), response.content)
+            if response.is_success or asked.passes(answer.status, answer.headers):
+                return answer
+            raise self._refused(response, asked.missing)
+
+        return await self._repeat(once, self._held_requests[asked.purpose], repeat=asked.repeat)
 
     async def fetch(self, path: str, missing: type[FlashError]) -> tuple[bytes, str]:
         """Get something large: its bytes and their sha256. Raises as `send` does."""
@@ -223,8 +278,9 @@ class Connection:
                 self._up = None
                 client, self._client = self._client, None
                 self._on_lost()
-                if client is not None:
-                    await client.aclose()
+                for each in (client, self._lanes):
+                    if each is not None:
+                        await each.aclose()
 
     async def _let_go(self) -> None:
         """The connection is lost, and there is no stream whose end tells it; the next request makes a new one."""
@@ -258,13 +314,13 @@ class Connection:
         self._address = address = await self._locate()
         if self._client is not None:  # of the attempt before
             await self._client.aclose()
-        self._client = client = _new_client(address)
+        self._client, self._lanes = client, lanes = new_client(address), Lanes(address)
         self.streams = await self._has_our_interface(client)
         if not self.streams:
             if address.socket:
                 await client.aclose()
-                self._client = client = _new_client(address, kept=0)  # none is left where a loop ends without a word
-            self._held = _holding(client)
+                self._client = client = new_client(address, kept=0)  # none is left where a loop ends without a word
+            self._held = holding(client, lanes)
             await anext(self._held)
             self._came_up(up)
             return
@@ -339,38 +395,6 @@ class Connection:
         slow = isinstance(error, httpx.TimeoutException)
         why = "it does not answer in time" if slow else (str(error) or type(error).__name__)
         return BackendUnavailable(f"{self.platform} cannot be reached: {why}; is it running, is the address right?")
-
-
-async def _holding(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
-    """Closes the client when the event loop ends, which ends its asynchronous generators."""
-    try:
-        yield
-    finally:
-        await client.aclose()
-
-
-def _new_client(address: Address, kept: int = 8) -> httpx.AsyncClient:
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=kept, keepalive_expiry=3.0)
-    authorization = {"Authorization": f"Bearer {address.key}"} if address.key else {}
-    host = urlsplit(address.url).hostname
-    # A proxy of the environment is not for sockets and loopback.
-    return httpx.AsyncClient(
-        base_url=address.url,
-        transport=httpx.AsyncHTTPTransport(uds=address.socket, verify=False, limits=limits) if address.socket else None,
-        verify=_certificates() if address.url.startswith("https://") else False,
-        limits=limits,
-        headers={"User-Agent": f"runpod-flash/{VERSION}", **authorization},
-        timeout=_TIMEOUT,
-        trust_env=address.socket is None and host not in ("localhost", "127.0.0.1", "::1"),
-    )
-
-
-def _certificates() -> ssl.SSLContext:
-    """Those that are trusted: of SSL_CERT_FILE or SSL_CERT_DIR, else the usual ones. Takes 50 ms."""
-    try:
-        return httpx.create_ssl_context()
-    except OSError as error:
-        raise ConfigError(f"certificates cannot be read ({error}); mend SSL_CERT_FILE or SSL_CERT_DIR") from error
 
 
 async def _pieces(data: bytes) -> AsyncIterator[bytes]:

@@ -27,7 +27,6 @@ WRONG = [
     ({"nmae": "x"}, "no option nmae=; did you mean name="),
     ({"worker": 1}, "did you mean workers="),
     ({"zzzzzz": 1}, "there are name, gpu, cpu"),
-    ({"id": "abc"}, "id= is not there yet in this version"),
     ({"image": "a/b"}, "image= is not there yet"),
     ({"gpu": "any", "cpu": "cpu3c-2-4"}, "gpu= and cpu= exclude each other"),
     ({"gpu": "RTX 4090"}, "gpu= is 'RTX 4090'.*did you mean 'NVIDIA GeForce RTX 4090'"),
@@ -122,7 +121,7 @@ RIGHT: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"scaler_type": "REQUEST_COUNT"}, {"scaler_type": ServerlessScalerType.REQUEST_COUNT}),
     ({"scaler_value": 0}, {"scaler_value": 0}),
     ({"python_version": HERE}, {"python_version": HERE}),
-    ({"volume": None, "image": None, "id": None, "template": None}, {}),
+    ({"volume": None, "image": None, "template": None}, {}),
     ({"name": "01_01_gpu_worker"}, {"name": "01_01_gpu_worker"}),
     (dict.fromkeys(("name", "gpu", "cpu", "workers", "dependencies", "env", "retries")), {}),
 ]  # fmt: skip
