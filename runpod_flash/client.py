@@ -26,6 +26,7 @@ RUNSYNC_S: Final = 60.0
 """How long `runsync` waits by default, in seconds."""
 
 _CANCEL_S = 2.0
+_SAID = 700  # characters of each end of an answer that a message shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,12 +202,18 @@ async def _run_sync(session: "Session", endpoint: Located, job: PlainJob, limit_
 
 def _bad_answer(asked: "WebRequest", endpoint: Located, answer: "WebAnswer") -> ResponseError:
     body = answer.value()
-    said = answer.body[:300].decode(errors="replace").strip()
+    detail = body.get("detail") if isinstance(body, dict) else None
+    said = _shortened(detail if isinstance(detail, str) else answer.body.decode(errors="replace")).strip()
     where = f"; it points to {answer.headers['location']}" if "location" in answer.headers else ""
     message = f"{asked} of endpoint '{endpoint.name}' was answered with status {answer.status}{where}"
     return ResponseError(
         f"{message}: {said}" if said else message, status=answer.status, body=body, headers=answer.headers
     )
+
+
+def _shortened(text: str) -> str:
+    """Beginning and end: what went wrong in a worker stands at the end."""
+    return text if len(text) <= 2 * _SAID else f"{text[:_SAID]} […] {text[-_SAID:]}"
 
 
 def _checked(given: Any, **options: Any) -> PlainJob:

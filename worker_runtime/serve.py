@@ -25,8 +25,9 @@ from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.routing import compile_path
 
 from worker_runtime.asgi import Guarded
+from worker_runtime.failures import load_failure
 from worker_runtime.wire import paths, payload
-from worker_runtime.wire.routes import BODY_METHODS, WEBSOCKET, Served, ServedRoute
+from worker_runtime.wire.routes import BODY_METHODS, CANNOT_SERVE, WEBSOCKET, Served, ServedRoute
 
 LARGEST_MESSAGE = 64 * 1024**2
 """Bytes of a websocket's message; what passes the gateway is smaller."""
@@ -39,14 +40,19 @@ _LINES = "application/x-ndjson"
 def main(setup: Mapping[str, Any]) -> None:
     """Serve until SIGTERM. `setup`: artifact (path), port, name, grace_s (seconds for requests that run at the end).
 
-    What keeps the application from starting is written to standard error, and the process ends with an exit code.
+    What keeps the code from being loaded is written to standard error, and the process ends with CANNOT_SERVE.
     """
     sys.argv = [setup["name"]]
     faulthandler.enable()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "httpcore", "uvicorn", "uvicorn.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    application = application_of(load(Path(setup["artifact"]).read_bytes()), setup["name"])
+    try:
+        application = application_of(load(Path(setup["artifact"]).read_bytes()), setup["name"])
+    except BaseException as error:  # noqa: BLE001 - the user's modules run here, and may call sys.exit
+        failure = load_failure(f"what endpoint '{setup['name']}' serves", error)
+        sys.stderr.write(f"{failure.traceback}{failure.message}\n")
+        sys.exit(CANNOT_SERVE)
     server = uvicorn.Server(
         uvicorn.Config(
             Guarded(application),

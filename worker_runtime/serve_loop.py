@@ -7,10 +7,11 @@ from pathlib import Path
 
 from worker_runtime.command_loop import CommandWorker
 from worker_runtime.keeper import ARTIFACT_FILE
-from worker_runtime.loop import unexpected
+from worker_runtime.loop import End, unexpected
 from worker_runtime.wire import messages, paths
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.frames import Header
+from worker_runtime.wire.routes import CANNOT_SERVE
 
 
 class ServingWorker(CommandWorker):
@@ -30,6 +31,11 @@ class ServingWorker(CommandWorker):
         self._started = True
         self._unpack(header["id"], body)
         self._start_child()
+
+    def _ended_by_itself(self, code: int, reason: str) -> End:
+        if code == CANNOT_SERVE:
+            return End("its routes cannot be served", code=1, hopeless=True)
+        return super()._ended_by_itself(code, reason)
 
     def _unpack(self, artifact: str, data: bytes) -> None:
         manifest = paths.read_manifest(data)

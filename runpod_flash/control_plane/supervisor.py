@@ -268,6 +268,12 @@ class Supervisor:
         self.look_at(worker)
         self._end_if_given_up(worker)
 
+    def hopeless(self, worker: Worker, reason: str, stderr: list[str]) -> None:
+        if worker.state is WorkerState.STARTING:
+            worker.state = WorkerState.DRAINING  # its end is none that is to be tried again
+            words = "\n".join([reason, *stderr[-20:]])
+            self._dispatcher.fail_pool(worker.pool, ErrorInfo(ErrorKind.LOAD, "LoadError", words))
+
     def gone(self, worker: Worker, reason: str, stderr: list[str]) -> None:
         self._terminate(worker)
         self._lost(worker, reason, stderr)

@@ -20,7 +20,8 @@ worker → control plane
     log       job stream lines     `stream` stdout or stderr; `job` null where the call cannot be told
     done      job attempt error    body: the encoded result; `error` is null or `ErrorInfo.to_json()`; with `ends` true
                                    the worker takes no more jobs, and `gone` follows
-    gone      reason stderr jobs   the child ended by itself; `jobs` ran in it; the worker ends too
+    gone      reason stderr jobs   the child ended by itself; `jobs` ran in it; the worker ends too; with `hopeless`
+                                   true another one would end in the same way
 
 A worker with a command (`WorkerLaunch.command`) starts it when it is welcome. It takes no frames but drain, which gives
 the command SIGTERM and time to end; any other is an error of protocol. It says hello, beat, log (`job` is null) and

@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+CANNOT_SERVE = 70
+"""The exit code of a server whose code could not be loaded, or makes no application."""
+
 WEBSOCKET = "WEBSOCKET"
 """The method of a route that is a websocket."""
 
