@@ -118,7 +118,7 @@ class JobError(FlashError):
         super().__init__(message)
         self.job_id = job_id
         self.attempts = attempts
-        self.logs = tuple(logs)
+        self.logs: tuple[str, ...] = tuple(logs)
 
 
 class RemoteError(JobError):

@@ -88,9 +88,28 @@ def _encoded(error: BaseException) -> bytes | None:
     try:
         encoded = payload.encode(error)
         rebuilt = payload.decode(encoded)
+        notes = getattr(error, "__notes__", [])
+        if getattr(rebuilt, "__notes__", []) != notes:
+            encoded = payload.encode(_Noted(error, notes))
     except Exception:  # noqa: BLE001 - the user's own __reduce__ and __init__ run here; the text travels anyway
         return None
     return encoded if type(rebuilt) is type(error) and len(encoded) <= EXCEPTION_LIMIT else None
+
+
+class _Noted:
+    """Pickles as an exception and its notes, which the exception's own `__reduce__` leaves out."""
+
+    def __init__(self, error: BaseException, notes: list[str]) -> None:
+        self._error, self._notes = error, notes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return with_notes, (self._error, self._notes)
+
+
+def with_notes(error: BaseException, notes: list[str]) -> BaseException:
+    """The exception with these notes; what pickles of exceptions call."""
+    error.__notes__ = notes
+    return error
 
 
 def _shortened(text: str) -> str:
