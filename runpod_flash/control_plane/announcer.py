@@ -59,7 +59,6 @@ class Announcer:
         pool.clients = dict(clients)
         for client in came:
             self.welcome(pool, client)
-        self.refresh(pool)
 
     def final(self, job: Job) -> None:
         """Tell the job's client its outcome."""

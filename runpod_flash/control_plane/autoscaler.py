@@ -94,12 +94,13 @@ class Autoscaler:
             if replacing.is_current(pool, endpoint):
                 self._grow(endpoint, pool, pools, _limits_of(pool, limits, first=position == 0))
         if endpoint.is_load_balanced:
-            for worker in replacing.replaced(endpoint, pools):
+            for worker in replacing.replaced(endpoint, pools, time.monotonic()):
                 self._supervisor.retire(worker)
         self._shrink(endpoint, pools, limits)
         self._yield_room(pools)
         for position, pool in enumerate(pools):
-            if position or not limits.minimum:  # one that is to have workers remembers why it has none
+            remembers = limits.minimum and not position  # why it has no workers, of which it is to have some
+            if not remembers and not (pool.gave_up and replacing.old_servers(endpoint, pools)):
                 self._fleet.discard(pool)
         self._look_again(endpoint, pools, limits)
 

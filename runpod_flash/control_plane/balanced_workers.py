@@ -51,7 +51,6 @@ class BalancedWorkers:
         self.gateway.loads.on_change = self._load_changed
         self.on_load: Callable[[str], None] = lambda endpoint: None
         served.on_known = self._served_known
-        self._waited: dict[str, int] = {}  # requests that waited when the endpoint's load was looked at last
 
     # ---- what the gateway asks
 
@@ -76,6 +75,18 @@ class BalancedWorkers:
             return refusal.message
         no_place = self._served.refusal(endpoint_id)
         return no_place or next((pool.gave_up for pool in self._fleet.of(endpoint_id) if pool.gave_up), None)
+
+    def are_waited_for(self, endpoint_id: str) -> None:
+        """A request has come that no worker takes now: what was given up is tried again."""
+        try:
+            endpoint = self._catalog.get(endpoint_id)
+        except EndpointNotFound:
+            return
+        if self._served.refusal(endpoint_id) is not None:
+            self._served.look(endpoint)
+        for pool in self._fleet.of(endpoint_id):
+            pool.gave_up = ""
+        self.on_load(endpoint_id)
 
     def serves(self, endpoint_id: str) -> bool:
         """Whether there is a load-balanced endpoint of this id."""
@@ -142,10 +153,8 @@ class BalancedWorkers:
     def _load_changed(self, endpoint_id: str) -> None:
         """Bring the counts of requests to the endpoint's pools and workers, which the autoscaler looks at."""
         waiting = self.gateway.loads.of(endpoint_id).waiting
-        current = self._pool(endpoint_id, waiting)
+        current = self._pool(endpoint_id)
         if current is not None:
-            if waiting > current.waiting_requests:
-                current.gave_up = ""
             current.waiting_requests = waiting
             self._announcer.heard_by(current, self.gateway.loads.clients(endpoint_id))
         uses = self.gateway.loads.uses(endpoint_id)
@@ -162,17 +171,14 @@ class BalancedWorkers:
             worker.idle_since = time.monotonic()
             self._supervisor.look_at(worker)
 
-    def _pool(self, endpoint_id: str, waiting: int) -> Pool | None:
-        """The pool that gets the endpoint's requests, `waiting` of them; None where there is none, or none yet."""
+    def _pool(self, endpoint_id: str) -> Pool | None:
+        """The pool that gets the endpoint's requests; None where there is none, or none yet."""
         try:
             endpoint = self._catalog.get(endpoint_id)
         except EndpointNotFound:
             return next(iter(self._fleet.of(endpoint_id)), None)
         if endpoint.artifact is None:
             return self._dispatcher.pools.of_command(endpoint)
-        if self._served.refusal(endpoint_id) is not None and waiting > self._waited.get(endpoint_id, 0):
-            self._served.look(endpoint)  # things may have changed
-        self._waited[endpoint_id] = waiting
         return self._served.pool(endpoint)
 
     def _served_known(self, endpoint_id: str) -> None:

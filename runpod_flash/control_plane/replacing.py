@@ -30,10 +30,13 @@ def old_servers(endpoint: EndpointRecord, pools: list[Pool]) -> list[Worker]:
     return sorted(found, key=lambda worker: worker.requests)
 
 
-def replaced(endpoint: EndpointRecord, pools: list[Pool]) -> list[Worker]:
-    """The workers of an old generation that can go now."""
+def replaced(endpoint: EndpointRecord, pools: list[Pool], now: float) -> list[Worker]:
+    """The workers of an old generation that can go now (monotonic seconds)."""
     old = old_servers(endpoint, pools)
-    if not old or endpoint.body["workers"]["max"] == 0:
+    workers = endpoint.body["workers"]
+    if not old or workers["max"] == 0:
+        return old
+    if all(worker.idle and worker.idle_since + workers["idleTimeout"] <= now for worker in old):
         return old
     new = [worker for pool in pools for worker in pool.live(endpoint.generation)]
     starting = sum(not serves(worker) for worker in new)

@@ -88,7 +88,7 @@ class Supervisor:
         if pool.building is None:
             pool.building_since, pool.building_detail = time.time(), ""
             pool.building = self._spawn(self._build(pool))
-            self._announcer.refresh(pool)
+        self._announcer.refresh(pool)
 
     async def _build(self, pool: Pool) -> None:
         def detail(text: str) -> None:

@@ -36,6 +36,9 @@ class Workers(Protocol):
     def of(self, endpoint_id: str) -> Iterable[Upstream]:
         """The workers of an endpoint that live now, those that start or drain included."""
 
+    def are_waited_for(self, endpoint_id: str) -> None:
+        """A request has come that no worker takes now."""
+
     def hopeless(self, endpoint_id: str) -> str | None:
         """Why no worker of it will ever come ("no workers available", say); None where one may."""
 
@@ -149,6 +152,8 @@ class Gateway:
 
     async def _pick(self, ask: _Ask, ticket: Ticket) -> Upstream:
         """The worker for this request, waited for. Raises Problem: there is none."""
+        if not self._closed and self._at_once(ask) is None:
+            self._workers.are_waited_for(ask.endpoint)
         is_strict = ask.affinity.bond is Bond.STRICT
         patience = self._limits.affinity_wait_s if is_strict else self._limits.balanced_wait_s
         try:
@@ -166,15 +171,18 @@ class Gateway:
         """The worker for this request as things are now. Raises Problem: there will never be one."""
         if self._closed:
             raise Problem(503, "the control plane is about to stop", code="BackendUnavailable")
-        choice = pick(ask.affinity, self._workers.of(ask.endpoint), self.loads.uses(ask.endpoint))
-        if isinstance(choice, Upstream):
-            return choice
-        if choice is Unpicked.GONE:
-            raise refusals.gone(ask.affinity.worker)
-        reason = self._workers.hopeless(ask.endpoint)
+        worker = self._at_once(ask)
+        reason = self._workers.hopeless(ask.endpoint) if worker is None else None
         if reason is not None:
             raise refusals.none_available(reason)
-        return None
+        return worker
+
+    def _at_once(self, ask: _Ask) -> Upstream | None:
+        """A worker that takes this request now. Raises Problem: the one that it insists on is gone."""
+        choice = pick(ask.affinity, self._workers.of(ask.endpoint), self.loads.uses(ask.endpoint))
+        if choice is Unpicked.GONE:
+            raise refusals.gone(ask.affinity.worker)
+        return choice if isinstance(choice, Upstream) else None
 
     async def _websocket(self, ask: _Ask) -> None:
         await ask.receive()  # websocket.connect
