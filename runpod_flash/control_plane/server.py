@@ -117,7 +117,13 @@ class ControlPlane:
         self._seal = Seal(state.plane / "seal")
         self._access = Access(self._catalog)
         self._served = ServedCode(self._dispatcher.pools, self._environments)
-        self._balanced = BalancedWorkers(
+        self._balanced = self._balanced_workers()
+        self._commands = self._command_workers()
+        self._webhooks = Webhooks(self._store, self._limits, job_object)
+        self._connect()
+
+    def _balanced_workers(self) -> BalancedWorkers:
+        return BalancedWorkers(
             self._catalog,
             self._fleet,
             self._dispatcher,
@@ -127,9 +133,6 @@ class ControlPlane:
             self._limits,
             self._authorize,
         )
-        self._commands = self._command_workers()
-        self._webhooks = Webhooks(self._store, self._limits, job_object)
-        self._connect()
 
     def _command_workers(self) -> CommandWorkers:
         return CommandWorkers(
