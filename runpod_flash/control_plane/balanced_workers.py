@@ -88,6 +88,12 @@ class BalancedWorkers:
             pool.gave_up = ""
         self.on_load(endpoint_id)
 
+    @property
+    def quiet_since(self) -> float | None:
+        """Since when there is no request (monotonic seconds); None while there is one."""
+        loads = self.gateway.loads
+        return None if loads.any else loads.changed_at
+
     def serves(self, endpoint_id: str) -> bool:
         """Whether there is a load-balanced endpoint of this id."""
         try:

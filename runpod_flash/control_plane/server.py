@@ -376,9 +376,10 @@ class ControlPlane:
                 limit = min(limit or _LOOK_S, _LOOK_S)
             if not limit:
                 continue
-            if not self._platform.idle or self._hub.clients:
+            quiet_since = self._balanced.quiet_since
+            if not self._platform.idle or self._hub.clients or quiet_since is None:
                 idle_since = time.monotonic()
-            elif time.monotonic() - max(idle_since, self._hub.last_left) > limit:
+            elif time.monotonic() - max(idle_since, self._hub.last_left, quiet_since) > limit:
                 self._stop.set()
 
     async def _collect(self) -> None:

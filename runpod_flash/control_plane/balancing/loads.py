@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -40,9 +41,14 @@ class Ticket:
 
 
 class Loads:
-    """Counts, and tells `on_change(endpoint)` after each change. `on_idle(worker)` hears of a worker's last request."""
+    """Counts, and tells `on_change(endpoint)` after each change. `on_idle(worker)` hears of a worker's last request.
+
+    Attributes:
+        changed_at: when a request came, began or ended last (monotonic seconds).
+    """
 
     def __init__(self) -> None:
+        self.changed_at = time.monotonic()
         self.on_change: Callable[[str], None] = lambda endpoint: None
         self.on_idle: Callable[[str], None] = lambda worker: None
         self._waiting: Counter[str] = Counter()
@@ -71,6 +77,11 @@ class Loads:
             self._uses[endpoint] = kept
         else:
             self._uses.pop(endpoint, None)
+
+    @property
+    def any(self) -> bool:
+        """Whether any endpoint has a request that runs or waits."""
+        return bool(self._waiting or self._busy)
 
     def clients(self, endpoint: str) -> Mapping[str, int]:
         """The event streams that hear of the endpoint: those whose requests run or wait, or have ended just now."""
@@ -114,6 +125,7 @@ class Loads:
 
     def _ended(self, endpoint: str, worker: str) -> None:
         uses = self._uses[endpoint]
+        self.changed_at = time.monotonic()
         left = uses[worker].in_flight - 1
         uses[worker] = Use(left, uses[worker].last_pick)
         if not left:
@@ -130,6 +142,7 @@ class Loads:
             self.on_change(endpoint)
 
     def _wait(self, endpoint: str, change: int) -> None:
+        self.changed_at = time.monotonic()
         self._waiting[endpoint] += change
         if not self._waiting[endpoint]:
             del self._waiting[endpoint]
