@@ -17,11 +17,16 @@ if TYPE_CHECKING:
         ServerlessType,
     )
     from runpod_flash.job import EndpointJob
+    from runpod_flash.spec import DEFAULT_WORKERS_MAX, DEFAULT_WORKERS_MIN
+    from runpod_flash.template import PodTemplate
+    from runpod_flash.volumes import NetworkVolume
 
     __version__: str
 
 __all__ = [
     "CPU_DATACENTERS",
+    "DEFAULT_WORKERS_MAX",
+    "DEFAULT_WORKERS_MIN",
     "CpuInstanceType",
     "CudaVersion",
     "DataCenter",
@@ -29,11 +34,20 @@ __all__ = [
     "EndpointJob",
     "GpuGroup",
     "GpuType",
+    "NetworkVolume",
+    "PodTemplate",
     "ServerlessScalerType",
     "ServerlessType",
 ]
 
-_HOMES = {"Endpoint": "endpoint", "EndpointJob": "job"}  # of the others: hardware
+_HOMES = {  # of the others: hardware
+    "DEFAULT_WORKERS_MAX": "spec",
+    "DEFAULT_WORKERS_MIN": "spec",
+    "Endpoint": "endpoint",
+    "EndpointJob": "job",
+    "NetworkVolume": "volumes",
+    "PodTemplate": "template",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
 """What program and platform agree on: an endpoint as it is declared here is there, found, changed or made."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,8 @@ from runpod_flash.backends.base import Backend, Json
 from runpod_flash.confighash import config_hash
 from runpod_flash.errors import BackendError, ConfigError
 from runpod_flash.output import Output
-from runpod_flash.spec import EndpointSpec, to_body
+from runpod_flash.spec import OPTIONAL, EndpointSpec, to_body
+from runpod_flash.volumes import NetworkVolume
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,40 @@ class Provisioned:
         return cls(str(described["id"]), str(urls.get("base") or urls.get("run", "")).removesuffix("/run"), version)
 
 
-async def provision(backend: Backend, spec: EndpointSpec, output: Output, artifact: str | None = None) -> Provisioned:
-    """Bring the endpoint to the platform as it is declared; `artifact`: the id of the routes that it serves.
+async def provision_volume(backend: Backend, volume: NetworkVolume, output: Output) -> str:
+    """Bring a network volume to the platform, unless it is there; its id. Raises VolumeNotFound, BackendError."""
+    if volume.given_id is not None:
+        return str((await backend.volumes.get(volume.given_id))["id"])
+    assert volume.name is not None
+    assert volume.datacenter is not None
+    found = await backend.volumes.find(volume.name, volume.datacenter.value)
+    if found is None:
+        try:
+            return str((await backend.volumes.create(volume.name, volume.size, volume.datacenter.value))["id"])
+        except BackendError:
+            found = await backend.volumes.find(volume.name, volume.datacenter.value)  # another one was quicker
+            if found is None:
+                raise
+    if int(found.get("size", volume.size)) != volume.size:
+        kept = f"network volume '{volume.name}' has {found['size']} GB already and keeps them"
+        output.notice({"key": f"volume {found['id']}", "message": f"{kept}; size={volume.size} changes nothing"})
+    return str(found["id"])
 
-    Raises:
-        BackendError, ConfigError: it cannot be there.
+
+async def provision(
+    backend: Backend,
+    spec: EndpointSpec,
+    output: Output,
+    volume_ids: Sequence[str] = (),
+    artifact: str | None = None,
+) -> Provisioned:
+    """Bring the endpoint to the platform as it is declared, with these network volumes.
+
+    `artifact`: the id of the routes that it serves.
+
+    Raises BackendError, ConfigError.
     """
-    body = to_body(spec, default_queue_delay=backend.default_queue_delay, artifact=artifact)
+    body = to_body(spec, default_queue_delay=backend.default_queue_delay, volume_ids=volume_ids, artifact=artifact)
     found = await backend.find(spec.name)
     if found is None:
         try:
@@ -77,19 +105,21 @@ async def provision(backend: Backend, spec: EndpointSpec, output: Output, artifa
             found = await backend.find(spec.name)  # another program may have been quicker
             if found is None:
                 raise
-    change_of = _change_of_kind(found, body)
-    if change_of is not None:  # an endpoint keeps its kind, so this is another one
-        output.say(f"endpoint '{spec.name}' changes between {change_of}, so it is made anew")
+    if (kept := _kept(found, body)) is not None:
+        output.say(f"endpoint '{spec.name}' changes {kept}, so it is made anew")
         await backend.delete(str(found["id"]))
         return Provisioned.of(await backend.create(body))
     if config_hash(found) != config_hash(body) or dict(found.get("env") or {}) != body["env"]:
         change = {key: value for key, value in body.items() if key != "type"}  # which no endpoint can change
+        change |= {key: None for key in OPTIONAL if key in found and key not in body}
         found = await backend.update(str(found["id"]), change)
     return Provisioned.of(found)
 
 
-def _change_of_kind(found: Json, body: Json) -> str | None:
-    """What no endpoint can change, in words; None where that stays."""
+def _kept(found: Json, body: Json) -> str | None:
+    """What no endpoint can change, and this one would have to; None where that is nothing."""
     if bool(found.get("cpu")) != ("cpu" in body):
-        return "gpu= and cpu="
-    return None if found.get("type", body["type"]) == body["type"] else "a function and routes"
+        return "between gpu= and cpu="
+    if str(found.get("type", "QUEUE")) != body["type"]:
+        return "between jobs and HTTP requests"
+    return None

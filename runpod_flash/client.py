@@ -14,10 +14,12 @@ from runpod_flash import lazy
 from runpod_flash.calls import Ticket
 from runpod_flash.duals import DualIterator, dual
 from runpod_flash.errors import CallError, FlashError, ResponseError, WaitTimedOut
+from runpod_flash.hardware import ServerlessType
 from runpod_flash.http_verbs import http_verb
 from runpod_flash.job_input import PlainJob, plain_job
 
 if TYPE_CHECKING:
+    from runpod_flash.backends.base import Backend
     from runpod_flash.job import EndpointJob
     from runpod_flash.session import Session
     from runpod_flash.web import WebAnswer, WebRequest
@@ -46,14 +48,17 @@ class ClientVerbs:
     `patch` give something to be awaited; `get.blocking()` blocks.
     """
 
-    get = http_verb("GET")
-    post = http_verb("POST")
-    put = http_verb("PUT")
-    delete = http_verb("DELETE")
-    patch = http_verb("PATCH")
+    get: http_verb = http_verb("GET")
+    post: http_verb = http_verb("POST")
+    put: http_verb = http_verb("PUT")
+    delete: http_verb = http_verb("DELETE")
+    patch: http_verb = http_verb("PATCH")
 
-    async def _located(self) -> Located:
-        """Where the endpoint is, found or made. Raises BackendError, ConfigError."""
+    async def _located(self, kind: ServerlessType | None = None) -> Located:
+        """Where the endpoint is, found or made; `kind`: for jobs (QB), for HTTP requests (LB) or for either.
+
+        Raises BackendError, ConfigError.
+        """
         raise NotImplementedError
 
     @property
@@ -93,7 +98,7 @@ class ClientVerbs:
             EndpointNotFound, PayloadTooLarge, BackendError: the platform does not take it.
         """
         job = _checked(input, webhook=webhook, execution_timeout=execution_timeout, ttl=ttl, priority=priority)
-        endpoint, session = await self._located(), self._session
+        endpoint, session = await self._located(ServerlessType.QB), self._session
         return _handle(await session.put(endpoint.id, endpoint.name, job.input, job.options), session)
 
     @dual
@@ -118,7 +123,7 @@ class ClientVerbs:
         limit_s = lazy.load("runpod_flash.web").seconds("timeout", timeout, 1.0)
         if limit_s is None:
             raise CallError("timeout= of runsync is None; it must be a number of seconds; run() does not wait")
-        return await _run_sync(self._session, await self._located(), job, limit_s)
+        return await _run_sync(self._session, await self._located(ServerlessType.QB), job, limit_s)
 
     @dual
     async def status(self, job_id: str) -> "EndpointJob[Any]":
@@ -155,13 +160,13 @@ class ClientVerbs:
     @dual
     async def purge(self) -> int:
         """Cancel the jobs that wait for a worker; returns how many. Those that run go on."""
-        endpoint = await self._located()
+        endpoint = await self._located(ServerlessType.QB)
         return await (await self._session.backend()).purge(endpoint.id)
 
     async def _job(self, job_id: str) -> "EndpointJob[Any]":
         if not isinstance(job_id, str) or not job_id:
             raise CallError(f"the id of a job is {job_id!r:.80}; it must be a text such as job.id")
-        endpoint = await self._located()
+        endpoint = await self._located(ServerlessType.QB)
         return _handle(Ticket(job_id, endpoint.id, endpoint.name), self._session)
 
     async def _request(self, asked: "WebRequest") -> Any:
@@ -169,7 +174,7 @@ class ClientVerbs:
         asyncio = lazy.load("asyncio")
         try:
             async with asyncio.timeout(asked.timeout_s):
-                endpoint = await self._located()
+                endpoint = await self._located(ServerlessType.LB)
                 full = replace(asked, headers={**endpoint.headers, **asked.headers})
                 answer = await (await self._session.backend()).request(endpoint.id, full)
         except TimeoutError as error:
@@ -183,21 +188,28 @@ class ClientVerbs:
 
 async def _run_sync(session: "Session", endpoint: Located, job: PlainJob, limit_s: float) -> "EndpointJob[Any]":
     asyncio, backend, key = lazy.load("asyncio"), await session.backend(), uuid.uuid4().hex
-    end = asyncio.get_running_loop().time() + limit_s
+    end, job_id = asyncio.get_running_loop().time() + limit_s, ""
     try:
         seen = await backend.run_sync(endpoint.id, job.input, key, job.options, limit_s)
-        ticket = Ticket(str(seen.get("id", "")), endpoint.id, endpoint.name)
+        job_id = str(seen.get("id", ""))
+        ticket = Ticket(job_id, endpoint.id, endpoint.name)
         handle = cast("EndpointJob[Any]", await lazy.load("runpod_flash.job").seen(ticket, session, seen))
         if not handle.done:
             await handle.wait.aio(timeout=max(0.0, end - asyncio.get_running_loop().time()))
     except asyncio.CancelledError:
         with contextlib.suppress(FlashError, TimeoutError):
             async with asyncio.timeout(_CANCEL_S):
-                found = (await backend.find_submitted([key]) or {}).get(key)
-                if found is not None:
-                    await backend.cancel(endpoint.id, str(found["id"]))
+                await _cancel(backend, endpoint.id, job_id, key)
         raise
     return handle
+
+
+async def _cancel(backend: "Backend", endpoint_id: str, job_id: str, key: str) -> None:
+    """Cancel a job by its id, or by its key where nobody has heard of its id and the platform knows keys."""
+    if not job_id:
+        job_id = str((await backend.find_submitted([key]) or {}).get(key, {}).get("id", ""))
+    if job_id:
+        await backend.cancel(endpoint_id, job_id)
 
 
 def _bad_answer(asked: "WebRequest", endpoint: Located, answer: "WebAnswer") -> ResponseError:

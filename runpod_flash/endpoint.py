@@ -8,7 +8,7 @@ from runpod_flash import options
 from runpod_flash.client import ClientVerbs, Located
 from runpod_flash.duals import dual
 from runpod_flash.errors import ConfigError, EndpointNotFound
-from runpod_flash.hardware import CudaVersion, ServerlessScalerType
+from runpod_flash.hardware import CudaVersion, ServerlessScalerType, ServerlessType
 from runpod_flash.options import CpuOption, DataCenterOption, GpuOption
 from runpod_flash.remote import (
     AsyncRemoteFunction,
@@ -24,6 +24,8 @@ from runpod_flash.remote import (
 )
 from runpod_flash.routes import RouteTable, check_path
 from runpod_flash.spec import DEFAULT_SCALER_VALUE, EndpointSpec
+from runpod_flash.template import PodTemplate
+from runpod_flash.volumes import NetworkVolume
 from worker_runtime.wire.routes import WEBSOCKET
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+
+_KINDS = {ServerlessType.QB: "jobs (run, runsync)", ServerlessType.LB: "HTTP requests (get, post …)"}
 
 
 class Endpoint(ClientVerbs):
@@ -58,16 +62,20 @@ class Endpoint(ClientVerbs):
         dependencies: requirements (PEP 508) that the workers install.
         system_dependencies: apt packages that the workers need.
         accelerate_downloads: whether workers may use faster installers.
+        volume: network volumes that workers see at /runpod-volume: one, or one for each data center.
         datacenter: where workers may run (Runpod's cloud).
         env: environment variables of the workers. A change rolls the workers, not the endpoint.
         gpu_count: GPUs for each worker.
         execution_timeout_ms: longest run of one call in milliseconds; 0: no limit.
         flashboot: whether workers may start from a snapshot (Runpod's cloud).
+        image: container image whose workers answer jobs or HTTP requests; needs a name. The object is then a client.
         scaler_type: what the number of workers follows. Default: how long jobs wait.
         scaler_value: seconds of waiting, or jobs per worker. Default: the platform's choice.
+        template: how containers are started, variables of the workers among it.
         min_cuda_version: oldest CUDA version that the driver must support; None: any.
         max_concurrency: calls that run at a time in one worker.
-        python_version: the workers' Python, "3.11" … "3.13"; must be the caller's, which is the default.
+        python_version: the workers' Python, "3.11" … "3.13"; default: the caller's. To another one no pickles travel:
+            see docs/python-versions.md.
         retries: None: a lost worker once, an exception of the function never; n: both up to n times.
 
     Attributes:
@@ -84,12 +92,15 @@ class Endpoint(ClientVerbs):
     dependencies: list[str] | None
     system_dependencies: list[str] | None
     accelerate_downloads: bool
+    volume: list[NetworkVolume] | None
     datacenter: list[Any] | None
     env: dict[str, str] | None
     gpu_count: int
     execution_timeout_ms: int
     flashboot: bool
+    image: str | None
     scaler_value: float
+    template: PodTemplate | None
     min_cuda_version: CudaVersion | None
     max_concurrency: int
     python_version: str
@@ -101,6 +112,7 @@ class Endpoint(ClientVerbs):
     spec: EndpointSpec
     _table: RouteTable
     _given_id: str | None
+    _kind: ServerlessType | None  # of an image, when it is known
 
     def __init__(
         self,
@@ -114,13 +126,16 @@ class Endpoint(ClientVerbs):
         dependencies: Sequence[str] | None = None,
         system_dependencies: Sequence[str] | None = None,
         accelerate_downloads: bool = True,
+        volume: NetworkVolume | Sequence[NetworkVolume] | None = None,
         datacenter: DataCenterOption | None = None,
         env: Mapping[str, str] | None = None,
         gpu_count: int = 1,
         execution_timeout_ms: int = 0,
         flashboot: bool = True,
+        image: str | None = None,
         scaler_type: ServerlessScalerType | None = None,
         scaler_value: float | None = None,
+        template: PodTemplate | None = None,
         min_cuda_version: CudaVersion | str | None = CudaVersion.V12_8,
         max_concurrency: int = 1,
         python_version: str | None = None,
@@ -130,15 +145,16 @@ class Endpoint(ClientVerbs):
         given = {
             "name": name, "gpu": gpu, "cpu": cpu, "workers": workers, "idle_timeout": idle_timeout,
             "dependencies": dependencies, "system_dependencies": system_dependencies,
-            "accelerate_downloads": accelerate_downloads, "datacenter": datacenter, "env": env, "gpu_count": gpu_count,
-            "execution_timeout_ms": execution_timeout_ms, "flashboot": flashboot, "scaler_type": scaler_type,
-            "scaler_value": scaler_value, "min_cuda_version": min_cuda_version, "max_concurrency": max_concurrency,
+            "accelerate_downloads": accelerate_downloads, "volume": volume, "datacenter": datacenter, "env": env,
+            "gpu_count": gpu_count, "execution_timeout_ms": execution_timeout_ms, "flashboot": flashboot,
+            "image": image, "scaler_type": scaler_type, "scaler_value": scaler_value, "template": template,
+            "min_cuda_version": min_cuda_version, "max_concurrency": max_concurrency,
             "python_version": python_version, "retries": retries, **unknown,
         }  # fmt: skip
         if id is not None:
             options.check_client(id, given, _usual())
         spec = options.check(given)
-        self.__dict__.update(_attributes(spec), _given_id=id, is_client=id is not None)
+        self.__dict__.update(_attributes(spec, id))
 
     @overload
     def __call__(self, target: type[T]) -> RemoteClass[T]: ...  # type: ignore[overload-overlap]  # a class can be called
@@ -156,8 +172,8 @@ class Endpoint(ClientVerbs):
         """
         if self.is_client:
             raise ConfigError(
-                f"{self!r} is a client of an endpoint that is there already, and cannot decorate; to put "
-                f"{_described(target)} on an endpoint, leave out id= and declare one with name="
+                f"{self!r} is a client of its image, or of an endpoint that is there already, and cannot decorate; to "
+                f"put {_described(target)} on an endpoint, leave out id= and image= and declare one with name="
             )
         if self._table:
             raise ConfigError(
@@ -179,14 +195,14 @@ class Endpoint(ClientVerbs):
 
     @property
     def is_load_balanced(self) -> bool:
-        """Whether it has routes, or serves an application."""
-        return bool(self._table)
+        """Whether it has routes, serves an application, or has an image that was sent HTTP requests."""
+        return bool(self._table) or self._kind is ServerlessType.LB
 
     @property
     def scaler_type(self) -> ServerlessScalerType:
         """What the number of workers follows."""
-        usual = ServerlessScalerType.REQUEST_COUNT if self._table else ServerlessScalerType.QUEUE_DELAY
-        return self.spec.scaler_type or usual
+        usual = ServerlessScalerType.REQUEST_COUNT if self.is_load_balanced else ServerlessScalerType.QUEUE_DELAY
+        return usual if self.is_load_balanced else self.spec.scaler_type or usual
 
     def websocket(self, path: str) -> Callable[[F], F]:
         """`@api.websocket(path)` serves an `async def` that gets a `fastapi.WebSocket`; it comes back as it is.
@@ -250,7 +266,11 @@ class Endpoint(ClientVerbs):
         if self._given_id is not None:
             return await self._session.described(self._given_id)
         self._own_name("provision")
-        return await (self._session.serve(self._table) if self._table else self._session.provision(self.spec))
+        if self._table:
+            return await self._session.serve(self._table)
+        if self.spec.image:
+            return await self._of_image(None)
+        return await self._session.provision(self.spec)
 
     @property
     def recover(self) -> "Dual[[], list[EndpointJob[Any]]]":
@@ -265,14 +285,36 @@ class Endpoint(ClientVerbs):
         """
         return recovery(self._own_name("recover"))
 
-    async def _located(self) -> Located:
+    async def _located(self, kind: ServerlessType | None = None) -> Located:
         if self._given_id is not None:
             return Located(self._given_id, self.spec.name or self._given_id)
         name = self._own_name("run")
         if self._table:
             served = await self._session.serve(self._table)
             return Located(served.id, name, {"X-Flash-Version": str(served.version)})
+        if self.spec.image:
+            return Located((await self._of_image(kind)).id, name)
         return Located((await self._session.named(name)).id, name)
+
+    async def _of_image(self, kind: ServerlessType | None) -> "Provisioned":
+        """The endpoint of the image, which takes jobs or HTTP requests as its first use says. Raises ConfigError."""
+        kind = kind or self._kind
+        if kind is None:
+            try:
+                return await self._session.named(self.spec.name)
+            except EndpointNotFound:
+                raise ConfigError(
+                    f"endpoint {self.name!r} is not on the platform yet, and whether its image takes jobs or HTTP "
+                    "requests shows at its first use: call run() or runsync(), or get(), post() …"
+                ) from None
+        spec = options.of_kind(self.spec, kind)
+        if self._kind not in (None, kind):
+            raise ConfigError(
+                f"endpoint {self.name!r} has taken {_KINDS[self._kind]} first, so it takes no {_KINDS[kind]}: an image "
+                "answers one of the two; declare another Endpoint with another name= for it"
+            )
+        self.__dict__.update(_kind=kind)
+        return await self._session.provision(spec)
 
     def _decorate(self, method: str, path: str, function: Any) -> Any:
         if self.is_client:
@@ -308,12 +350,12 @@ class Endpoint(ClientVerbs):
         return f"Endpoint({self.spec.name or None!r}, {'cpu' if self.is_cpu else 'gpu'}=[{hardware}])"
 
 
-def _attributes(spec: EndpointSpec) -> dict[str, Any]:
+def _attributes(spec: EndpointSpec, given_id: str | None) -> dict[str, Any]:
     plain = (
         "idle_timeout", "accelerate_downloads", "gpu_count", "execution_timeout_ms", "flashboot", "min_cuda_version",
         "max_concurrency", "python_version", "retries", "workers_min", "workers_max",
     )  # fmt: skip
-    lists = ("dependencies", "system_dependencies", "datacenter")
+    lists = ("dependencies", "system_dependencies", "volume", "datacenter")
     return {
         **{name: getattr(spec, name) for name in plain},
         **{name: list(getattr(spec, name)) or None for name in lists},
@@ -321,14 +363,19 @@ def _attributes(spec: EndpointSpec) -> dict[str, Any]:
         "env": dict(spec.env) or None,
         "scaler_value": DEFAULT_SCALER_VALUE if spec.scaler_value is None else spec.scaler_value,
         "is_cpu": bool(spec.cpu),
+        "image": spec.image or None,
+        "template": spec.template,
         "spec": spec,
+        "is_client": given_id is not None or bool(spec.image),
         "_table": RouteTable(spec),
+        "_given_id": given_id,
+        "_kind": None,
     }
 
 
 def _rebuilt(spec: EndpointSpec, given_id: str | None) -> Endpoint:
     endpoint = object.__new__(Endpoint)
-    endpoint.__dict__.update(_attributes(spec), _given_id=given_id, is_client=given_id is not None)
+    endpoint.__dict__.update(_attributes(spec, given_id))
     return endpoint
 
 

@@ -6,11 +6,13 @@ FlashError
 ├─ CallError (TypeError)              the arguments do not fit the signature; nothing was sent
 ├─ ShippingError                      code or data cannot travel
 │  ├─ NotPicklable                    names the argument, the global or the result
+│  ├─ NotPortable                     only a pickle could carry it, and none may: other Python versions, or no right to
 │  └─ PayloadTooLarge
 ├─ BackendError                       the platform failed
 │  ├─ BackendUnavailable              it cannot be reached or started
 │  ├─ AuthError                       it refuses the key
 │  ├─ EndpointNotFound · JobNotFound
+│  ├─ VolumeNotFound · VolumeFileNotFound (FileNotFoundError)
 │  ├─ ResponseError                   a load-balanced endpoint answered with a status that is not 2xx; has status, body
 │  ├─ ContentNotFound                 it no longer holds an artifact or value that a call names
 │  └─ WireMismatch                    the two sides are of different versions
@@ -21,7 +23,7 @@ FlashError
 │  │  └─ OutOfMemory                  it was killed because memory ran out: of its cpu= size, or of the machine
 │  ├─ JobCancelled
 │  ├─ JobTimedOut (TimeoutError)      execution_timeout_ms ran out
-│  └─ JobExpired                      its ttl ended before it finished
+│  └─ JobExpired                      its ttl ended before it did, or its time to wait for a worker
 └─ WaitTimedOut (TimeoutError)        you stopped waiting; a job lives on, an HTTP request is dropped
 
 Three questions, three branches: did I write it wrong, did the platform fail, did my function fail?
@@ -55,6 +57,13 @@ class NotPicklable(ShippingError, TypeError):
     """An argument, a captured global or a result cannot be pickled. The message names it."""
 
 
+class NotPortable(ShippingError, TypeError):
+    """Code or a value that only a pickle could carry, where none may be sent: to another Python version, or at all.
+
+    The message names the part, and both versions or who takes no pickles.
+    """
+
+
 class PayloadTooLarge(ShippingError):
     """Code or data is larger than the platform takes. The message names the size and the limit."""
 
@@ -79,6 +88,14 @@ class JobNotFound(BackendError):
     """The platform has no such job (any more)."""
 
 
+class VolumeNotFound(BackendError):
+    """The platform has no such network volume."""
+
+
+class VolumeFileNotFound(BackendError, FileNotFoundError):
+    """The network volume has no such file or folder."""
+
+
 class ResponseError(BackendError):
     """A load-balanced endpoint answered a request with a status that is not 2xx. The message begins with its words.
 
@@ -94,7 +111,7 @@ class ResponseError(BackendError):
         super().__init__(message)
         self.status = status
         self.body = body
-        self.headers = dict(headers or {})
+        self.headers: dict[str, str] = dict(headers or {})
 
 
 class ContentNotFound(BackendError):
@@ -168,7 +185,7 @@ class JobTimedOut(JobError, TimeoutError):
 
 
 class JobExpired(JobError):
-    """The job's ttl ended before it finished."""
+    """The job's ttl ended before it did, or no worker took it within its queue timeout. The message says which."""
 
 
 class WaitTimedOut(FlashError, TimeoutError):

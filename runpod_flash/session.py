@@ -16,14 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runpod_flash import backends, journal, options, outcome, package_index, shipping
+from runpod_flash import backends, crossing, journal, options, outcome, package_index, shipping
 from runpod_flash import output as output_module
 from runpod_flash import settings as settings_module
-from runpod_flash.agreement import Declarations, Provisioned, provision
+from runpod_flash.agreement import Declarations, Provisioned
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.blocking import Bridge, Running
 from runpod_flash.calls import JobOptions, Request, Ticket
-from runpod_flash.delivery import Delivery, Holding
+from runpod_flash.crossing import Crossing
+from runpod_flash.delivery import Delivery, Holding, encoded, way_to
 from runpod_flash.errors import (
     BackendError,
     BackendUnavailable,
@@ -39,6 +40,7 @@ from runpod_flash.project import project_of_program
 from runpod_flash.serving import Served, Serving
 from runpod_flash.settings import Settings
 from runpod_flash.spec import EndpointSpec
+from runpod_flash.volumes import NetworkVolume
 from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
 
 T = TypeVar("T")
@@ -68,6 +70,9 @@ class Session(Serving):
     Args:
         settings: what to use instead of the environment.
         project: folder in which names of endpoints are unique; default: the program's own.
+
+    Attributes:
+        volume_ids: the network volumes that this program has found or made.
     """
 
     def __init__(self, settings: Settings | None = None, project: Path | None = None) -> None:
@@ -77,6 +82,7 @@ class Session(Serving):
         self._declared = Declarations()
         self._provisioned: dict[str, Provisioned] = {}  # by name
         self._described: dict[str, Provisioned] = {}  # by id
+        self.volume_ids: dict[NetworkVolume, str] = {}
         self._journal: Journal | None = None
         self._held: set[Holding] = set()
         self._objects = Objects(self._bridge, self._backend)
@@ -141,13 +147,12 @@ class Session(Serving):
         Raises:
             ConfigError, ShippingError, BackendError: see `errors`.
         """
-        arguments = _encoded(request, request.args, request.kwargs)
-        if request.instance is not None and request.instance.constructor is None:
-            request.instance.constructor = _encoded(request, request.instance.args, request.instance.kwargs)
+        way = way_to(request.spec, self.settings)
+        arguments = encoded(request, way)
         key = uuid.uuid4().hex
         for left in reversed(range(_SUBMITS)):
             try:
-                return await self._submit(request, arguments, key)
+                return await self._submit(request, way, arguments, key)
             except (EndpointNotFound, ContentNotFound):
                 if not left:
                     raise
@@ -163,12 +168,12 @@ class Session(Serving):
         """The value of a final job, or its exception is raised."""
         backend = await self._backend()
         if outcome.succeeded(job):
-            return await outcome.value_of(job, ticket.name, backend.get_value)
+            return await outcome.value_of(job, ticket.name, backend.get_value, shipping.names())
         lines: list[str] = []
         with contextlib.suppress(FlashError, TimeoutError):  # the failure itself matters more
             async with asyncio.timeout(CANCEL_S):
                 lines = list(await backend.logs(await self._endpoint_id(ticket), ticket.job_id))
-        raise outcome.failure_of(job, ticket.name, lines[-_LOG_LINES:])
+        raise outcome.failure_of(job, ticket.name, lines[-_LOG_LINES:], shipping.names())
 
     async def status(self, ticket: Ticket) -> Json:
         """The job as it is now."""
@@ -332,14 +337,18 @@ class Session(Serving):
 
     # --- the steps of a submission ------------------------------------------------------------------------------------
 
-    async def _submit(self, request: Request, arguments: bytes, key: str) -> Ticket:
+    async def _submit(self, request: Request, way: Crossing, arguments: bytes, key: str) -> Ticket:
         backend = await self._backend()
         spec = request.spec
+        if not backend.takes_pickles and not way.neutral:
+            way = way_to(spec, self.settings, backend)
+            arguments = encoded(request, way)
         artifact = shipping.ship(
             request.target,
             name=spec.name,
-            environment=self._environment(backend, spec),
+            environment=self._environment(backend, spec, way),
             max_concurrency=spec.max_concurrency,
+            way=way,
         )
         endpoint_id = (await self._agree(backend, spec, request.target)).id
         delivery = self._link().delivery
@@ -376,21 +385,24 @@ class Session(Serving):
             if target is not None:
                 self._declared.add(spec, target)
             options.check_requirements(spec)
-            known = agreed[spec.name] = spec, await self._shared(spec, lambda: provision(backend, spec, self.output))
+            known = agreed[spec.name] = spec, await self._shared(spec, lambda: self._provision(backend, spec))
         self._provisioned[spec.name] = known[1]
         return known[1]
 
-    def _environment(self, backend: Backend, spec: EndpointSpec, packages: tuple[str, ...] = ()) -> EnvironmentRequest:
+    def _environment(
+        self, backend: Backend, spec: EndpointSpec, way: Crossing, packages: tuple[str, ...] = ()
+    ) -> EnvironmentRequest:
         """What the workers need; `packages`: more than the user named."""
         dependencies = (*spec.dependencies, *packages)
         if self._index is None:
             self._index = package_index.read(self.settings.environ, Path(sys.prefix))
         return EnvironmentRequest(
-            python=spec.python_version,
+            python=way.python,
             dependencies=dependencies,
             system_dependencies=spec.system_dependencies,
-            caller=sys.executable if backend.shares_machine else None,
+            caller=sys.executable if backend.shares_machine and way.python == crossing.HERE else None,
             index=self._index if dependencies else PackageIndex(),
+            accelerate=spec.accelerate_downloads or not dependencies,
         )
 
     async def _abandon(self, endpoint_id: str, job_id: Awaitable[str]) -> None:
@@ -402,7 +414,6 @@ class Session(Serving):
     # --- connections --------------------------------------------------------------------------------------------------
 
     async def _backend(self) -> Backend:
-        """The connection of the running event loop."""
         link = self._link()
         if link.connection is None:
             link.connection = asyncio.create_task(self._connect())
@@ -432,10 +443,6 @@ class Session(Serving):
                 self._links.pop(other, None)
             link = self._links[loop] = _Link(Delivery(self._held))
         return link
-
-    def forget_uploads(self) -> None:
-        """The platform has lost something: nothing is known to be there."""
-        self._held.clear()
 
     def _carriers(self) -> tuple[Delivery, dict[str, Served]]:
         link = self._link()
@@ -479,10 +486,6 @@ def use(session: Session) -> Iterator[Session]:
     finally:
         _current.reset(token)
         session.close()
-
-
-def _encoded(request: Request, args: tuple[Any, ...], kwargs: Any) -> bytes:
-    return shipping.encode_arguments(args, dict(kwargs), target_name=request.shown, target=request.target)
 
 
 def _result(running: Running[T]) -> T:

@@ -137,8 +137,11 @@ def _target(method: str, path: Any, params: Any) -> str:
             f"the path of {method.lower()}() is {_shown(path)}; it must be a text that begins with '/'{near}"
         )
     plain, _, query = path.partition("?")
-    queries = [text for text in (quote(query, safe=_PATH_SAFE + "?"), _query(params)) if text]
-    return quote(plain, safe=_PATH_SAFE) + ("?" + "&".join(queries) if queries else "")
+    try:
+        queries = [text for text in (quote(query, safe=_PATH_SAFE + "?"), _query(params)) if text]
+        return quote(plain, safe=_PATH_SAFE) + ("?" + "&".join(queries) if queries else "")
+    except UnicodeEncodeError as error:  # half of a surrogate pair
+        raise CallError(f"the path {_shown(path)} or params= cannot be sent as UTF-8: {error}") from None
 
 
 def _query(params: Any) -> str:

@@ -17,9 +17,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-from worker_runtime.failures import Failed, describe, load_failure, unpicklable
+from worker_runtime.failures import Failed, cannot_travel, describe, load_failure, script_failure, unpicklable
 from worker_runtime.instances import Instances, TooManyInstances
-from worker_runtime.wire import payload
+from worker_runtime.wire import encoding, payload
+from worker_runtime.wire.class_names import SCRIPT
+from worker_runtime.wire.errors import CannotTravel, PicklesRefused
 from worker_runtime.wire.jobs import Call, ErrorInfo, Payload
 from worker_runtime.wire.specs import ArtifactManifest
 
@@ -47,7 +49,9 @@ class _Artifact:
 class Artifacts:
     """Shipped functions and classes by artifact id. May be used from several threads."""
 
-    def __init__(self, kept: int = KEPT) -> None:
+    def __init__(self, kept: int = KEPT, *, pickles: bool = True) -> None:
+        """`pickles`: whether any may be loaded, of code or of values."""
+        self.pickles = pickles
         self._kept = kept
         self._shipped: dict[str, _Artifact] = {}
         self._loaded: OrderedDict[str, Any] = OrderedDict()
@@ -82,15 +86,18 @@ class Artifacts:
         shipped = self._shipped.get(artifact)
         if shipped is None:
             raise Failed(load_failure("the code", LookupError(f"artifact {artifact} was not sent to this worker")))
+        module, _, path = (shipped.manifest.entry or "").partition(":")
         try:
-            if shipped.manifest.entry is None:
+            if module:
+                target = operator.attrgetter(path)(importlib.import_module(module))
+            elif self.pickles:
                 target = payload.decode(shipped.code)
             else:
-                module, _, path = shipped.manifest.entry.partition(":")
-                target = operator.attrgetter(path)(importlib.import_module(module))
+                raise PicklesRefused("it is a pickle, and this platform loads no pickles of yours")
             return getattr(target, TARGET, target)
         except BaseException as error:  # noqa: BLE001 - the user's module runs here, and may call sys.exit
-            raise Failed(load_failure(f"the code of '{shipped.manifest.name}'", error)) from None
+            told = script_failure if module == SCRIPT else load_failure
+            raise Failed(told(f"the code of '{shipped.manifest.name}'", error)) from None
 
 
 class Execution:
@@ -100,6 +107,7 @@ class Execution:
         self._call, self._values, self._artifacts, self._instances = call, values, artifacts, instances
         self._name = artifacts.name(call.artifact) + (f".{call.method}" if call.method else "")
         self._target: Any = None
+        self._peer = encoding.PICKLES
 
     def load(self) -> bool:
         """Load the code; whether what shall be called is asynchronous. Raises Failed."""
@@ -116,7 +124,7 @@ class Execution:
         except Failed as failed:
             return Outcome(error=failed.info)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
-            return Outcome(error=describe(error))
+            return Outcome(error=describe(error, peer=self._peer))
         if inspect.iscoroutine(value):
             return self._awaited(value)
         return self._encode(value)
@@ -130,14 +138,14 @@ class Execution:
         except Failed as failed:
             return Outcome(error=failed.info)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
-            return Outcome(error=describe(error))
+            return Outcome(error=describe(error, peer=self._peer))
         return self._encode(value)
 
     async def _awaited(self, rest: Coroutine[Any, Any, Any]) -> Outcome:
         try:
             value = await rest
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
-            return Outcome(error=describe(error))
+            return Outcome(error=describe(error, peer=self._peer))
         return self._encode(value)
 
     def _own(self) -> Any:
@@ -179,14 +187,17 @@ class Execution:
             error = LookupError(f"value {data.sha256} was not sent with the call")
             raise Failed(load_failure(what, error)) from None
         try:
-            args, kwargs = payload.decode(encoded)
+            self._peer = encoding.peer_of(encoded)
+            args, kwargs = encoding.decode(encoded, encoding.ON_WORKERS, pickles=self._artifacts.pickles)
         except Exception as error:  # noqa: BLE001 - classes of the user's are rebuilt here, with their own code
             raise Failed(load_failure(what, error)) from None
         return args, kwargs
 
     def _encode(self, value: Any) -> Outcome:
         try:
-            return Outcome(payload.encode(value))
+            return Outcome(self._peer.encode(value))
+        except CannotTravel as error:
+            return Outcome(error=cannot_travel(self._name, error, self._peer))
         except Exception as error:  # noqa: BLE001 - pickling runs the user's own __reduce__
             return Outcome(error=unpicklable(self._name, value, error))
 

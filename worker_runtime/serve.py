@@ -27,6 +27,7 @@ from starlette.routing import compile_path
 from worker_runtime.asgi import Guarded
 from worker_runtime.failures import load_failure
 from worker_runtime.wire import paths, payload
+from worker_runtime.wire.errors import PicklesRefused
 from worker_runtime.wire.routes import BODY_METHODS, CANNOT_SERVE, WEBSOCKET, Served, ServedRoute
 
 LARGEST_MESSAGE = 64 * 1024**2
@@ -38,7 +39,7 @@ _LINES = "application/x-ndjson"
 
 
 def main(setup: Mapping[str, Any]) -> None:
-    """Serve until SIGTERM. `setup`: artifact (path), port, name, grace_s (seconds for requests that run at the end).
+    """Serve until SIGTERM. `setup`: artifact (path), pickles, port, name, grace_s (seconds for requests at the end).
 
     What keeps the code from being loaded is written to standard error, and the process ends with CANNOT_SERVE.
     """
@@ -48,7 +49,8 @@ def main(setup: Mapping[str, Any]) -> None:
     for chatty in ("httpx", "httpcore", "uvicorn", "uvicorn.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
-        application = application_of(load(Path(setup["artifact"]).read_bytes()), setup["name"])
+        served = load(Path(setup["artifact"]).read_bytes(), pickles=setup["pickles"])
+        application = application_of(served, setup["name"])
     except BaseException as error:  # noqa: BLE001 - the user's modules run here, and may call sys.exit
         failure = load_failure(f"what endpoint '{setup['name']}' serves", error)
         sys.stderr.write(f"{failure.traceback}{failure.message}\n")
@@ -70,8 +72,13 @@ def main(setup: Mapping[str, Any]) -> None:
         sys.exit(3)
 
 
-def load(artifact: bytes) -> Served:
-    """What an artifact says shall be served; the user's modules are imported by this."""
+def load(artifact: bytes, *, pickles: bool = True) -> Served:
+    """What an artifact says shall be served; the user's modules are imported by this.
+
+    Raises PicklesRefused where it would have to be unpickled and must not be, and whatever the user's code raises.
+    """
+    if not pickles:
+        raise PicklesRefused("it is a pickle, and this platform loads no pickles of yours")
     served = payload.decode(paths.read_code(artifact) or b"")()
     assert isinstance(served, Served)
     return served

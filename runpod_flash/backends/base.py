@@ -6,6 +6,7 @@ translated inside the backend.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from runpod_flash.calls import AS_USUAL, JobOptions
@@ -13,6 +14,44 @@ from runpod_flash.web import WebAnswer, WebRequest
 
 Json: TypeAlias = Mapping[str, Any]
 """A JSON object as it came from, or goes to, the platform."""
+
+
+class VolumeStore(Protocol):
+    """The network volumes of a platform, and their files. Paths are those of the volume."""
+
+    async def find(self, name: str, datacenter: str) -> Json | None:
+        """The project's volume of this name in a data center: `id`, `name`, `size` (GB), `dataCenter`; or None."""
+
+    async def get(self, volume_id: str) -> Json:
+        """The volume. Raises VolumeNotFound."""
+        ...
+
+    async def create(self, name: str, size: int, datacenter: str) -> Json:
+        """Make a volume of `size` GB and return the platform's description of it."""
+        ...
+
+    async def use(self, volume_id: str) -> Json:
+        """`size` and `used` in bytes. Raises VolumeNotFound."""
+        ...
+
+    async def entries(self, volume_id: str, path: str) -> tuple[str, list[Json]]:
+        """The kind of what is at a path; a folder's entries, or the file's own: `name`, `kind`, `size`, `modified`.
+
+        Raises VolumeNotFound, VolumeFileNotFound, ConfigError: the path cannot be.
+        """
+        ...
+
+    async def read(self, volume_id: str, path: str, target: Path) -> None:
+        """Write a file of the volume to `target`. Raises as `entries` does."""
+
+    async def write(self, volume_id: str, path: str, source: Path) -> None:
+        """Put the file `source` into the volume in one step. Raises as `entries` does, and PayloadTooLarge."""
+
+    async def make_folder(self, volume_id: str, path: str) -> None:
+        """Make a folder and those above it; one that is there is left. Raises as `entries` does."""
+
+    async def delete(self, volume_id: str, path: str) -> None:
+        """Delete a file, or a folder with all that is in it. Raises as `entries` does."""
 
 
 class Backend(Protocol):
@@ -24,6 +63,8 @@ class Backend(Protocol):
         takes_uploads: whether artifacts and values can be put on the platform by themselves. Elsewhere calls carry
             them, and results come inside jobs (`Call`).
         serves_routes: whether its workers can serve the routes of an artifact.
+        takes_pickles: whether the platform lets this user's pickles be loaded.
+        volumes: its network volumes.
     """
 
     @property
@@ -37,6 +78,12 @@ class Backend(Protocol):
 
     @property
     def serves_routes(self) -> bool: ...
+
+    @property
+    def takes_pickles(self) -> bool: ...
+
+    @property
+    def volumes(self) -> VolumeStore: ...
 
     async def find(self, name: str) -> Json | None:
         """The endpoint of this name in the project, as the platform describes it (`id` and the body), or None."""

@@ -94,6 +94,7 @@ class Connection:
         client_id: what the platform calls this client's event stream.
         number: how many times a connection came up; another number means that events may have been missed.
         streams: whether the platform has an event stream and the rest of `/flash/v1/`.
+        takes_pickles: whether the platform lets this user's pickles be loaded.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class Connection:
         """`patience_s`: how long the very first connection is tried. `on_wait` is told why a request has to wait."""
         self.client_id = uuid.uuid4().hex
         self.number = 0
-        self.streams = True
+        self.streams = self.takes_pickles = True
         self._locate, self._on_event, self._on_lost, self._patience_s = locate, on_event, on_lost, patience_s
         self._on_wait = on_wait
         self._held: AsyncGenerator[None, None] | None = None  # the client, where no stream holds it
@@ -160,6 +161,7 @@ class Connection:
         *,
         json: Json | None = None,
         headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
         missing: type[FlashError] = BackendError,
         repeat: bool = True,
     ) -> bytes:
@@ -173,7 +175,7 @@ class Connection:
         """
 
         async def once(client: httpx.AsyncClient) -> bytes:
-            response = await client.request(method, path, json=json, headers=headers)
+            response = await client.request(method, path, json=json, headers=headers, params=params)
             if response.is_success:
                 return response.content
             raise self._refused(response, missing)
@@ -201,25 +203,53 @@ class Connection:
     async def fetch(self, path: str, missing: type[FlashError]) -> tuple[bytes, str]:
         """Get something large: its bytes and their sha256. Raises as `send` does."""
 
-        async def once(client: httpx.AsyncClient) -> tuple[bytes, str]:
+        async def take(pieces: AsyncIterator[bytes]) -> tuple[bytes, str]:
             buffer, digest = io.BytesIO(), hashlib.sha256()
-            async with client.stream("GET", path) as response:
-                if not response.is_success:
-                    await response.aread()
-                    raise self._refused(response, missing)
-                async for chunk in response.aiter_bytes(_CHUNK):
-                    buffer.write(chunk)
-                    digest.update(chunk)
+            async for piece in pieces:
+                buffer.write(piece)
+                digest.update(piece)
             return buffer.getvalue(), digest.hexdigest()
 
-        return await self._repeat(once, self._transfers)
+        return await self.download(path, take, missing)
 
     async def store(self, path: str, data: bytes, missing: type[FlashError]) -> None:
         """Put something large, piece by piece. Raises as `send` does."""
-        headers = {"Content-Length": str(len(data)), "Content-Type": "application/octet-stream"}
+        await self.upload(path, lambda: _pieces(data), len(data), missing)
+
+    async def download(
+        self,
+        path: str,
+        take: Callable[[AsyncIterator[bytes]], Awaitable[T]],
+        missing: type[FlashError],
+        params: Mapping[str, str] | None = None,
+    ) -> T:
+        """Let `take` have what comes, piece by piece; anew from the start where a connection breaks.
+
+        Raises as `send` does.
+        """
+
+        async def once(client: httpx.AsyncClient) -> T:
+            async with client.stream("GET", path, params=params) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise self._refused(response, missing)
+                return await take(response.aiter_bytes(_CHUNK))
+
+        return await self._repeat(once, self._transfers)
+
+    async def upload(
+        self,
+        path: str,
+        pieces: Callable[[], AsyncIterator[bytes]],
+        size: int,
+        missing: type[FlashError],
+        params: Mapping[str, str] | None = None,
+    ) -> None:
+        """Put the `size` bytes of `pieces`; anew from the start where a connection breaks. Raises as `send` does."""
+        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
 
         async def once(client: httpx.AsyncClient) -> None:
-            response = await client.put(path, content=_pieces(data), headers=headers)
+            response = await client.put(path, content=pieces(), headers=headers, params=params)
             if not response.is_success:
                 raise self._refused(response, missing)
 
@@ -349,6 +379,7 @@ class Connection:
             raise BackendError(f"{self.platform} is no platform of this framework; is the URL right?") from error
         if protocol != PROTOCOL:
             raise self._mismatch(protocol, f" (runpod-flash {version})")
+        self.takes_pickles = found.get("pickles") is not False
         return True
 
     def _take(self, event: Mapping[str, Any], up: asyncio.Future[None]) -> None:

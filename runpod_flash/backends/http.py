@@ -20,6 +20,7 @@ from runpod_flash.backends.connection import Connection, Locate
 from runpod_flash.backends.events import FinalJobs
 from runpod_flash.backends.job_api import FINAL, JobApi, part
 from runpod_flash.backends.lookups import AT_ONCE, Looked, Lookups
+from runpod_flash.backends.volumes import HttpVolumes
 from runpod_flash.calls import AS_USUAL, JobOptions
 from runpod_flash.errors import (
     BackendError,
@@ -91,6 +92,7 @@ class HttpBackend(JobApi):
         super().__init__(
             Connection(locate, self._take, self._final_jobs.lose, patience_s=patience_s, on_wait=self._waits)
         )
+        self._volumes = HttpVolumes(self._connection, self._json, self._scope)
 
     @property
     def shares_machine(self) -> bool:
@@ -107,6 +109,14 @@ class HttpBackend(JobApi):
     @property
     def serves_routes(self) -> bool:
         return self._connection.streams
+
+    @property
+    def takes_pickles(self) -> bool:
+        return self._connection.takes_pickles
+
+    @property
+    def volumes(self) -> HttpVolumes:
+        return self._volumes
 
     async def open(self) -> None:
         """Connect. Raises BackendUnavailable, AuthError, WireMismatch, ConfigError."""

@@ -130,6 +130,16 @@ class InlinePlatform:
         return {"status": JobStatus.COMPLETED.value, "output": value_output(payload)}
 
 
+class NoVolumes:
+    """Stands for the network volumes that there are not. Whatever is asked of it raises ConfigError."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ConfigError(
+            "FLASH_TARGET=inline has no network volumes: functions run in this process, which has no /runpod-volume; "
+            "use FLASH_TARGET=local, which needs no account either"
+        )
+
+
 class InlineBackend:
     """See `Backend`."""
 
@@ -137,6 +147,8 @@ class InlineBackend:
     default_queue_delay = 0.0
     takes_uploads = True
     serves_routes = False
+    takes_pickles = True
+    volumes = NoVolumes()
 
     def __init__(self, platform: InlinePlatform) -> None:
         self._platform = platform

@@ -41,7 +41,7 @@ class Autoscaler:
     def begin(self) -> None:
         """Look at every endpoint whose workers need no call of us: it may want some before anybody asks."""
         for endpoint in self._catalog.list():
-            if endpoint.command is not None or endpoint.artifact is not None:
+            if endpoint.runs_command or endpoint.artifact is not None:
                 self.endpoint_changed(endpoint, False)
 
     def capacity_changed(self) -> None:
@@ -57,7 +57,7 @@ class Autoscaler:
 
         Those that answer requests go on with that until others can: see `replacing`.
         """
-        if endpoint.command is not None:
+        if endpoint.runs_command:
             self._pools.of_command(endpoint)
         for pool in self._fleet.of(endpoint.id):
             pool.name, pool.gave_up = endpoint.name, ""

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import string
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -19,6 +19,10 @@ ROLLING_FIELDS: Final = (
     "command",
     "directory",
     "artifact",
+    "args",
+    "startScript",
+    "disk",
+    "registry",
     "env",
     "gpu",
     "cpu",
@@ -85,6 +89,10 @@ class Catalog:
     def content(self) -> set[str]:
         """The ids of the artifacts that endpoints name."""
         return {record.artifact for record in self._endpoints.values() if record.artifact is not None}
+
+    def users_of_volume(self, volume_id: str) -> Sequence[str]:
+        """The names of the endpoints whose workers see this network volume."""
+        return [record.name for record in self.list() if volume_id in (record.body.get("networkVolumes") or ())]
 
     async def create(self, project: str, body: Mapping[str, Any], owner: str = OWNER) -> EndpointRecord:
         """Make a user's endpoint from a checked body.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.engines import stand_in
 from tests.support.packages import make_wheel
 from tests.support.place import Place
 
@@ -145,6 +146,18 @@ def test_an_async_function(shared_place: Place, offline: Mapping[str, str]) -> N
 def test_routes(shared_place: Place, wheels: Path) -> None:
     answers = printed(shared_place, "03_routes", {"PIP_FIND_LINKS": str(wheels)})  # FastAPI comes from the index
     assert answers.splitlines() == ["{'prediction': 'result'}", "{'status': 'ok'}", "{'status': 'ok'}"]
+
+
+def test_an_image(tmp_path: Path) -> None:
+    house = Place.below(tmp_path / "house")
+    with stand_in(tmp_path / "engine") as engine:
+        engine.add("vllm/vllm-openai:latest", sys.executable, "-c", HTTP_COMMAND)
+        try:
+            answers = printed(house, "04_image", engine.engine.env)
+        finally:
+            house.close()
+    completion, models = {"path": "/v1/completions", "text": "Hello there"}, {"data": [{"id": "facebook/opt-125m"}]}
+    assert answers == f"{completion} {models}"
 
 
 def test_an_existing_endpoint(shared_place: Place, endpoints: Mapping[str, str]) -> None:

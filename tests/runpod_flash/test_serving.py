@@ -47,8 +47,8 @@ def test_a_function_that_becomes_routes_is_another_endpoint(tmp_path: Path) -> N
         platform = platform_of(session.settings)
         backend = InlineBackend(platform)
         first = session.run(provision(backend, spec, Output()))
-        second = session.run(provision(backend, spec, Output(), "0" * 64))
-        third = session.run(provision(backend, spec, Output(), "1" * 64))
+        second = session.run(provision(backend, spec, Output(), artifact="0" * 64))
+        third = session.run(provision(backend, spec, Output(), artifact="1" * 64))
         (body,) = [endpoint.body for endpoint in platform.endpoints.values()]
     assert first.id != second.id == third.id
     assert (body["type"], body["artifact"], body["scaling"]["type"]) == ("LOAD_BALANCER", "1" * 64, "REQUEST_COUNT")

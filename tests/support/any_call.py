@@ -21,7 +21,7 @@ VALUES = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(st.text(max_size=3), inner, max_size=3)
         | st.tuples(inner, inner)
-        | st.sets(st.integers(), max_size=3)
+        | st.sets(st.integers(), max_size=1)
     ),
     max_leaves=6,
 )

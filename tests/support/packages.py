@@ -77,6 +77,24 @@ def make_broken_source(folder: Path, name: str, version: str, backend: str = "")
     return archive
 
 
+def make_slow_source(folder: Path, name: str, version: str, reached: Path, go: Path) -> Path:
+    """Write the source archive of an empty package whose build touches `reached`, then waits until `go` is there."""
+    module, info = re.sub(r"[-_.]+", "_", name), f"{name}-{version}.dist-info"
+    backend = f"""
+import pathlib, time, zipfile
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    pathlib.Path({str(reached)!r}).touch()
+    while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.01)
+    files = {{"{module}.py": "", "{info}/METADATA": "Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n",
+        "{info}/WHEEL": "Wheel-Version: 1.0\\nGenerator: tests\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"}}
+    files["{info}/RECORD"] = "".join(f"{{path}},,\\n" for path in [*files, "{info}/RECORD"])
+    with zipfile.ZipFile(f"{{folder}}/{module}-{version}-py3-none-any.whl", "w") as archive:
+        for path, text in files.items(): archive.writestr(path, text)
+    return "{module}-{version}-py3-none-any.whl"
+"""
+    return make_broken_source(folder, name, version, backend)
+
+
 def make_caller(folder: Path, python: str, wheels: Sequence[Path] = ()) -> str:
     """Make a virtual environment with `wheels` installed, without what they require; return its interpreter."""
     env = base_env(folder.parent) | {"UV_NO_CONFIG": "1"}

@@ -18,6 +18,7 @@ async def awaited(job: EndpointJob[dict[str, int]]) -> None:
     assert_type(await job.status.aio(), str)
     assert_type(await job.cancel.aio(), EndpointJob[dict[str, int]])
     assert_type(await job.logs.aio(), list[str])
+    assert_type(await job.retry.aio(), EndpointJob[dict[str, int]])
     assert_type(await job.cause.aio(), str | None)
     assert_type(await job.result(), Any)  # blocks or not, by where it is called: so its type says nothing
     assert_type(await count.recover.aio(), list[EndpointJob[dict[str, int]]])
@@ -30,6 +31,7 @@ def blocking(job: EndpointJob[dict[str, int]]) -> None:
     assert_type(job.status.blocking(), str)
     assert_type(job.cancel.blocking(), EndpointJob[dict[str, int]])
     assert_type(job.logs.blocking(), list[str])
+    assert_type(job.retry.blocking().result.blocking(), dict[str, int])
     assert_type(job.cause.blocking(), str | None)
     assert_type(job.result(), Any)
 

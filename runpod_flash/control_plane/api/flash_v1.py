@@ -13,7 +13,7 @@ from runpod_flash.control_plane.api.bodies import ID_LIMIT
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.platform import Platform
-from runpod_flash.control_plane.principals import Need
+from runpod_flash.control_plane.principals import Need, Pickles
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.errors import ContentNotFound
 
@@ -26,13 +26,20 @@ class FlashApi:
     """
 
     def __init__(
-        self, platform: Platform, allowed: Access, blobs: Blobs, hub: EventHub, capabilities: Mapping[str, Any]
+        self,
+        platform: Platform,
+        allowed: Access,
+        blobs: Blobs,
+        hub: EventHub,
+        capabilities: Mapping[str, Any],
+        pickles: Pickles,
     ) -> None:
         self._platform = platform
         self._access = allowed
         self._blobs = blobs
         self._hub = hub
         self._capabilities = dict(capabilities)
+        self._pickles = pickles
 
     def routes(self) -> list[BaseRoute]:
         """All routes of this face."""
@@ -47,7 +54,8 @@ class FlashApi:
         ]
 
     async def _get_capabilities(self, request: Request) -> Response:
-        return JSONResponse(self._capabilities)
+        pickles = self._pickles.of(access.principal_of(request).user)
+        return JSONResponse({**self._capabilities, "pickles": pickles})
 
     async def _get_events(self, request: Request) -> Response:
         client = request.query_params.get("client", "")

@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Route
 from runpod_flash.control_plane.api import serverless_body
 from runpod_flash.control_plane.api.access import Access, principal_of
 from runpod_flash.control_plane.api.bodies import json_object
+from runpod_flash.control_plane.api.volume_access import VolumeAccess
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Need
@@ -33,13 +34,20 @@ class ManagementApi:
     """
 
     def __init__(
-        self, catalog: Catalog, platform: Platform, access: Access, url: str, has_artifact: Callable[[str], bool]
+        self,
+        catalog: Catalog,
+        platform: Platform,
+        access: Access,
+        volumes: VolumeAccess,
+        url: str,
+        has_artifact: Callable[[str], bool],
     ) -> None:
         """`url`: where this server is found by those who came by a way that has no URL, its unix socket."""
         self._has_artifact = has_artifact
         self._catalog = catalog
         self._platform = platform
         self._access = access
+        self._volumes = volumes
         self._url = url
 
     def routes(self) -> list[BaseRoute]:
@@ -57,7 +65,9 @@ class ManagementApi:
             self._access.check_project(principal, project or "")
             body = serverless_body.created(await json_object(request, BODY_LIMIT))
             self._check_artifact(body)
-            made = await self._catalog.create(project or "", body, principal.user)
+            async with self._volumes.attaching(body):
+                self._volumes.check_attached(body, principal.user, principal)
+                made = await self._catalog.create(project or "", body, principal.user)
             return JSONResponse(self._shown(request, made), status_code=201)
         owner = None if _wants_all(request) else principal.user
         records = [each for each in self._catalog.list(project, owner) if principal.sees(each.owner, each.id)]
@@ -71,14 +81,19 @@ class ManagementApi:
             await self._platform.delete_endpoint_jobs(record.id)
             return Response(status_code=204)
         if request.method == "PATCH":
-            patch = await json_object(request, BODY_LIMIT)
-            record = await self._catalog.update(record.id, lambda body: self._patched(body, patch))
+            record = await self._change(request, record, await json_object(request, BODY_LIMIT))
         return JSONResponse(self._shown(request, record))
 
-    def _patched(self, body: Mapping[str, Any], patch: Mapping[str, Any]) -> Mapping[str, Any]:
-        changed = serverless_body.patched(body, patch)
-        self._check_artifact(changed)
-        return changed
+    async def _change(self, request: Request, record: EndpointRecord, patch: Mapping[str, Any]) -> EndpointRecord:
+        def change(body: Mapping[str, Any]) -> Mapping[str, Any]:
+            new = serverless_body.patched(body, patch)
+            self._check_artifact(new)
+            if any(new[name] != body.get(name, []) for name in ("networkVolumes", "dataCenterIds")):
+                self._volumes.check_attached(new, record.owner, principal_of(request))
+            return new
+
+        async with self._volumes.attaching(patch):
+            return await self._catalog.update(record.id, change)
 
     def _check_artifact(self, body: Mapping[str, Any]) -> None:
         """Raise ContentNotFound where the body names an artifact that is not here."""

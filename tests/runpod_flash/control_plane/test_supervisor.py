@@ -15,6 +15,8 @@ from runpod_flash.control_plane.environments import Environment
 from runpod_flash.control_plane.fleet import Worker, WorkerState
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.links import LinkServer
+from runpod_flash.control_plane.principals import Pickles
+from runpod_flash.control_plane.records import JobRecord
 from tests.support.memory_fleet import MemoryArtifacts
 from tests.support.small_plane import BODY, SmallPlane, small_plane
 from worker_runtime.wire import messages, paths, payload
@@ -84,6 +86,19 @@ async def test_the_environment_of_user_code(plane: SmallPlane) -> None:
     assert "HOME" not in launch.env  # what the control plane has is not passed on by itself
 
 
+def test_a_worker_is_told_whether_it_may_load_pickles(tmp_path: Path) -> None:
+    async def pickles_of(owner: str, folder: Path) -> bool:
+        async with small_plane(folder, pickles=Pickles.OWNER) as plane, asyncio.timeout(20):
+            endpoint = await plane.catalog.create("/p", {**BODY, "name": "one"}, owner)
+            await plane.submit(endpoint.id)
+            await plane.until(lambda: plane.launcher.processes)
+            return bool(plane.launcher.processes[-1].launch.pickles)
+
+    for owner in ("", "alice"):
+        (tmp_path / f"of-{owner}").mkdir()
+        assert asyncio.run(pickles_of(owner, tmp_path / f"of-{owner}")) is (owner == "")
+
+
 @played
 async def test_the_keys_of_workers_say_for_whom_they_run(plane: SmallPlane) -> None:
     endpoint = await plane.catalog.create("/p", {**BODY, "name": "hers"}, "alice")
@@ -103,12 +118,42 @@ async def test_a_cpu_size_sets_cores_and_threads_in_turn_around_the_machine(plan
     assert "PYTHONPATH" not in launches[0].env
 
 
+@played
+async def test_workers_get_the_folder_of_their_volume_and_are_told_which(plane: SmallPlane) -> None:
+    assert plane.volumes is not None
+    volume = await plane.volumes.create("/p", "models", 10, "EU-RO-1")
+    launch = await launched(plane, networkVolumes=[volume.id])
+    assert launch.volume == str(plane.volumes.files(volume.id))
+    assert (launch.env["RUNPOD_VOLUME_ID"], launch.env["RUNPOD_DC_ID"]) == (volume.id, "EU-RO-1")
+    assert (await launched(plane)).volume is None
+
+
+@played
+async def test_without_its_volume_no_job_of_an_endpoint_waits(plane: SmallPlane) -> None:
+    assert plane.volumes is not None
+    volume = await plane.volumes.create("/p", "models", 10, "EU-RO-1")
+    endpoint = await plane.endpoint(networkVolumes=[volume.id])
+    job = await plane.submit(endpoint)
+    await plane.until(lambda: plane.launcher.alive)
+    plane.launcher.alive[0].end(3)  # as a worker does that cannot mount it
+    assert "cannot be mounted at /runpod-volume on this machine" in await failure_of(plane, endpoint, job)
+    await plane.volumes.delete(volume.id)
+    again = await plane.submit(endpoint)
+    assert f"there is no network volume '{volume.id}'" in await failure_of(plane, endpoint, again)
+
+
+async def failure_of(plane: SmallPlane, endpoint: str, job: JobRecord) -> str:
+    """What a job's error says, once it has failed."""
+    await plane.until(lambda: plane.platform.job(endpoint, job.id).status.final)
+    return str(plane.platform.job(endpoint, job.id).error)
+
+
 @pytest.mark.parametrize(
     ("changes", "memory_mb"),
     [
         ({"cpu": [{"id": "cpu3c", "vcpuCount": 1}]}, 2048),
         ({"cpu": [{"id": "cpu3g", "vcpuCount": 4}]}, 16384),
-        ({"cpu": [{"id": "cpu3c", "vcpuCount": 2}, {"id": "cpu3c", "vcpuCount": 4}]}, 8192),
+        ({"cpu": [{"id": "cpu3c", "vcpuCount": 2}, {"id": "cpu3c", "vcpuCount": 4}]}, 4096),
         ({"cpu": [{"id": "cpu3g", "vcpuCount": 2}, {"id": "cpu3c", "vcpuCount": 2}]}, 8192),
         ({"cpu": [{"id": "one of tomorrow", "vcpuCount": 2}]}, 0),
         ({"cpu": []}, 0),
