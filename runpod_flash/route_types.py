@@ -54,7 +54,7 @@ def _made(table: RouteTable) -> Code:
 def without_effect(spec: EndpointSpec) -> dict[str, str]:
     """What the user has said that routes pass over: messages, by a key for each."""
     said = {
-        "max_concurrency": spec.max_concurrency > 1,
+        "max_concurrency": spec.max_concurrency > 1 or spec.batch is not None,
         "retries": spec.retries is not None,
         "execution_timeout_ms": spec.execution_timeout_ms > 0,
     }

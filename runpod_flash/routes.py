@@ -88,8 +88,7 @@ class RouteTable:
             raise ConfigError(f"{what} needs an endpoint with a name: Endpoint(name=…)")
         if self.taken_by:
             raise ConfigError(
-                f"endpoint '{spec.name}' runs {self.taken_by}() already, so it serves no routes; declare another "
-                "Endpoint"
+                f"endpoint '{spec.name}' runs {self.taken_by} already, so it serves no routes; declare another Endpoint"
             )
         if spec.scaler_type is ServerlessScalerType.QUEUE_DELAY:
             raise ConfigError(

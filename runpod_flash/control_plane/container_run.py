@@ -50,6 +50,7 @@ def container_run(
     name = container_name(worker)
     named = [key for key in env if _PLAIN.fullmatch(key) and not _OF_PROGRAMS.fullmatch(key)]
     words = [engine.program, "run", "--rm", "--init", "--name", name, "--label", engine.label, "--network", "host"]
+    words += ["--cap-drop", "NET_RAW"]  # on the machine's network it would hear the keys of others
     for key, value in env.items():
         words += ["--env", key if key in named else f"{key}={value}"]
     if share.cpus:

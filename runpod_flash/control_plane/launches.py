@@ -99,7 +99,9 @@ class Launches:
         env |= self._own(worker, endpoint, env, api_url) | _of_volume(volume)
         share = Share(worker.grant, launch.cpus, launch.memory_mb, launch.volume)
         run = container_run(self._site.engine, worker.id, endpoint, env, share)
-        return replace(launch, command=run.command, env=run.env, farewell=run.farewell, volume=None)
+        # What isolates is the engine. Its own program, all that the worker runs, must reach the engine's socket.
+        outside = replace(launch, volume=None, must_isolate=False)
+        return replace(outside, command=run.command, env=run.env, farewell=run.farewell)
 
     def _env(
         self, worker: Worker, environment: Environment, endpoint: EndpointRecord, api_url: str, cpus: int

@@ -14,8 +14,9 @@ import psutil
 import pytest
 
 from tests.support.engines import ENTRY, IMAGE, WORKER, StandIn, TestEngine, real_engine, stand_in
+from tests.support.listening_plane import ListeningPlane
 from tests.support.place import Place
-from tests.support.plane_api import control_plane, plane_client
+from tests.support.plane_api import control_plane, plane_client, plane_record
 from tests.support.processes import processes_of
 from tests.support.waiting import wait_until
 
@@ -216,6 +217,7 @@ def test_what_is_missing_is_said(place: Place, tmp_path: Path) -> None:
         assert "no-such-engine" in refused.text
     place.flash("server", "stop").good()
     for api in started(place, stand.engine):
+        assert "its engine does not answer" in api.get(f"/lb/{web}/").text
         (endpoint,) = (each["id"] for each in api.get("/v2/serverless").json()["endpoints"] if each["name"] == "jobs")
         said = failure(api, endpoint)
         assert "its engine does not answer" in said
@@ -228,6 +230,21 @@ def test_what_is_missing_is_said(place: Place, tmp_path: Path) -> None:
             place.flash("server", "stop").good()
         finally:
             stand.stop()
+
+
+@pytest.mark.slow
+def test_a_server_runs_images_of_others_where_it_has_agreed(house: Place, engine: TestEngine) -> None:
+    for agreed in (False, True):
+        env = {**engine.env, "FLASH_ALLOW_IMAGES": "1"} if agreed else engine.env
+        house.flash("server", "start", "--listen", "127.0.0.1:0", env=env).good()
+        server = ListeningPlane(house, str(plane_record(house)["url"]))
+        with server.client(server.key("alice")) as alice:
+            endpoint = made(alice, {**QUEUE, "name": f"agreed {agreed}"})
+            if agreed:
+                assert ran(alice, endpoint, number=4)["input"]["number"] == 4
+            else:
+                assert "must agree to that, with FLASH_ALLOW_IMAGES=1" in failure(alice, endpoint)
+        house.flash("server", "stop").good()
 
 
 def failure(api: httpx.Client, endpoint: str) -> str:

@@ -154,7 +154,7 @@ def test_an_endpoint_is_for_routes_or_for_one_function_or_for_an_application() -
         api.asgi(lambda: None)
     queue = named("queue")
     queue(plain)
-    with pytest.raises(ConfigError, match=r"runs plain\(\) already, so it serves no routes"):
+    with pytest.raises(ConfigError, match=r"runs plain already, so it serves no routes"):
         queue.get("/x")(plain)
     site = named("site")
     site.asgi(lambda: None)

@@ -131,7 +131,16 @@ def run(folder: Path, words: list[str]) -> NoReturn:
     options = argparse.ArgumentParser(prog="docker run", exit_on_error=False)
     for flag in ("--rm", "--init"):
         options.add_argument(flag, action="store_true", required=True)
-    for name in ("--name", "--network", "--cpuset-cpus", "--memory", "--entrypoint", "--gpus"):
+    for name in (
+        "--name",
+        "--network",
+        "--cpuset-cpus",
+        "--memory",
+        "--entrypoint",
+        "--gpus",
+        "--cap-drop",
+        "--volume",
+    ):
         options.add_argument(name)
     options.add_argument("--label", action="append", default=[])
     options.add_argument("--env", action="append", default=[])

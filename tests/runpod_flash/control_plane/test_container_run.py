@@ -34,7 +34,7 @@ def test_how_it_is_named_held_and_removed() -> None:
     found = run()
     assert words(found) == [
         "/bin/docker", "run", "--rm", "--init", "--name", "flash-w-1", "--label", "flash.plane=p1",
-        "--network", "host", "a/b:1",
+        "--network", "host", "--cap-drop", "NET_RAW", "a/b:1",
     ]  # fmt: skip
     assert found.farewell == ("/bin/docker", "rm", "--force", "flash-w-1")
     assert found.env == {"PATH": "/bin", "DOCKER_HOST": "unix:///x"}

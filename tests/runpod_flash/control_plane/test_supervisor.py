@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -11,6 +12,7 @@ import psutil
 import pytest
 
 from runpod_flash.control_plane import crashes, supervisor
+from runpod_flash.control_plane.containers import Engine
 from runpod_flash.control_plane.environments import Environment
 from runpod_flash.control_plane.fleet import Worker, WorkerState
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
@@ -168,6 +170,66 @@ def test_a_cpu_size_has_its_memory_and_a_gpu_has_no_limit(
         assert (await launched(plane, **changes)).memory_mb == memory_mb
 
     played(play, gpus="NVIDIA GeForce RTX 4090:24")(tmp_path)
+
+
+# ---- images
+
+IMAGE: dict[str, Any] = {"image": "a/b:1", "env": {"A": "1"}, "cpu": [{"id": "cpu3c", "vcpuCount": 1}]}
+
+
+def engine(folder: Path, **changes: Any) -> Engine:
+    """An engine whose program says yes to everything."""
+    found: dict[str, Any] = {"program": "/bin/true", "wanted": "docker", "env": {"PATH": "/bin"}, "plane": "p1"}
+    return Engine(marker=folder / "marker", **{**found, **changes})
+
+
+def test_a_worker_of_an_image_holds_the_engines_program(tmp_path: Path) -> None:
+    async def play(plane: SmallPlane) -> None:
+        plane.supervisor.api_url = "http://127.0.0.1:1"
+        launch = await launched(plane, **IMAGE)
+        assert launch.command is not None
+        assert launch.command.startswith("exec /bin/true run ")
+        assert launch.farewell == ("/bin/true", "rm", "--force", f"flash-{launch.worker}")
+        assert (launch.env["A"], launch.env["OMP_NUM_THREADS"], launch.memory_mb) == ("1", "1", 2048)
+        assert "CUDA_VISIBLE_DEVICES" not in launch.env
+        assert not launch.must_isolate  # or its program would not reach the engine
+        assert (await launched(plane, command="serve", image="a/b:1")).command == "serve"
+
+    played(play, engine=engine(tmp_path), must_isolate=True)(tmp_path)
+
+
+@pytest.mark.parametrize(("env", "own"), [({"PORT": "8000"}, True), ({"PORT": "many"}, False), ({}, False)])
+def test_an_image_may_say_its_port(env: dict[str, str], own: bool, tmp_path: Path) -> None:
+    async def play(plane: SmallPlane) -> None:
+        scaling = {"type": "REQUEST_COUNT", "requestCount": 1}
+        body = {**IMAGE, "env": env, "type": "LOAD_BALANCER", "scaling": scaling, "workers": {"min": 1, "max": 1}}
+        await plane.endpoint(**body)
+        await plane.until(plane.workers)
+        (worker,) = plane.workers()
+        assert (worker.port == 8000) is own
+        assert worker.port > 0
+
+    played(play, engine=engine(tmp_path))(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "owner", "said"),
+    [
+        ({"program": None}, "", "docker is not on its PATH"),
+        ({}, "alice", "image a/b:1 of user alice is not run: .* FLASH_ALLOW_IMAGES=1"),
+        (None, "", "this platform runs none"),
+    ],
+)
+def test_why_an_image_cannot_run(changes: dict[str, Any] | None, owner: str, said: str, tmp_path: Path) -> None:
+    async def play(plane: SmallPlane) -> None:
+        record = await plane.catalog.create("/p", {**BODY, **IMAGE}, owner)
+        refusal = plane.supervisor.refusal(record)
+        assert refusal is not None
+        assert (refusal.kind, bool(re.search(said, refusal.message))) == (ErrorKind.INFEASIBLE, True)
+        plain = await plane.catalog.create("/p", {**BODY, "name": "plain"}, owner)
+        assert plane.supervisor.refusal(plain) is None
+
+    played(play, engine=None if changes is None else engine(tmp_path, **changes))(tmp_path)
 
 
 # ---- how workers end
