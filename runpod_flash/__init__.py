@@ -18,11 +18,16 @@ if TYPE_CHECKING:
     )
     from runpod_flash.job import EndpointJob
     from runpod_flash.retries import Retries
+    from runpod_flash.spec import DEFAULT_WORKERS_MAX, DEFAULT_WORKERS_MIN
+    from runpod_flash.template import PodTemplate
+    from runpod_flash.volumes import NetworkVolume
 
     __version__: str
 
 __all__ = [
     "CPU_DATACENTERS",
+    "DEFAULT_WORKERS_MAX",
+    "DEFAULT_WORKERS_MIN",
     "CpuInstanceType",
     "CudaVersion",
     "DataCenter",
@@ -30,12 +35,22 @@ __all__ = [
     "EndpointJob",
     "GpuGroup",
     "GpuType",
+    "NetworkVolume",
+    "PodTemplate",
     "Retries",
     "ServerlessScalerType",
     "ServerlessType",
 ]
 
-_HOMES = {"Endpoint": "endpoint", "EndpointJob": "job", "Retries": "retries"}  # of the others: hardware
+_HOMES = {  # of the others: hardware
+    "DEFAULT_WORKERS_MAX": "spec",
+    "DEFAULT_WORKERS_MIN": "spec",
+    "Endpoint": "endpoint",
+    "EndpointJob": "job",
+    "NetworkVolume": "volumes",
+    "PodTemplate": "template",
+    "Retries": "retries",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,15 +1,16 @@
 """What program and platform agree on: an endpoint as it is declared here is there, found, changed or made."""
 
 import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from runpod_flash.backends.base import Backend, Json
-from runpod_flash.calls import Request
 from runpod_flash.confighash import config_hash
 from runpod_flash.errors import BackendError, ConfigError
 from runpod_flash.output import Output
-from runpod_flash.spec import EndpointSpec, to_body
+from runpod_flash.spec import OPTIONAL, EndpointSpec, to_body
+from runpod_flash.volumes import NetworkVolume
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +28,20 @@ class Declarations:
     def __init__(self) -> None:
         self._known: dict[str, _Declaration] = {}
 
-    def add(self, request: Request) -> None:
-        """Remember who declares a name; the same function declared again replaces itself.
+    def add(self, spec: EndpointSpec, target: Callable[..., Any]) -> None:
+        """Remember that `target` declares a name; the same function declared again replaces itself.
 
         Raises:
             ConfigError: another one has declared it with other options.
         """
-        spec, place = request.spec, (request.target.__module__, request.target.__qualname__)
+        place = target.__module__, target.__qualname__
         known = self._known.get(spec.name)
         if known is not None and known.spec != spec and known.place != place and known.target() is not None:
             raise ConfigError(
                 f"endpoint '{spec.name}' is declared twice with different options, by {'.'.join(known.place)} and "
                 f"{'.'.join(place)}; give one of them another name="
             )
-        self._known[spec.name] = _Declaration(spec, place, weakref.ref(request.target))
+        self._known[spec.name] = _Declaration(spec, place, weakref.ref(target))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,34 @@ class Provisioned:
         return cls(str(described["id"]), str(urls.get("base") or urls.get("run", "")).removesuffix("/run"))
 
 
-async def provision(backend: Backend, spec: EndpointSpec, output: Output) -> Provisioned:
-    """Bring the endpoint to the platform as it is declared. Raises BackendError, ConfigError."""
-    body = to_body(spec, default_queue_delay=backend.default_queue_delay)
+async def provision_volume(backend: Backend, volume: NetworkVolume, output: Output) -> str:
+    """Bring a network volume to the platform, unless it is there; its id. Raises VolumeNotFound, BackendError."""
+    if volume.given_id is not None:
+        return str((await backend.volumes.get(volume.given_id))["id"])
+    assert volume.name is not None
+    assert volume.datacenter is not None
+    found = await backend.volumes.find(volume.name, volume.datacenter.value)
+    if found is None:
+        try:
+            return str((await backend.volumes.create(volume.name, volume.size, volume.datacenter.value))["id"])
+        except BackendError:
+            found = await backend.volumes.find(volume.name, volume.datacenter.value)  # another one was quicker
+            if found is None:
+                raise
+    if int(found.get("size", volume.size)) != volume.size:
+        kept = f"network volume '{volume.name}' has {found['size']} GB already and keeps them"
+        output.notice({"key": f"volume {found['id']}", "message": f"{kept}; size={volume.size} changes nothing"})
+    return str(found["id"])
+
+
+async def provision(
+    backend: Backend, spec: EndpointSpec, output: Output, volume_ids: Sequence[str] = ()
+) -> Provisioned:
+    """Bring the endpoint to the platform as it is declared, with these network volumes.
+
+    Raises BackendError, ConfigError.
+    """
+    body = to_body(spec, default_queue_delay=backend.default_queue_delay, volume_ids=volume_ids)
     found = await backend.find(spec.name)
     if found is None:
         try:
@@ -68,11 +94,21 @@ async def provision(backend: Backend, spec: EndpointSpec, output: Output) -> Pro
             found = await backend.find(spec.name)  # another program may have been quicker
             if found is None:
                 raise
-    if bool(found.get("cpu")) != ("cpu" in body):  # an endpoint keeps its compute family, so this is another one
-        output.say(f"endpoint '{spec.name}' changes between gpu= and cpu=, so it is made anew")
+    if (kept := _kept(found, body)) is not None:
+        output.say(f"endpoint '{spec.name}' changes {kept}, so it is made anew")
         await backend.delete(str(found["id"]))
         return Provisioned.of(await backend.create(body))
     if config_hash(found) != config_hash(body) or dict(found.get("env") or {}) != body["env"]:
         change = {key: value for key, value in body.items() if key != "type"}  # which no endpoint can change
+        change |= {key: None for key in OPTIONAL if key in found and key not in body}
         found = await backend.update(str(found["id"]), change)
     return Provisioned.of(found)
+
+
+def _kept(found: Json, body: Json) -> str | None:
+    """What no endpoint can change, and this one would have to; None where that is nothing."""
+    if bool(found.get("cpu")) != ("cpu" in body):
+        return "between gpu= and cpu="
+    if str(found.get("type", "QUEUE")) != body["type"]:
+        return "between jobs and HTTP requests"
+    return None

@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from runpod_flash.calls import JobOptions
-from runpod_flash.errors import ConfigError, UnknownOption
-from runpod_flash.options import nearest
+from runpod_flash.errors import UnknownOption
 from runpod_flash.retries import Retries, check_retries
+from runpod_flash.wording import nearest, refusal
 
 LONGEST_S: Final = 7 * 24 * 3600
 """The longest time limit of a call that the platform takes, in seconds."""
@@ -76,9 +76,7 @@ def _seconds(option: str, value: Any) -> float | None:
         return None
     good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not good or not _SHORTEST_S <= value <= LONGEST_S:
-        raise ConfigError.of(
-            option, value, f"a number of seconds from {_SHORTEST_S:g} to {LONGEST_S} (a week), or None"
-        )
+        raise refusal(option, value, f"a number of seconds from {_SHORTEST_S:g} to {LONGEST_S} (a week), or None")
     return float(value)
 
 
@@ -88,14 +86,14 @@ def _retries(option: str, value: Any) -> int | Retries | None:
 
 def _webhook(option: str, value: Any) -> str | None:
     if value is not None and not (isinstance(value, str) and re.fullmatch(r"https?://[^\s/?#]+\S*", value)):
-        raise ConfigError.of(option, value, "a URL such as 'https://host/path', or None")
+        raise refusal(option, value, "a URL such as 'https://host/path', or None")
     return value
 
 
 def _priority(option: str, value: Any) -> str | None:
     if value is not None and value not in PRIORITIES:
         near = nearest(value, PRIORITIES) if isinstance(value, str) else None
-        raise ConfigError.of(option, value, "'normal' or 'low'", repr(near) if near else None)
+        raise refusal(option, value, "'normal' or 'low'", repr(near) if near else None)
     return None if value is None else str(value)
 
 

@@ -1,7 +1,7 @@
 """One call as the user made it: what `remote` hands to `session`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, Final, Protocol
@@ -46,6 +46,7 @@ class JobOptions:
         ttl_ms: how long it may live, waiting and running.
         low_priority: whether it waits for workers that others have brought, instead of starting some.
         webhook: the URL that is told its end.
+        s3_config: the storage that a handler may use, as the published API has it. Its values are secrets.
     """
 
     timeout_ms: int | None = None
@@ -53,9 +54,10 @@ class JobOptions:
     ttl_ms: int | None = None
     low_priority: bool = False
     webhook: str | None = None
+    s3_config: Mapping[str, str] | None = field(default=None, repr=False)
 
     def to_body(self) -> dict[str, Any]:
-        """Their part of the body of `run`: `policy` and `webhook`, as far as they say something."""
+        """Their part of the body of `run`: `policy`, `webhook` and `s3Config`, as far as they say something."""
         times = {"executionTimeout": self.timeout_ms, "queueTimeout": self.queue_timeout_ms, "ttl": self.ttl_ms}
         policy: dict[str, Any] = {name: value for name, value in times.items() if value is not None}
         if self.low_priority:
@@ -63,6 +65,7 @@ class JobOptions:
         return {
             **({"policy": policy} if policy else {}),
             **({"webhook": self.webhook} if self.webhook is not None else {}),
+            **({"s3Config": dict(self.s3_config)} if self.s3_config is not None else {}),
         }
 
 
@@ -96,3 +99,19 @@ class Ticket:
     job_id: str
     endpoint_id: str
     name: str
+
+
+def detached(tickets: Sequence[Ticket], name: str) -> str:
+    """What a user is told who does not wait any more for the jobs of the function `name`, which may still run."""
+    if not tickets:
+        return f"detached from {name} before its call had reached the platform"
+    ticket = tickets[0]
+    if len(tickets) > 1:
+        return (
+            f"detached from {len(tickets)} jobs of endpoint '{ticket.name}', which may still run; come back with "
+            f"{name}.recover()"
+        )
+    return (
+        f"detached from job {ticket.job_id} of endpoint '{ticket.name}', which may still run; come back with "
+        f"`flash jobs attach {ticket.job_id}` or {name}.job({ticket.job_id!r}).result()"
+    )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _DEFAULTS: dict[str, Any] = {"type": "QUEUE", "image": "", "timeout": 600_000, "flashboot": "OFF"}
+_OPTIONAL = ("command", "directory", "args", "startScript", "disk", "ports", "registry")
 _IDLE_TIMEOUT_S = 10
 _QUEUE_DELAY_S = 4.0
 
@@ -28,14 +29,16 @@ def config_hash(body: Mapping[str, Any]) -> str:
         "dataCenterIds": sorted(body.get("dataCenterIds") or []),
         "networkVolumes": sorted(body.get("networkVolumes") or [], key=str),
     }
-    agreed.update({key: body[key] for key in ("command", "directory") if body.get(key) is not None})
+    agreed.update({key: body[key] for key in _OPTIONAL if body.get(key) is not None})
     return hashlib.sha256(json.dumps(agreed, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _gpu(gpu: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if not gpu:
         return None
+    order = {"preferredTypes": list(gpu["preferredTypes"])} if gpu.get("preferredTypes") else {}
     return {
+        **order,
         "pools": list(gpu.get("pools") or []),
         "count": gpu.get("count", 1),
         "excludedTypes": sorted(gpu.get("excludedTypes") or []),

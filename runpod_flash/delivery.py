@@ -6,12 +6,19 @@ first call of an endpoint, and again when the platform says that it has lost it.
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+from runpod_flash import crossing, shipping
 from runpod_flash.backends.base import Backend
 from runpod_flash.calls import AS_USUAL, JobOptions, Request
+from runpod_flash.crossing import Crossing
 from runpod_flash.retries import as_sent
+from runpod_flash.settings import Settings
 from runpod_flash.shipping import Artifact
+from runpod_flash.spec import EndpointSpec
+from worker_runtime.wire import neutral
 from worker_runtime.wire.jobs import Call, Instance, Payload
 
 Holding = tuple[str, str]
@@ -25,6 +32,35 @@ class Parcel:
     artifact: Artifact
     call: Call
     options: JobOptions = AS_USUAL
+
+
+def way_to(spec: EndpointSpec, settings: Settings, backend: Backend | None = None) -> Crossing:
+    """How code and values go to an endpoint; before there is a backend, as far as that can be known."""
+    if settings.target == "inline":  # nothing leaves this process
+        return crossing.PICKLED
+    return crossing.crossing(
+        spec.python_version,
+        chosen=settings.encoding == "neutral",
+        takes_pickles=backend is None or backend.takes_pickles,
+    )
+
+
+def encoded(request: Request, way: Crossing) -> bytes:
+    """The encoded arguments of a call. Those of its object's constructor are kept with the object.
+
+    Raises:
+        NotPicklable, NotPortable: an argument cannot go this way.
+    """
+
+    def encode(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+        return shipping.encode_arguments(args, kwargs, target_name=request.shown, target=request.target, way=way)
+
+    instance = request.instance
+    if instance is not None:
+        known = instance.constructor
+        if known is None or (way.neutral and not neutral.is_neutral(known)):
+            instance.constructor = encode(instance.args, instance.kwargs)
+    return encode(request.args, request.kwargs)
 
 
 class Delivery:

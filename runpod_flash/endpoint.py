@@ -6,8 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, TypeVar, overload
 
 from runpod_flash import batches, options
-from runpod_flash.errors import ConfigError
-from runpod_flash.hardware import CudaVersion, ServerlessScalerType
+from runpod_flash.client import ClientVerbs, Located
+from runpod_flash.duals import dual
+from runpod_flash.errors import ConfigError, EndpointNotFound
+from runpod_flash.hardware import CudaVersion, ServerlessScalerType, ServerlessType
 from runpod_flash.options import CpuOption, DataCenterOption, GpuOption
 from runpod_flash.remote import (
     AsyncRemoteFunction,
@@ -23,9 +25,13 @@ from runpod_flash.remote import (
 )
 from runpod_flash.retries import Retries
 from runpod_flash.spec import DEFAULT_SCALER_VALUE, EndpointSpec
+from runpod_flash.template import PodTemplate
+from runpod_flash.volumes import NetworkVolume
 
 if TYPE_CHECKING:
-    from runpod_flash.job import Dual, EndpointJob
+    from runpod_flash.agreement import Provisioned
+    from runpod_flash.duals import Dual
+    from runpod_flash.job import EndpointJob
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -33,15 +39,22 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
+_KINDS = {ServerlessType.QB: "jobs (run, runsync)", ServerlessType.LB: "HTTP requests (get, post …)"}
 
-class Endpoint:
+
+class Endpoint(ClientVerbs):
     """Declares an endpoint; as a decorator, puts a function or class on it. Nothing is sent before the first call.
 
         @Endpoint(cpu="cpu3c-2-4", dependencies=["numpy"])
         def mean(values): ...
 
+    With `id`, it is a client of an endpoint that is there already, whatever runs on it: see `ClientVerbs`.
+
+        job = await Endpoint(id="abc123").run({"prompt": "hello"})
+
     Args:
         name: name of the endpoint, unique in the project; default: the name of the decorated object.
+        id: id of an endpoint that is there already; goes with no other option but `name`, which is then a label.
         gpu: acceptable GPUs, the best first: groups, types or their names. Default without `cpu`: any.
         cpu: acceptable CPU instances; excludes `gpu`.
         workers: the most workers, or (least, most). Default: (0, 1).
@@ -49,16 +62,20 @@ class Endpoint:
         dependencies: requirements (PEP 508) that the workers install.
         system_dependencies: apt packages that the workers need.
         accelerate_downloads: whether workers may use faster installers.
+        volume: network volumes that workers see at /runpod-volume: one, or one for each data center.
         datacenter: where workers may run (Runpod's cloud).
         env: environment variables of the workers. A change rolls the workers, not the endpoint.
         gpu_count: GPUs for each worker.
         execution_timeout_ms: longest run of one call in milliseconds; 0: no limit.
         flashboot: whether workers may start from a snapshot (Runpod's cloud).
+        image: container image whose workers answer jobs or HTTP requests; needs a name. The object is then a client.
         scaler_type: what the number of workers follows. Default: how long jobs wait.
         scaler_value: seconds of waiting, or jobs per worker. Default: the platform's choice.
+        template: how containers are started, variables of the workers among it.
         min_cuda_version: oldest CUDA version that the driver must support; None: any.
         max_concurrency: calls that run at a time in one worker.
-        python_version: the workers' Python, "3.11" … "3.13"; must be the caller's, which is the default.
+        python_version: the workers' Python, "3.11" … "3.13"; default: the caller's. To another one no pickles travel:
+            see docs/python-versions.md.
         retries: None: a lost worker once, an exception of the function never; n: both up to n times, at once;
             `Retries(…)`: with pauses, and after exceptions of chosen types only.
         batch: (max_size, max_wait_ms): calls of different callers become one call of the function, which takes lists
@@ -78,13 +95,16 @@ class Endpoint:
     dependencies: list[str] | None
     system_dependencies: list[str] | None
     accelerate_downloads: bool
+    volume: list[NetworkVolume] | None
     datacenter: list[Any] | None
     env: dict[str, str] | None
     gpu_count: int
     execution_timeout_ms: int
     flashboot: bool
+    image: str | None
     scaler_type: ServerlessScalerType
     scaler_value: float
+    template: PodTemplate | None
     min_cuda_version: CudaVersion | None
     max_concurrency: int
     python_version: str
@@ -96,11 +116,14 @@ class Endpoint:
     is_client: bool
     is_load_balanced: bool
     spec: EndpointSpec
+    _given_id: str | None
+    _kind: ServerlessType | None  # of an image, when it is known
 
     def __init__(
         self,
         name: str | None = None,
         *,
+        id: str | None = None,  # noqa: A002 - the public API's own word
         gpu: GpuOption | None = None,
         cpu: CpuOption | None = None,
         workers: int | tuple[int, int] | None = None,
@@ -108,13 +131,16 @@ class Endpoint:
         dependencies: Sequence[str] | None = None,
         system_dependencies: Sequence[str] | None = None,
         accelerate_downloads: bool = True,
+        volume: NetworkVolume | Sequence[NetworkVolume] | None = None,
         datacenter: DataCenterOption | None = None,
         env: Mapping[str, str] | None = None,
         gpu_count: int = 1,
         execution_timeout_ms: int = 0,
         flashboot: bool = True,
+        image: str | None = None,
         scaler_type: ServerlessScalerType | None = None,
         scaler_value: float | None = None,
+        template: PodTemplate | None = None,
         min_cuda_version: CudaVersion | str | None = CudaVersion.V12_8,
         max_concurrency: int = 1,
         python_version: str | None = None,
@@ -122,15 +148,19 @@ class Endpoint:
         batch: tuple[int, int] | None = None,
         **unknown: Never,
     ) -> None:
-        spec = options.check({
+        given = {
             "name": name, "gpu": gpu, "cpu": cpu, "workers": workers, "idle_timeout": idle_timeout,
             "dependencies": dependencies, "system_dependencies": system_dependencies,
-            "accelerate_downloads": accelerate_downloads, "datacenter": datacenter, "env": env, "gpu_count": gpu_count,
-            "execution_timeout_ms": execution_timeout_ms, "flashboot": flashboot, "scaler_type": scaler_type,
-            "scaler_value": scaler_value, "min_cuda_version": min_cuda_version, "max_concurrency": max_concurrency,
+            "accelerate_downloads": accelerate_downloads, "volume": volume, "datacenter": datacenter, "env": env,
+            "gpu_count": gpu_count, "execution_timeout_ms": execution_timeout_ms, "flashboot": flashboot,
+            "image": image, "scaler_type": scaler_type, "scaler_value": scaler_value, "template": template,
+            "min_cuda_version": min_cuda_version, "max_concurrency": max_concurrency,
             "python_version": python_version, "retries": retries, "batch": batch, **unknown,
-        })  # fmt: skip
-        self.__dict__.update(_attributes(spec))
+        }  # fmt: skip
+        if id is not None:
+            options.check_client(id, given, _usual())
+        spec = options.check(given)
+        self.__dict__.update(_attributes(spec), _given_id=id, _kind=None, is_client=id is not None or bool(spec.image))
 
     @overload
     def __call__(self, target: type[T]) -> RemoteClass[T]: ...  # type: ignore[overload-overlap]  # a class can be called
@@ -144,8 +174,9 @@ class Endpoint:
         On a worker of the endpoint, `target` comes back unchanged.
 
         Raises:
-            ConfigError: `target` is something else, or a generator.
+            ConfigError: `target` is something else, or a generator; or the endpoint is a client.
         """
+        self._decorates(target)
         return _decorated(target, self.spec)
 
     def batched(self, max_size: int, max_wait_ms: int) -> "Batched":
@@ -161,19 +192,35 @@ class Endpoint:
         alone.
 
         Raises:
-            ConfigError: a number is out of bounds.
+            ConfigError: a number is out of bounds, or the endpoint is a client.
         """
+        self._decorates(None)
         return Batched(replace(self.spec, batch=options.check({"batch": (max_size, max_wait_ms)}).batch))
+
+    def _decorates(self, target: object) -> None:
+        if self.is_client:
+            what = "a function" if target is None else _described(target)
+            raise ConfigError(
+                f"{self!r} is a client of its image, or of an endpoint that is there already, and cannot decorate; to "
+                f"put {what} on an endpoint, leave out id= and image= and declare one with name="
+            )
 
     @property
     def id(self) -> str | None:
-        """The endpoint's id on the platform; None before the first call of this program, and without `name`."""
+        """The endpoint's id on the platform; None before the first call or `provision`, and without `name`."""
+        if self._given_id is not None:
+            return self._given_id
         found = provisioned(self.spec.name)
         return None if found is None else found.id
 
     @property
     def url(self) -> str | None:
-        """Where the endpoint's requests go: `url + "/run"`, `url + "/health"` …; None as for `id`."""
+        """Where the endpoint's requests go: `url + "/run"`, `url + "/health"` …; None as for `id`.
+
+        Of a client, `provision` finds it out.
+        """
+        if self._given_id is not None:
+            return self._session.url_of(self._given_id)
         found = provisioned(self.spec.name)
         return (found.url or None) if found is not None else None
 
@@ -183,7 +230,25 @@ class Endpoint:
         Raises:
             ConfigError: the endpoint has no name.
         """
-        return handle(self._own_name("job"), job_id)
+        return handle(self._own_name("job"), job_id, self._given_id or "")
+
+    @dual
+    async def provision(self) -> "Provisioned":
+        """Find the endpoint on the platform as it is declared, change it or make it, without a call.
+
+        Afterwards `id` and `url` are there, which it returns, too. A client's endpoint is looked up alone.
+
+        Raises:
+            ConfigError: the endpoint has no name, or an option cannot be.
+            EndpointNotFound: no endpoint has this `id`.
+            BackendError: the platform refuses.
+        """
+        if self._given_id is not None:
+            return await self._session.described(self._given_id)
+        self._own_name("provision")
+        if self.spec.image:
+            return await self._of_image(None)
+        return await self._session.provision(self.spec)
 
     @property
     def recover(self) -> "Dual[[], list[EndpointJob[Any]]]":
@@ -198,7 +263,45 @@ class Endpoint:
         """
         return recovery(self._own_name("recover"))
 
+    async def _located(self, kind: ServerlessType | None = None) -> Located:
+        if self._given_id is not None:
+            return Located(self._given_id, self.spec.name or self._given_id)
+        name = self._own_name("run")
+        if self.spec.image:
+            return Located((await self._of_image(kind)).id, name)
+        return Located((await self._session.named(name)).id, name)
+
+    async def _of_image(self, kind: ServerlessType | None) -> "Provisioned":
+        """The endpoint of the image, which takes jobs or HTTP requests as its first use says. Raises ConfigError."""
+        kind = kind or self._kind
+        if kind is None:
+            try:
+                return await self._session.named(self.spec.name)
+            except EndpointNotFound:
+                raise ConfigError(
+                    f"endpoint {self.name!r} is not on the platform yet, and whether its image takes jobs or HTTP "
+                    "requests shows at its first use: call run() or runsync(), or get(), post() …"
+                ) from None
+        spec = options.of_kind(self.spec, kind)
+        if self._kind not in (None, kind):
+            raise ConfigError(
+                f"endpoint {self.name!r} has taken {_KINDS[self._kind]} first, so it takes no {_KINDS[kind]}: an image "
+                "answers one of the two; declare another Endpoint with another name= for it"
+            )
+        balanced = kind is ServerlessType.LB
+        self.__dict__.update(_kind=kind, is_load_balanced=balanced)
+        if balanced:
+            self.__dict__["scaler_type"] = ServerlessScalerType.REQUEST_COUNT
+        return await self._session.provision(spec)
+
+    def _decorate(self, method: str, path: str, function: Any) -> Any:
+        if self.is_client:
+            return super()._decorate(method, path, function)
+        raise ConfigError(f"routes (here {method} {path!r:.80}) are not there yet in this version")
+
     def _own_name(self, what: str) -> str:
+        if self._given_id is not None:
+            return self.spec.name or self._given_id
         if not self.spec.name:
             raise ConfigError(f"{what}() needs to know the endpoint; give it a name: Endpoint(name=…).{what}(…)")
         return self.spec.name
@@ -207,6 +310,8 @@ class Endpoint:
         raise AttributeError(f"{name} of an endpoint cannot be changed after its declaration; declare another Endpoint")
 
     def __repr__(self) -> str:
+        if self._given_id is not None:
+            return f"Endpoint(id={self._given_id!r})"
         hardware = ", ".join(str(item.value) for item in self.spec.cpu or self.spec.gpu)
         return f"Endpoint({self.spec.name or None!r}, {'cpu' if self.is_cpu else 'gpu'}=[{hardware}])"
 
@@ -259,7 +364,7 @@ def _attributes(spec: EndpointSpec) -> dict[str, Any]:
         "idle_timeout", "accelerate_downloads", "gpu_count", "execution_timeout_ms", "flashboot", "min_cuda_version",
         "max_concurrency", "python_version", "retries", "workers_min", "workers_max",
     )  # fmt: skip
-    lists = ("dependencies", "system_dependencies", "datacenter")
+    lists = ("dependencies", "system_dependencies", "volume", "datacenter")
     return {
         **{name: getattr(spec, name) for name in plain},
         **{name: list(getattr(spec, name)) or None for name in lists},
@@ -269,10 +374,16 @@ def _attributes(spec: EndpointSpec) -> dict[str, Any]:
         "scaler_type": spec.scaler_type or ServerlessScalerType.QUEUE_DELAY,
         "scaler_value": DEFAULT_SCALER_VALUE if spec.scaler_value is None else spec.scaler_value,
         "is_cpu": bool(spec.cpu),
-        "is_client": False,
+        "image": spec.image or None,
+        "template": spec.template,
         "is_load_balanced": False,
         "spec": spec,
     }
+
+
+def _usual() -> dict[str, Any]:
+    """What each keyword is where the user says nothing."""
+    return {name: each.default for name, each in inspect.signature(Endpoint.__init__).parameters.items()}
 
 
 def _described(target: object) -> str:

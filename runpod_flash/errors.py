@@ -6,11 +6,14 @@ FlashError
 ├─ CallError (TypeError)              the arguments do not fit the signature; nothing was sent
 ├─ ShippingError                      code or data cannot travel
 │  ├─ NotPicklable                    names the argument, the global or the result
+│  ├─ NotPortable                     only a pickle could carry it, and none may: other Python versions, or no right to
 │  └─ PayloadTooLarge
 ├─ BackendError                       the platform failed
 │  ├─ BackendUnavailable              it cannot be reached or started
 │  ├─ AuthError                       it refuses the key
 │  ├─ EndpointNotFound · JobNotFound
+│  ├─ VolumeNotFound · VolumeFileNotFound (FileNotFoundError)
+│  ├─ ResponseError                   a load-balanced endpoint answered with a status that is not 2xx; has status, body
 │  ├─ ContentNotFound                 it no longer holds an artifact or value that a call names
 │  └─ WireMismatch                    the two sides are of different versions
 ├─ JobError                           the job ended, not well; has job_id, attempts, logs
@@ -21,14 +24,13 @@ FlashError
 │  ├─ JobCancelled
 │  ├─ JobTimedOut (TimeoutError)      execution_timeout_ms, or the call's timeout, ran out
 │  └─ JobExpired (TimeoutError)       no worker took it within its queue_timeout, or its ttl ended before it did
-└─ WaitTimedOut (TimeoutError)        you stopped waiting; the job lives on
+└─ WaitTimedOut (TimeoutError)        you stopped waiting; a job lives on, an HTTP request is dropped
 
 Three questions, three branches: did I write it wrong, did the platform fail, did my function fail?
 """
 
-from collections.abc import Sequence
-
-_LONG = 80  # characters of a given value that a message shows
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class FlashError(Exception):
@@ -37,14 +39,6 @@ class FlashError(Exception):
 
 class ConfigError(FlashError, ValueError):
     """An option is wrong. The message names it, what was given and what is allowed."""
-
-    @classmethod
-    def of(cls, option: str, given: object, allowed: str, near: str | None = None) -> "ConfigError":
-        """The error for a value that an option may not have; `near` is the nearest that it may."""
-        shown = repr(given)
-        shown = shown if len(shown) <= _LONG else shown[: _LONG - 1] + "…"
-        hint = f"; did you mean {near}?" if near else ""
-        return cls(f"{option}= is {shown}; it must be {allowed}{hint}")
 
 
 class UnknownOption(ConfigError, TypeError):
@@ -61,6 +55,13 @@ class ShippingError(FlashError):
 
 class NotPicklable(ShippingError, TypeError):
     """An argument, a captured global or a result cannot be pickled. The message names it."""
+
+
+class NotPortable(ShippingError, TypeError):
+    """Code or a value that only a pickle could carry, where none may be sent: to another Python version, or at all.
+
+    The message names the part, and both versions or who takes no pickles.
+    """
 
 
 class PayloadTooLarge(ShippingError):
@@ -87,6 +88,32 @@ class JobNotFound(BackendError):
     """The platform has no such job (any more)."""
 
 
+class VolumeNotFound(BackendError):
+    """The platform has no such network volume."""
+
+
+class VolumeFileNotFound(BackendError, FileNotFoundError):
+    """The network volume has no such file or folder."""
+
+
+class ResponseError(BackendError):
+    """A load-balanced endpoint answered a request with a status that is not 2xx. The message begins with its words.
+
+    Attributes:
+        status: the HTTP status.
+        body: what came with it, as a good answer would be given: parsed JSON, text or bytes; None where it is empty.
+        headers: the headers of the answer, with names in lower case.
+    """
+
+    def __init__(
+        self, message: str, *, status: int, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status: int = status
+        self.body: Any = body
+        self.headers: dict[str, str] = dict(headers or {})
+
+
 class ContentNotFound(BackendError):
     """The platform does not hold an artifact or value that a call names; the client uploads it again."""
 
@@ -108,7 +135,7 @@ class JobError(FlashError):
         super().__init__(message)
         self.job_id = job_id
         self.attempts = attempts
-        self.logs = tuple(logs)
+        self.logs: tuple[str, ...] = tuple(logs)
 
 
 class RemoteError(JobError):
@@ -158,8 +185,8 @@ class JobTimedOut(JobError, TimeoutError):
 
 
 class JobExpired(JobError, TimeoutError):
-    """The job is too old: no worker took it within its `queue_timeout`, or its ttl ended before it did."""
+    """Its ttl ended before it did, or no worker took it within its queue timeout. The message says which."""
 
 
 class WaitTimedOut(FlashError, TimeoutError):
-    """The caller stopped waiting. The job lives on."""
+    """The caller stopped waiting. A job lives on; an HTTP request to a load-balanced endpoint is dropped."""

@@ -26,6 +26,37 @@ class GpuGroup(Enum):
         """Every pool, without `ANY`."""
         return [group for group in cls if group is not cls.ANY]
 
+    @classmethod
+    def to_gpu_ids_str(cls, wish: "GpuWish") -> str:
+        """A wish as the `gpuIds` of Runpod's older APIs: pools, and with a minus the types of them that are refused.
+
+        It is sorted, pools first, so the order of preference is lost: `/v2/serverless` keeps it.
+        """
+        pools, excluded = pools_and_exclusions(wish)
+        return ",".join(
+            [*sorted(pools, key=str.casefold), *sorted((f"-{kind}" for kind in excluded), key=str.casefold)]
+        )
+
+    @classmethod
+    def from_gpu_ids_str(cls, text: str) -> "list[GpuGroup | GpuType]":
+        """What such a text means: whole pools, and the remaining types of those with exclusions.
+
+        Pools and types that are unknown are passed over.
+        """
+        tokens = [token.strip() for token in text.split(",")]
+        excluded = {token[1:].strip() for token in tokens if token.startswith("-")}
+        found = list[GpuGroup | GpuType]()
+        for group in dict.fromkeys(group for token in tokens for group in POOLS if group.value == token):
+            kept = [kind for kind in POOLS[group] if kind.value not in excluded]
+            found.extend([group] if len(kept) == len(POOLS[group]) else kept)
+        return found
+
+    @classmethod
+    def normalize_gpu_ids_str(cls, text: str) -> str:
+        """Such a text in its one order, each token once; unknown tokens stay."""
+        tokens = {token.strip() for token in text.split(",") if token.strip()}
+        return ",".join(sorted(tokens, key=lambda token: (token.startswith("-"), token.casefold())))
+
 
 class GpuType(Enum):
     """One type of GPU, by the name that its driver and Runpod give it. `ANY` is every type."""
@@ -246,10 +277,21 @@ def acceptable_types(wish: GpuWish) -> tuple[GpuType, ...]:
     return tuple(dict.fromkeys(kind for _, kinds in _in_order(wish) for kind in kinds))
 
 
-def types_in(pools: Iterable[str], excluded: Iterable[str] = ()) -> tuple[GpuType, ...]:
-    """The types that `pools` hold without `excluded` ones, both by their API names. Unknown names are passed over."""
+def types_in(pools: Iterable[str], excluded: Iterable[str] = (), preferred: Sequence[str] = ()) -> tuple[GpuType, ...]:
+    """The types that `pools` hold without `excluded` ones, all by their API names; `preferred` ones come first.
+
+    Unknown names are passed over.
+    """
     known, refused = {group.value: group for group in POOLS}, frozenset(excluded)
-    return tuple(kind for pool in pools if pool in known for kind in POOLS[known[pool]] if kind.value not in refused)
+    held = [kind for pool in pools if pool in known for kind in POOLS[known[pool]] if kind.value not in refused]
+    places = {name: place for place, name in enumerate(preferred)}
+    return tuple(sorted(dict.fromkeys(held), key=lambda kind: places.get(kind.value, len(places))))
+
+
+def preference(wish: GpuWish) -> tuple[str, ...]:
+    """The types of a wish by their API names, in its order, where its pools alone do not say it; else nothing."""
+    wanted = acceptable_types(wish)
+    return () if wanted == types_in(*pools_and_exclusions(wish)) else tuple(kind.value for kind in wanted)
 
 
 def _expand(wish: GpuWish) -> tuple[set[GpuGroup], set[GpuType]]:

@@ -1,71 +1,27 @@
 """The handle of a submitted job: ask for its state, wait, fetch its result, cancel it."""
 
 import asyncio
-import functools
-from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+import contextlib
+from collections.abc import AsyncGenerator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from runpod_flash import outcome
 from runpod_flash.calls import Ticket
+from runpod_flash.duals import Dual, DualIterator, dual
 from runpod_flash.errors import FlashError, WaitTimedOut
 
 if TYPE_CHECKING:
     from runpod_flash.session import Session
 
-P = ParamSpec("P")
 R = TypeVar("R")
-V = TypeVar("V")
-
-
-class Dual(Generic[P, V]):
-    """A method for both worlds: calling it where an event loop runs in this thread gives a coroutine, elsewhere blocks.
-
-    `method.blocking(…)` and `method.aio(…)` say which one is meant.
-    """
-
-    def __init__(self, make: Callable[P, Coroutine[Any, Any, V]], run: Callable[[Coroutine[Any, Any, V]], V]) -> None:
-        self._make, self._run = make, run
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """The value, or where an event loop runs in this thread, a coroutine that gives it."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return self.blocking(*args, **kwargs)
-        return self.aio(*args, **kwargs)
-
-    def blocking(self, *args: P.args, **kwargs: P.kwargs) -> V:
-        """Block until the value is there."""
-        return self._run(self._make(*args, **kwargs))
-
-    def aio(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, V]:
-        """A coroutine that gives the value."""
-        return self._make(*args, **kwargs)
-
-
-class dual(Generic[R, P, V]):
-    """Makes an async method of `EndpointJob` a `Dual`."""
-
-    def __init__(self, method: Callable[Concatenate["EndpointJob[R]", P], Coroutine[Any, Any, V]]) -> None:
-        self._method = method
-        self.__doc__ = method.__doc__
-
-    @overload
-    def __get__(self, job: None, owner: Any) -> "dual[R, P, V]": ...
-    @overload
-    def __get__(self, job: "EndpointJob[R]", owner: Any) -> Dual[P, V]: ...
-    def __get__(self, job: "EndpointJob[R] | None", owner: Any) -> "dual[R, P, V] | Dual[P, V]":
-        if job is None:
-            return self
-        return Dual(functools.partial(self._method, job), job._session.run)
 
 
 class EndpointJob(Generic[R]):
     """A submitted job. It lives on the platform: it goes on when this handle is gone.
 
-    `status`, `cause`, `wait`, `result`, `cancel` and `logs` block, but where an event loop runs in this thread they
-    give a coroutine to be awaited; `job.result.blocking()` and `job.result.aio()` are unambiguous. The properties tell
-    what was last seen.
+    `status`, `cause`, `wait`, `result`, `cancel`, `retry` and `logs` block, but where an event loop runs in this thread
+    they give a coroutine to be awaited; `job.result.blocking()` and `job.result.aio()` are unambiguous. `stream()` is
+    for both kinds of `for`. The properties tell what was last seen.
     """
 
     def __init__(self, ticket: Ticket, session: "Session") -> None:
@@ -141,6 +97,37 @@ class EndpointJob(Generic[R]):
         return self
 
     @dual
+    async def retry(self) -> "EndpointJob[R]":
+        """Queue the job once more, with the same id and input; what was seen of its end is forgotten.
+
+        Raises:
+            ConfigError: it has neither failed nor timed out.
+            JobNotFound: the platform has it no more.
+        """
+        self._seen = {"id": self.id, **await self._session.retry(self._ticket)}
+        self._value = None
+        return self
+
+    def stream(self) -> DualIterator[Any]:
+        """What the job yields, as it comes: `async for item in job.stream()`, or a plain `for` in blocking code.
+
+        Each item is handed out once, to whoever asks first. After the last one the job was seen to have ended.
+
+        Raises:
+            JobNotFound: there is no such job.
+            JobError: the job did not end well; the items before came. See `result` for what else is raised.
+        """
+        return DualIterator(self._items(), self._session)
+
+    async def _items(self) -> AsyncGenerator[Any, None]:
+        async with contextlib.aclosing(self._session.chunks(self._ticket)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+        await self._ended(None)
+        if not outcome.succeeded(self._seen):
+            await self._session.value(self._ticket, self._seen)
+
+    @dual
     async def logs(self) -> list[str]:
         """What the job has written so far, line by line, as far as the platform still has it."""
         return await self._session.logs(self._ticket)
@@ -166,6 +153,13 @@ class EndpointJob(Generic[R]):
 
     def __repr__(self) -> str:
         return f"EndpointJob(id={self.id!r}, status={self._seen.get('status')!r})"
+
+
+async def seen(ticket: Ticket, session: "Session", job: Mapping[str, Any]) -> EndpointJob[Any]:
+    """The handle of a job that the platform has just described."""
+    handle: EndpointJob[Any] = EndpointJob(ticket, session)
+    await handle._see(job)
+    return handle
 
 
 def recovery(name: str, session: "Session") -> Dual[[], list[EndpointJob[Any]]]:

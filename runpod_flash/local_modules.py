@@ -18,8 +18,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from runpod_flash import script
 from runpod_flash.bytecode import Import, absolute, from_literal
 from runpod_flash.errors import PayloadTooLarge, ShippingError
+from worker_runtime.wire.class_names import SCRIPT
 
 MiB = 1024 * 1024
 FILES_LIMIT = 64 * MiB
@@ -27,9 +29,6 @@ DATA_FILE_LIMIT = 1 * MiB
 DATA_LIMIT = 32 * MiB
 SCAN_LIMIT = 20_000
 """Entries of one package's folders that are looked at; data files beyond them stay behind."""
-
-MAIN = frozenset({"__main__", "__mp_main__"})
-"""Names under which the running script is loaded: never importable elsewhere."""
 
 _OURS = frozenset({"runpod_flash", "worker_runtime", "flash_cli", "cloudpickle"})
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
@@ -82,7 +81,7 @@ class _Located:
 
     @property
     def local(self) -> bool:
-        if self.name.partition(".")[0] in _OURS or self.name in MAIN:
+        if self.name.partition(".")[0] in _OURS or self.name in script.MAINS:
             return False
         return _is_local(self.file) if self.file is not None else any(map(_is_local, self.folders))
 
@@ -146,6 +145,8 @@ class _Locator:
         if loaded is not None:
             return _located(name, getattr(loaded, "__file__", None), getattr(loaded, "__path__", None))
         parent = name.rpartition(".")[0]
+        if name == SCRIPT:
+            return _located(name, script.file_of(), None)
         if not parent:
             return self._locate_top(name)
         package = self.locate(parent)
@@ -215,6 +216,12 @@ class _Closure:
         for folder in _search_path():
             if _is_local(folder):
                 self._stamps[folder] = _stamp(folder)
+
+
+def module_of(path: str) -> str:
+    """The module that a file is under its path among those that travel."""
+    stem = next((path.removesuffix(ending) for ending in _SUFFIXES if path.endswith(ending)), path)
+    return stem.removesuffix("/__init__").replace("/", ".")
 
 
 def source_imports(source: bytes) -> tuple[Import, ...]:

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from runpod_flash.calls import Request, Ticket
-from runpod_flash.errors import CallError, ConfigError
+from runpod_flash.errors import CallError
 from runpod_flash.inputs import END, Open, Raised, Source, Together, opener
 from runpod_flash.spec import EndpointSpec
+from runpod_flash.wording import refusal
 
 if TYPE_CHECKING:
     from runpod_flash.session import Session
@@ -389,7 +390,7 @@ def _plan(spec: EndpointSpec, *, concurrency: int | None, ordered: bool, return_
         slots = max(spec.workers_max, 1) * spec.concurrency
         return Plan(max(LEAST_CONCURRENCY, _FOR_EACH_SLOT * slots), ordered, return_exceptions)
     if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
-        raise ConfigError.of("concurrency", concurrency, "a whole number of 1 or more, or None")
+        raise refusal("concurrency", concurrency, "a whole number of 1 or more, or None")
     return Plan(concurrency, ordered, return_exceptions)
 
 

@@ -3,10 +3,11 @@
 A message names the option, says what was given, what is allowed and, where there is one, the nearest right value.
 """
 
-import difflib
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
@@ -20,9 +21,13 @@ from runpod_flash.hardware import (
     GpuGroup,
     GpuType,
     ServerlessScalerType,
+    ServerlessType,
 )
 from runpod_flash.retries import check_retries
-from runpod_flash.spec import EndpointSpec
+from runpod_flash.spec import DEFAULT_WORKERS_MIN, EndpointSpec, disk_limit_gb
+from runpod_flash.template import DEFAULT_DISK_GB, PodTemplate
+from runpod_flash.volumes import NetworkVolume
+from runpod_flash.wording import nearest, refusal
 from worker_runtime.wire.specs import Batch
 
 E = TypeVar("E", bound=Enum)
@@ -35,11 +40,12 @@ NAME_LIMIT = 191
 PYTHONS = ("3.11", "3.12", "3.13")
 
 _HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
-_LATER = ("id", "image", "volume", "template")
 _MIN_QUEUE_DELAY_S = 0.5
 _MAX_IDLE_S = 3600
 _MAX_BATCH = 1024
 _MAX_BATCH_WAIT_MS = 60_000
+_MANY_CALLS = 100  # in one worker
+_INSTALLED = ("dependencies", "system_dependencies")
 
 _IDENTIFIER = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"  # as the packaging library takes it
 _EXTRAS = rf"\[\s*(?:{_IDENTIFIER}\s*(?:,\s*{_IDENTIFIER}\s*)*)?\]"
@@ -48,6 +54,7 @@ _CLAUSES = rf"(?:{_CLAUSE}\s*(?:,\s*{_CLAUSE}\s*)*,?)"
 _REQUIREMENT = (  # compiled at first use, as all of these
     rf"(?s)\s*{_IDENTIFIER}\s*(?:{_EXTRAS}\s*)?(?:@\s*\S+(?:\s+;.+)?|(?:\(\s*{_CLAUSES}?\s*\)|{_CLAUSES})?\s*(?:;.+)?)\s*"
 )
+_IMAGE = r"[A-Za-z0-9][\w.-]*(?::\d+)?(?:/[\w.-]+)*(?::[\w.-]{1,128})?(?:@sha256:[0-9a-f]{64})?"
 _APT_PACKAGE = r"[A-Za-z0-9][A-Za-z0-9+.-]*(?::[a-z0-9-]+)?(?:=[A-Za-z0-9.+:~-]+)?"
 
 
@@ -59,14 +66,52 @@ def check(given: Mapping[str, Any]) -> EndpointSpec:
         ConfigError: a value that is not allowed, or two options that exclude each other.
     """
     for option in given:
-        _known(option, given[option])
+        _known(option)
     fields: dict[str, Any] = {"name": "", "gpu": (), "cpu": (), "python_version": _HERE}
     for option, read in _READERS.items():
         if option in given:
             fields.update(read(given[option]))
     _hardware(fields, given)
     _scaler(fields)
+    _places(fields)
+    _image(fields)
     return EndpointSpec(**fields)
+
+
+def check_client(endpoint_id: Any, given: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
+    """Check the keywords of a client of an endpoint that is there already. `usual`: what each is without a word.
+
+    Raises:
+        UnknownOption: a keyword that no endpoint has.
+        ConfigError: the id is none, or there are options of an endpoint to be declared.
+    """
+    if not isinstance(endpoint_id, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,191}", endpoint_id):
+        near = re.search(r"/(?:v2|lb)/([A-Za-z0-9_-]+)", endpoint_id) if isinstance(endpoint_id, str) else None
+        allowed = "the id of an endpoint, such as 'abc123': letters, digits, - and _"
+        _refuse("id", endpoint_id, allowed, repr(near.group(1)) if near else None)
+    if given.get("image") is not None:
+        raise ConfigError(
+            "id= and image= exclude each other: an endpoint is there already, or is made of an image; leave one out"
+        )
+    for option in given:
+        if option not in usual:
+            _known(option)
+    said = [f"{option}=" for option in given if option != "name" and given[option] != usual.get(option)]
+    if said:
+        raise ConfigError(
+            f"id= is a client of endpoint {endpoint_id!r}, which is there already, so {', '.join(said)} cannot be said "
+            "here; leave that out, or leave out id= and declare an endpoint with name="
+        )
+
+
+def of_kind(spec: EndpointSpec, kind: ServerlessType) -> EndpointSpec:
+    """The spec for an endpoint that takes jobs (QB) or HTTP requests (LB). Raises ConfigError where it cannot be."""
+    if kind is ServerlessType.LB and spec.scaler_type is ServerlessScalerType.QUEUE_DELAY:
+        raise ConfigError(
+            f"scaler_type= of endpoint {spec.name!r} is QUEUE_DELAY, but HTTP requests wait in no queue; leave it out, "
+            "or take REQUEST_COUNT"
+        )
+    return replace(spec, kind=kind)
 
 
 def check_requirements(spec: EndpointSpec) -> None:
@@ -84,33 +129,17 @@ def check_requirements(spec: EndpointSpec) -> None:
             ) from None
 
 
-def nearest(given: str, allowed: Iterable[str]) -> str | None:
-    """The allowed word that is most like `given`, None where none is."""
-    words = {_plain(word): word for word in allowed}
-    wanted = _plain(given)
-    inside = [word for word in words if wanted and wanted in word] if len(wanted) > 2 else []
-    close = difflib.get_close_matches(wanted, inside or words, n=1, cutoff=0.0 if inside else 0.55)
-    return words[close[0]] if close else None
-
-
-def _plain(word: str) -> str:
-    return re.sub(r"[\s_-]+", "", word).lower()
-
-
-def _known(option: str, value: Any) -> None:
-    if option in _READERS or (option in _LATER and value is None):
+def _known(option: str) -> None:
+    if option in _READERS:
         return
-    if option in _LATER:
-        raise ConfigError(
-            f"{option}= is not there yet in this version; leave it out, or decorate a function or class without it"
-        )
-    near = nearest(option, _READERS)
-    hint = f"did you mean {near}=?" if near else f"there are {', '.join(_READERS)}"
+    names = (*_READERS, "id")
+    near = nearest(option, names)
+    hint = f"did you mean {near}=?" if near else f"there are {', '.join(names)}"
     raise UnknownOption(f"Endpoint has no option {option}=; {hint}")
 
 
 def _refuse(option: str, given: Any, allowed: str, near: str | None = None) -> NoReturn:
-    raise ConfigError.of(option, given, allowed, near)
+    raise refusal(option, given, allowed, near)
 
 
 def _name(value: Any) -> dict[str, Any]:
@@ -175,10 +204,24 @@ def _member(option: str, item: Any, kind: type[E]) -> E:
     _refuse(option, item, f"a {kind.__name__} or one of {values}", repr(near) if near else None)
 
 
+def _image_name(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, str) or not re.fullmatch(_IMAGE, value):
+        _refuse("image", value, "the name of a container image, such as 'vllm/vllm-openai:latest'")
+    return {"image": value}
+
+
+def _template(value: Any) -> dict[str, Any]:
+    if value is not None and not isinstance(value, PodTemplate):
+        _refuse("template", value, "a PodTemplate", f"PodTemplate({'**' if isinstance(value, Mapping) else ''}…)")
+    return {"template": value}
+
+
 def _workers(value: Any) -> dict[str, Any]:
     if value is None:
         return {}
-    pair = value if isinstance(value, list | tuple) else (0, value)
+    pair = value if isinstance(value, list | tuple) else (DEFAULT_WORKERS_MIN, value)
     low, high = pair if len(pair) == 2 else (-1, -1)
     if not (_is_int(low) and _is_int(high)) or low < 0 or high < 0:
         _refuse("workers", value, "a number of 0 or more (the most workers), or (least, most)")
@@ -262,6 +305,22 @@ def _one_datacenter(item: Any) -> DataCenter:
         return _member("datacenter", item, DataCenter)
 
 
+def _volume(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    allowed = "a NetworkVolume, or a list of them, one for each data center"
+    if isinstance(value, str):
+        _refuse("volume", value, allowed, f"NetworkVolume(name={value!r})")
+    items = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if not items:
+        _refuse("volume", value, f"{allowed}, that is not empty")
+    for number, item in enumerate(items):
+        if not isinstance(item, NetworkVolume):
+            option = f"volume[{number}]" if isinstance(value, list | tuple) else "volume"
+            _refuse(option, item, "a NetworkVolume", f"NetworkVolume(name={item!r})" if isinstance(item, str) else None)
+    return {"volume": items}
+
+
 def _env(value: Any) -> dict[str, Any]:
     if value is None:
         return {}
@@ -299,13 +358,19 @@ def _python_version(value: Any) -> dict[str, Any]:
     if value not in PYTHONS:
         near = str(value) if str(value) in PYTHONS else None
         _refuse("python_version", value, f"one of {', '.join(map(repr, PYTHONS))}", repr(near) if near else None)
-    if value != _HERE:
-        raise ConfigError(
-            f"python_version= is {value!r}, but this program runs on Python {_HERE}: functions travel as "
-            f"pickles, which are safe only between equal versions; run the program with Python {value}, or leave "
-            "python_version= out"
-        )
     return {"python_version": value}
+
+
+def _max_concurrency(value: Any) -> dict[str, Any]:
+    checked = _number("max_concurrency", 1)(value)
+    if value > _MANY_CALLS:
+        warnings.warn(
+            f"max_concurrency={value} lets one worker run more than {_MANY_CALLS} calls at a time, which share its "
+            "memory and its cores; more workers= is often the better way",
+            UserWarning,
+            stacklevel=4,  # of the declaration
+        )
+    return checked
 
 
 def _retries(value: Any) -> dict[str, Any]:
@@ -348,6 +413,26 @@ def _hardware(fields: dict[str, Any], given: Mapping[str, Any]) -> None:
             )
 
 
+def _image(fields: Mapping[str, Any]) -> None:
+    """What an image and a template ask of the other options."""
+    template: PodTemplate | None = fields.get("template")
+    if template is not None and fields["cpu"]:
+        limit = disk_limit_gb(fields["cpu"])
+        if template.containerDiskInGb > limit and template.containerDiskInGb != DEFAULT_DISK_GB:
+            sizes = ", ".join(f"{size.value}: {disk_limit_gb([size])}" for size in fields["cpu"])
+            _refuse("containerDiskInGb", template.containerDiskInGb, f"at most {limit} GB with cpu= ({sizes})")
+    if not fields.get("image"):
+        return
+    if not fields["name"]:
+        raise ConfigError("image= needs a name for the endpoint: Endpoint(name=…, image=…)")
+    for option in _INSTALLED:
+        if fields.get(option):
+            raise ConfigError(
+                f"{option}= has no effect with image=: an image holds what it needs; leave one of the two out, or "
+                "build an image that has them"
+            )
+
+
 def _scaler(fields: dict[str, Any]) -> None:
     value, kind = fields.get("scaler_value"), fields.get("scaler_type")
     if value is None:
@@ -359,6 +444,26 @@ def _scaler(fields: dict[str, Any]) -> None:
         _refuse("scaler_value", value, f"0 or at least {_MIN_QUEUE_DELAY_S} with QUEUE_DELAY (seconds)")
 
 
+def _places(fields: dict[str, Any]) -> None:
+    """Each volume is in a data center of its own, where the endpoint has workers."""
+    centers, taken = fields.get("datacenter", ()), dict[DataCenter, NetworkVolume]()
+    for volume in fields.get("volume", ()):
+        center = volume.datacenter
+        if center is None:  # of one that is known by its id, the platform knows it
+            continue
+        if center in taken:
+            raise ConfigError(
+                f"volume= has {taken[center]!r} and {volume!r}, both in {center}; workers see the one of their data "
+                "center, so give one for each"
+            )
+        taken[center] = volume
+        if centers and center not in centers:
+            raise ConfigError(
+                f"volume= is {volume!r}, in {center}, but datacenter= is {', '.join(centers)}, where workers cannot "
+                f"reach it; add {center} to datacenter=, or take a volume from there"
+            )
+
+
 _READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "name": _name,
     "gpu": _gpu,
@@ -368,15 +473,18 @@ _READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "dependencies": _dependencies,
     "system_dependencies": _system_dependencies,
     "accelerate_downloads": _flag("accelerate_downloads"),
+    "volume": _volume,
     "datacenter": _datacenter,
     "env": _env,
     "gpu_count": _number("gpu_count", 1),
     "execution_timeout_ms": _number("execution_timeout_ms", 0, None, " (milliseconds; 0: no limit)"),
     "flashboot": _flag("flashboot"),
+    "image": _image_name,
     "scaler_type": _scaler_type,
     "scaler_value": _scaler_value,
+    "template": _template,
     "min_cuda_version": _min_cuda_version,
-    "max_concurrency": _number("max_concurrency", 1),
+    "max_concurrency": _max_concurrency,
     "python_version": _python_version,
     "retries": _retries,
     "batch": _batch,

@@ -1,5 +1,6 @@
 """What a finished job means to its caller: a value, or the fitting exception with the facts of the job."""
 
+import json
 import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from runpod_flash.errors import (
     JobExpired,
     JobTimedOut,
     NotPicklable,
+    NotPortable,
     OutOfMemory,
     PayloadTooLarge,
     RemoteError,
@@ -21,14 +23,18 @@ from runpod_flash.errors import (
     WireMismatch,
     WorkerLost,
 )
-from worker_runtime.wire import payload
-from worker_runtime.wire.errors import VersionMismatch, WireError
+from worker_runtime.wire import encoding
+from worker_runtime.wire.class_names import ClassNames, UnknownClass
+from worker_runtime.wire.errors import CannotTravel, VersionMismatch, WireError
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, JobStatus, Payload, read_output
 
 E = TypeVar("E", bound=Exception)
 
 Fetch = Callable[[str], Awaitable[bytes]]
 """Gets a value from the platform by its sha256."""
+
+ANYWHERE = ClassNames()
+"""The names of a program that knows nothing of the code that gave a value: what is loaded, and the standard library."""
 
 _BY_KIND: dict[ErrorKind, type[JobError]] = {
     ErrorKind.INSTALL: InstallError,
@@ -85,8 +91,10 @@ def succeeded(job: Mapping[str, Any]) -> bool:
     return job.get("status") == JobStatus.COMPLETED
 
 
-async def value_of(job: Mapping[str, Any], name: str, fetch: Fetch) -> Any:
+async def value_of(job: Mapping[str, Any], name: str, fetch: Fetch, names: ClassNames = ANYWHERE) -> Any:
     """The value that a completed job gave. An output that no function of ours wrote is returned as it is.
+
+    `names`: the classes that values in the neutral encoding may be made of.
 
     Raises:
         WireMismatch: the worker speaks another protocol or Python version.
@@ -99,8 +107,8 @@ async def value_of(job: Mapping[str, Any], name: str, fetch: Fetch) -> Any:
     try:
         found = read_output(output)
         if isinstance(found, ErrorInfo):
-            raise exception_of(found, facts)
-        return decode(await payload_bytes(found, fetch), facts)
+            raise exception_of(found, facts, names)
+        return decode(await payload_bytes(found, fetch), facts, names)
     except VersionMismatch as error:
         raise WireMismatch(f"the result of {facts} cannot be read: {error}") from error
     except WireError as error:
@@ -112,12 +120,16 @@ async def payload_bytes(found: Payload, fetch: Fetch) -> bytes:
     return found.inline if found.inline is not None else await fetch(str(found.sha256))
 
 
-def decode(data: bytes, facts: Facts) -> Any:
-    """Unpickle a result; raises VersionMismatch, WireError, ShippingError."""
+def decode(data: bytes, facts: Facts, names: ClassNames = ANYWHERE) -> Any:
+    """Load a result; raises VersionMismatch, WireError, ShippingError."""
     try:
-        return payload.decode(data)
+        return encoding.decode(data, names)
     except WireError:
         raise
+    except UnknownClass as error:
+        raise ShippingError(
+            f"the result of {facts} cannot be loaded here: {error}. The stored result stays and can be fetched again"
+        ) from error
     except Exception as error:
         raise ShippingError(
             f"the result of {facts} cannot be loaded here: {type(error).__name__}: {error}. {_advice(error)} "
@@ -125,7 +137,7 @@ def decode(data: bytes, facts: Facts) -> Any:
         ) from error
 
 
-def failure_of(job: Mapping[str, Any], name: str, logs: Sequence[str] = ()) -> Exception:
+def failure_of(job: Mapping[str, Any], name: str, logs: Sequence[str] = (), names: ClassNames = ANYWHERE) -> Exception:
     """The exception to raise for a job that ended without a value."""
     facts = Facts.of(job, name, logs)
     output = job.get("output")
@@ -135,18 +147,37 @@ def failure_of(job: Mapping[str, Any], name: str, logs: Sequence[str] = ()) -> E
         except WireError as error:
             return WireMismatch(f"the failure of {facts} does not follow the protocol: {error}")
         if isinstance(found, ErrorInfo):
-            return exception_of(found, facts)
+            return exception_of(found, facts, names)
+    raised = _raised_by_handler(job.get("error"), facts)
+    if raised is not None:
+        return raised
     kind, what = _BY_STATUS.get(JobStatus(str(job.get("status"))), (JobError, "ended without a value"))
     said = f": {job['error']}" if job.get("error") else ""
     return facts.error(kind, f"{facts} {what}{said}")
 
 
-def exception_of(info: ErrorInfo, facts: Facts) -> Exception:
+def _raised_by_handler(error: Any, facts: Facts) -> Exception | None:
+    """What a handler raised, as Runpod's worker package reports it: JSON as text. None where it is none of that."""
+    try:
+        told = json.loads(error)
+        kind, message = re.sub(r"^<class '(.*)'>$", r"\1", told["error_type"]), told["error_message"]
+    except (TypeError, ValueError, KeyError):
+        return None
+    traceback = str(told.get("error_traceback") or "")
+    found = facts.error(RemoteError, f"{kind}: {message} ({facts})", type_name=kind, remote_traceback=traceback)
+    if traceback:
+        found.add_note(f"Remote traceback:\n{traceback.rstrip()}")
+    return found
+
+
+def exception_of(info: ErrorInfo, facts: Facts, names: ClassNames = ANYWHERE) -> Exception:
     """The exception to raise: the function's own where it can be loaded and may pass a caller, else a typed one."""
     if info.kind in _BY_KIND:
         return _noted(facts.error(_BY_KIND[info.kind], f"{info.message} ({facts})"), info)
     if info.kind is ErrorKind.UNPICKLABLE_RESULT:
-        error = NotPicklable(f"the result of {facts} cannot be pickled: {info.message}")
+        portable = info.type == CannotTravel.__name__
+        kind = NotPortable if portable else NotPicklable
+        error = kind(f"the result of {facts} {'cannot come back' if portable else 'cannot be pickled'}: {info.message}")
         error.__cause__ = facts.error(JobError, str(facts))
         return _noted(error, info)
     if info.kind is ErrorKind.TOO_LARGE:
@@ -154,7 +185,7 @@ def exception_of(info: ErrorInfo, facts: Facts) -> Exception:
         too_large.__cause__ = facts.error(JobError, str(facts))
         return too_large
     told = {"type_name": info.type, "remote_traceback": info.traceback}
-    original = _original(info)
+    original = _original(info, names)
     if original is not None:
         original.__cause__ = facts.error(RemoteError, f"raised by {facts}", **told)
         return _noted(original, info)
@@ -163,12 +194,12 @@ def exception_of(info: ErrorInfo, facts: Facts) -> Exception:
     return _noted(facts.error(RemoteError, f"{what}{message} ({facts})", **told), info)
 
 
-def _original(info: ErrorInfo) -> Exception | None:
+def _original(info: ErrorInfo, names: ClassNames) -> Exception | None:
     """The function's own exception; none that would end the caller's loop or iteration instead."""
     if info.kind is not ErrorKind.USER or info.exception is None:
         return None
     try:
-        found = payload.decode(info.exception)
+        found = encoding.decode(info.exception, names)
     except Exception:  # noqa: BLE001 - unpickling runs code of any package; the failure is then told as text
         return None
     if not isinstance(found, Exception) or isinstance(found, StopIteration | StopAsyncIteration):

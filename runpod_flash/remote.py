@@ -14,16 +14,18 @@ import weakref
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
-from runpod_flash import batches, lazy, settings
+from runpod_flash import batches, lazy, settings, signatures
 from runpod_flash.call_options import AS_DECLARED, CallOptions
 from runpod_flash.calls import RemoteObject, Request, Ticket
+from runpod_flash.duals import Dual, dual
 from runpod_flash.errors import CallError
 from runpod_flash.forms import Forms
+from runpod_flash.signatures import Parameters
 from runpod_flash.spec import EndpointSpec
 
 if TYPE_CHECKING:
     from runpod_flash.agreement import Provisioned
-    from runpod_flash.job import Dual, EndpointJob
+    from runpod_flash.job import EndpointJob
     from runpod_flash.session import Session
 
 P = ParamSpec("P")
@@ -38,7 +40,7 @@ class CallForms(Forms[P, R]):
 
     # Coroutine[None, None, R], not [Any, Any, R]: with the latter mypy takes the results of asyncio.gather for Any.
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:
         """Run it on a worker; await the result. Cancelling the awaiting task cancels the job.
 
         Raises:
@@ -48,7 +50,7 @@ class CallForms(Forms[P, R]):
         coroutine.__name__ = coroutine.__qualname__ = self.__name__  # for "… was never awaited"
         return coroutine
 
-    def remote(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def remote(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it on a worker and block until the result is there; works where an event loop runs, too (a notebook)."""
         return cast(R, _session().call_blocking(self._request(args, kwargs)))
 
@@ -64,12 +66,12 @@ class Spawn(Generic[P, R]):
     def __init__(self, forms: CallForms[P, R]) -> None:
         self._forms = forms
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> "EndpointJob[R]":
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> "EndpointJob[R]":
         """Submit the call, blocking until the platform has it."""
         session = _session()
         return _job(session.submit_blocking(self._forms._request(args, kwargs)), session)
 
-    def aio(self, *args: P.args, **kwargs: P.kwargs) -> "Coroutine[None, None, EndpointJob[R]]":
+    def aio(self, /, *args: P.args, **kwargs: P.kwargs) -> "Coroutine[None, None, EndpointJob[R]]":
         """Submit the call from async code."""
         return self._submit(self._forms._request(args, kwargs))
 
@@ -91,20 +93,41 @@ class RemoteFunction(CallForms[P, R]):
         functools.update_wrapper(self, target)
         self.spec = spec
         self.__flash_target__ = target
-        self.__remote_config__ = remote_config(spec)
+        self.__remote_config__: dict[str, Any] = remote_config(spec)
         _mark_as_coroutine_function(self)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:
         """Run it on a worker; await the result. See `CallForms.__call__`."""
         if settings.serving.get() == self.spec.name:  # this is its worker, inside the caller's process
             return cast("Coroutine[None, None, R]", self.__flash_target__(*args, **kwargs))
         return super().__call__(*args, **kwargs)
 
-    def local(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def local(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the original function here, as if it had no decorator; a batched one as a batch of one."""
         if self.spec.batch is not None:
-            return cast(R, batches.one_call(self.__flash_target__, self._signature, args, kwargs))
+            return cast(R, batches.one_call(self.__flash_target__, self._parameters, args, kwargs))
         return cast(R, self.__flash_target__(*args, **kwargs))
+
+    @property
+    def id(self) -> str | None:
+        """The id of its endpoint on the platform; None before the first call or `provision`."""
+        found = provisioned(self.spec.name)
+        return None if found is None else found.id
+
+    @property
+    def url(self) -> str | None:
+        """Where the requests of its endpoint go; None as for `id`."""
+        found = provisioned(self.spec.name)
+        return (found.url or None) if found is not None else None
+
+    @dual
+    async def provision(self) -> "Provisioned":
+        """Find its endpoint, change it or make it, without a call. See `Endpoint.provision`."""
+        return await self._session.provision(self.spec, self.__flash_target__)
+
+    @property
+    def _session(self) -> "Session":
+        return _session()
 
     def job(self, job_id: str) -> "EndpointJob[R]":
         """The handle of a job that was submitted earlier, maybe by another program."""
@@ -123,15 +146,15 @@ class RemoteFunction(CallForms[P, R]):
         return self.spec
 
     def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
-        check_arguments(self.__name__, self._signature, args, kwargs)
+        check_arguments(self.__name__, self._parameters, args, kwargs)
         if self.spec.batch is not None:
-            args, kwargs = batches.as_positional(self._signature, args, kwargs), {}
+            args, kwargs = batches.as_positional(self._parameters, args, kwargs), {}
         options = self._options
         return Request(self.__flash_target__, self.spec, args, kwargs, options=options.job, retries=options.retries)
 
     @functools.cached_property
-    def _signature(self) -> inspect.Signature:
-        return inspect.signature(self.__flash_target__)
+    def _parameters(self) -> Parameters | None:
+        return signatures.of_function(self.__flash_target__)
 
     def __repr__(self) -> str:
         options = f" with {self._options}" if self._options != AS_DECLARED else ""
@@ -153,7 +176,7 @@ class RemoteFunction(CallForms[P, R]):
 class AsyncRemoteFunction(RemoteFunction[P, R]):
     """A `RemoteFunction` made of an `async def`; `local` gives its coroutine."""
 
-    def local(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:  # type: ignore[override]
+    def local(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:  # type: ignore[override]
         """Run the original function here: returns its coroutine, to be awaited."""
         return cast("Coroutine[None, None, R]", super().local(*args, **kwargs))
 
@@ -168,16 +191,16 @@ class RemoteClass(Generic[T]):
         functools.update_wrapper(self, target, updated=())
         self.spec = spec
         self.__flash_target__ = target
-        self.__remote_config__ = remote_config(spec)
+        self.__remote_config__: dict[str, Any] = remote_config(spec)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> "RemoteInstance[T]":
+    def __call__(self, /, *args: Any, **kwargs: Any) -> "RemoteInstance[T]":
         """Make an object. Raises CallError where the arguments do not fit `__init__`."""
         if settings.serving.get() == self.spec.name:  # this is its worker, inside the caller's process
             return cast("RemoteInstance[T]", self.__flash_target__(*args, **kwargs))
-        check_arguments(self.__name__, self._signature, args, kwargs)
+        check_arguments(self.__name__, self._parameters, args, kwargs)
         return RemoteInstance(self, RemoteObject(args, kwargs))
 
-    def local(self, *args: Any, **kwargs: Any) -> T:
+    def local(self, /, *args: Any, **kwargs: Any) -> T:
         """Make a real object of the original class, here."""
         return self.__flash_target__(*args, **kwargs)
 
@@ -185,12 +208,23 @@ class RemoteClass(Generic[T]):
         """The handle of a job that was submitted earlier, maybe by another program."""
         return handle(self.spec.name, job_id)
 
+    @dual
+    async def provision(self) -> "Provisioned":
+        """Find its endpoint, change it or make it, without a call. See `Endpoint.provision`."""
+        return await self._session.provision(self.spec, self.__flash_target__)
+
+    @property
+    def _session(self) -> "Session":
+        return _session()
+
     @functools.cached_property
-    def _signature(self) -> inspect.Signature | None:
-        try:
-            return inspect.signature(self.__flash_target__)
-        except ValueError:  # a class written in C that does not tell
-            return None
+    def _parameters(self) -> Parameters | None:
+        return signatures.of_class(self.__flash_target__)
+
+    @functools.cached_property
+    def _methods(self) -> "dict[str, Parameters | None]":
+        """Those of the methods that were called, by their names."""
+        return {}
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -222,6 +256,9 @@ class RemoteClass(Generic[T]):
 class RemoteInstance(Generic[T]):
     """An object that lives on one worker: `await obj.method(x)`, `obj.method.remote(x)`, `obj.method.spawn(x)`.
 
+    Type checkers know the class, not its methods, as types cannot be mapped: `predict: CallForms[[int], str] =
+    obj.predict` tells them what one takes and gives.
+
     It is made by its first call. It is dropped, so that its `close()` or `__exit__` runs there, when this handle is
     closed or forgotten, or the program ends. A lost object is made again from its constructor's arguments.
     """
@@ -245,7 +282,7 @@ class RemoteInstance(Generic[T]):
         found = _defined(target, name)
         if found is _MISSING:
             raise AttributeError(_unknown(kind, name))
-        if isinstance(found, staticmethod | classmethod) or (callable(found) and not inspect.isclass(found)):
+        if signatures.is_method(found):
             return RemoteMethod(self, name)
         if isinstance(found, property | functools.cached_property):
             raise AttributeError(
@@ -253,7 +290,7 @@ class RemoteInstance(Generic[T]):
             )
         return getattr(target, name)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[None, None, Any]:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Coroutine[None, None, Any]:
         """Call the object's own `__call__` on the worker. Raises CallError where the class has none."""
         if _defined(self._kind.__flash_target__, "__call__") is _MISSING:
             raise CallError(f"objects of {self._kind.__name__} cannot be called: the class has no __call__ method")
@@ -292,6 +329,7 @@ class RemoteMethod(CallForms[..., Any]):
 
     def __init__(self, instance: RemoteInstance[Any], name: str) -> None:
         self._instance = instance
+        self._method: str = name  # the function may call itself otherwise
         self.__name__ = name
         function = getattr(instance._kind.__flash_target__, name)
         functools.update_wrapper(self, function, updated=())
@@ -302,32 +340,32 @@ class RemoteMethod(CallForms[..., Any]):
         return self._instance._kind.spec
 
     def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
-        kind, name = self._instance._kind, self.__name__
+        kind, name = self._instance._kind, self._method
         if is_generator(getattr(kind.__flash_target__, name)):
             raise CallError(
                 f"{kind.__name__}.{name} is a generator; streams are not there yet in this version, so return a list"
             )
-        check_arguments(f"{kind.__name__}.{name}", self._signature, args, kwargs)
+        check_arguments(f"{kind.__name__}.{name}", self._parameters, args, kwargs)
         if kind.spec.batch is not None:
-            args, kwargs = batches.as_positional(self._signature, args, kwargs), {}
+            args, kwargs = batches.as_positional(self._parameters, args, kwargs), {}
         options, instance = self._options, self._instance._handle
         return Request(kind.__flash_target__, kind.spec, args, kwargs, name, instance, options.job, options.retries)
 
     @property
-    def _signature(self) -> inspect.Signature:
-        target = self._instance._kind.__flash_target__
-        signature = inspect.signature(getattr(target, self.__name__))
-        if isinstance(_defined(target, self.__name__), staticmethod | classmethod):
-            return signature
-        return signature.replace(parameters=list(signature.parameters.values())[1:])  # without self
+    def _parameters(self) -> Parameters | None:
+        kind, name = self._instance._kind, self._method
+        if name not in kind._methods:
+            target = kind.__flash_target__
+            kind._methods[name] = signatures.of_method(target, name, _defined(target, name))
+        return kind._methods[name]
 
     def __repr__(self) -> str:
-        return f"<remote method {self.__name__} of {self._instance!r}>"
+        return f"<remote method {self._method} of {self._instance!r}>"
 
 
-def handle(name: str, job_id: str) -> "EndpointJob[Any]":
-    """The handle of a job of the endpoint of this name."""
-    return _job(Ticket(job_id, "", name), _session())
+def handle(name: str, job_id: str, endpoint_id: str = "") -> "EndpointJob[Any]":
+    """The handle of a job of the endpoint of this name, whose id may be known."""
+    return _job(Ticket(job_id, endpoint_id, name), _session())
 
 
 def provisioned(name: str) -> "Provisioned | None":
@@ -340,16 +378,10 @@ def recovery(name: str) -> "Dual[[], list[EndpointJob[Any]]]":
     return cast("Dual[[], list[EndpointJob[Any]]]", lazy.load("runpod_flash.job").recovery(name, _session()))
 
 
-def check_arguments(
-    name: str, signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> None:
-    """Raise CallError where the arguments do not fit the signature. They are sent as given, defaults not filled in."""
-    if signature is None:
-        return
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError as error:
-        raise CallError(f"{name}{signature} was called wrongly: {error}; nothing was sent") from None
+def check_arguments(name: str, parameters: Parameters | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Raise CallError where Python would not take the arguments. They are sent as given, defaults not filled in."""
+    if parameters is not None:
+        parameters.check(name, args, kwargs)
 
 
 def is_generator(function: Any) -> bool:

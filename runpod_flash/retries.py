@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from runpod_flash.errors import ConfigError
+from runpod_flash.wording import refusal
 from worker_runtime.wire.retries import Backoff
 
 LONGEST_S = 24 * 3600.0
@@ -81,21 +81,21 @@ _set = object.__setattr__  # the class is frozen
 
 def _count(option: str, value: Any, other: str = "") -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ConfigError.of(option, value, f"a whole number of 0 or more{other}")
+        raise refusal(option, value, f"a whole number of 0 or more{other}")
     return value
 
 
 def _between(option: str, value: Any, low: float, high: float, unit: str = "") -> float:
     good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not good or not low <= value <= high:
-        raise ConfigError.of(option, value, f"a number from {low:g} to {high:g}{unit}")
+        raise refusal(option, value, f"a number from {low:g} to {high:g}{unit}")
     return float(value)
 
 
 def _names(on: Any) -> tuple[str, ...]:
     items = list(on) if isinstance(on, list | tuple | set | frozenset) else [on]
     if not items:
-        raise ConfigError.of("on", on, "an exception class, the name of one, or a list of them that is not empty")
+        raise refusal("on", on, "an exception class, the name of one, or a list of them that is not empty")
     names = [_name(item) for item in items]
     return tuple(sorted(names) if isinstance(on, set | frozenset) else names)
 
@@ -106,4 +106,4 @@ def _name(item: Any) -> str:
     if isinstance(item, str) and all(part.isidentifier() for part in item.split(".")):
         return item
     near = repr(type(item)) if isinstance(item, BaseException) else None
-    raise ConfigError.of("on", item, "an exception class, or the name of one such as 'requests.Timeout'", near)
+    raise refusal("on", item, "an exception class, or the name of one such as 'requests.Timeout'", near)

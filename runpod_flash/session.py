@@ -10,20 +10,21 @@ import concurrent.futures
 import contextlib
 import sys
 import uuid
-from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runpod_flash import backends, journal, options, outcome, package_index, shipping
+from runpod_flash import backends, crossing, journal, options, outcome, package_index, shipping
 from runpod_flash import output as output_module
 from runpod_flash import settings as settings_module
-from runpod_flash.agreement import Declarations, Provisioned, provision
+from runpod_flash.agreement import Declarations, Provisioned, provision, provision_volume
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.blocking import Bridge, Running
-from runpod_flash.calls import Request, Ticket
-from runpod_flash.delivery import Delivery, Holding
+from runpod_flash.calls import JobOptions, Request, Ticket, detached
+from runpod_flash.crossing import Crossing
+from runpod_flash.delivery import Delivery, Holding, encoded, way_to
 from runpod_flash.errors import (
     BackendError,
     BackendUnavailable,
@@ -38,6 +39,7 @@ from runpod_flash.output import Output
 from runpod_flash.project import project_of_program
 from runpod_flash.settings import Settings
 from runpod_flash.spec import EndpointSpec
+from runpod_flash.volumes import NetworkVolume
 from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
 
 T = TypeVar("T")
@@ -66,6 +68,9 @@ class Session:
     Args:
         settings: what to use instead of the environment.
         project: folder in which names of endpoints are unique; default: the program's own.
+
+    Attributes:
+        volume_ids: the network volumes that this program has found or made.
     """
 
     def __init__(self, settings: Settings | None = None, project: Path | None = None) -> None:
@@ -73,7 +78,9 @@ class Session:
         self._bridge = Bridge()
         self._links: dict[asyncio.AbstractEventLoop, _Link] = {}
         self._declared = Declarations()
-        self._provisioned: dict[str, Provisioned] = {}
+        self._provisioned: dict[str, Provisioned] = {}  # by name
+        self._described: dict[str, Provisioned] = {}  # by id
+        self.volume_ids: dict[NetworkVolume, str] = {}
         self._journal: Journal | None = None
         self._held: set[Holding] = set()
         self._objects = Objects(self._bridge, self._backend)
@@ -110,6 +117,11 @@ class Session:
         """The endpoint of this name as the platform has it; None before the first call of this program."""
         return self._provisioned.get(name)
 
+    def url_of(self, endpoint_id: str) -> str | None:
+        """Where requests of the endpoint with this id go; None before `described`."""
+        found = self._described.get(endpoint_id)
+        return (found.url or None) if found is not None else None
+
     # --- calls --------------------------------------------------------------------------------------------------------
 
     async def call(self, request: Request, tickets: "list[Ticket] | None" = None) -> Any:
@@ -133,13 +145,12 @@ class Session:
         Raises:
             ConfigError, ShippingError, BackendError: see `errors`.
         """
-        arguments = _encoded(request, request.args, request.kwargs)
-        if request.instance is not None and request.instance.constructor is None:
-            request.instance.constructor = _encoded(request, request.instance.args, request.instance.kwargs)
+        way = way_to(request.spec, self.settings)
+        arguments = encoded(request, way)
         key = uuid.uuid4().hex
         for left in reversed(range(_SUBMITS)):
             try:
-                return await self._submit(request, arguments, key)
+                return await self._submit(request, way, arguments, key)
             except (EndpointNotFound, ContentNotFound):
                 if not left:
                     raise
@@ -155,12 +166,12 @@ class Session:
         """The value of a final job, or its exception is raised."""
         backend = await self._backend()
         if outcome.succeeded(job):
-            return await outcome.value_of(job, ticket.name, backend.get_value)
+            return await outcome.value_of(job, ticket.name, backend.get_value, shipping.names())
         lines: list[str] = []
         with contextlib.suppress(FlashError, TimeoutError):  # the failure itself matters more
             async with asyncio.timeout(CANCEL_S):
                 lines = list(await backend.logs(await self._endpoint_id(ticket), ticket.job_id))
-        raise outcome.failure_of(job, ticket.name, lines[-_LOG_LINES:])
+        raise outcome.failure_of(job, ticket.name, lines[-_LOG_LINES:], shipping.names())
 
     async def status(self, ticket: Ticket) -> Json:
         """The job as it is now."""
@@ -170,9 +181,62 @@ class Session:
         """Cancel a job."""
         await (await self._backend()).cancel(await self._endpoint_id(ticket), ticket.job_id)
 
+    async def retry(self, ticket: Ticket) -> Json:
+        """Queue a job that has failed or timed out once more; gives its id and new status."""
+        return await (await self._backend()).retry(await self._endpoint_id(ticket), ticket.job_id)
+
+    async def chunks(self, ticket: Ticket) -> AsyncGenerator[Any, None]:
+        """What a job yields, as it comes, until it has ended."""
+        backend = await self._backend()
+        async with contextlib.aclosing(backend.chunks(await self._endpoint_id(ticket), ticket.job_id)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
     async def logs(self, ticket: Ticket) -> list[str]:
         """What a job has written."""
         return list(await (await self._backend()).logs(await self._endpoint_id(ticket), ticket.job_id))
+
+    # --- endpoints that are there already ----------------------------------------------------------------------------
+
+    async def backend(self) -> Backend:
+        """The connection of the running event loop, for what is no call."""
+        return await self._backend()
+
+    async def put(self, endpoint_id: str, name: str, job_input: Json, options: JobOptions) -> Ticket:
+        """Submit a job whose input is plain JSON. `name`: what messages call the endpoint.
+
+        Raises:
+            EndpointNotFound, PayloadTooLarge, BackendError: see `errors`.
+        """
+        backend, key = await self._backend(), uuid.uuid4().hex
+        sending = backend.submit(endpoint_id, job_input, key, options)
+        return Ticket(await self._send(name, "run", endpoint_id, sending, key), endpoint_id, name)
+
+    async def named(self, name: str) -> Provisioned:
+        """The endpoint of this name, which is not made. Raises EndpointNotFound."""
+        backend = await self._backend()
+        found = await self._shared(("find", name), lambda: backend.find(name))
+        if found is None:
+            raise EndpointNotFound(
+                f"the platform has no endpoint '{name}' in project {self.project}; its first call makes it, or "
+                f"Endpoint(name={name!r}, …).provision()"
+            )
+        self._provisioned[name] = Provisioned.of(found)
+        return self._provisioned[name]
+
+    async def described(self, endpoint_id: str) -> Provisioned:
+        """The endpoint with this id. Raises EndpointNotFound."""
+        found = Provisioned.of(await (await self._backend()).describe(endpoint_id))
+        self._described[endpoint_id] = found
+        return found
+
+    async def provision(self, spec: EndpointSpec, target: Callable[..., Any] | None = None) -> Provisioned:
+        """Find or make the endpoint, without a call. `target`: the function or class that it is declared by.
+
+        Raises:
+            ConfigError, BackendError: see `errors`.
+        """
+        return await self._agree(await self._backend(), spec, target)
 
     # --- jobs of other programs ---------------------------------------------------------------------------------------
 
@@ -249,7 +313,7 @@ class Session:
                 raise
         except KeyboardInterrupt:
             if not running.ended:
-                self._say_detached(tickets(), name)
+                self.output.say(detached(tickets(), name))
             raise
 
     def submit_blocking(self, request: Request) -> Ticket:
@@ -270,44 +334,36 @@ class Session:
             running.cancel()
             raise
 
-    def _say_detached(self, tickets: Sequence[Ticket], name: str) -> None:
-        if len(tickets) > 1:
-            self.output.say(
-                f"detached from {len(tickets)} jobs of endpoint '{tickets[0].name}', which may still run; come back "
-                f"with {name}.recover()"
-            )
-            return
-        for ticket in tickets:
-            self.output.say(
-                f"detached from job {ticket.job_id} of endpoint '{ticket.name}', which may still run; come back with "
-                f"`flash jobs attach {ticket.job_id}` or {name}.job({ticket.job_id!r}).result()"
-            )
-
     # --- the steps of a submission ------------------------------------------------------------------------------------
 
-    async def _submit(self, request: Request, arguments: bytes, key: str) -> Ticket:
+    async def _submit(self, request: Request, way: Crossing, arguments: bytes, key: str) -> Ticket:
         backend = await self._backend()
         spec = request.spec
+        if not backend.takes_pickles and not way.neutral:
+            way = way_to(spec, self.settings, backend)
+            arguments = encoded(request, way)
         artifact = shipping.ship(
             request.target,
             name=spec.name,
-            environment=self._environment(backend, spec),
+            environment=self._environment(backend, spec, way),
             max_concurrency=spec.concurrency,
+            way=way,
             batch=spec.batch,
         )
-        endpoint_id = await self._agree(backend, request)
+        endpoint_id = (await self._agree(backend, spec, request.target)).id
         delivery = self._link().delivery
         parcel = await delivery.pack(backend, artifact, request, arguments)
-        job_id = await self._send(request, endpoint_id, delivery.submit(backend, endpoint_id, parcel, key), key)
+        sending = delivery.submit(backend, endpoint_id, parcel, key)
+        job_id = await self._send(spec.name, request.shown, endpoint_id, sending, key)
         if request.instance is not None and not request.instance.borrowed:
             self._objects.add(request.instance)
         return Ticket(job_id, endpoint_id, spec.name)
 
-    async def _send(self, request: Request, endpoint_id: str, sending: Coroutine[Any, Any, str], key: str) -> str:
-        """The id of the job that `sending` submits. It is noted before and after."""
+    async def _send(self, name: str, shown: str, endpoint_id: str, sending: Coroutine[Any, Any, str], key: str) -> str:
+        """The id of the job that `sending` submits. It is noted before and after, with what is called as `shown`."""
         journal = self.journal
         if journal is not None:
-            journal.submitting(key, request.spec.name, endpoint_id, request.shown)
+            journal.submitting(key, name, endpoint_id, shown)
         submission = asyncio.create_task(sending)
         try:
             job_id = await asyncio.shield(submission)
@@ -321,26 +377,39 @@ class Session:
     def _cannot_note(self, message: str) -> None:
         self.output.notice({"key": "no-journal", "message": message})
 
-    async def _agree(self, backend: Backend, request: Request) -> str:
-        """The id of the request's endpoint, which after this is on the platform as declared."""
-        spec, agreed = request.spec, self._link().agreed
+    async def _agree(self, backend: Backend, spec: EndpointSpec, target: Callable[..., Any] | None) -> Provisioned:
+        """The endpoint, which after this is on the platform as it is declared, by `target` if there is one."""
+        agreed = self._link().agreed
         known = agreed.get(spec.name)
         if known is None or known[0] != spec:
-            self._declared.add(request)
+            if target is not None:
+                self._declared.add(spec, target)
             options.check_requirements(spec)
-            known = agreed[spec.name] = spec, await self._shared(spec, lambda: provision(backend, spec, self.output))
+            known = agreed[spec.name] = spec, await self._shared(spec, lambda: self._provision(backend, spec))
         self._provisioned[spec.name] = known[1]
-        return known[1].id
+        return known[1]
 
-    def _environment(self, backend: Backend, spec: EndpointSpec) -> EnvironmentRequest:
+    async def _provision(self, backend: Backend, spec: EndpointSpec) -> Provisioned:
+        ids = [await self.provision_volume(volume) for volume in spec.volume]
+        return await provision(backend, spec, self.output, ids)
+
+    async def provision_volume(self, volume: NetworkVolume) -> str:
+        """The id of a network volume, which after this is on the platform. Raises VolumeNotFound, BackendError."""
+        backend = await self.backend()
+        found = await self._shared(volume, lambda: provision_volume(backend, volume, self.output))
+        self.volume_ids[volume] = found
+        return found
+
+    def _environment(self, backend: Backend, spec: EndpointSpec, way: Crossing) -> EnvironmentRequest:
         if self._index is None:
             self._index = package_index.read(self.settings.environ, Path(sys.prefix))
         return EnvironmentRequest(
-            python=spec.python_version,
+            python=way.python,
             dependencies=spec.dependencies,
             system_dependencies=spec.system_dependencies,
-            caller=sys.executable if backend.shares_machine else None,
+            caller=sys.executable if backend.shares_machine and way.python == crossing.HERE else None,
             index=self._index if spec.dependencies else PackageIndex(),
+            accelerate=spec.accelerate_downloads or not spec.dependencies,
         )
 
     async def _abandon(self, endpoint_id: str, job_id: "str | asyncio.Task[str]") -> None:
@@ -355,7 +424,6 @@ class Session:
     # --- connections --------------------------------------------------------------------------------------------------
 
     async def _backend(self) -> Backend:
-        """The connection of the running event loop."""
         link = self._link()
         if link.connection is None:
             link.connection = asyncio.create_task(self._connect())
@@ -397,11 +465,7 @@ class Session:
     async def _endpoint_id(self, ticket: Ticket) -> str:
         if ticket.endpoint_id:
             return ticket.endpoint_id
-        backend = await self._backend()
-        found = await self._shared(("find", ticket.name), lambda: backend.find(ticket.name))
-        if found is None:
-            raise EndpointNotFound(f"the platform has no endpoint '{ticket.name}' in project {self.project}")
-        return str(found["id"])
+        return (await self.named(ticket.name)).id
 
     def close(self) -> None:
         """Drop remote objects and end the bridge; connections end with their event loops."""
@@ -428,10 +492,6 @@ def use(session: Session) -> Iterator[Session]:
     finally:
         _current.reset(token)
         session.close()
-
-
-def _encoded(request: Request, args: tuple[Any, ...], kwargs: Any) -> bytes:
-    return shipping.encode_arguments(args, dict(kwargs), target_name=request.shown, target=request.target)
 
 
 def _result(running: Running[T]) -> T:

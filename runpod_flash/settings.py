@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 TARGETS = ("local", "inline")
 LOG_STYLES = ("auto", "marked", "plain", "off")
+ENCODINGS = ("auto", "neutral")
 
 _PREFIXES = ("FLASH_", "RUNPOD_")
 
@@ -41,6 +42,7 @@ class Settings:
         same_machine: whether a platform at a URL runs on this machine (`FLASH_SAME_MACHINE=1`, set in workers).
         in_worker: whether this program is the code of an endpoint, run by one of its workers.
         logs: how output of workers is shown: auto, marked, plain or off (`FLASH_LOGS`).
+        encoding: "neutral" sends no pickles at all; "auto" sends them where they may go (`FLASH_ENCODING`).
         environ: all variables, .env included; for what reads settings of other tools (pip's).
     """
 
@@ -55,6 +57,7 @@ class Settings:
     same_machine: bool = False
     in_worker: bool = False
     logs: str = "auto"
+    encoding: str = "auto"
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -77,6 +80,7 @@ def load(environ: Mapping[str, str] | None = None, folder: "Path | None" = None)
         same_machine=env.get("FLASH_SAME_MACHINE") == "1",
         in_worker=_is_worker(process),
         logs=_choice(env, "FLASH_LOGS", LOG_STYLES),
+        encoding=_choice(env, "FLASH_ENCODING", ENCODINGS),
         environ=env,
     )
 

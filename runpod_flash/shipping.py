@@ -1,12 +1,12 @@
 """Live functions and classes become artifacts, and arguments become payloads.
 
 What an importable local module defines travels by name, with the files of the local modules it needs; everything else
-is pickled, with the files of the local modules that it refers to.
+is pickled, with the files of the local modules that it refers to. Where no pickle may travel (`crossing`), the script
+goes as a file, too, and values in the neutral encoding.
 """
 
 import hashlib
 import inspect
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -14,16 +14,19 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, Generic, TypeVar
 
-from runpod_flash import culprit
-from runpod_flash.errors import NotPicklable
+from runpod_flash import crossing, culprit, script
+from runpod_flash.crossing import PICKLED, Crossing
+from runpod_flash.errors import NotPicklable, NotPortable
 from runpod_flash.identity import Identity, identify, is_heap_type
-from runpod_flash.local_modules import MAIN, LocalFiles, LocalModules
-from worker_runtime.wire import paths, payload
+from runpod_flash.local_modules import LocalFiles, LocalModules, module_of
+from worker_runtime.wire import neutral, paths, payload
+from worker_runtime.wire.class_names import ClassNames, standard_module
+from worker_runtime.wire.errors import CannotTravel
 from worker_runtime.wire.specs import ArtifactManifest, Batch, EnvironmentRequest
 
 V = TypeVar("V")
 
-_Asked = tuple[str, EnvironmentRequest, int, Batch | None, frozenset[str]]
+_Asked = tuple[str, EnvironmentRequest, int, Batch | None, frozenset[str], Crossing]
 
 _REMEMBERED = 256
 _CREATE = "create it inside the function instead of capturing it, or capture what it is made from"
@@ -76,6 +79,7 @@ class Shipper:
         self._needed: _Recent[frozenset[str]] = _Recent()  # local modules that a target's arguments refer to
         self._files: dict[frozenset[str], LocalFiles] = {}
         self._is_local: dict[str, bool] = {}
+        self._sent: set[str] = set()  # modules whose files have travelled
         self._lock = threading.RLock()
 
     def ship(
@@ -85,6 +89,7 @@ class Shipper:
         name: str,
         environment: EnvironmentRequest,
         max_concurrency: int,
+        way: Crossing = PICKLED,
         batch: Batch | None = None,
     ) -> Artifact:
         """Return the artifact of a function or class as it is now: its code, globals, closure and local modules.
@@ -93,11 +98,12 @@ class Shipper:
 
         Raises:
             NotPicklable: something that it captures cannot be pickled; the message names it.
+            NotPortable: it is in no file, and no pickle may go this way.
             PayloadTooLarge: its local modules hold too much.
             ShippingError: a local module cannot be read.
         """
         with self._lock:
-            asked = (name, environment, max_concurrency, batch, self._needed.get(target) or frozenset())
+            asked = (name, environment, max_concurrency, batch, self._needed.get(target) or frozenset(), way)
             known = self._shipped.get(target)
             if known is None or not known.current(asked):
                 known = self._build(target, asked, known)
@@ -105,9 +111,15 @@ class Shipper:
             return known.artifact
 
     def encode_arguments(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, target_name: str, target: Any = None
+        self,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        target_name: str,
+        target: Any = None,
+        way: Crossing = PICKLED,
     ) -> bytes:
-        """Pickle the arguments of a call.
+        """Encode the arguments of a call.
 
         Args:
             args: positional arguments.
@@ -115,13 +127,21 @@ class Shipper:
             target_name: what errors call the function: `infer`, `Model.predict`.
             target: the function or class that is called. Where it is given, local modules whose classes the arguments
                 belong to travel with its artifact from now on, and errors tell parameters by name.
+            way: whether and why they do not go as a pickle.
 
         Raises:
             NotPicklable: an argument cannot be pickled; the message names it.
+            NotPortable: a part of an argument could travel as a pickle only, and none may go this way.
         """
         modules: set[str] = set()
         try:
-            encoded = payload.encode((args, dict(kwargs)), self.type_key, modules=modules)
+            if way.neutral:
+                found = neutral.encode((args, dict(kwargs)), self.names())
+                encoded, modules = found.data, set(found.modules)
+            else:
+                encoded = payload.encode((args, dict(kwargs)), self.type_key, modules=modules)
+        except CannotTravel as error:
+            raise _not_portable(error, target_name, target, way) from error
         except Exception as error:  # the reducers of any class may raise anything
             raise self._argument_error(args, kwargs, target_name, target, error) from error
         if target is not None:
@@ -130,6 +150,13 @@ class Shipper:
                 if not modules <= known:
                     self._needed.put(target, known.union(filter(self._local_name, modules)))
         return encoded
+
+    def names(self) -> ClassNames:
+        """How this program and its workers call classes. What they name may be imported here, where it came from here.
+
+        Those are modules that have travelled, and the standard library; what is loaded already needs no import.
+        """
+        return ClassNames(lambda module: module in self._sent or standard_module(module), script.name())
 
     def type_key(self, kind: type) -> str | None:
         """The key of a class that travels by value: equal in every process for equal code, None where it has none.
@@ -149,15 +176,16 @@ class Shipper:
             return known.code
 
     def _build(self, target: FunctionType | type, asked: _Asked, known: _Shipped | None) -> _Shipped:
-        name, environment, max_concurrency, batch, needed = asked
-        entry = self._entry(target)
+        name, environment, max_concurrency, batch, needed, way = asked
+        entry = self._entry(target, way)
         if entry is None:
             identity = self._identify(target)
             code, modules = identity.code, identity.modules | needed
         else:
             identity = None
-            code, modules = hashlib.sha256(entry.encode()).hexdigest(), needed | {target.__module__}
+            code, modules = hashlib.sha256(entry.encode()).hexdigest(), needed | {entry.partition(":")[0]}
         files = self._files_of(frozenset(modules))
+        self._sent.update(map(module_of, files.contents))
         kind = "class" if isinstance(target, type) else "function"
         manifest = ArtifactManifest(kind, name, code, environment, entry, files.hashes, max_concurrency, batch)
         artifact_id = manifest.id
@@ -170,14 +198,15 @@ class Shipper:
             payload.track(found, self.type_key(found))
         return _Shipped(asked, identity, files, artifact)
 
-    def _entry(self, target: FunctionType | type) -> str | None:
+    def _entry(self, target: FunctionType | type, way: Crossing) -> str | None:
         """The import path of what a local module defines, None for what must be pickled."""
         module = target.__module__
-        found: Any = sys.modules.get(module) if module not in MAIN else None
-        if found is None or not self._local_name(module):
+        is_local = module not in script.MAINS and self._local_name(module)
+        if way.neutral:
+            return crossing.entry(target, way, is_local=is_local)
+        if not is_local:
             return None
-        for part in target.__qualname__.split("."):
-            found = getattr(found, part, None)
+        found = script.find(module, target.__qualname__)
         if found is target or getattr(found, "__flash_target__", None) is target:
             return f"{module}:{target.__qualname__}"
         return None
@@ -220,6 +249,12 @@ class Shipper:
                 advice = "pass a list of its items" if inspect.isgenerator(value) else _PASS
                 return NotPicklable(f"{label} of {target_name}(): {found.told()}; {advice}")
         return NotPicklable(f"the arguments of {target_name}() cannot be sent to a worker: {error}; {_PASS}")
+
+
+def _not_portable(error: CannotTravel, target_name: str, target: Any, way: Crossing) -> NotPortable:
+    what, rest = crossing.argument(error.steps, _parameters(target_name, target))
+    inner = CannotTravel(rest, f"of {target_name}() {error.what}")
+    return crossing.not_portable(what, inner, way, _PASS)
 
 
 class _Recent(Generic[V]):
@@ -274,3 +309,4 @@ def _parameters(target_name: str, target: Any) -> list[str]:
 _shipper = Shipper()  # the program's memory, as the classes that pickling recognises are the program's; empty at first
 ship = _shipper.ship
 encode_arguments = _shipper.encode_arguments
+names = _shipper.names

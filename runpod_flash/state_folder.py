@@ -3,6 +3,7 @@
 FLASH_HOME/
     planes/<content12>/     record.json  key  flash.db  reserve  plane.log  start.lock  plane.lock
     planes/api_keys.json    of all contents together
+    volumes/                network volumes, of all contents together
     blobs/  environments/  bundles/<content12>/  work/
 <runtime>/<12 digits>/      api.sock  workers.sock      (short: the path of a unix socket ends at about 100 characters)
 
@@ -121,6 +122,11 @@ class StateFolder:
         return self.home / "blobs"
 
     @property
+    def volumes(self) -> Path:
+        """Network volumes, which outlive endpoints and all contents share."""
+        return self.home / "volumes"
+
+    @property
     def environments(self) -> Path:
         return self.home / "environments"
 
@@ -162,7 +168,7 @@ class StateFolder:
         Raises:
             BackendUnavailable: a folder cannot be made or written, or the one for sockets belongs to another user.
         """
-        for folder in (self.plane, self.blobs, self.environments, self.bundle.parent, self.work):
+        for folder in (self.plane, self.blobs, self.volumes, self.environments, self.bundle.parent, self.work):
             _make_private(folder, self.home, "set FLASH_HOME to a folder that can be written")
         runtime = self.runtime
         way_out = "set XDG_RUNTIME_DIR or TMPDIR to a folder of your own"

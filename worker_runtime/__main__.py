@@ -11,11 +11,12 @@ import sys
 from worker_runtime import isolation, keeper
 from worker_runtime.call_loop import CallWorker
 from worker_runtime.command_loop import CommandWorker
-from worker_runtime.keeper import StartError
+from worker_runtime.keeper import NoVolume, StartError
 from worker_runtime.loop import complain
 from worker_runtime.wire.specs import WorkerLaunch
 
 _BAD_LAUNCH = 2
+_NO_VOLUME = 3
 
 
 def main() -> None:
@@ -32,7 +33,7 @@ def main() -> None:
         sys.exit(_hold(launch, isolate="--no-namespaces" not in sys.argv))
     except StartError as error:
         complain(f"cannot start: {error}")
-        sys.exit(_BAD_LAUNCH)
+        sys.exit(_NO_VOLUME if isinstance(error, NoVolume) else _BAD_LAUNCH)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _remove(launch.folder)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker_runtime.commands import CommandResult, file_lock, run_command
-from worker_runtime.install import InstallFailed
+from worker_runtime.install import InstallFailed, cut_off
 
 ALLOWED_BY = "FLASH_ALLOW_APT=1"
 """The setting with which the user agrees."""
@@ -98,6 +98,8 @@ class Apt:
         if result.status != 0 and not self._updated:  # lists that look fresh may lack the package or name an old one
             await self._update()
             result = await self._apt(*_INSTALL[1:], *missing)
+        if result.status < 0:
+            raise cut_off("apt-get", result)
         if result.status != 0:
             raise InstallFailed(f"apt-get could not install {' '.join(missing)}. It says:\n{_words(result)}")
 

@@ -1,6 +1,6 @@
 """The child as a program: sets up its paths and logging, then runs the calls that its parent sends.
 
-python … -c BOOT bundle setup       `setup` is JSON: link, code, overlay, max_concurrency, name
+python … -c BOOT bundle setup       `setup` is JSON: link, code, overlay, max_concurrency, pickles, name
 """
 
 import faulthandler
@@ -14,6 +14,7 @@ import socket
 import sys
 
 from worker_runtime.channel import Channel
+from worker_runtime.execute import Artifacts
 from worker_runtime.runners import Concurrent, Runner, Serial
 from worker_runtime.wire import messages
 
@@ -32,7 +33,8 @@ def main() -> None:
     concurrency = setup["max_concurrency"]
     if concurrency > 1:
         _write_whole_lines()
-    runner: Runner = Concurrent(channel, concurrency) if concurrency > 1 else Serial(channel)
+    artifacts = Artifacts(pickles=setup["pickles"])
+    runner: Runner = Concurrent(channel, artifacts, concurrency) if concurrency > 1 else Serial(channel, artifacts)
     channel.send({"type": messages.READY, "python": platform.python_version()})
     runner.run()
 

@@ -31,6 +31,7 @@ async def run_command(
     """Run `command` to its end, without input, in a session of its own.
 
     On cancellation the program and its children get SIGTERM, `grace_s` seconds, then SIGKILL; with 0 SIGKILL at once.
+    Where a signal ends the program, its children are killed.
     Raises OSError when it cannot be started.
     """
     # Files, not pipes: a service that the program starts may keep its output open for ever.
@@ -49,6 +50,8 @@ async def run_command(
         except asyncio.CancelledError:
             await _end(process, grace_s)
             raise
+        if status < 0:  # it could not end its own
+            _signal_group(process.pid, signal.SIGKILL)
         return CommandResult(status, _text(stdout), _text(stderr))
 
 

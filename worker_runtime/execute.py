@@ -17,9 +17,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-from worker_runtime.failures import Failed, describe, load_failure, unpicklable
+from worker_runtime.failures import Failed, cannot_travel, describe, load_failure, script_failure, unpicklable
 from worker_runtime.instances import Instances, TooManyInstances
-from worker_runtime.wire import payload
+from worker_runtime.wire import encoding, payload
+from worker_runtime.wire.class_names import SCRIPT
+from worker_runtime.wire.errors import CannotTravel, PicklesRefused
 from worker_runtime.wire.jobs import Call, ErrorInfo, Payload
 from worker_runtime.wire.specs import ArtifactManifest, Batch
 
@@ -50,7 +52,9 @@ class _Artifact:
 class Artifacts:
     """Shipped functions and classes by artifact id. May be used from several threads."""
 
-    def __init__(self, kept: int = KEPT) -> None:
+    def __init__(self, kept: int = KEPT, *, pickles: bool = True) -> None:
+        """`pickles`: whether any may be loaded, of code or of values."""
+        self.pickles = pickles
         self._kept = kept
         self._shipped: dict[str, _Artifact] = {}
         self._loaded: OrderedDict[str, Any] = OrderedDict()
@@ -93,15 +97,18 @@ class Artifacts:
         shipped = self._shipped.get(artifact)
         if shipped is None:
             raise Failed(load_failure("the code", LookupError(f"artifact {artifact} was not sent to this worker")))
+        module, _, path = (shipped.manifest.entry or "").partition(":")
         try:
-            if shipped.manifest.entry is None:
+            if module:
+                target = operator.attrgetter(path)(importlib.import_module(module))
+            elif self.pickles:
                 target = payload.decode(shipped.code)
             else:
-                module, _, path = shipped.manifest.entry.partition(":")
-                target = operator.attrgetter(path)(importlib.import_module(module))
+                raise PicklesRefused("it is a pickle, and this platform loads no pickles of yours")
             return getattr(target, TARGET, target)
         except BaseException as error:  # noqa: BLE001 - the user's module runs here, and may call sys.exit
-            raise Failed(load_failure(f"the code of '{shipped.manifest.name}'", error)) from None
+            told = script_failure if module == SCRIPT else load_failure
+            raise Failed(told(f"the code of '{shipped.manifest.name}'", error)) from None
 
 
 class Execution:
@@ -115,6 +122,7 @@ class Execution:
         self._call, self._values, self._artifacts, self._instances = call, values, artifacts, instances
         self.name = artifacts.name(call.artifact) + (f".{call.method}" if call.method else "")
         self._target: Any = None
+        self._peer = encoding.PICKLES
 
     @property
     def group(self) -> "Group":
@@ -137,7 +145,7 @@ class Execution:
         except Failed as failed:
             return Outcome(error=failed.info)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
-            return Outcome(error=describe(error))
+            return Outcome(error=describe(error, peer=self._peer))
         if inspect.iscoroutine(value):
             return self._awaited(value)
         return self.encode(value)
@@ -151,15 +159,19 @@ class Execution:
         except Failed as failed:
             return Outcome(error=failed.info)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
-            return Outcome(error=describe(error))
+            return Outcome(error=describe(error, peer=self._peer))
         return self.encode(value)
 
     async def _awaited(self, rest: Coroutine[Any, Any, Any]) -> Outcome:
         try:
             value = await rest
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
-            return Outcome(error=describe(error))
+            return Outcome(error=describe(error, peer=self._peer))
         return self.encode(value)
+
+    def failed(self, error: BaseException) -> Outcome:
+        """The outcome of a call that raised."""
+        return Outcome(error=error.info if isinstance(error, Failed) else describe(error, peer=self._peer))
 
     def function(self) -> Callable[..., Any]:
         """What shall be called: after `load`, in this thread. Raises Failed, and what a constructor raises."""
@@ -209,7 +221,8 @@ class Execution:
             error = LookupError(f"value {data.sha256} was not sent with the call")
             raise Failed(load_failure(what, error)) from None
         try:
-            args, kwargs = payload.decode(encoded)
+            self._peer = encoding.peer_of(encoded)
+            args, kwargs = encoding.decode(encoded, encoding.ON_WORKERS, pickles=self._artifacts.pickles)
         except Exception as error:  # noqa: BLE001 - classes of the user's are rebuilt here, with their own code
             raise Failed(load_failure(what, error)) from None
         return args, kwargs
@@ -217,7 +230,9 @@ class Execution:
     def encode(self, value: Any) -> Outcome:
         """The outcome of a call that gave this value."""
         try:
-            return Outcome(payload.encode(value))
+            return Outcome(self._peer.encode(value))
+        except CannotTravel as error:
+            return Outcome(error=cannot_travel(self.name, error, self._peer))
         except Exception as error:  # noqa: BLE001 - pickling runs the user's own __reduce__
             return Outcome(error=unpicklable(self.name, value, error))
 

@@ -1,12 +1,15 @@
 """Exceptions as data: what user code raised, described without the frames of this package."""
 
 import inspect
+import platform
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from worker_runtime.wire import payload
+from worker_runtime.wire import encoding
+from worker_runtime.wire.errors import CannotTravel
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
 
 MESSAGE_LIMIT = 64 * 1024
@@ -26,10 +29,12 @@ class Failed(Exception):
         self.info = info
 
 
-def describe(error: BaseException, kind: ErrorKind = ErrorKind.USER) -> ErrorInfo:
-    """What user code raised. The exception itself travels only where it survives pickling and unpickling."""
+def describe(
+    error: BaseException, kind: ErrorKind = ErrorKind.USER, *, peer: encoding.Peer = encoding.PICKLES
+) -> ErrorInfo:
+    """What user code raised. The exception itself travels only where it survives being encoded and decoded."""
     bases = tuple(type_name(base) for base in type(error).__mro__[1:-1])
-    return ErrorInfo(kind, type_name(type(error)), _text(error), _traceback(error), _encoded(error), bases)
+    return ErrorInfo(kind, type_name(type(error)), _text(error), _traceback(error), _encoded(error, peer), bases)
 
 
 def load_failure(what: str, error: BaseException) -> ErrorInfo:
@@ -37,6 +42,26 @@ def load_failure(what: str, error: BaseException) -> ErrorInfo:
     name = type_name(type(error))
     message = f"{what} could not be loaded on the worker: {name}: {_text(error)}"
     return ErrorInfo(ErrorKind.LOAD, name, message, _traceback(error))
+
+
+def script_failure(what: str, error: BaseException) -> ErrorInfo:
+    """`what` could not be loaded from the caller's script, which is imported for that."""
+    info = load_failure(what, error)
+    advice = (
+        'the script is imported here as a module, without what stands below `if __name__ == "__main__":`; put there '
+        "what the caller alone shall run, calls of endpoints above all, and leave functions and classes outside of it"
+    )
+    return replace(info, message=f"{info.message}; {advice}")
+
+
+def cannot_travel(function: str, error: CannotTravel, peer: encoding.Peer) -> ErrorInfo:
+    """The result of `function` has no encoding that the caller could read."""
+    message = (
+        f"{''.join(error.steps) or 'the value'} in the result of '{function}' {error.what}, which only a pickle could "
+        f"carry, and none goes from Python {'.'.join(platform.python_version_tuple()[:2])} (the endpoint) to "
+        f"{peer.python} (the caller) here; return plain data instead"
+    )
+    return ErrorInfo(ErrorKind.UNPICKLABLE_RESULT, CannotTravel.__name__, message)
 
 
 def unpicklable(function: str, value: Any, error: BaseException) -> ErrorInfo:
@@ -85,13 +110,32 @@ def _theirs(entry: TracebackType | None) -> TracebackType | None:
     return entry
 
 
-def _encoded(error: BaseException) -> bytes | None:
+def _encoded(error: BaseException, peer: encoding.Peer) -> bytes | None:
     try:
-        encoded = payload.encode(error)
-        rebuilt = payload.decode(encoded)
+        encoded = peer.encode(error)
+        rebuilt = encoding.decode(encoded, encoding.ON_WORKERS)
+        notes = getattr(error, "__notes__", [])
+        if getattr(rebuilt, "__notes__", []) != notes:
+            encoded = peer.encode(_Noted(error, notes))
     except Exception:  # noqa: BLE001 - the user's own __reduce__ and __init__ run here; the text travels anyway
         return None
     return encoded if type(rebuilt) is type(error) and len(encoded) <= EXCEPTION_LIMIT else None
+
+
+class _Noted:
+    """Pickles as an exception and its notes, which the exception's own `__reduce__` leaves out."""
+
+    def __init__(self, error: BaseException, notes: list[str]) -> None:
+        self._error, self._notes = error, notes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return with_notes, (self._error, self._notes)
+
+
+def with_notes(error: BaseException, notes: list[str]) -> BaseException:
+    """The exception with these notes; what pickles of exceptions call."""
+    error.__notes__ = notes
+    return error
 
 
 def _shortened(text: str) -> str:

@@ -2,7 +2,8 @@
 
     plan      one resolution, nothing is installed: which packages would have to be added
     install   exactly the planned packages into a folder or an interpreter
-    create    a virtual environment; `find`: an interpreter of this machine
+    create    a virtual environment
+    find      an interpreter that uv knows on this machine; `installed`: all of them; `download`: one that it fetches
 
 apt packages: `worker_runtime.apt`.
 """
@@ -10,6 +11,7 @@ apt packages: `worker_runtime.apt`.
 import math
 import os
 import re
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -151,34 +153,53 @@ class Uv:
                 f"no virtual environment could be made from {python}; uv says:\n{_words(result.stderr)}"
             )
 
-    async def find(self, version: str, cwd: Path) -> str:
-        """Path of an interpreter of this machine with the version "major.minor".
-
-        Raises InstallFailed naming those that exist.
-        """
+    async def find(self, version: str, cwd: Path) -> str | None:
+        """Path of an interpreter with the version "major.minor" that uv knows on this machine, or None."""
         result = await self._run(["python", "find", "--system", version], PackageIndex(), cwd)
-        if result.status == 0:
-            return result.stdout.strip()
+        return result.stdout.strip() if result.status == 0 else None
+
+    async def installed(self, cwd: Path) -> dict[str, str]:
+        """The interpreters that uv knows on this machine: the path by the name of the version, the first of each."""
         listed = await self._run(["python", "list", "--only-installed"], PackageIndex(), cwd)
         rows = [line.split() for line in reversed(listed.stdout.splitlines())]
-        places = {row[0]: f"{row[1]} ({row[0]})" for row in rows if len(row) > 1}  # the first of each on the PATH
-        found = ", ".join(places.values()) or "none"
-        raise InstallFailed(
-            f"there is no Python {version} on this machine; found: {found}. Install Python {version} there, or call"
-            " from one of these versions",
-            holds_s=0,
-        )
+        return {row[0]: row[1] for row in rows if len(row) > 1}
 
-    async def _run(self, command: Sequence[str], index: PackageIndex, cwd: Path) -> CommandResult:
+    async def download(self, version: str, folder: Path, cwd: Path) -> str:
+        """Let uv fetch an interpreter of the version "major.minor" into `folder`; its path. Raises InstallFailed."""
+        own = {
+            "UV_PYTHON_DOWNLOADS": "manual",
+            "UV_PYTHON_INSTALL_DIR": str(folder),
+            "UV_PYTHON_INSTALL_BIN": "0",
+            "UV_PYTHON_PREFERENCE": "only-managed",
+        }
+        result = await self._run(["python", "install", version], PackageIndex(), cwd, own)
+        if result.status == 0:
+            result = await self._run(["python", "find", "--system", version], PackageIndex(), cwd, own)
+        if result.status != 0:
+            raise InstallFailed(
+                f"Python {version} could not be downloaded; check the network and the proxy, or install it and name it "
+                f"in FLASH_PYTHONS. uv says:\n{_words(result.stderr)}",
+                holds_s=OUTAGE_S,
+            )
+        return result.stdout.strip()
+
+    async def _run(
+        self, command: Sequence[str], index: PackageIndex, cwd: Path, own: Mapping[str, str] | None = None
+    ) -> CommandResult:
         options = ["--no-index"] if index.no_index and command[0] == "pip" else []  # uv has no variable for this one
         try:
-            return await run_command(
-                [self._binary, *command, *options], env=self._env | index_environment(index), cwd=cwd
+            result = await run_command(
+                [self._binary, *command, *options],
+                env={**self._env, **index_environment(index), **(own or {})},
+                cwd=cwd,
             )
         except FileNotFoundError as error:
             if error.filename != self._binary:
                 raise
             raise InstallFailed(f"uv is missing at {self._binary}; reinstall runpod-flash") from None
+        if result.status < 0:
+            raise cut_off("uv", result)
+        return result
 
 
 def uv_environment(base_env: Mapping[str, str], cache: Path) -> dict[str, str]:
@@ -227,6 +248,17 @@ def failure(output: str, requirements: Sequence[str], work: Path | None = None) 
             f" says:\n{words}"
         )
     return InstallFailed(f"{names} could not be installed. uv says:\n{words}")
+
+
+def cut_off(program: str, result: CommandResult) -> InstallFailed:
+    """The failure of an installer that a signal has ended, which says nothing about the packages."""
+    number = -result.status
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    said = f" It had said:\n{_words(result.stderr)}" if result.stderr.strip() else ""
+    return InstallFailed(
+        f"{program} was ended by {name} in the midst of its work: it was killed, or memory ran out; call again.{said}",
+        holds_s=0,
+    )
 
 
 def _words(output: str) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from worker_runtime import init, isolation
+from worker_runtime import init, isolation, new_root
 from worker_runtime.init import ChildPlan
 from worker_runtime.mounts import View
 from worker_runtime.wire.specs import WorkerLaunch
@@ -28,6 +28,10 @@ _CHILD_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from worker_runtime.
 
 class StartError(RuntimeError):
     """The worker cannot keep what it would start. The message says why."""
+
+
+class NoVolume(StartError):
+    """The worker's network volume cannot be shown to user code."""
 
 
 @dataclass(slots=True)
@@ -78,6 +82,7 @@ def start(launch: WorkerLaunch, *, isolate: bool) -> Keeper:
     Raises:
         StartError: what is hidden or private is or holds what the child needs, the launch must isolate and that is not
             possible here, or not even a plain init process comes up.
+        NoVolume: the launch has a volume, and it is not there or cannot be mounted.
     """
     isolation.adopt_orphans()
     view = _checked_view(launch)
@@ -88,6 +93,8 @@ def start(launch: WorkerLaunch, *, isolate: bool) -> Keeper:
         control, failure = _attempt(lambda mine: _namespaced(mine, plan, view))
         if control is not None:
             return ends.keep(*control, None)
+    if launch.volume is not None:
+        raise NoVolume(f"its network volume cannot be mounted at {new_root.VOLUME}, which takes namespaces: {failure}")
     if launch.must_isolate:
         raise StartError(f"user code must be isolated here, and there are no namespaces: {failure}")
     control, why = _attempt(lambda mine: _plain(mine, plan))
@@ -136,6 +143,7 @@ def _calls(launch: WorkerLaunch, ends: _Ends) -> tuple[str, ...]:
         "code": os.path.join(launch.folder, "code"),
         "overlay": launch.overlay,
         "max_concurrency": launch.max_concurrency,
+        "pickles": launch.pickles,
         "name": launch.name,
     }
     return launch.python, "-I", "-u", "-X", "utf8", "-c", _CHILD_BOOT, launch.bundle, json.dumps(setup)
@@ -152,9 +160,11 @@ def _checked_view(launch: WorkerLaunch) -> View:
         raise StartError("folder / cannot be read-only: user code needs places to write to")
     if launch.private is not None:
         _check_private(launch, launch.private, own, paths)
+    if launch.volume is not None and not os.path.isdir(launch.volume):
+        raise NoVolume(f"its network volume is gone: there is no folder {launch.volume}")
     os.makedirs(own, exist_ok=True)
     private = None if launch.private is None else os.path.realpath(launch.private)
-    return View(launch.hidden, private, own, launch.must_isolate, launch.readonly)
+    return View(launch.hidden, private, own, launch.must_isolate, launch.readonly, launch.volume)
 
 
 def _check_private(launch: WorkerLaunch, private: str, own: str, needed: list[str]) -> None:

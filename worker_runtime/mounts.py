@@ -5,21 +5,19 @@ because the kernel locks them together in any mount namespace that a user namesp
 """
 
 import contextlib
-import ctypes
 import errno
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from worker_runtime import mount_table
+from worker_runtime import mount_table, new_root
 from worker_runtime.mount_table import Mount
-from worker_runtime.system import check, libc
+from worker_runtime.system import BIND, NODEV, NOEXEC, NOSUID, PRIVATE, RDONLY, REC, REMOUNT, held, mount
 
-_RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 0x20, 0x1000, 0x4000, 1 << 18
-_BARE = _NOSUID | _NODEV | _NOEXEC
+_BARE = NOSUID | NODEV | NOEXEC
 
 _NO_DEVICE = "/dev/null"
 _RAW_ACCESS = re.compile(
@@ -46,6 +44,8 @@ class View:
 
     `strict`: services of this machine that would run a program outside, if asked, cannot be reached; and the folders
     above what is private or can be read only cannot be renamed, to put others in their place.
+
+    `volume`: the folder that is seen at `new_root.VOLUME` as well, wherever it lies and whatever is hidden.
     """
 
     hidden: tuple[str, ...] = ()
@@ -53,6 +53,7 @@ class View:
     own: str = ""
     strict: bool = False
     readonly: tuple[str, ...] = ()
+    volume: str | None = None
 
 
 def furnish(view: View) -> None:
@@ -65,8 +66,17 @@ def furnish(view: View) -> None:
     Raises:
         OSError: the kernel does not allow it.
     """
-    _mount(None, "/", None, _REC | _PRIVATE)
-    _mount("proc", "/proc", "proc", _BARE)
+    mount(None, "/", None, REC | PRIVATE)
+    mount("proc", "/proc", "proc", _BARE)
+    if view.volume is None:
+        _restrict(view)
+        return
+    with held(view.volume) as volume:  # from now on its own path may be covered
+        _restrict(view)
+        new_root.show(volume, view.own)
+
+
+def _restrict(view: View) -> None:
     hidden = [os.path.realpath(path) for path in view.hidden]
     readonly = [os.path.realpath(folder) for folder in view.readonly]
     private = [view.private] if view.private is not None else []
@@ -101,27 +111,27 @@ def _beside(path: str, own: str, folder: str) -> bool:
 def _fix_above(folders: Iterable[str], mounted: list[Mount]) -> None:
     """Make the folders above some into mount points, which show what they showed and cannot be renamed."""
     above = {str(path) for folder in folders for path in PurePath(folder).parents}
-    for path in sorted(above - {mount.path for mount in mounted}):
+    for path in sorted(above - {each.path for each in mounted}):
         if os.path.isdir(path):
-            _mount(path, path, None, _BIND | _REC)
+            mount(path, path, None, BIND | REC)
 
 
 def _cover(path: str) -> None:
     if os.path.isdir(path):
-        _mount("tmpfs", path, "tmpfs", _RDONLY | _BARE, "size=4k,mode=555")
+        mount("tmpfs", path, "tmpfs", RDONLY | _BARE, "size=4k,mode=555")
     elif os.path.exists(path):
-        _mount(_NO_DEVICE, path, None, _BIND)
+        mount(_NO_DEVICE, path, None, BIND)
 
 
 def _cover_but(folder: str, kept: Iterable[str]) -> None:
     """Cover a folder with one that holds nothing but some folders that were in it."""
     with contextlib.ExitStack() as stack:
-        places = [(path, stack.enter_context(_held(path))) for path in kept]
-        _mount("tmpfs", folder, "tmpfs", _BARE, "size=64k,mode=555")
+        places = [(path, stack.enter_context(held(path))) for path in kept]
+        mount("tmpfs", folder, "tmpfs", _BARE, "size=64k,mode=555")
         for path, there in places:
             os.makedirs(path, mode=0o755, exist_ok=True)
-            _mount(there, path, None, _BIND | _REC)
-        _mount(None, folder, None, _REMOUNT | _BIND | _RDONLY | _BARE)
+            mount(there, path, None, BIND | REC)
+        mount(None, folder, None, REMOUNT | BIND | RDONLY | _BARE)
 
 
 def _make_read_only(folder: str, own: str) -> None:
@@ -129,38 +139,28 @@ def _make_read_only(folder: str, own: str) -> None:
     if not os.path.isdir(folder):
         return
     with contextlib.ExitStack() as stack:
-        there = stack.enter_context(_held(own)) if mount_table.within(own, folder) else None
-        _mount(folder, folder, None, _BIND | _REC)
+        there = stack.enter_context(held(own)) if mount_table.within(own, folder) else None
+        mount(folder, folder, None, BIND | REC)
         _forbid_writing(folder)
         if there is not None:
-            _mount(there, own, None, _BIND | _REC)
+            mount(there, own, None, BIND | REC)
 
 
 def _forbid_writing(folder: str) -> None:
     """Make the mounts in a folder read-only, the topmost at each path."""
-    for mount in {mount.path: mount for mount in mount_table.read() if mount_table.within(mount.path, folder)}.values():
+    for there in {each.path: each for each in mount_table.read() if mount_table.within(each.path, folder)}.values():
         try:
-            _mount(None, mount.path, None, _REMOUNT | _BIND | _RDONLY | mount.flags)
+            mount(None, there.path, None, REMOUNT | BIND | RDONLY | there.flags)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.EINVAL):  # else another mount lies over it
                 raise
 
 
-@contextlib.contextmanager
-def _held(folder: str) -> Iterator[str]:
-    """A path that leads to a folder as it is now, whatever is mounted over it."""
-    there = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{there}"
-    finally:
-        os.close(there)
-
-
 def _guard_settings() -> None:
     for path in _KERNEL_SETTINGS:
         if os.path.exists(path):
-            _mount(path, path, None, _BIND)
-            _mount(None, path, None, _REMOUNT | _BIND | _RDONLY | _BARE)
+            mount(path, path, None, BIND)
+            mount(None, path, None, REMOUNT | BIND | RDONLY | _BARE)
     for path in _KERNEL_TRACES:
         _cover(path)
     _forbid_writing("/sys")
@@ -168,10 +168,10 @@ def _guard_settings() -> None:
 
 def _guard_devices() -> None:
     if os.path.isdir("/dev/pts"):
-        _mount("devpts", "/dev/pts", "devpts", _NOSUID | _NOEXEC, "newinstance,ptmxmode=0666,mode=620")
+        mount("devpts", "/dev/pts", "devpts", NOSUID | NOEXEC, "newinstance,ptmxmode=0666,mode=620")
     for path in _raw_devices():
         with contextlib.suppress(FileNotFoundError):  # it was just unplugged
-            _mount(_NO_DEVICE, path, None, _BIND)
+            mount(_NO_DEVICE, path, None, BIND)
 
 
 def _raw_devices() -> list[str]:
@@ -185,8 +185,3 @@ def _raw_devices() -> list[str]:
                 if stat.S_ISBLK(mode) or (stat.S_ISCHR(mode) and _RAW_ACCESS.fullmatch(path)):
                     found.append(path)
     return found
-
-
-def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
-    texts = [os.fsencode(text) if text is not None else None for text in (source, target, kind, data)]
-    check(libc().mount(*texts[:3], ctypes.c_ulong(flags), texts[3]), f"mount {target}")

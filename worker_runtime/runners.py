@@ -73,8 +73,8 @@ class _Inbox:
 class Serial:
     """One call at a time, on the main thread, as user code expects that handles signals or opens windows."""
 
-    def __init__(self, channel: Channel) -> None:
-        self._channel, self._artifacts, self._instances = channel, Artifacts(), Instances()
+    def __init__(self, channel: Channel, artifacts: Artifacts) -> None:
+        self._channel, self._artifacts, self._instances = channel, artifacts, Instances()
         self._interrupts, self._main = Interrupts(), MainThread()
         self._inbox: queue.SimpleQueue[tuple[Header, bytes]] = queue.SimpleQueue()
         self._loop = asyncio.new_event_loop()
@@ -161,8 +161,8 @@ class Serial:
 class Concurrent:
     """Several calls at a time: coroutines as tasks of one loop on the main thread, plain functions in a pool."""
 
-    def __init__(self, channel: Channel, concurrency: int) -> None:
-        self._channel, self._artifacts, self._instances = channel, Artifacts(), Instances()
+    def __init__(self, channel: Channel, artifacts: Artifacts, concurrency: int) -> None:
+        self._channel, self._artifacts, self._instances = channel, artifacts, Instances()
         self._interrupts = Interrupts()
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="flash-call")
         self._loop = asyncio.new_event_loop()

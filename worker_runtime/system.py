@@ -1,7 +1,13 @@
 """The C library, for system calls that Python has no function for."""
 
+import contextlib
 import ctypes
 import os
+from collections.abc import Iterator
+
+RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC = 1, 2, 4, 8, 0x20, 0x1000, 0x4000
+UNBINDABLE, PRIVATE = 1 << 17, 1 << 18
+"""Flags of `mount`."""
 
 
 def libc() -> ctypes.CDLL:
@@ -14,3 +20,19 @@ def check(result: int, what: str) -> None:
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    """mount(2). Raises OSError, which names the target."""
+    texts = [os.fsencode(text) if text is not None else None for text in (source, target, kind, data)]
+    check(libc().mount(*texts[:3], ctypes.c_ulong(flags), texts[3]), f"mount {target}")
+
+
+@contextlib.contextmanager
+def held(folder: str) -> Iterator[str]:
+    """A path that leads to a folder as it is now, whatever is mounted over it."""
+    there = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{there}"
+    finally:
+        os.close(there)

@@ -5,13 +5,53 @@ A backend belongs to the event loop that opened it and closes itself when that l
 translated inside the backend.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from runpod_flash.calls import AS_USUAL, JobOptions
+from runpod_flash.web import WebAnswer, WebRequest
 
 Json: TypeAlias = Mapping[str, Any]
 """A JSON object as it came from, or goes to, the platform."""
+
+
+class VolumeStore(Protocol):
+    """The network volumes of a platform, and their files. Paths are those of the volume."""
+
+    async def find(self, name: str, datacenter: str) -> Json | None:
+        """The project's volume of this name in a data center: `id`, `name`, `size` (GB), `dataCenter`; or None."""
+
+    async def get(self, volume_id: str) -> Json:
+        """The volume. Raises VolumeNotFound."""
+        ...
+
+    async def create(self, name: str, size: int, datacenter: str) -> Json:
+        """Make a volume of `size` GB and return the platform's description of it."""
+        ...
+
+    async def use(self, volume_id: str) -> Json:
+        """`size` and `used` in bytes. Raises VolumeNotFound."""
+        ...
+
+    async def entries(self, volume_id: str, path: str) -> tuple[str, list[Json]]:
+        """The kind of what is at a path; a folder's entries, or the file's own: `name`, `kind`, `size`, `modified`.
+
+        Raises VolumeNotFound, VolumeFileNotFound, ConfigError: the path cannot be.
+        """
+        ...
+
+    async def read(self, volume_id: str, path: str, target: Path) -> None:
+        """Write a file of the volume to `target`. Raises as `entries` does."""
+
+    async def write(self, volume_id: str, path: str, source: Path) -> None:
+        """Put the file `source` into the volume in one step. Raises as `entries` does, and PayloadTooLarge."""
+
+    async def make_folder(self, volume_id: str, path: str) -> None:
+        """Make a folder and those above it; one that is there is left. Raises as `entries` does."""
+
+    async def delete(self, volume_id: str, path: str) -> None:
+        """Delete a file, or a folder with all that is in it. Raises as `entries` does."""
 
 
 class Backend(Protocol):
@@ -22,6 +62,8 @@ class Backend(Protocol):
         default_queue_delay: the `queueDelay` in seconds for endpoints whose user named no scaler; 0 scales at once.
         takes_uploads: whether artifacts and values can be put on the platform by themselves. Elsewhere calls carry
             them, and results come inside jobs (`Call`).
+        takes_pickles: whether the platform lets this user's pickles be loaded.
+        volumes: its network volumes.
     """
 
     @property
@@ -33,8 +75,18 @@ class Backend(Protocol):
     @property
     def takes_uploads(self) -> bool: ...
 
+    @property
+    def takes_pickles(self) -> bool: ...
+
+    @property
+    def volumes(self) -> VolumeStore: ...
+
     async def find(self, name: str) -> Json | None:
         """The endpoint of this name in the project, as the platform describes it (`id` and the body), or None."""
+
+    async def describe(self, endpoint_id: str) -> Json:
+        """The endpoint with this id, as `find` gives it. Raises EndpointNotFound."""
+        ...
 
     async def create(self, body: Json) -> Json:
         """Create an endpoint (`spec.to_body`) and return the platform's description of it."""
@@ -72,6 +124,15 @@ class Backend(Protocol):
         """
         ...
 
+    async def run_sync(self, endpoint_id: str, job_input: Json, key: str, options: JobOptions, wait_s: float) -> Json:
+        """Put a job into the queue and wait for its end, `wait_s` seconds (1 to 300); the job as it is then.
+
+        Raises:
+            EndpointNotFound: there is no such endpoint.
+            PayloadTooLarge: the input is larger than the platform takes.
+        """
+        ...
+
     async def outcome(self, endpoint_id: str, job_id: str) -> Json:
         """Wait until the job is final and return it. Raises JobNotFound."""
         ...
@@ -82,6 +143,41 @@ class Backend(Protocol):
 
     async def cancel(self, endpoint_id: str, job_id: str) -> None:
         """Cancel a job that has not finished; a finished one stays as it is. Raises JobNotFound."""
+
+    async def retry(self, endpoint_id: str, job_id: str) -> Json:
+        """Queue a job that has failed or timed out once more; gives its id and new status.
+
+        Raises:
+            JobNotFound: there is no such job.
+            ConfigError: it has not ended, or has ended well.
+        """
+        ...
+
+    def chunks(self, endpoint_id: str, job_id: str) -> AsyncGenerator[Any, None]:
+        """What a job yields, as it comes, until the job has ended, well or not. Each chunk is given to one reader.
+
+        Raises:
+            JobNotFound: there is no such job.
+            BackendUnavailable: the connection broke where chunks may have been under way.
+        """
+        ...
+
+    async def health(self, endpoint_id: str) -> Json:
+        """How many `jobs` and `workers` an endpoint has, in which states. Raises EndpointNotFound."""
+        ...
+
+    async def purge(self, endpoint_id: str) -> int:
+        """Cancel the jobs that wait for a worker; how many those were. Raises EndpointNotFound."""
+        ...
+
+    async def request(self, endpoint_id: str, asked: WebRequest) -> WebAnswer:
+        """Make an HTTP request to a load-balanced endpoint. `asked.timeout_s` is the caller's to keep.
+
+        Raises:
+            EndpointNotFound: there is no such endpoint.
+            BackendUnavailable: nobody answers.
+        """
+        ...
 
     async def logs(self, endpoint_id: str, job_id: str) -> Sequence[str]:
         """The lines that the job wrote to stdout and stderr and that the platform still has, oldest first."""

@@ -13,17 +13,17 @@ import asyncio
 import contextlib
 import hashlib
 import io
-import ssl
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 
 from runpod_flash.backends.base import Json
+from runpod_flash.backends.clients import Address, Lanes, holding, new_client
 from runpod_flash.backends.events import Lines
 from runpod_flash.backends.patience import Busy, Patience, is_busy, retry_after
 from runpod_flash.backends.problems import Refusal
@@ -36,28 +36,58 @@ T = TypeVar("T")
 RECONNECT_S = 30.0
 """How long a platform that was there may be away before calls fail."""
 
-_TIMEOUT = httpx.Timeout(connect=10.0, read=60.0, write=60.0, pool=None)
 _STREAM_SILENCE_S = 45.0  # the platform sends a beat every 15 s
 _REQUESTS_AT_ONCE = 4  # more only fight for the one event loop
 _TRANSFERS_AT_ONCE = 2
 _LAST_WORDS_S = 2.0
 _TURNS = 10  # of the event loop, for what was cancelled to come to its own `except`
+_HELD_AT_ONCE = 400  # of each purpose; each has a descriptor of this process
+_CONNECT_S = 10.0
 _CHUNK = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a platform is. `platform` is what messages call it, `key_hint` what to do when it refuses the key."""
-
-    url: str
-    key: str | None = field(repr=False)
-    platform: str
-    key_hint: str
-    socket: str | None = None
 
 
 Locate = Callable[[], Awaitable[Address]]
 """Finds (or starts) the platform. Called for each new connection."""
+
+
+class Purpose(Enum):
+    """What requests are held for. Each has its own bound, so that many of one do not keep others waiting."""
+
+    RESULT = "the result of a job"
+    CHUNKS = "the next pieces of a stream"
+    BALANCED = "the answer of a load-balanced endpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A request whose answer may take long.
+
+    Attributes:
+        url: a path of the platform, or a whole URL.
+        silence_s: how long the platform may say nothing, in seconds; None: for ever.
+        repeat: whether it may be made again after it was sent, when the connection breaks.
+        missing: the error that a 404 of the platform means.
+        passes: whether an answer with these headers is the endpoint's own and is given as it is, whatever its status.
+    """
+
+    purpose: Purpose
+    method: str
+    url: str
+    silence_s: float | None
+    content: bytes | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    repeat: bool = False
+    missing: type[FlashError] = BackendError
+    passes: Callable[[int, Mapping[str, str]], bool] = lambda status, headers: False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a held request. Names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
 
 
 class Connection:
@@ -67,6 +97,7 @@ class Connection:
         client_id: what the platform calls this client's event stream.
         number: how many times a connection came up; another number means that events may have been missed.
         streams: whether the platform has an event stream and the rest of `/flash/v1/`.
+        takes_pickles: whether the platform lets this user's pickles be loaded.
     """
 
     def __init__(
@@ -81,12 +112,14 @@ class Connection:
         """`patience_s`: how long the very first connection is tried. `on_wait` is told why a request has to wait."""
         self.client_id = uuid.uuid4().hex
         self.number = 0
-        self.streams = True
+        self.streams = self.takes_pickles = True
         self._locate, self._on_event, self._on_lost, self._patience_s = locate, on_event, on_lost, patience_s
         self._on_wait = on_wait
         self._held: AsyncGenerator[None, None] | None = None  # the client, where no stream holds it
         self._client: httpx.AsyncClient | None = None
         self._address: Address | None = None
+        self._lanes: Lanes | None = None
+        self._held_requests = {purpose: asyncio.Semaphore(_HELD_AT_ONCE) for purpose in Purpose}
         self._up: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -98,6 +131,11 @@ class Connection:
     def platform(self) -> str:
         """What messages call the platform."""
         return self._address.platform if self._address is not None else "the platform"
+
+    @property
+    def url(self) -> str:
+        """The platform's base URL; "" before the first connection."""
+        return self._address.url if self._address is not None else ""
 
     @property
     def is_up(self) -> bool:
@@ -127,6 +165,7 @@ class Connection:
         *,
         json: Json | None = None,
         headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
         missing: type[FlashError] = BackendError,
         repeat: bool = True,
     ) -> bytes:
@@ -140,35 +179,81 @@ class Connection:
         """
 
         async def once(client: httpx.AsyncClient) -> bytes:
-            response = await client.request(method, path, json=json, headers=headers)
+            response = await client.request(method, path, json=json, headers=headers, params=params)
             if response.is_success:
                 return response.content
             raise self._refused(response, missing)
 
         return await self._repeat(once, self._requests, repeat=repeat)
 
+    async def hold(self, asked: Held) -> Answer:
+        """Make a request that may be held long; hundreds may be under way. Raises as `send` does."""
+        timeout = httpx.Timeout(connect=_CONNECT_S, read=asked.silence_s, write=60.0, pool=None)
+        headers, content = dict(asked.headers), asked.content
+
+        async def once(_: httpx.AsyncClient) -> Answer:
+            assert self._lanes is not None
+            async with self._lanes.lane() as client:
+                response = await client.request(
+                    asked.method, asked.url, content=content, headers=headers, timeout=timeout
+                )
+            answer = Answer(response.status_code, dict(response.headers), response.content)
+            if response.is_success or asked.passes(answer.status, answer.headers):
+                return answer
+            raise self._refused(response, asked.missing)
+
+        return await self._repeat(once, self._held_requests[asked.purpose], repeat=asked.repeat)
+
     async def fetch(self, path: str, missing: type[FlashError]) -> tuple[bytes, str]:
         """Get something large: its bytes and their sha256. Raises as `send` does."""
 
-        async def once(client: httpx.AsyncClient) -> tuple[bytes, str]:
+        async def take(pieces: AsyncIterator[bytes]) -> tuple[bytes, str]:
             buffer, digest = io.BytesIO(), hashlib.sha256()
-            async with client.stream("GET", path) as response:
-                if not response.is_success:
-                    await response.aread()
-                    raise self._refused(response, missing)
-                async for chunk in response.aiter_bytes(_CHUNK):
-                    buffer.write(chunk)
-                    digest.update(chunk)
+            async for piece in pieces:
+                buffer.write(piece)
+                digest.update(piece)
             return buffer.getvalue(), digest.hexdigest()
 
-        return await self._repeat(once, self._transfers)
+        return await self.download(path, take, missing)
 
     async def store(self, path: str, data: bytes, missing: type[FlashError]) -> None:
         """Put something large, piece by piece. Raises as `send` does."""
-        headers = {"Content-Length": str(len(data)), "Content-Type": "application/octet-stream"}
+        await self.upload(path, lambda: _pieces(data), len(data), missing)
+
+    async def download(
+        self,
+        path: str,
+        take: Callable[[AsyncIterator[bytes]], Awaitable[T]],
+        missing: type[FlashError],
+        params: Mapping[str, str] | None = None,
+    ) -> T:
+        """Let `take` have what comes, piece by piece; anew from the start where a connection breaks.
+
+        Raises as `send` does.
+        """
+
+        async def once(client: httpx.AsyncClient) -> T:
+            async with client.stream("GET", path, params=params) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise self._refused(response, missing)
+                return await take(response.aiter_bytes(_CHUNK))
+
+        return await self._repeat(once, self._transfers)
+
+    async def upload(
+        self,
+        path: str,
+        pieces: Callable[[], AsyncIterator[bytes]],
+        size: int,
+        missing: type[FlashError],
+        params: Mapping[str, str] | None = None,
+    ) -> None:
+        """Put the `size` bytes of `pieces`; anew from the start where a connection breaks. Raises as `send` does."""
+        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
 
         async def once(client: httpx.AsyncClient) -> None:
-            response = await client.put(path, content=_pieces(data), headers=headers)
+            response = await client.put(path, content=pieces(), headers=headers, params=params)
             if not response.is_success:
                 raise self._refused(response, missing)
 
@@ -233,8 +318,9 @@ class Connection:
                 self._up = None
                 client, self._client = self._client, None
                 self._on_lost()
-                if client is not None:
-                    await client.aclose()
+                for each in (client, self._lanes):
+                    if each is not None:
+                        await each.aclose()
 
     async def _last_words(self) -> None:
         """The event loop ends: those whose calls are cancelled with it tell the platform so."""
@@ -278,13 +364,13 @@ class Connection:
         self._address = address = await self._locate()
         if self._client is not None:  # of the attempt before
             await self._client.aclose()
-        self._client = client = _new_client(address)
+        self._client, self._lanes = client, lanes = new_client(address), Lanes(address)
         self.streams = await self._has_our_interface(client)
         if not self.streams:
             if address.socket:
                 await client.aclose()
-                self._client = client = _new_client(address, kept=0)  # none is left where a loop ends without a word
-            self._held = _holding(client)
+                self._client = client = new_client(address, kept=0)  # none is left where a loop ends without a word
+            self._held = holding(client, lanes)
             await anext(self._held)
             self._came_up(up)
             return
@@ -313,6 +399,7 @@ class Connection:
             raise BackendError(f"{self.platform} is no platform of this framework; is the URL right?") from error
         if protocol != PROTOCOL:
             raise self._mismatch(protocol, f" (runpod-flash {version})")
+        self.takes_pickles = found.get("pickles") is not False
         return True
 
     def _take(self, event: Mapping[str, Any], up: asyncio.Future[None]) -> None:
@@ -359,38 +446,6 @@ class Connection:
         slow = isinstance(error, httpx.TimeoutException)
         why = "it does not answer in time" if slow else (str(error) or type(error).__name__)
         return BackendUnavailable(f"{self.platform} cannot be reached: {why}; is it running, is the address right?")
-
-
-async def _holding(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
-    """Closes the client when the event loop ends, which ends its asynchronous generators."""
-    try:
-        yield
-    finally:
-        await client.aclose()
-
-
-def _new_client(address: Address, kept: int = 8) -> httpx.AsyncClient:
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=kept, keepalive_expiry=3.0)
-    authorization = {"Authorization": f"Bearer {address.key}"} if address.key else {}
-    host = urlsplit(address.url).hostname
-    # A proxy of the environment is not for sockets and loopback.
-    return httpx.AsyncClient(
-        base_url=address.url,
-        transport=httpx.AsyncHTTPTransport(uds=address.socket, verify=False, limits=limits) if address.socket else None,
-        verify=_certificates() if address.url.startswith("https://") else False,
-        limits=limits,
-        headers={"User-Agent": f"runpod-flash/{VERSION}", **authorization},
-        timeout=_TIMEOUT,
-        trust_env=address.socket is None and host not in ("localhost", "127.0.0.1", "::1"),
-    )
-
-
-def _certificates() -> ssl.SSLContext:
-    """Those that are trusted: of SSL_CERT_FILE or SSL_CERT_DIR, else the usual ones. Takes 50 ms."""
-    try:
-        return httpx.create_ssl_context()
-    except OSError as error:
-        raise ConfigError(f"certificates cannot be read ({error}); mend SSL_CERT_FILE or SSL_CERT_DIR") from error
 
 
 async def _pieces(data: bytes) -> AsyncIterator[bytes]:

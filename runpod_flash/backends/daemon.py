@@ -42,10 +42,13 @@ _NAMES = (
     "LANGUAGE",
     "TZ",
     "TMPDIR",
+    "PYENV_ROOT",
     "LD_LIBRARY_PATH",
     "REQUESTS_CA_BUNDLE",
+    "CONTAINER_HOST",
+    "CONTAINERS_CONF",
 )
-_PREFIXES = ("LC_", "XDG_", "SSL_", "CUDA", "NVIDIA_", "UV_", "FLASH_")
+_PREFIXES = ("LC_", "XDG_", "SSL_", "CUDA", "NVIDIA_", "UV_", "DOCKER_", "FLASH_")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 _NOT_PASSED = ("FLASH_API_KEY", "FLASH_TARGET")  # of the client, for other platforms
 

@@ -87,6 +87,11 @@ class FinalJobs:
             while len(self._arrived) > _KEPT:
                 self._arrived.popitem(last=False)
 
+    def forget(self, job_id: str) -> None:
+        """The job begins once more: what was heard of its end holds no more."""
+        self._covered.discard(job_id)
+        self._arrived.pop(job_id, None)
+
     def lose(self) -> None:
         """The stream is gone."""
         self._covered.clear()

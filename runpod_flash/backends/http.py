@@ -14,9 +14,12 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from runpod_flash.backends.base import Json
-from runpod_flash.backends.connection import Address, Connection, Locate
+from runpod_flash.backends.clients import Address
+from runpod_flash.backends.connection import Connection, Locate
 from runpod_flash.backends.events import FinalJobs
+from runpod_flash.backends.job_api import FINAL, JobApi, part
 from runpod_flash.backends.lookups import AT_ONCE, Looked, Lookups
+from runpod_flash.backends.volumes import HttpVolumes
 from runpod_flash.calls import AS_USUAL, JobOptions
 from runpod_flash.errors import (
     BackendError,
@@ -28,10 +31,8 @@ from runpod_flash.errors import (
 )
 from runpod_flash.output import Output, of_program
 from runpod_flash.settings import Settings
-from worker_runtime.wire.jobs import JobStatus
 
 _STAGES = {"IN_QUEUE": "queued", "IN_PROGRESS": "running"}
-_FINAL = {status.value for status in JobStatus if status.final}
 _ASK_AGAIN_S = 30.0  # jobs whose end should have been announced are looked at this often all the same
 _CARRIED_LIMIT = 10 * 1024**2  # bytes of a request's body: what the published API takes
 _POLL_S = (0.05, 2.0)  # first and longest pause between looks at a job whose end nobody announces
@@ -64,7 +65,7 @@ async def connect(settings: Settings, project: Path) -> "HttpBackend":
     return backend
 
 
-class HttpBackend:
+class HttpBackend(JobApi):
     """See `Backend`. Belongs to the event loop that opens it."""
 
     def __init__(
@@ -86,9 +87,10 @@ class HttpBackend:
         self._final_jobs = FinalJobs()
         self._lookups = Lookups(self._watch)
         self._names: dict[str, str] = {}  # of endpoints, by id
-        self._connection = Connection(
-            locate, self._take, self._final_jobs.lose, patience_s=patience_s, on_wait=self._waits
+        super().__init__(
+            Connection(locate, self._take, self._final_jobs.lose, patience_s=patience_s, on_wait=self._waits)
         )
+        self._volumes = HttpVolumes(self._connection, self._json, self._scope)
 
     @property
     def shares_machine(self) -> bool:
@@ -101,6 +103,14 @@ class HttpBackend:
     @property
     def takes_uploads(self) -> bool:
         return self._connection.streams
+
+    @property
+    def takes_pickles(self) -> bool:
+        return self._connection.takes_pickles
+
+    @property
+    def volumes(self) -> HttpVolumes:
+        return self._volumes
 
     async def open(self) -> None:
         """Connect. Raises BackendUnavailable, AuthError, WireMismatch, ConfigError."""
@@ -120,29 +130,29 @@ class HttpBackend:
             return self._named(await self._json("POST", "/v2/serverless", json=body, headers=self._scope, repeat=False))
 
     async def update(self, endpoint_id: str, body: Json) -> Json:
-        path = f"/v2/serverless/{_part(endpoint_id)}"
+        path = f"/v2/serverless/{part(endpoint_id)}"
         with self._output.waiting(str(body.get("name"))):
             changed = self._json("PATCH", path, json=body, headers=self._scope, missing=EndpointNotFound)
             return self._named(await changed)
 
     async def delete(self, endpoint_id: str) -> None:
         with contextlib.suppress(EndpointNotFound):
-            path = f"/v2/serverless/{_part(endpoint_id)}"
+            path = f"/v2/serverless/{part(endpoint_id)}"
             await self._connection.send("DELETE", path, headers=self._scope, missing=EndpointNotFound)
 
     async def has_artifact(self, artifact_id: str) -> bool:
-        return await self._has(f"/flash/v1/artifacts/{_part(artifact_id)}")
+        return await self._has(f"/flash/v1/artifacts/{part(artifact_id)}")
 
     async def put_artifact(self, artifact_id: str, data: bytes) -> None:
-        await self._connection.store(f"/flash/v1/artifacts/{_part(artifact_id)}", data, ContentNotFound)
+        await self._connection.store(f"/flash/v1/artifacts/{part(artifact_id)}", data, ContentNotFound)
 
     async def put_value(self, sha256: str, data: bytes) -> None:
-        path = f"/flash/v1/values/{_part(sha256)}"
+        path = f"/flash/v1/values/{part(sha256)}"
         if not await self._has(path):
             await self._connection.store(path, data, ContentNotFound)
 
     async def get_value(self, sha256: str) -> bytes:
-        value, found = await self._connection.fetch(f"/flash/v1/values/{_part(sha256)}", ContentNotFound)
+        value, found = await self._connection.fetch(f"/flash/v1/values/{part(sha256)}", ContentNotFound)
         if found != sha256:
             raise BackendError(f"the value {sha256} arrived damaged: its sha256 is {found}; fetch it again")
         return value
@@ -156,7 +166,7 @@ class HttpBackend:
             _check_size(call_input, connection.platform)
         job = await self._json(
             "POST",
-            f"/v2/{_part(endpoint_id)}/run",
+            f"/v2/{part(endpoint_id)}/run",
             json={"input": call_input, **options.to_body()},
             headers={"Idempotency-Key": key, **client},
             missing=EndpointNotFound,
@@ -173,17 +183,15 @@ class HttpBackend:
                 self._output.submitted(name)
             return await self._final(endpoint_id, job_id)
 
-    async def status(self, endpoint_id: str, job_id: str) -> Json:
-        return await self._json("GET", f"/v2/{_part(endpoint_id)}/status/{_part(job_id)}", missing=JobNotFound)
-
-    async def cancel(self, endpoint_id: str, job_id: str) -> None:
-        await self._json("POST", f"/v2/{_part(endpoint_id)}/cancel/{_part(job_id)}", missing=JobNotFound)
+    async def retry(self, endpoint_id: str, job_id: str) -> Json:
+        self._final_jobs.forget(job_id)
+        return await super().retry(endpoint_id, job_id)
 
     async def logs(self, endpoint_id: str, job_id: str) -> Sequence[str]:
         await self._connection.ready()
         if not self._connection.streams:
             return []
-        listing = await self._json("GET", f"/flash/v1/jobs/{_part(job_id)}/logs", missing=JobNotFound)
+        listing = await self._json("GET", f"/flash/v1/jobs/{part(job_id)}/logs", missing=JobNotFound)
         return [str(line.get("line", "")) for line in listing.get("lines", [])]
 
     async def find_submitted(self, keys: Sequence[str]) -> Mapping[str, Json] | None:
@@ -203,7 +211,7 @@ class HttpBackend:
                 f"{self._connection.platform} knows jobs by their endpoints only; ask with "
                 f"Endpoint(name=…).job({job_id!r})"
             )
-        facts = await self._json("GET", f"/flash/v1/jobs/{_part(job_id)}", missing=JobNotFound)
+        facts = await self._json("GET", f"/flash/v1/jobs/{part(job_id)}", missing=JobNotFound)
         self._named(facts.get("endpoint", {}))
         return facts
 
@@ -212,7 +220,7 @@ class HttpBackend:
         if not self._connection.streams:
             return  # its worker closes it in the end
         try:
-            await self._connection.send("DELETE", f"/flash/v1/instances/{_part(instance_id)}", missing=ContentNotFound)
+            await self._connection.send("DELETE", f"/flash/v1/instances/{part(instance_id)}", missing=ContentNotFound)
         except ContentNotFound:
             return
 
@@ -236,7 +244,7 @@ class HttpBackend:
         if self._connection.streams:
             return await self._lookups.look(job_id)
         job = await self.status(endpoint_id, job_id)
-        if job.get("status") in _FINAL:
+        if job.get("status") in FINAL:
             return job
         stage = _STAGES.get(str(job.get("status")))
         if stage is not None:
@@ -280,19 +288,6 @@ class HttpBackend:
             return False
         return True
 
-    async def _json(self, method: str, path: str, **options: Any) -> Json:
-        body = await self._connection.send(method, path, **options)
-        try:
-            answer = json.loads(body)
-        except ValueError:
-            answer = None
-        if not isinstance(answer, dict):
-            platform = self._connection.platform
-            raise BackendError(
-                f"{platform} answered {method} {path} with {body[:80]!r}, no JSON object; is the URL right?"
-            )
-        return answer
-
 
 def _to_next_look() -> float:
     """Seconds until all who wait for announced jobs look at them: at the same moments, so that they ask together."""
@@ -322,8 +317,3 @@ def _check_url(url: str) -> None:
         raise ConfigError(
             f"FLASH_TARGET is {url!r}, which is no URL of a control plane; it must be like http://host:port"
         )
-
-
-def _part(text: str) -> str:
-    """A text as one part of a path."""
-    return quote(text, safe="")

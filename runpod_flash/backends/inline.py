@@ -14,18 +14,21 @@ import threading
 import traceback
 import uuid
 import weakref
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from runpod_flash.backends.base import Json
 from runpod_flash.calls import AS_USUAL, JobOptions
-from runpod_flash.errors import ContentNotFound, EndpointNotFound, JobNotFound
+from runpod_flash.errors import BackendError, ConfigError, ContentNotFound, EndpointNotFound, JobNotFound
 from runpod_flash.settings import Settings, serving
+from runpod_flash.web import WebAnswer, WebRequest
 from worker_runtime import execute, instances
 from worker_runtime.batching import Batches, Member
 from worker_runtime.wire import paths
+from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, error_output, value_output
 
 T = TypeVar("T")
@@ -58,6 +61,7 @@ class _Endpoint:
 class _Job:
     endpoint: str
     object: dict[str, Any]
+    call: Call
     options: JobOptions = AS_USUAL
     end: "concurrent.futures.Future[None]" = field(default_factory=concurrent.futures.Future)
     task: "asyncio.Task[None] | None" = None
@@ -87,8 +91,9 @@ class InlinePlatform:
                 weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
         return asyncio.run_coroutine_threadsafe(make(), self._loop)
 
-    async def run(self, endpoint: _Endpoint, job: _Job, call: Call) -> None:
+    async def run(self, endpoint: _Endpoint, job: _Job) -> None:
         """Run a job to its end. Never raises."""
+        call = job.call
         job.task = asyncio.current_task()
         serving.set(endpoint.body["name"])
         try:
@@ -158,12 +163,24 @@ class InlinePlatform:
         return {"status": JobStatus.COMPLETED.value, "output": value_output(payload)}
 
 
+class NoVolumes:
+    """Stands for the network volumes that there are not. Whatever is asked of it raises ConfigError."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ConfigError(
+            "FLASH_TARGET=inline has no network volumes: functions run in this process, which has no /runpod-volume; "
+            "use FLASH_TARGET=local, which needs no account either"
+        )
+
+
 class InlineBackend:
     """See `Backend`."""
 
     shares_machine = True
     default_queue_delay = 0.0
     takes_uploads = True
+    takes_pickles = True
+    volumes = NoVolumes()
 
     def __init__(self, platform: InlinePlatform) -> None:
         self._platform = platform
@@ -171,6 +188,9 @@ class InlineBackend:
     async def find(self, name: str) -> Json | None:
         endpoints = self._platform.endpoints.items()
         return next(({"id": key, **found.body} for key, found in endpoints if found.body["name"] == name), None)
+
+    async def describe(self, endpoint_id: str) -> Json:
+        return {"id": endpoint_id, **self._endpoint(endpoint_id).body}
 
     async def create(self, body: Json) -> Json:
         endpoint_id = uuid.uuid4().hex[:14]
@@ -207,14 +227,19 @@ class InlineBackend:
         endpoint, platform = self._endpoint(endpoint_id), self._platform
         if key in platform.keys:
             return platform.keys[key]
-        call = Call.from_input(call_input)
+        try:
+            call = Call.from_input(call_input)
+        except WireError as error:
+            raise ConfigError(
+                f"the inline target runs decorated functions and classes alone, so it takes no plain input ({error})"
+            ) from error
         missing = [sha256 for sha256 in call.values if sha256 not in platform.values]
         if missing or call.artifact not in platform.manifests:
             raise ContentNotFound(f"there is no {f'value {missing[0]}' if missing else f'artifact {call.artifact}'}")
-        job = _Job(endpoint_id, {"id": f"{uuid.uuid4()}-inline", "status": JobStatus.IN_QUEUE.value}, options)
+        job = _Job(endpoint_id, {"id": f"{uuid.uuid4()}-inline", "status": JobStatus.IN_QUEUE.value}, call, options)
         platform.jobs[job.object["id"]] = job
         platform.keys[key] = job.object["id"]
-        platform.start(lambda: platform.run(endpoint, job, call))
+        platform.start(lambda: platform.run(endpoint, job))
         return str(job.object["id"])
 
     async def outcome(self, endpoint_id: str, job_id: str) -> Json:
@@ -240,6 +265,49 @@ class InlineBackend:
 
         self._platform.start(cancel)
         await self.outcome(endpoint_id, job_id)
+
+    async def run_sync(self, endpoint_id: str, job_input: Json, key: str, options: JobOptions, wait_s: float) -> Json:
+        job_id = await self.submit(endpoint_id, job_input, key, options)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self.outcome(endpoint_id, job_id)
+        return await self.status(endpoint_id, job_id)
+
+    async def retry(self, endpoint_id: str, job_id: str) -> Json:
+        job, endpoint = self._job(job_id), self._endpoint(endpoint_id)
+        if job.object["status"] not in (JobStatus.FAILED.value, JobStatus.TIMED_OUT.value):
+            raise ConfigError(f"job {job_id} is {job.object['status']}; only a job that failed or timed out is retried")
+        job.object, job.end = {"id": job_id, "status": JobStatus.IN_QUEUE.value}, concurrent.futures.Future()
+        self._platform.start(lambda: self._platform.run(endpoint, job))
+        return dict(job.object)
+
+    async def chunks(self, endpoint_id: str, job_id: str) -> AsyncGenerator[Any, None]:
+        await self.outcome(endpoint_id, job_id)
+        for _ in ():  # a function yields nothing
+            yield
+
+    async def health(self, endpoint_id: str) -> Json:
+        self._endpoint(endpoint_id)
+        of = Counter(str(job.object["status"]) for job in self._platform.jobs.values() if job.endpoint == endpoint_id)
+        jobs = {"inQueue": of["IN_QUEUE"], "inProgress": of["IN_PROGRESS"], "completed": of["COMPLETED"]}
+        busy = int(bool(of["IN_PROGRESS"]))
+        idle = {"idle": 1 - busy, "ready": 1 - busy, "running": busy}
+        return {
+            "jobs": {**jobs, "failed": of["FAILED"] + of["TIMED_OUT"], "retried": 0},
+            "workers": {**idle, "initializing": 0, "throttled": 0, "unhealthy": 0},
+        }
+
+    async def purge(self, endpoint_id: str) -> int:
+        self._endpoint(endpoint_id)
+        jobs = [(key, job) for key, job in self._platform.jobs.items() if job.endpoint == endpoint_id]
+        waiting = [key for key, job in jobs if job.object["status"] == JobStatus.IN_QUEUE.value]
+        for job_id in waiting:
+            await self.cancel(endpoint_id, job_id)
+        return len(waiting)
+
+    async def request(self, endpoint_id: str, asked: WebRequest) -> WebAnswer:
+        self._endpoint(endpoint_id)
+        raise BackendError(f"the inline target serves no HTTP, so {asked} has nobody to answer it; use another target")
 
     async def logs(self, endpoint_id: str, job_id: str) -> Sequence[str]:
         self._job(job_id)

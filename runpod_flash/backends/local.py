@@ -4,7 +4,7 @@ from pathlib import Path
 
 from runpod_flash import release
 from runpod_flash.backends import daemon
-from runpod_flash.backends.connection import Address
+from runpod_flash.backends.clients import Address
 from runpod_flash.backends.http import HttpBackend
 from runpod_flash.errors import BackendUnavailable
 from runpod_flash.output import of_program

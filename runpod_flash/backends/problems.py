@@ -18,8 +18,11 @@ _BY_CODE: dict[str, type[FlashError]] = {
         errors.ContentNotFound,
         errors.EndpointNotFound,
         errors.JobNotFound,
+        errors.NotPortable,
         errors.PayloadTooLarge,
         errors.ShippingError,
+        errors.VolumeFileNotFound,
+        errors.VolumeNotFound,
         errors.WireMismatch,
     )
 }

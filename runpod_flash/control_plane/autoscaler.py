@@ -41,7 +41,7 @@ class Autoscaler:
     def begin(self) -> None:
         """Look at every endpoint whose workers need no code from us: it may want some before anybody asks."""
         for endpoint in self._catalog.list():
-            if endpoint.command is not None:
+            if endpoint.runs_command:
                 self.endpoint_changed(endpoint, False)
 
     def capacity_changed(self) -> None:
@@ -54,7 +54,7 @@ class Autoscaler:
 
     def endpoint_changed(self, endpoint: EndpointRecord, rolled: bool) -> None:
         """The endpoint was updated. `rolled`: its workers are of an old generation and are replaced."""
-        if endpoint.command is not None:
+        if endpoint.runs_command:
             self._pools.of_command(endpoint)
         for pool in self._fleet.of(endpoint.id):
             pool.name, pool.gave_up = endpoint.name, ""

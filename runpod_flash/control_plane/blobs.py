@@ -155,16 +155,16 @@ class Blobs:
         self, target: Path, stream: AsyncIterable[bytes], limit: int, check: Callable[[FileIO, str], None]
     ) -> int:
         what = f"file {target}"
-        file, temporary = await _on_disk(what, _new_file, self._root)
+        file, temporary = await on_disk(what, _new_incoming, self._root)
         digest, size = hashlib.sha256(), 0
         try:
-            async for piece in _gathered(stream):
+            async for piece in gathered(stream):
                 size += len(piece)
                 if size > limit:
                     raise PayloadTooLarge(f"{target.name} has more than {limit} bytes, the most that is taken here")
-                await _on_disk(what, _append, file, digest.update, piece)
-            await _on_disk(what, check, file, digest.hexdigest())
-            await _on_disk(what, _publish, temporary, target)
+                await on_disk(what, _append, file, digest.update, piece)
+            await on_disk(what, check, file, digest.hexdigest())
+            await on_disk(what, _publish, temporary, target)
             self.size += size
         finally:
             file.close()
@@ -172,7 +172,7 @@ class Blobs:
         return size
 
 
-async def _on_disk(what: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def on_disk(what: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run in a thread and, even when cancelled, wait for its end: it must not write to a file that was closed.
 
     Raises:
@@ -188,17 +188,27 @@ async def _on_disk(what: str, function: Callable[P, T], *args: P.args, **kwargs:
         raise disk_error(error, what) from error
 
 
-def _new_file(root: Path) -> tuple[FileIO, Path]:
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (root / "incoming").mkdir(mode=0o700, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=root / "incoming")
+def new_file(folder: Path) -> tuple[FileIO, Path]:
+    """An empty file in a folder, for this user alone, and its path."""
+    descriptor, name = tempfile.mkstemp(dir=folder)
     return FileIO(descriptor, "r+b"), Path(name)
 
 
-def _append(file: FileIO, update: Callable[[bytes], None], piece: bytes) -> None:
+def write_all(file: FileIO, piece: bytes) -> None:
+    """Write the whole of a piece: an unbuffered file may take a part only."""
     view = memoryview(piece)
     while view:
-        view = view[file.write(view) :]  # an unbuffered file may take a part only
+        view = view[file.write(view) :]
+
+
+def _new_incoming(root: Path) -> tuple[FileIO, Path]:
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (root / "incoming").mkdir(mode=0o700, exist_ok=True)
+    return new_file(root / "incoming")
+
+
+def _append(file: FileIO, update: Callable[[bytes], None], piece: bytes) -> None:
+    write_all(file, piece)
     update(piece)
 
 
@@ -216,7 +226,7 @@ def _manifest_id(data: bytes) -> str:
         raise WireError(f"these bytes are no artifact ({type(error).__name__}: {error})") from error
 
 
-async def _gathered(stream: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+async def gathered(stream: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     """The stream in pieces of about a megabyte: each is one trip to a thread."""
     buffer = BytesIO()
     async for chunk in stream:

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import string
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -18,6 +18,10 @@ ROLLING_FIELDS: Final = (
     "image",
     "command",
     "directory",
+    "args",
+    "startScript",
+    "disk",
+    "registry",
     "env",
     "gpu",
     "cpu",
@@ -80,6 +84,10 @@ class Catalog:
     def find(self, project: str, name: str, owner: str = OWNER) -> EndpointRecord | None:
         """The user's endpoint of this name."""
         return next((record for record in self.list(project, owner) if record.name == name), None)
+
+    def users_of_volume(self, volume_id: str) -> Sequence[str]:
+        """The names of the endpoints whose workers see this network volume."""
+        return [record.name for record in self.list() if volume_id in (record.body.get("networkVolumes") or ())]
 
     async def create(self, project: str, body: Mapping[str, Any], owner: str = OWNER) -> EndpointRecord:
         """Make a user's endpoint from a checked body.

@@ -17,7 +17,9 @@ from pathlib import Path
 
 from runpod_flash.control_plane.environment_files import Environment, EnvironmentFiles
 from runpod_flash.control_plane.interpreters import Interpreter, Interpreters
+from runpod_flash.control_plane.python_search import NOWHERE, PythonPlaces, PythonSearch
 from worker_runtime.install import BuildFailed, NoSolution, Uv
+from worker_runtime.pip import Pip
 from worker_runtime.wire.specs import EnvironmentRequest, canonical_hash
 
 
@@ -28,6 +30,8 @@ class Builder:
     files: EnvironmentFiles
     uv: Uv
     interpreters: Interpreters
+    pip: Pip
+    places: PythonPlaces = NOWHERE
 
     async def build(
         self, request: EnvironmentRequest, caller: Interpreter | None, say: Callable[[str], None]
@@ -51,7 +55,10 @@ class Builder:
 
     async def _find(self, version: str, work: Path) -> str:
         own = f"{sys.version_info.major}.{sys.version_info.minor}"
-        return sys.executable if version == own else await self.uv.find(version, work)
+        if version == own:
+            return sys.executable
+        pythons = self.files.folder / "pythons"
+        return await PythonSearch(self.places, self.uv, self.interpreters, pythons, self.files.lock).find(version, work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +70,16 @@ class _Task:
     work: Path
     say: Callable[[str], None]
 
+    @property
+    def installer(self) -> Uv | Pip:
+        """What resolves and installs; virtual environments are made by uv, whichever it is."""
+        return self.builder.uv if self.request.accelerate else self.builder.pip
+
     async def missing(self, caller: Interpreter) -> tuple[str, ...]:
         """What is to be added to the caller's packages: one resolution of all, with their versions held."""
         seen = self.work / "caller"
         await asyncio.to_thread(caller.write_metadata, seen)
-        return await self.builder.uv.plan(
+        return await self.installer.plan(
             caller.path,
             self.request.dependencies,
             self.request.index,
@@ -81,12 +93,11 @@ class _Task:
         return Environment(key, caller.path, path_entries=caller.bin_folders())
 
     async def overlay(self, caller: Interpreter, packages: tuple[str, ...]) -> Environment:
-        key = canonical_hash({"kind": "overlay", "interpreter": caller.digest, "packages": packages})
+        key = self._key("overlay", caller.digest, packages)
 
         async def fill(folder: Path) -> Environment:
             overlay = folder / "overlay"
-            uv = self.builder.uv
-            await uv.install(caller.path, packages, self.request.index, work=self.work, target=overlay)
+            await self.installer.install(caller.path, packages, self.request.index, work=self.work, target=overlay)
             entries = (str(overlay / "bin"), *caller.bin_folders())
             return Environment(key, caller.path, str(overlay), path_entries=entries, packages=len(packages))
 
@@ -99,20 +110,26 @@ class _Task:
         if request.dependencies:
             empty = self.work / "empty"
             empty.mkdir()
-            packages = await uv.plan(python, request.dependencies, request.index, work=self.work, installed=empty)
+            packages = await self.installer.plan(
+                python, request.dependencies, request.index, work=self.work, installed=empty
+            )
         interpreter = await self.builder.interpreters.inspect(python)
         names = [*origin, interpreter.path, interpreter.version]
-        key = canonical_hash({"kind": "separate", "interpreter": names, "packages": packages})
+        key = self._key("separate", names, packages)
 
         async def fill(folder: Path) -> Environment:
             venv = folder / "venv"
             own = str(venv / "bin" / "python")
             await uv.create(python, venv)
             if packages:
-                await uv.install(own, packages, request.index, work=self.work)
+                await self.installer.install(own, packages, request.index, work=self.work)
             return Environment(key, own, path_entries=(str(venv / "bin"),), packages=len(packages))
 
         return await self._once(key, packages, fill)
+
+    def _key(self, kind: str, interpreter: str | list[str], packages: tuple[str, ...]) -> str:
+        by = {} if self.request.accelerate else {"installer": "pip"}
+        return canonical_hash({"kind": kind, "interpreter": interpreter, "packages": packages, **by})
 
     async def _once(
         self, key: str, packages: tuple[str, ...], fill: Callable[[Path], Awaitable[Environment]]
@@ -122,7 +139,8 @@ class _Task:
         async with files.lock(key):
             if (environment := files.built(key)) is not None:
                 return environment
-            self.say(f"{len(packages)} package{'' if len(packages) == 1 else 's'}")
+            by = "" if self.request.accelerate else " by pip"
+            self.say(f"{len(packages)} package{'' if len(packages) == 1 else 's'}{by}")
             await asyncio.to_thread(files.clear, key)
             folder = files.new(key)
             try:

@@ -6,6 +6,7 @@
         locks/                               locks across processes
         work/                                files that uv reads
         cache/                               uv's cache, where it can have no other
+        pythons/                             interpreters that were downloaded
 
 A folder of `built` is never taken over from a process that died: its installer may still be writing there.
 """

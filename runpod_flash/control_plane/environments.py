@@ -11,8 +11,10 @@ from pathlib import Path
 from runpod_flash.control_plane.environment_build import Builder
 from runpod_flash.control_plane.environment_files import Answer, Environment, EnvironmentFiles
 from runpod_flash.control_plane.interpreters import Interpreter, Interpreters
+from runpod_flash.control_plane.python_search import NOWHERE, PythonPlaces
 from worker_runtime.apt import Apt
 from worker_runtime.install import InstallFailed, Uv, check_requirements
+from worker_runtime.pip import Pip
 from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex, canonical_hash
 
 __all__ = ["Environment", "Environments", "InstallFailed"]
@@ -61,12 +63,15 @@ class Environments:
         wheels_only: bool = False,
         compiled: bool = False,
         base_env: Mapping[str, str],
+        places: PythonPlaces = NOWHERE,
         failure_memory_s: float = 120.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`folder`: where environments live; `uv`: path of the uv binary; `allow_apt`: the user agreed to apt packages.
 
         `wheels_only`: no package is built from source. `compiled`: what is installed is compiled to bytecode at once.
+
+        `places`: where other Python versions are.
 
         `base_env`: the environment that installers start from; `failure_memory_s`: seconds for which a failed build is
         not tried again; `clock`: monotonic seconds.
@@ -78,6 +83,8 @@ class Environments:
             self._files,
             Uv(uv, base_env, self._files.cache, wheels_only=wheels_only, compiled=compiled),
             self._interpreters,
+            Pip(base_env, wheels_only=wheels_only),
+            places,
         )
         self._failure_memory_s = failure_memory_s
         self._clock = clock
@@ -162,6 +169,8 @@ class Environments:
                 "system": _unordered(request.system_dependencies),
                 "index": asdict(request.index if request.dependencies else PackageIndex()),
             }
+            if not request.accelerate:
+                data["installer"] = "pip"
             self._keys[known] = canonical_hash(data)
         return self._keys[known]
 

@@ -159,11 +159,12 @@ class Code:
 
 @dataclass(slots=True, eq=False)
 class Pool:
-    """Jobs and workers that fit each other. Without `code`, the workers run the endpoint's command."""
+    """Jobs and workers that fit each other. Without `code`, the workers run the endpoint's command or its image."""
 
     key: PoolKey
     name: str  # the endpoint's
     code: Code | None
+    image: str | None = None
     queue: deque[Job] = field(default_factory=deque)
     pausing: set[Job] = field(default_factory=set)  # jobs whose next attempt is not due yet
     workers: dict[str, Worker] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Submission
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.terms import Terms
-from runpod_flash.errors import ContentNotFound, EndpointNotFound
+from runpod_flash.errors import ContentNotFound, EndpointNotFound, NotPortable
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind
 from worker_runtime.wire.specs import EnvironmentRequest
@@ -27,6 +27,7 @@ class Intake:
     Attributes:
         refusal: why no worker can ever serve an endpoint, None where one can.
         vet: gives the environment that the endpoint's owner may have; raises InstallFailed where it is none.
+        takes_pickles: whether pickles of an endpoint's owner are loaded.
         admit: raises StoreFull where nothing new can be accepted; else says what is short on the disk, if anything.
         on_end: called with each job that ends here, before any worker has seen it.
         on_again: called with each job of which an attempt was cut off by a restart and another will follow.
@@ -51,6 +52,7 @@ class Intake:
         self._terms = terms
         self.refusal: Callable[[EndpointRecord], ErrorInfo | None] = lambda endpoint: None
         self.vet: Callable[[EndpointRecord, EnvironmentRequest], EnvironmentRequest] = lambda endpoint, request: request
+        self.takes_pickles: Callable[[EndpointRecord], bool] = lambda endpoint: True
         self.admit: Callable[[], str] = str
         self.on_again: Callable[[str], None] = lambda job_id: None
         self.on_end: Callable[[str], None] = lambda job_id: None
@@ -64,6 +66,7 @@ class Intake:
         Raises:
             EndpointNotFound, ContentNotFound: unknown endpoint, artifact or value; nothing was accepted.
             StoreFull: the disk is full, or its bound reached; nothing was accepted.
+            NotPortable: the code is a pickle, and its owner's are not loaded.
             WireError, VersionMismatch: the input is no call of this protocol.
 
         While the control plane stops, jobs are still taken: they run after its next start, which whoever waits causes.
@@ -100,9 +103,13 @@ class Intake:
         if endpoint.is_load_balanced:
             raise Problem(400, "not allowed for LB API: this endpoint answers HTTP requests and takes no jobs")
         call, call_input, policy = None, asked.input, asked.policy
-        if endpoint.command is None:
+        if not endpoint.runs_command:
             call, call_input = await self.unload(call_input)
             self._dispatcher.pools.check_content(call)
+            if self._dispatcher.pools.manifest(call.artifact).entry is None and not self.takes_pickles(endpoint):
+                raise NotPortable(
+                    "the code is a pickle, and this server loads none of yours; set FLASH_ENCODING=neutral"
+                )
         record = JobRecord(
             asked.job_id,
             endpoint.id,
@@ -145,8 +152,8 @@ class Intake:
 
     def _call(self, record: JobRecord) -> Call | None:
         """What a stored job asks for. Raises WireError, EndpointNotFound."""
-        command = self._catalog.get(record.endpoint).command
-        return None if command is not None else Call.from_input(record.input)
+        is_plain = self._catalog.get(record.endpoint).runs_command
+        return None if is_plain else Call.from_input(record.input)
 
     async def replay(self) -> int:
         """Queue what an earlier run of the control plane left unfinished, and return how many jobs that were."""

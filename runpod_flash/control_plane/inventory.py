@@ -54,6 +54,22 @@ def detect() -> tuple[Gpu, ...]:
     return tuple(gpu for gpu in found if gpu is not None)
 
 
+def driver_cuda() -> str | None:
+    """The newest CUDA version that the NVIDIA driver supports, as "12.8"; None where there is no driver."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        number = int(pynvml.nvmlSystemGetCudaDriverVersion())
+    except pynvml.NVMLError as error:
+        logger.warning("the driver does not say which CUDA version it supports: %s", error)
+        return None
+    finally:
+        pynvml.nvmlShutdown()
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
 def fake(text: str) -> tuple[Gpu, ...]:
     """A stand-in inventory from "TYPE:GB,TYPE:GB"; empty text is a machine without GPUs. Raises ConfigError."""
     gpus = []
@@ -68,10 +84,14 @@ def fake(text: str) -> tuple[Gpu, ...]:
 
 
 class Inventory:
-    """Hands devices out and takes them back. A `strict` one gives what was asked for, or nothing."""
+    """Hands devices out and takes them back. A `strict` one gives what was asked for, or nothing.
 
-    def __init__(self, gpus: Sequence[Gpu], *, strict: bool = False) -> None:
+    `cuda` is the newest version that the driver supports, None where that is not known.
+    """
+
+    def __init__(self, gpus: Sequence[Gpu], *, strict: bool = False, cuda: str | None = None) -> None:
         self.gpus = tuple(gpus)
+        self.cuda = cuda
         self._strict = strict
         self._free = list(self.gpus)
 
@@ -107,6 +127,27 @@ class Inventory:
             has = self._said() or "no GPU"
             raise Infeasible(f"{count} × {' or '.join(types) or 'GPU'} is asked for, this machine has {has}")
 
+    def check_cuda(self, floor: str, allowed: Sequence[str]) -> str | None:
+        """What is wrong with the driver, where it supports less than CUDA `floor` or none of the `allowed` versions.
+
+        Empty ones ask for nothing. None: nothing is, or there is no GPU, or the driver does not say.
+
+        Raises:
+            Infeasible: something is, and this inventory is strict.
+        """
+        if not self.gpus or self.cuda is None:
+            return None
+        has = _version(self.cuda)
+        if floor and has < _version(floor):
+            wrong = f"its driver supports CUDA {self.cuda}, and min_cuda_version is {floor}"
+        elif allowed and has not in map(_version, allowed):
+            wrong = f"its driver supports CUDA {self.cuda}, and {' or '.join(allowed)} is asked for"
+        else:
+            return None
+        if self._strict:
+            raise Infeasible(f"this machine cannot be used: {wrong}; ask for a lower version, or for any (None)")
+        return f"this machine is used although {wrong}"
+
     def missing(self, types: Sequence[str], count: int) -> tuple[frozenset[str], int]:
         """Which types of device `acquire` would take, and how many more of one of them must become free for it."""
         suitable = self._suitable(types, count)
@@ -132,6 +173,10 @@ class Inventory:
     def _said(self) -> str:
         kinds = sorted({gpu.type for gpu in self.gpus})
         return ", ".join(f"{sum(gpu.type == kind for gpu in self.gpus)} × {kind}" for kind in kinds)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))
 
 
 def _device(index: int) -> Gpu | None:

@@ -47,11 +47,13 @@ class Pools:
         return pool
 
     def of_command(self, endpoint: EndpointRecord) -> Pool:
-        """The pool of an endpoint whose workers run its command."""
+        """The pool of an endpoint whose workers run its command or its image, which is looked for before the first."""
         key = PoolKey(endpoint.id, AS_IT_IS.key, "", 1)
         pool = self._fleet.pools.get(key)
         if pool is None:
             pool = self._fleet.pools[key] = Pool(key, endpoint.name, None, environment=AS_IT_IS)
+        if pool.image != endpoint.image:
+            pool.image, pool.environment = endpoint.image, None if endpoint.image else AS_IT_IS
         pool.name, pool.used_at = endpoint.name, time.monotonic()
         return pool
 

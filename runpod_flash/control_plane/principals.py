@@ -21,6 +21,18 @@ class Scope(StrEnum):
     READ_ONLY = "read-only"  # looking at the user's own endpoints and jobs
 
 
+class Pickles(StrEnum):
+    """Whose pickles workers load. A pickle is code: whoever may send one can make the worker do anything it can do."""
+
+    EVERYBODY = "everybody"
+    OWNER = "owner"
+    NOBODY = "nobody"
+
+    def of(self, user: str) -> bool:
+        """Whether this user's are loaded."""
+        return self is Pickles.EVERYBODY or (self is Pickles.OWNER and user == OWNER)
+
+
 class Need(IntEnum):
     """What a request does."""
 
@@ -63,6 +75,10 @@ class Principal:
         if self.scope is Scope.ENDPOINT and endpoint_id not in self.endpoints:
             return False
         return self.is_admin or self.user == owner
+
+    def sees_volumes_of(self, owner: str) -> bool:
+        """Whether a user's network volumes exist for this principal. A key for single endpoints has none."""
+        return self.scope is not Scope.ENDPOINT and (self.is_admin or self.user == owner)
 
     def may(self, need: Need) -> bool:
         """Whether the scope allows this with what it sees."""

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, 
 
 from runpod_flash.control_plane.catalog import NameTaken
 from runpod_flash.control_plane.store import StoreFull
+from runpod_flash.control_plane.volumes import VolumeTaken
 from runpod_flash.errors import (
     AuthError,
     BackendError,
@@ -23,6 +24,8 @@ from runpod_flash.errors import (
     JobNotFound,
     PayloadTooLarge,
     ShippingError,
+    VolumeFileNotFound,
+    VolumeNotFound,
     WaitTimedOut,
     WireMismatch,
 )
@@ -38,6 +41,9 @@ _STATUS: Final[Mapping[type[Exception], int]] = {
     EndpointNotFound: 404,
     JobNotFound: 404,
     ContentNotFound: 422,
+    VolumeNotFound: 404,
+    VolumeFileNotFound: 404,
+    VolumeTaken: 409,
     WireMismatch: 409,
     NameTaken: 409,
     StoreFull: 507,

@@ -1,10 +1,18 @@
 """What the server knows: frozen records that the store keeps and the loops replace as a whole."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
 from worker_runtime.wire.jobs import JobStatus
+
+_OUR_IMAGES: Final = re.compile(r"runpod/flash(-lb)?(-cpu)?(:[\w.-]+)?")
+
+
+def is_ours(image: str) -> bool:
+    """Whether an image stands for what our SDK ships, which runs here without any; "" does, too."""
+    return not image or _OUR_IMAGES.fullmatch(image) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +35,19 @@ class EndpointRecord:
 
     @property
     def command(self) -> str | None:
-        """The shell command that its workers run; None where they run what our SDK ships."""
+        """The shell command that its workers run, if they do."""
         return self.body.get("command")
+
+    @property
+    def image(self) -> str | None:
+        """The container image that its workers run, if they do; a command goes before it."""
+        image = str(self.body.get("image") or "")
+        return None if self.command is not None or is_ours(image) else image
+
+    @property
+    def runs_command(self) -> bool:
+        """Whether its workers run a command or an image, and not what our SDK ships."""
+        return self.command is not None or self.image is not None
 
 
 class LogLine(TypedDict):

@@ -31,6 +31,7 @@ from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.carried import Carried
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.command_workers import CommandWorkers
+from runpod_flash.control_plane.containers import Engine
 from runpod_flash.control_plane.disk import DiskGuard
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.environments import Environments
@@ -50,6 +51,8 @@ from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.supervisor import Supervisor
 from runpod_flash.control_plane.vetting import vet
 from runpod_flash.control_plane.views import job_object
+from runpod_flash.control_plane.volume_files import VolumeFiles
+from runpod_flash.control_plane.volumes import Volumes
 from runpod_flash.control_plane.webhooks import Webhooks
 from runpod_flash.errors import BackendError, BackendUnavailable
 from runpod_flash.state_folder import PlaneRecord, StateFolder, process_started
@@ -69,13 +72,18 @@ class ControlPlane:
         self._state = state
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._shown, self._port, self._url = "starting", 0, ""
-        self._gpus = inventory.detect() if settings.fake_gpus is None else inventory.fake(settings.fake_gpus)
+        real = settings.fake_gpus is None
+        self._gpus = inventory.detect() if real else inventory.fake(settings.fake_gpus or "")
+        self._cuda = inventory.driver_cuda() if real else settings.fake_cuda
         self._is_new = not state.database.exists()
         self._store = Store.open(state.database, power_safe=settings.power_safe)
         self._blobs = Blobs(state.blobs)
         self._disk = DiskGuard(state.plane, lambda: self._store.size() + self._blobs.size, settings.disk_limit)
         self._hub = EventHub()
+        self._engine = self._container_engine()
         self._catalog = Catalog(self._store)
+        self._volumes = Volumes(state.volumes, settings.datacenter)
+        self._files = VolumeFiles(self._volumes)
         self._api_keys = ApiKeys(state.api_keys, self._catalog)
         if settings.listen is not None:
             self._api_keys.check()
@@ -89,6 +97,7 @@ class ControlPlane:
             compiled=settings.listen is not None,  # workers cannot keep what they compile there
             failure_memory_s=settings.install_failure_s,
             base_env=settings.base_env,
+            places=settings.pythons,
         )
         self._dispatcher = Dispatcher(self._store, self._blobs, Artifacts(self._blobs), self._fleet, self._announcer)
         self._supervisor = Supervisor(
@@ -96,7 +105,7 @@ class ControlPlane:
             self._fleet,
             self._dispatcher,
             self._environments,
-            inventory.Inventory(self._gpus, strict=settings.listen is not None),
+            inventory.Inventory(self._gpus, strict=settings.listen is not None, cuda=self._cuda),
             ProcessLauncher(),
             self._announcer,
         )
@@ -120,6 +129,16 @@ class ControlPlane:
         self._commands = self._command_workers()
         self._webhooks = Webhooks(self._store, self._limits, job_object)
         self._connect()
+
+    def _container_engine(self) -> Engine:
+        settings, state = self._settings, self._state
+        return Engine.find(
+            settings.container_engine,
+            settings.engine_env,
+            state.runtime.name,
+            state.plane / "containers",
+            for_everybody=settings.allow_images,
+        )
 
     def _command_workers(self) -> CommandWorkers:
         return CommandWorkers(
@@ -146,9 +165,11 @@ class ControlPlane:
         )
         self._platform.look.disk, self._platform.intake.unload = self._disk.to_json, Carried(self._blobs).unload
         self._platform.intake.seal = self._seal.seal
+        self._platform.intake.takes_pickles = lambda endpoint: self._settings.pickles.of(endpoint.owner)
         self._platform.intake.on_end = self._job_ended
         self._dispatcher.on_end = lambda job: self._job_ended(job.record.id)
-        self._blobs.admit = self._disk.admit
+        self._blobs.admit = self._files.admit = self._disk.admit
+        self._volumes.users = self._catalog.users_of_volume
         self._dispatcher.results.patience_s = self._settings.disk_patience_s
         self._dispatcher.recorder.on_refused = self._disk.reserve.give
         self._dispatcher.on_load = self._load_changed
@@ -171,7 +192,7 @@ class ControlPlane:
 
     def _site(self) -> Site:
         settings, state = self._settings, self._state
-        hidden = [state.home / "planes", state.blobs, state.runtime]
+        hidden = [state.home / "planes", state.blobs, state.volumes, state.runtime]
         readonly: list[Path] = []
         if settings.listen is not None:
             readonly += [state.environments, state.bundle.parent, *_own_program()]
@@ -182,6 +203,7 @@ class ControlPlane:
             work=state.work / state.content[:12],
             hidden=tuple(map(str, hidden)),
             readonly=tuple(map(str, readonly)),
+            volumes=self._volumes,
             private=None if settings.listen is None else state.home,
             base_env=settings.base_env,
             lease_s=settings.lease_s,
@@ -189,7 +211,9 @@ class ControlPlane:
             most_workers=settings.limits.machine_workers,
             init_s=settings.limits.init_s,
             ping_s=settings.limits.ping_s,
+            engine=self._engine,
             must_isolate=settings.listen is not None,
+            pickles=settings.pickles,
             cpus=sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1),
         )
 
@@ -205,6 +229,7 @@ class ControlPlane:
             await asyncio.to_thread(
                 shutil.rmtree, self._supervisor.work, True
             )  # of workers whose control plane was killed
+            await self._engine.sweep()
             self._show("starting")
             await self._links.start(str(state.worker_socket))
             await self._take_over()
@@ -293,12 +318,14 @@ class ControlPlane:
                 key=ensure_key(self._state.key_path),
                 capabilities=capabilities,
                 api_keys=self._api_keys,
+                files=self._files,
                 worker_keys=self._supervisor.worker_keys,
                 published_only=self._settings.published_only,
                 url=self._url or f"http://127.0.0.1:{self._port}",
                 limits=self._limits,
                 workers=self._commands,
                 check_webhook=self._webhooks.check,
+                pickles=self._settings.pickles,
             )
         )
 
@@ -363,6 +390,7 @@ class ControlPlane:
             try:
                 await self._store.collect(now)
                 await self._blobs.collect(now, 2 * keep, self._fleet.content())
+                await asyncio.to_thread(self._volumes.sweep)
                 self._disk.watch()
             except (BackendError, OSError) as error:
                 logger.warning("old results and values cannot be removed: %s", error)

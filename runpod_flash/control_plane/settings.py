@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import Any, Final, TypeVar
 from runpod_flash.control_plane import listen
 from runpod_flash.control_plane.limits import Limits, Rate
 from runpod_flash.control_plane.listen import Listen
+from runpod_flash.control_plane.principals import Pickles
+from runpod_flash.control_plane.python_search import PythonPlaces
 from runpod_flash.control_plane.terms import Terms
 from runpod_flash.errors import ConfigError
+from runpod_flash.hardware import DataCenter
 
 T = TypeVar("T")
 
@@ -19,6 +23,11 @@ _PASSED_ON = (
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HF_HOME", "HF_TOKEN",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+)  # fmt: skip
+
+_ENGINES: Final = (
+    "PATH", "HOME", "TMPDIR", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH",
+    "CONTAINER_HOST", "CONTAINERS_CONF",
 )  # fmt: skip
 
 _RATED: Final = ("keys", "nobody", "everybody")
@@ -50,7 +59,19 @@ class PlaneSettings:
             authors wrote outside of any worker (`FLASH_ALLOW_BUILDS=1`).
         allow_apt: whether apt packages may be installed (`FLASH_ALLOW_APT=1`).
         published_only: whether there is nothing below `/flash/v1/`, the published API alone (`FLASH_PUBLISHED_ONLY=1`).
+        pythons: where interpreters of other Python versions are (`FLASH_PYTHONS`, a list of paths; `PATH`;
+            `PYENV_ROOT`), and whether they may be downloaded (`FLASH_DOWNLOAD_PYTHON=1`).
+        pickles: whose pickles workers load: everybody's, the owner's, or nobody's (`FLASH_PICKLES`). Others send code
+            as files and values in the neutral encoding.
+        datacenter: where this machine is said to be (`FLASH_DATACENTER=EU-RO-1`, else `RUNPOD_DC_ID`): of an endpoint's
+            network volumes its workers see the one there; else, or with "", the first that is listed.
         fake_gpus: a stand-in inventory for tests, "NVIDIA L4:24,NVIDIA L4:24" (`FLASH_FAKE_GPUS`); None: the real one.
+        fake_cuda: with `fake_gpus`, the CUDA version that their driver supports, "12.4" (`FLASH_FAKE_CUDA`).
+        container_engine: the program that runs the images of endpoints, docker's or podman's, by name or path
+            (`FLASH_CONTAINER_ENGINE`); "": the first of both that is on the PATH.
+        allow_images: whether users other than the owner may have images run, which their container engine does with
+            rights of its own (`FLASH_ALLOW_IMAGES=1`).
+        engine_env: the variables by which that program finds its engine (`DOCKER_HOST` and others).
         listen: where it listens for others (`FLASH_LISTEN=HOST:PORT`), with TLS (`FLASH_TLS_CERT`, `FLASH_TLS_KEY`) or
             in clear (`FLASH_INSECURE=1`); None: for this user only.
         limits: the bounds of the published API. Each has the name of its field: `FLASH_RUN_BYTES=10485760`, and each
@@ -73,7 +94,14 @@ class PlaneSettings:
     allow_apt: bool
     allow_builds: bool
     published_only: bool
+    pythons: PythonPlaces
+    pickles: Pickles
+    datacenter: str
     fake_gpus: str | None
+    fake_cuda: str | None
+    container_engine: str
+    allow_images: bool
+    engine_env: Mapping[str, str]
     listen: Listen | None
     limits: Limits
     runtime_home: Path | None
@@ -107,7 +135,14 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
         allow_builds=env.get("FLASH_ALLOW_BUILDS", "") == "1",
         allow_apt=env.get("FLASH_ALLOW_APT", "") == "1",
         published_only=env.get("FLASH_PUBLISHED_ONLY", "") == "1",
+        pythons=_pythons(env),
+        pickles=Pickles(_choice(env, "FLASH_PICKLES", tuple(Pickles))),
+        datacenter=_datacenter(env),
         fake_gpus=env.get("FLASH_FAKE_GPUS"),
+        fake_cuda=_cuda(env),
+        container_engine=env.get("FLASH_CONTAINER_ENGINE", ""),
+        allow_images=env.get("FLASH_ALLOW_IMAGES", "") == "1",
+        engine_env={name: value for name, value in env.items() if name in _ENGINES or name.startswith("XDG_")},
         listen=listen.parse(
             env.get("FLASH_LISTEN", ""),
             env.get("FLASH_TLS_CERT", ""),
@@ -119,6 +154,17 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
         base_env={
             name: value for name, value in env.items() if name in _PASSED_ON or name.startswith(("LC_", "UV_", "XDG_"))
         },
+    )
+
+
+def _pythons(env: Mapping[str, str]) -> PythonPlaces:
+    home = env.get("HOME")
+    pyenv = env.get("PYENV_ROOT") or (os.path.join(home, ".pyenv") if home else None)
+    return PythonPlaces(
+        named=tuple(filter(None, env.get("FLASH_PYTHONS", "").split(os.pathsep))),
+        path=tuple(filter(None, env.get("PATH", "").split(os.pathsep))),
+        pyenv=Path(pyenv) if pyenv else None,
+        download=env.get("FLASH_DOWNLOAD_PYTHON", "") == "1",
     )
 
 
@@ -136,6 +182,20 @@ def _limits(env: Mapping[str, str]) -> Limits:
         else:
             chosen[each.name] = _number(env, name, type(default), default, zero=each.name in _MAY_BE_ZERO)
     return Limits(**chosen)
+
+
+def _datacenter(env: Mapping[str, str]) -> str:
+    text = env.get("FLASH_DATACENTER", "").strip().upper().replace("_", "-")
+    if text and text not in list(DataCenter):
+        raise ConfigError(f"FLASH_DATACENTER is {text!r:.80}; it must be one of {', '.join(DataCenter)}")
+    return text or env.get("RUNPOD_DC_ID", "")
+
+
+def _cuda(env: Mapping[str, str]) -> str | None:
+    text = env.get("FLASH_FAKE_CUDA") or None
+    if text is not None and not re.fullmatch(r"\d+\.\d+", text):
+        raise ConfigError(f"FLASH_FAKE_CUDA is {text!r:.80}; it must be a version such as 12.8")
+    return text
 
 
 def _rate(env: Mapping[str, str], operation: str, default: Rate) -> Rate:

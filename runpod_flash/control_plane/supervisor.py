@@ -17,10 +17,11 @@ from runpod_flash.control_plane.environments import Environment, Environments, I
 from runpod_flash.control_plane.fleet import Fleet, Link, Pool, Worker, WorkerState
 from runpod_flash.control_plane.inventory import Grant, Infeasible, Inventory
 from runpod_flash.control_plane.launchers.base import Launcher
-from runpod_flash.control_plane.launches import Launches, Site, wanted_gpus
-from runpod_flash.control_plane.principals import WorkerKey
+from runpod_flash.control_plane.launches import Launches, Site, wanted_cuda, wanted_gpus
+from runpod_flash.control_plane.pools import AS_IT_IS
+from runpod_flash.control_plane.principals import OWNER, WorkerKey
 from runpod_flash.control_plane.records import EndpointRecord
-from runpod_flash.errors import ContentNotFound
+from runpod_flash.errors import ContentNotFound, VolumeNotFound
 from worker_runtime.wire import messages
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
@@ -34,7 +35,13 @@ _START_TIMEOUT_S = 60.0
 _STOP_GRACE_S = 5.0
 _COMMAND_GRACE_S = 15.0  # what ends it by itself takes ten
 _KILL_S = 25.0  # after it was asked to end; its own ways to end take less
+_NO_VOLUME = 3  # its exit code where its network volume cannot be mounted
 _CANNOT_START = 2  # its exit code where it will not even try
+_UNSEEN_VOLUME = (
+    "its network volume cannot be mounted at /runpod-volume on this machine: that needs namespaces, which the kernel "
+    "gives to root, and to others where they may have user namespaces (sysctl kernel.unprivileged_userns_clone=1, "
+    "kernel.apparmor_restrict_unprivileged_userns=0); the control plane's log has the kernel's own words"
+)
 _REFUSED = ": it cannot start here, and the control plane's log says why"
 
 
@@ -97,11 +104,7 @@ class Supervisor:
 
         failure: ErrorInfo | None = None
         try:
-            assert pool.code is not None  # a command has what the machine has
-            environment = await self._environments.get(pool.code.environment, on_stage=detail)
-            if not environment.whole:
-                raise InstallFailed(f"the environment {environment.key} was removed while it was built; call again")
-            pool.environment = environment
+            pool.environment = await self._environment(pool, detail)
         except InstallFailed as error:
             failure = ErrorInfo(ErrorKind.INSTALL, "InstallError", str(error))
         except Exception as error:  # a border: jobs that wait for this must hear of it
@@ -114,6 +117,16 @@ class Supervisor:
                 self._dispatcher.fail_pool(pool, failure)
             self._announcer.refresh(pool)
             self._dispatcher.on_load(pool.key.endpoint)
+
+    async def _environment(self, pool: Pool, detail: Callable[[str], None]) -> Environment:
+        if pool.code is None:  # a command has what the machine has, a container what its image has
+            if pool.image is not None and self._site.engine is not None:
+                await self._site.engine.prepare(pool.image, detail)
+            return AS_IT_IS
+        environment = await self._environments.get(pool.code.environment, on_stage=detail)
+        if not environment.whole:
+            raise InstallFailed(f"the environment {environment.key} was removed while it was built; call again")
+        return environment
 
     def tell(self, pool: Pool) -> None:
         """Tell the pool's clients what has changed in what they wait for."""
@@ -157,7 +170,7 @@ class Supervisor:
             started_at=now,
             idle_since=now,
             last_beat=now,
-            port=_free_port() if endpoint.is_load_balanced else 0,
+            port=_port(endpoint) if endpoint.is_load_balanced else 0,
         )
         pool.workers[identity] = self._by_id[identity] = worker
         self._spawn(self._run(worker, pool.environment, endpoint))
@@ -175,13 +188,30 @@ class Supervisor:
         """Why this machine can never have a worker for the endpoint, with what there is; None where it can."""
         try:
             self._inventory.check(*wanted_gpus(endpoint))
+            self._inventory.check_cuda(*wanted_cuda(endpoint))
+            self._check_image(endpoint)
         except Infeasible as error:
             return ErrorInfo(ErrorKind.INFEASIBLE, "Infeasible", str(error))
         return None
 
+    def _check_image(self, endpoint: EndpointRecord) -> None:
+        """Raise Infeasible where the endpoint has an image, and nothing here may run it."""
+        engine, image = self._site.engine, endpoint.image
+        if image is None:
+            return
+        if engine is None or (missing := engine.missing(image)) is not None:
+            raise Infeasible(f"image {image} cannot run: {'this platform runs none' if engine is None else missing}")
+        if endpoint.owner != OWNER and not engine.for_everybody:
+            raise Infeasible(
+                f"image {image} of user {endpoint.owner} is not run: whoever runs this server must agree to that, with "
+                "FLASH_ALLOW_IMAGES=1"
+            )
+
     def _say(self, pool: Pool, endpoint: EndpointRecord, grant: Grant) -> None:
         if grant.notice:
             self._announcer.notice(pool, f"gpu {endpoint.id}", f"{endpoint.name}: {grant.notice}")
+        if grant.gpus and (wrong := self._inventory.check_cuda(*wanted_cuda(endpoint))):
+            self._announcer.notice(pool, f"cuda {endpoint.id}", f"{endpoint.name}: {wrong}")
         assert pool.environment is not None
         for number, line in enumerate(pool.environment.notices):
             self._announcer.notice(pool, f"environment {pool.key.environment} {number}", f"{endpoint.name}: {line}")
@@ -193,12 +223,19 @@ class Supervisor:
             worker.process = await self._launcher.start(self._launches.of(worker, environment, endpoint, self.api_url))
             code = await self._until_ended(worker)
             reason = f"its process ended with {code}" + (_REFUSED if code == _CANNOT_START else "")
+            if code == _NO_VOLUME:
+                self._dispatcher.fail_pool(worker.pool, ErrorInfo(ErrorKind.INFEASIBLE, "Infeasible", _UNSEEN_VOLUME))
+        except VolumeNotFound as error:
+            reason = f"it could not be started: {error}"
+            self._dispatcher.fail_pool(worker.pool, ErrorInfo(ErrorKind.INFEASIBLE, "Infeasible", str(error)))
         except (OSError, ValueError) as error:  # TimeoutError is an OSError
             reason = f"it could not be started: {error}"
         finally:
             if worker.process is not None:
                 worker.process.kill()
                 await worker.process.wait()
+            if endpoint.image is not None and self._site.engine is not None:
+                await self._site.engine.remove(worker.id)
             self._forget(worker, reason)
             await asyncio.to_thread(shutil.rmtree, worker.folder, True)
 
@@ -395,7 +432,11 @@ class Supervisor:
         return task
 
 
-def _free_port() -> int:
+def _port(endpoint: EndpointRecord) -> int:
+    """A free port; for an image that says its own, by the variable PORT, that one."""
+    own = str((endpoint.body.get("env") or {}).get("PORT", ""))
+    if endpoint.image is not None and own.isascii() and own.isdigit() and 0 < int(own) < 65536:
+        return int(own)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -28,15 +28,25 @@ REASONS: dict[str, str] = {
     "test_gpus.py::test_another_gpu_than_asked_for_is_used_and_said": _NOTICE,
     "test_logs.py::test_what_a_child_wrote_before_sigkill_is_kept_over_attempts_and_restarts": _OUTPUT,
     "test_memory.py::test_a_call_that_needs_more_memory_than_its_size_has": _OUTPUT,
+    "test_parameters.py::test_a_driver_that_is_too_old_is_named_once": _NOTICE,
     "test_provisioning.py::test_a_change_of_env_keeps_the_endpoint_and_rolls_its_workers": _PROJECT,
     "test_provisioning.py::test_a_change_of_workers_keeps_the_loaded_model": _PROJECT,
     "test_provisioning.py::test_edited_code_runs_on_the_next_call_of_the_same_endpoint": _PROJECT,
+    "test_pythons.py::test_a_platform_may_load_no_pickles": (
+        "whose pickles are loaded is told by /flash/v1/capabilities alone"
+    ),
     "test_reattach.py::test_ctrl_c_detaches_and_the_job_goes_on": _OUTPUT,
     "test_reattach.py::test_the_call_of_a_killed_client_runs_once_and_its_result_is_there": _OUTPUT,
     "test_reattach.py::test_who_attaches_takes_nothing_from_the_client_that_waits": _OUTPUT,
     "test_restarts.py::test_a_result_that_finds_no_room_on_the_disk_is_an_error_and_the_endpoint_lives": _SIZE,
     "test_stopping.py::test_one_that_drains_says_so_and_the_second_time_stops_at_once": _CAUSE,
     "test_upgrade.py::test_keys_that_one_version_has_made_hold_with_another": "keys are made by /flash/v1/keys alone",
+    "test_volumes.py::test_users_of_a_server_have_volumes_of_their_own_and_their_code_sees_no_others": (
+        "keys are made by /flash/v1/keys alone"
+    ),
+    "test_volumes.py::test_what_is_put_is_seen_by_functions_and_what_they_write_is_fetched": (
+        "files of network volumes come and go by /flash/v1/volumes alone"
+    ),
     "test_workers.py::test_a_deleted_endpoint_cancels_its_jobs_and_ends_its_workers": (
         "jobs are asked for by their endpoint, so how those of a deleted one ended cannot be"
     ),

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from runpod_flash import Endpoint
+from runpod_flash import Endpoint, PodTemplate
 from runpod_flash.agreement import provision
 from runpod_flash.backends.base import Json
 from runpod_flash.backends.inline import InlineBackend, InlinePlatform, platform_of
 from runpod_flash.errors import BackendError, ConfigError
 from runpod_flash.output import Output
+from runpod_flash.spec import OPTIONAL
 from tests.support.inline import inline_session
 
 CPU: Any = {"cpu": "cpu3c-2-4"}
@@ -45,6 +46,23 @@ def test_the_same_options_reuse_others_change_in_place(platform: InlinePlatform)
     declare(workers=3, env={"A": "b"}).remote()
     assert body_of(platform)["env"] == {"A": "b"}
     assert list(platform.endpoints) == [first]
+
+
+def test_what_a_template_said_is_taken_back_with_it(platform: InlinePlatform) -> None:
+    def declare(**options: Any) -> Any:
+        @Endpoint("work", **CPU, **options)
+        def work() -> int:
+            return 1
+
+        return work
+
+    declare(template=PodTemplate(dockerArgs="a", ports="80/http")).remote()
+    assert (body_of(platform)["args"], body_of(platform)["ports"]) == ("a", ["80/http"])
+    declare(template=PodTemplate(dockerArgs="b")).remote()
+    assert body_of(platform)["args"] == "b"
+    assert body_of(platform).get("ports") is None
+    declare().remote()
+    assert not [key for key in OPTIONAL if body_of(platform).get(key) is not None]
 
 
 def test_two_functions_with_one_name_must_not_differ(platform: InlinePlatform) -> None:

@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 from runpod_flash.confighash import config_hash
 from runpod_flash.options import check
 from runpod_flash.spec import to_body
+from runpod_flash.template import PodTemplate
 
+TYPES = ["NVIDIA L4", "NVIDIA RTX A5000"]
 specs = st.fixed_dictionaries(
     {"name": st.sampled_from(["a", "b"])},
     optional={
-        "gpu": st.sampled_from(["any", "NVIDIA L4", ["ADA_24", "NVIDIA H200"]]),
+        "gpu": st.sampled_from(["any", "NVIDIA L4", ["ADA_24", "NVIDIA H200"], TYPES, TYPES[::-1]]),
+        "template": st.sampled_from([None, PodTemplate(), PodTemplate(dockerArgs="a"), PodTemplate(ports="8/http")]),
         "workers": st.tuples(st.integers(0, 2), st.integers(2, 4)),
         "idle_timeout": st.integers(1, 9),
         "execution_timeout_ms": st.integers(0, 5),

@@ -14,6 +14,7 @@ from runpod_flash.hardware import (
     GpuType,
     acceptable_types,
     pools_and_exclusions,
+    preference,
     types_in,
 )
 
@@ -44,6 +45,35 @@ def test_the_order_of_a_wish_is_kept() -> None:
     wish = [GpuType.NVIDIA_H200, GpuGroup.AMPERE_80, GpuType.NVIDIA_L4]
     assert pools_and_exclusions(wish)[0] == ("HOPPER_141", "AMPERE_80", "AMPERE_24")
     assert acceptable_types(wish)[0] is GpuType.NVIDIA_H200
+
+
+@given(wishes)
+def test_the_order_of_types_is_kept_too(wish: list[GpuGroup | GpuType]) -> None:
+    ordered = types_in(*pools_and_exclusions(wish), preference(wish))
+    assert ordered == acceptable_types(wish)
+
+
+def test_an_order_is_said_only_where_the_pools_do_not_say_it() -> None:
+    assert preference([GpuGroup.AMPERE_24, GpuType.NVIDIA_H200]) == ()
+    assert preference([GpuType.NVIDIA_L4]) == ()
+    assert preference([GpuType.NVIDIA_L4, GpuType.NVIDIA_RTX_A5000]) == ("NVIDIA L4", "NVIDIA RTX A5000")
+
+
+def test_gpu_ids_of_the_older_apis() -> None:
+    text = GpuGroup.to_gpu_ids_str([GpuType.NVIDIA_L4, GpuGroup.ADA_24])
+    assert text == "ADA_24,AMPERE_24,-NVIDIA GeForce RTX 3090,-NVIDIA RTX A5000"
+    assert GpuGroup.from_gpu_ids_str(f" {text},NO_POOL") == [GpuGroup.ADA_24, GpuType.NVIDIA_L4]
+    assert GpuGroup.normalize_gpu_ids_str("-b, AMPERE_24,ada_24 ,-A,AMPERE_24,") == "ada_24,AMPERE_24,-A,-b"
+    assert GpuGroup.from_gpu_ids_str(GpuGroup.to_gpu_ids_str([GpuGroup.ANY])) == sorted(
+        GpuGroup.all(), key=lambda group: group.value.casefold()
+    )
+
+
+@given(wishes)
+def test_gpu_ids_mean_the_same_types(wish: list[GpuGroup | GpuType]) -> None:
+    text = GpuGroup.to_gpu_ids_str(wish)
+    assert GpuGroup.normalize_gpu_ids_str(text) == text
+    assert set(acceptable_types(GpuGroup.from_gpu_ids_str(text))) == set(acceptable_types(wish))
 
 
 def test_unknown_names_are_passed_over() -> None:

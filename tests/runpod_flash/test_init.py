@@ -6,15 +6,18 @@ import sys
 import pytest
 
 import runpod_flash
-from runpod_flash import endpoint, hardware, job, release
+from runpod_flash import endpoint, hardware, job, release, template
 
 
 def test_names_lead_to_their_homes() -> None:
     assert runpod_flash.Endpoint is endpoint.Endpoint
     assert runpod_flash.EndpointJob is job.EndpointJob
     assert runpod_flash.GpuType is hardware.GpuType
+    assert runpod_flash.PodTemplate is template.PodTemplate
+    assert (runpod_flash.DEFAULT_WORKERS_MIN, runpod_flash.DEFAULT_WORKERS_MAX) == (0, 1)
     assert runpod_flash.__version__ == release.VERSION
-    assert list(runpod_flash.__all__) == sorted(runpod_flash.__all__)
+    constants_first = sorted(runpod_flash.__all__, key=lambda name: (not name.isupper(), name))
+    assert list(runpod_flash.__all__) == constants_first
 
 
 def test_no_other_name() -> None:

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from runpod_flash import Endpoint
-from runpod_flash.errors import JobCancelled, JobNotFound, WaitTimedOut
+from runpod_flash.errors import ConfigError, JobCancelled, JobNotFound, WaitTimedOut
 from runpod_flash.session import Session
 from tests.support.inline import inline_session
 
 CPU: Any = {"cpu": "cpu3c-2-4"}
 GO = threading.Event()
+TRIES: list[int] = []
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +99,33 @@ def test_a_timeout_error_of_the_function_is_its_own() -> None:
 
     with pytest.raises(TimeoutError, match="mine"):
         late.spawn().result(timeout=10)
+
+
+def test_a_failed_job_is_retried_and_what_was_seen_is_forgotten() -> None:
+    @Endpoint(**CPU)
+    def flaky() -> str:
+        TRIES.append(1)
+        if len(TRIES) == 1:
+            raise ValueError("bad")
+        return "good"
+
+    TRIES.clear()
+    job = flaky.spawn()
+    job.wait()
+    assert job.error == "ValueError: bad"
+    assert job.retry() is job
+    assert (job.done, job.error, job.output) == (False, None, None)
+    assert job.result(timeout=10) == "good"
+    with pytest.raises(ConfigError, match="only a job that failed or timed out"):
+        job.retry()
+
+
+def test_the_stream_of_a_function_is_empty_and_ends_with_it() -> None:
+    job = add.spawn(1, 2)
+    assert list(job.stream()) == []
+    assert job.done
+    with pytest.raises(ValueError, match="bad"):
+        list(fail.spawn().stream())
 
 
 def test_cancel() -> None:

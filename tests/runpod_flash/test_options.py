@@ -9,10 +9,20 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from packaging.requirements import InvalidRequirement, Requirement
 
+from runpod_flash.endpoint import Endpoint
 from runpod_flash.errors import ConfigError, UnknownOption
-from runpod_flash.hardware import CpuInstanceType, CudaVersion, DataCenter, GpuGroup, GpuType, ServerlessScalerType
-from runpod_flash.options import NAME_LIMIT, PYTHONS, check, check_requirements, nearest
+from runpod_flash.hardware import (
+    CpuInstanceType,
+    CudaVersion,
+    DataCenter,
+    GpuGroup,
+    GpuType,
+    ServerlessScalerType,
+    ServerlessType,
+)
+from runpod_flash.options import NAME_LIMIT, PYTHONS, check, check_requirements, nearest, of_kind
 from runpod_flash.spec import EndpointSpec
+from runpod_flash.template import PodTemplate
 
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 OTHER = next(version for version in PYTHONS if version != HERE)
@@ -20,15 +30,24 @@ OTHER = next(version for version in PYTHONS if version != HERE)
 OPTIONS = [
     "name", "gpu", "cpu", "workers", "idle_timeout", "dependencies", "system_dependencies", "accelerate_downloads",
     "datacenter", "env", "gpu_count", "execution_timeout_ms", "flashboot", "scaler_type", "scaler_value",
-    "min_cuda_version", "max_concurrency", "python_version", "retries",
+    "min_cuda_version", "max_concurrency", "python_version", "retries", "image", "template",
 ]  # fmt: skip
 
 WRONG = [
     ({"nmae": "x"}, "no option nmae=; did you mean name="),
     ({"worker": 1}, "did you mean workers="),
     ({"zzzzzz": 1}, "there are name, gpu, cpu"),
-    ({"id": "abc"}, "id= is not there yet in this version"),
-    ({"image": "a/b"}, "image= is not there yet"),
+    ({"image": "a/b"}, "image= needs a name for the endpoint"),
+    ({"name": "x", "image": "a b"}, "image= is 'a b'; it must be the name of a container image"),
+    ({"name": "x", "image": "--privileged"}, "image= is '--privileged'"),
+    ({"name": "x", "image": ""}, "image= is ''"),
+    ({"name": "x", "image": "a", "dependencies": ["numpy"]}, "dependencies= has no effect with image="),
+    ({"name": "x", "image": "a", "system_dependencies": ["ffmpeg"]}, "system_dependencies= has no effect with image="),
+    ({"template": {"ports": "80/http"}}, "template= is .*must be a PodTemplate; did you mean PodTemplate\\(\\*\\*"),
+    (
+        {"cpu": ["cpu5c-1-2", "cpu3c-2-4"], "template": PodTemplate(containerDiskInGb=16)},
+        "containerDiskInGb= is 16; it must be at most 15 GB with cpu= \\(cpu5c-1-2: 15, cpu3c-2-4: 20\\)",
+    ),
     ({"gpu": "any", "cpu": "cpu3c-2-4"}, "gpu= and cpu= exclude each other"),
     ({"gpu": "RTX 4090"}, "gpu= is 'RTX 4090'.*did you mean 'NVIDIA GeForce RTX 4090'"),
     ({"gpu": "AMPERE24"}, "did you mean 'AMPERE_24'"),
@@ -79,7 +98,6 @@ WRONG = [
     ({"retries": -1}, "retries= is -1"),
     ({"retries": True}, "retries= is True"),
     ({"python_version": "2.7"}, "python_version= is '2.7'; it must be one of '3.11', '3.12', '3.13'"),
-    ({"python_version": OTHER}, f"this program runs on Python {HERE}.*pickles.*run the program with Python {OTHER}"),
     ({"name": ""}, "name= is ''"),
     ({"name": "a/b"}, "name= is 'a/b'"),
     ({"name": "a\nb"}, "name="),
@@ -93,6 +111,22 @@ def test_a_wrong_option_is_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"(?s){message}") as caught:
         check(options)
     assert len(str(caught.value)) < 500
+
+
+def test_very_many_calls_in_one_worker_are_warned_of() -> None:
+    with pytest.warns(UserWarning, match="max_concurrency=101 lets one worker run more than 100 calls") as caught:
+        Endpoint(name="x", max_concurrency=101)
+    assert caught[0].filename == __file__
+    assert check({"max_concurrency": 100}).max_concurrency == 100  # warnings are errors here
+
+
+def test_what_takes_requests_has_no_queue() -> None:
+    spec = check({"name": "x", "image": "a"})
+    assert of_kind(spec, ServerlessType.LB).kind is ServerlessType.LB
+    delayed = check({"name": "x", "image": "a", "scaler_type": "QUEUE_DELAY"})
+    assert of_kind(delayed, ServerlessType.QB) == delayed
+    with pytest.raises(ConfigError, match="scaler_type= of endpoint 'x' is QUEUE_DELAY"):
+        of_kind(delayed, ServerlessType.LB)
 
 
 def test_an_unknown_option_is_a_type_error_too() -> None:
@@ -122,7 +156,11 @@ RIGHT: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"scaler_type": "REQUEST_COUNT"}, {"scaler_type": ServerlessScalerType.REQUEST_COUNT}),
     ({"scaler_value": 0}, {"scaler_value": 0}),
     ({"python_version": HERE}, {"python_version": HERE}),
-    ({"volume": None, "image": None, "id": None, "template": None}, {}),
+    ({"python_version": OTHER}, {"python_version": OTHER}),
+    ({"volume": None, "image": None, "template": None}, {"image": "", "template": None}),
+    ({"name": "x", "image": "registry.example:5000/a/b:1.0"}, {"image": "registry.example:5000/a/b:1.0"}),
+    ({"name": "x", "image": f"a/b@sha256:{'0' * 64}"}, {}),
+    ({"cpu": "cpu5c-1-2", "template": PodTemplate()}, {"template": PodTemplate()}),
     ({"name": "01_01_gpu_worker"}, {"name": "01_01_gpu_worker"}),
     (dict.fromkeys(("name", "gpu", "cpu", "workers", "dependencies", "env", "retries")), {}),
 ]  # fmt: skip

@@ -163,6 +163,24 @@ def test_a_status_alone_is_enough(status: str, error: type[errors.JobError]) -> 
     assert found.attempts == 0
 
 
+def test_what_a_handler_raised_is_told_with_its_traceback() -> None:
+    told = '{"error_type": "<class \'lib.Wrong\'>", "error_message": "no", "error_traceback": "line 1\\n"}'
+    error = failure_of(job(None, "FAILED", error=told), "f", ["one"])
+    assert isinstance(error, errors.RemoteError)
+    assert str(error) == "lib.Wrong: no (job j1 of endpoint 'f', attempt 1 on worker w1)"
+    assert (error.type_name, error.remote_traceback, error.logs) == ("lib.Wrong", "line 1\n", ("one",))
+    assert error.__notes__ == ["Remote traceback:\nline 1"]
+
+
+@pytest.mark.parametrize(
+    "told", ["plain words", '"text"', "[1]", '{"error_type": 3, "error_message": "x"}', None, "{}"]
+)
+def test_a_handlers_error_in_other_words_is_told_as_it_is(told: str | None) -> None:
+    error = failure_of(job(None, "FAILED", error=told), "f")
+    assert type(error) is errors.JobError
+    assert (told or "failed") in str(error)
+
+
 def test_a_failure_that_is_garbage_is_still_an_error() -> None:
     assert isinstance(failure_of(job({"flash": {"error": {}}}, "FAILED"), "f"), errors.WireMismatch)
 

@@ -89,6 +89,7 @@ def test_the_process_wins_over_the_file(tmp_path: Path) -> None:
     ("environ", "message"),
     [
         ({"FLASH_TARGET": "moon"}, "FLASH_TARGET is 'moon'; it must be local, inline or the URL"),
+        ({"FLASH_ENCODING": "json"}, "FLASH_ENCODING is 'json'; it must be one of auto, neutral"),
         ({"FLASH_LOGS": "loud"}, "FLASH_LOGS is 'loud'; it must be one of auto, marked, plain, off"),
     ],
 )

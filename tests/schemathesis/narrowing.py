@@ -9,15 +9,16 @@ WEBHOOK = "https://example.com/told"
 
 
 def narrowed(document: Mapping[str, Any], ids: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """A copy in which path parameters take these values only, and objects in answers have no fields but those named.
+    """A copy in which parameters take these values only, and objects in answers have no fields but those named.
 
-    `ids` is by parameter, or by operation and parameter (`getValue.id`).
+    `ids` is by path parameter, or by operation and any parameter (`getValue.id`).
     """
     copied = copy.deepcopy(dict(document))
     for operation in operations(copied):
         for parameter in operation.get("parameters", ()):
-            values = ids.get(f"{operation['operationId']}.{parameter['name']}", ids.get(parameter["name"]))
-            if parameter["in"] == "path" and values is not None:
+            own = ids.get(f"{operation['operationId']}.{parameter['name']}")
+            values = ids.get(parameter["name"]) if own is None and parameter["in"] == "path" else own
+            if values is not None:
                 parameter["schema"] = {"type": "string", "enum": list(values)}
     copied["components"]["schemas"]["NewJob"]["properties"]["webhook"] = {
         "type": "string", "enum": [WEBHOOK, None], "nullable": True,

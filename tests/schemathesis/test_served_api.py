@@ -35,7 +35,9 @@ max-examples = 40
 
 # What a schema cannot say: which fields go together, that bytes have the hash that was announced, the state of a job
 [[operations]]
-include-operation-id = ["createEndpoint", "updateEndpoint", "putArtifact", "putValue", "retryJob", "createKey"]
+include-operation-id = ["createEndpoint", "updateEndpoint", "putArtifact", "putValue", "retryJob", "createKey",
+    "createNetworkVolume", "putVolumeFile", "makeVolumeFolder", "getVolumeFile", "listVolumeFiles", "deleteVolumeFile",
+    "updateNetworkVolume"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "404", "409", "422"]
 
 # Workers would take any method, and there are none
@@ -57,6 +59,12 @@ NEVER_ACCEPTED = {
 """Nobody guesses bytes that have the hash in the path, and no worker answers HTTP here; other tests do both."""
 
 ONE_WORKER = {"min": 1, "max": 1, "idleTimeout": 3600}
+
+UNKNOWN_VOLUME = "0000000000"
+VOLUME_OPERATIONS = (
+    "getNetworkVolume", "updateNetworkVolume", "getVolumeUse", "listVolumeFiles", "getVolumeFile", "putVolumeFile",
+    "deleteVolumeFile", "makeVolumeFolder",
+)  # fmt: skip
 
 MANAGING = ("createEndpoint", "updateEndpoint", "deleteEndpoint")
 """Operations that would take away what the others are asked about."""
@@ -116,6 +124,7 @@ def made(client: httpx.Client, served: str) -> dict[str, Sequence[str]]:
     scaling = {"type": "REQUEST_COUNT", "requestCount": 1}
     balanced = created(client, "balanced", type="LOAD_BALANCER", scaling=scaling)
     return {
+        **volumes(client),
         "endpoint": some,
         **{f"{operation}.endpoint": (served, UNKNOWN_ENDPOINT) for operation in ("getOpenAI", "postOpenAI")},
         **{f"{operation}.id": some for operation in ("getEndpoint", "updateEndpoint", "listWorkers")},
@@ -124,6 +133,22 @@ def made(client: httpx.Client, served: str) -> dict[str, Sequence[str]]:
         "retryJob.job": (timed_out, jobs[0]),
         "getValue.id": (sha256, "0" * 64),
         "file": ("start.js", "swagger-ui.css", "favicon-32x32.png"),
+    }
+
+
+def volumes(client: httpx.Client) -> dict[str, Sequence[str]]:
+    """Make network volumes: one that stays, with files, and one that may be deleted; ids and paths by parameter."""
+    wanted = {"size": 10, "dataCenter": "EU-RO-1"}
+    kept, doomed = (
+        str(client.post("/v2/network-volumes", json={**wanted, "name": name}).json()["id"]) for name in ("a", "b")
+    )
+    for name in ("kept", "doomed"):
+        client.put(f"/flash/v1/volumes/{kept}/file?path={name}", content=b"x").raise_for_status()
+    return {
+        **{f"{name}.id": (kept, UNKNOWN_VOLUME) for name in VOLUME_OPERATIONS},
+        "deleteNetworkVolume.id": (doomed, UNKNOWN_VOLUME),
+        "getVolumeFile.path": ("kept", "nothing", "../up"),
+        "deleteVolumeFile.path": ("doomed", "nothing", "/"),
     }
 
 

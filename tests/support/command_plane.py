@@ -27,6 +27,8 @@ from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.records import JobRecord, Policy, Submission
 from runpod_flash.control_plane.sealing import Seal
 from runpod_flash.control_plane.views import job_object
+from runpod_flash.control_plane.volume_files import VolumeFiles
+from runpod_flash.control_plane.volumes import Volumes
 from runpod_flash.control_plane.webhooks import Webhooks
 from tests.support.plane_app import KEY, client_of
 from tests.support.small_plane import ScriptedProcess, SmallPlane, small_plane
@@ -124,7 +126,8 @@ async def command_plane(
         keys, blobs, hub = ApiKeys(folder / "api_keys.json", plane.catalog), Blobs(folder / "blobs"), EventHub()
         services = Services(
             plane.platform, plane.catalog, blobs, hub, KEY, {"protocol": 1, "gpus": []}, keys,
-            plane.supervisor.worker_keys, limits=limits, workers=commands, check_webhook=webhooks.check,
+            VolumeFiles(Volumes(folder / "volumes")), plane.supervisor.worker_keys, limits=limits, workers=commands,
+            check_webhook=webhooks.check,
         )  # fmt: skip
         app = build_app(services)
         async with client_of(app, KEY) as client:

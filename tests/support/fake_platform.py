@@ -19,6 +19,7 @@ from tests.support.waiting import wait_until
 
 KEY = "fake-key"
 FORGET = "forget"
+METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH"]
 
 
 class FakePlatform:
@@ -42,6 +43,12 @@ class FakePlatform:
         self.paths: list[str] = []
         self.streams: dict[str, asyncio.Queue[dict[str, Any] | None]] = {}
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.chunks: dict[str, list[list[Any]]] = {}  # of a job: what each question gives
+        self.bodies: list[dict[str, Any]] = []  # of run and runsync
+        self.queries: list[str] = []  # of runsync
+        self.together = 1  # so many requests to an endpoint, or runsync, are answered at once, and none before
+        self.answer: Callable[[Request, bytes], Response] = lambda request, body: JSONResponse({"ok": True})
+        self._waiting: list[asyncio.Future[None]] = []
         self.after_run: Callable[[str], None] = lambda job: None
 
     def emit(self, event: dict[str, Any]) -> None:
@@ -73,8 +80,14 @@ class FakePlatform:
             Route("/flash/v1/instances/{id}", self._guarded(self._drop), methods=["DELETE"]),
             Route("/flash/v1/{kind}/{id}", self._guarded(self._content), methods=["HEAD", "GET", "PUT"]),
             Route("/v2/serverless", self._guarded(self._endpoints), methods=["GET", "POST"]),
-            Route("/v2/serverless/{id}", self._guarded(self._endpoint), methods=["PATCH"]),
+            Route("/v2/serverless/{id}", self._guarded(self._endpoint), methods=["GET", "PATCH"]),
             Route("/v2/{endpoint}/run", self._guarded(self._run), methods=["POST"]),
+            Route("/v2/{endpoint}/runsync", self._guarded(self._runsync), methods=["POST"]),
+            Route("/v2/{endpoint}/stream/{job}", self._guarded(self._stream)),
+            Route("/v2/{endpoint}/retry/{job}", self._guarded(self._retry), methods=["POST"]),
+            Route("/v2/{endpoint}/health", self._guarded(self._health)),
+            Route("/v2/{endpoint}/purge-queue", self._guarded(self._purge), methods=["POST"]),
+            Route("/lb/{endpoint}/{path:path}", self._guarded(self._balanced), methods=METHODS),
             Route("/v2/{endpoint}/status/{job}", self._guarded(self._status)),
             Route("/v2/{endpoint}/cancel/{job}", self._guarded(self._cancel), methods=["POST"]),
         ]
@@ -114,6 +127,7 @@ class FakePlatform:
 
     async def _run(self, request: Request) -> Response:
         body, key = await request.json(), request.headers["idempotency-key"]
+        self.bodies.append(body)
         job_id = self.by_key.setdefault(key, f"job-{len(self.by_key)}")
         if job_id not in self.jobs:
             self.jobs[job_id] = {"id": job_id, "status": "IN_QUEUE", "input": body["input"]}
@@ -123,6 +137,49 @@ class FakePlatform:
                 self.finish(job_id, output=body["input"])
         self.after_run(job_id)
         return JSONResponse({"id": job_id, "status": "IN_QUEUE"})
+
+    async def _runsync(self, request: Request) -> Response:
+        self.queries.append(request.url.query)
+        job_id = json.loads((await self._run(request)).body)["id"]
+        await self._gather()
+        return JSONResponse(self.jobs[job_id])
+
+    async def _stream(self, request: Request) -> Response:
+        job_id = request.path_params["job"]
+        if job_id not in self.jobs:
+            return problem(404, "no such job", "JobNotFound")
+        left = self.chunks.get(job_id, [])
+        found = left.pop(0) if left else []
+        status = "IN_PROGRESS" if left else self.jobs[job_id]["status"]
+        return JSONResponse({"status": status, "stream": [{"output": each} for each in found]})
+
+    async def _retry(self, request: Request) -> Response:
+        job_id = request.path_params["job"]
+        if self.jobs[job_id]["status"] not in ("FAILED", "TIMED_OUT"):
+            return problem(400, "only a job that failed or timed out is retried")
+        self.jobs[job_id] = {"id": job_id, "status": "IN_QUEUE"}
+        return JSONResponse(self.jobs[job_id])
+
+    async def _health(self, request: Request) -> Response:
+        return JSONResponse({"jobs": {"inQueue": 1}, "workers": {"idle": 2}})
+
+    async def _purge(self, request: Request) -> Response:
+        return JSONResponse({"removed": 3, "status": "completed"})
+
+    async def _balanced(self, request: Request) -> Response:
+        body = await request.body()
+        await self._gather()
+        return self.answer(request, body)
+
+    async def _gather(self) -> None:
+        """Wait until so many as `together` are here."""
+        self._waiting.append(asyncio.get_running_loop().create_future())
+        if len(self._waiting) >= self.together:
+            for waiting in self._waiting:
+                waiting.set_result(None)
+            self._waiting = []
+        else:
+            await self._waiting[-1]
 
     async def _status(self, request: Request) -> Response:
         job = self.jobs.get(request.path_params["job"])
@@ -181,6 +238,8 @@ class FakePlatform:
         endpoint = self.endpoints.get(request.path_params["id"])
         if endpoint is None:
             return problem(404, "no such endpoint")
+        if request.method == "GET":
+            return JSONResponse(endpoint)
         endpoint.update(await request.json())
         return JSONResponse(endpoint)
 

@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,11 @@ class MemoryStore:
 
 @dataclass
 class MemoryValues:
-    """Values by sha256. `full`: nothing can be stored."""
+    """Values by sha256. `full`: nothing can be stored; `storing` is called in the midst of it."""
 
     held: dict[str, bytes] = field(default_factory=dict)
     full: bool = False
+    storing: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0)
 
     def has(self, sha256: str) -> bool:
         return sha256 in self.held
@@ -68,7 +69,7 @@ class MemoryValues:
         return self.held[sha256]
 
     async def put_bytes(self, sha256: str, data: bytes) -> None:
-        await asyncio.sleep(0)
+        await self.storing()
         if self.full:
             raise StoreError("the disk is full")
         self.held[sha256] = data

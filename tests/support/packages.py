@@ -24,14 +24,27 @@ def base_env(folder: Path) -> dict[str, str]:
     }
 
 
-def make_wheel(folder: Path, name: str, version: str, requires: Sequence[str] = (), script: str = "") -> Path:
-    """Write the wheel of a package with one module, whose VERSION is `version`; `script`: name of a command."""
-    module = re.sub(r"[-_.]+", "_", name).lower()
-    info = f"{module}-{version}.dist-info"
+def make_wheel(
+    folder: Path,
+    name: str,
+    version: str,
+    requires: Sequence[str] = (),
+    script: str = "",
+    *,
+    module: str = "",
+    text: str = "",
+) -> Path:
+    """Write the wheel of a package with one module, whose VERSION is `version`; `script`: name of a command.
+
+    `module`: the module's name where it is not the package's; `text`: what it holds instead.
+    """
+    distribution = re.sub(r"[-_.]+", "_", name).lower()
+    module = module or distribution
+    info = f"{distribution}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     metadata += "".join(f"Requires-Dist: {text}\n" for text in requires)
     files = {
-        f"{module}.py": f"VERSION = {version!r}\ndef main():\n    print(VERSION)\n",
+        f"{module}.py": text or f"VERSION = {version!r}\ndef main():\n    print(VERSION)\n",
         f"{info}/METADATA": metadata + "\nA description.\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
@@ -39,7 +52,7 @@ def make_wheel(folder: Path, name: str, version: str, requires: Sequence[str] = 
         files[f"{info}/entry_points.txt"] = f"[console_scripts]\n{script} = {module}:main\n"
     files[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
     folder.mkdir(parents=True, exist_ok=True)
-    wheel = folder / f"{module}-{version}-py3-none-any.whl"
+    wheel = folder / f"{distribution}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         for path, text in files.items():
             archive.writestr(path, text)
@@ -62,6 +75,24 @@ def make_broken_source(folder: Path, name: str, version: str, backend: str = "")
             entry.size = len(text)
             tar.addfile(entry, io.BytesIO(text.encode()))
     return archive
+
+
+def make_slow_source(folder: Path, name: str, version: str, reached: Path, go: Path) -> Path:
+    """Write the source archive of an empty package whose build touches `reached`, then waits until `go` is there."""
+    module, info = re.sub(r"[-_.]+", "_", name), f"{name}-{version}.dist-info"
+    backend = f"""
+import pathlib, time, zipfile
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    pathlib.Path({str(reached)!r}).touch()
+    while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.01)
+    files = {{"{module}.py": "", "{info}/METADATA": "Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n",
+        "{info}/WHEEL": "Wheel-Version: 1.0\\nGenerator: tests\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"}}
+    files["{info}/RECORD"] = "".join(f"{{path}},,\\n" for path in [*files, "{info}/RECORD"])
+    with zipfile.ZipFile(f"{{folder}}/{module}-{version}-py3-none-any.whl", "w") as archive:
+        for path, text in files.items(): archive.writestr(path, text)
+    return "{module}-{version}-py3-none-any.whl"
+"""
+    return make_broken_source(folder, name, version, backend)
 
 
 def make_caller(folder: Path, python: str, wheels: Sequence[Path] = ()) -> str:

@@ -17,8 +17,10 @@ from runpod_flash.control_plane.api_keys import ApiKeys
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.events import EventHub
-from runpod_flash.control_plane.principals import OWNER, Scope, WorkerKey
+from runpod_flash.control_plane.principals import OWNER, Pickles, Scope, WorkerKey
 from runpod_flash.control_plane.store import Store
+from runpod_flash.control_plane.volume_files import VolumeFiles
+from runpod_flash.control_plane.volumes import Volumes
 from tests.support.memory_platform import MemoryPlatform
 from tests.support.waiting import wait_until
 
@@ -52,6 +54,7 @@ class PlaneApp:
     hub: EventHub
     keys: ApiKeys
     workers: list[WorkerKey]  # that live now
+    files: VolumeFiles
 
     async def user(self, name: str, scope: Scope = Scope.FULL, endpoints: Sequence[str] = ()) -> httpx.AsyncClient:
         """A client with a new key of this user."""
@@ -77,7 +80,9 @@ def client_of(app: ASGIApp, key: str) -> httpx.AsyncClient:
 
 
 @contextlib.asynccontextmanager
-async def plane_app(folder: Path, *, published_only: bool = False) -> AsyncIterator[PlaneApp]:
+async def plane_app(
+    folder: Path, *, published_only: bool = False, pickles: Pickles = Pickles.EVERYBODY
+) -> AsyncIterator[PlaneApp]:
     """An application with its state in `folder`."""
     store = Store.open(folder / "flash.db")
     catalog = Catalog(store)
@@ -85,12 +90,24 @@ async def plane_app(folder: Path, *, published_only: bool = False) -> AsyncItera
     blobs = Blobs(folder / "blobs", value_limit=3_000_000, artifact_limit=50_000)
     keys, capabilities = ApiKeys(folder / "api_keys.json", catalog), {"protocol": 1, "gpus": []}
     workers: list[WorkerKey] = []
+    files = VolumeFiles(Volumes(folder / "volumes"))
+    files.volumes.users = catalog.users_of_volume
     services = Services(
-        platform, catalog, blobs, hub, KEY, capabilities, keys, lambda: workers, published_only=published_only
+        platform,
+        catalog,
+        blobs,
+        hub,
+        KEY,
+        capabilities,
+        keys,
+        files,
+        lambda: workers,
+        published_only=published_only,
+        pickles=pickles,
     )
     app = build_app(services)
     async with client_of(app, KEY) as client:
-        yield PlaneApp(app, client, catalog, platform, blobs, hub, keys, workers)
+        yield PlaneApp(app, client, catalog, platform, blobs, hub, keys, workers, files)
     store.close()
 
 

@@ -26,6 +26,7 @@ from runpod_flash.control_plane.records import JobRecord, Policy, Submission
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.supervisor import Supervisor
 from runpod_flash.control_plane.views import job_object
+from runpod_flash.control_plane.volumes import Volumes
 from tests.support.memory_fleet import Events, MemoryArtifacts, MemoryValues, artifact
 from worker_runtime.wire import messages
 from worker_runtime.wire.jobs import Call, ErrorInfo, Instance, Payload
@@ -155,6 +156,7 @@ class SmallPlane:
     values: MemoryValues
     artifacts: MemoryArtifacts
     artifact: str
+    volumes: Volumes | None
     numbers: int = 0
 
     async def endpoint(self, **changes: Any) -> str:
@@ -255,6 +257,7 @@ async def small_plane(
         "lease_s": 10.0,
         "cancel_grace_s": 1.0,
         "cpus": (0, 1, 2, 3),
+        "volumes": Volumes(folder / "volumes"),
         **site,
     }
     where = Site(link_address=address, work=folder / "work", **settings)
@@ -268,7 +271,7 @@ async def small_plane(
     catalog.on_change, catalog.on_delete = autoscaler.endpoint_changed, autoscaler.endpoint_deleted
     plane = SmallPlane(
         store, catalog, fleet, dispatcher, supervisor, autoscaler, platform, environments, launcher, events, values,
-        artifacts, artifact(artifacts),
+        artifacts, artifact(artifacts), where.volumes,
     )  # fmt: skip
     try:
         yield plane

@@ -54,6 +54,25 @@ grep Cpus_allowed_list /proc/self/status"""
     asyncio.run(main())
 
 
+@both
+@pytest.mark.parametrize("line", ["exit 3", "sleep 61117"])
+def test_what_it_started_elsewhere_is_ended_at_last(short_folder: Path, isolate: bool, line: str) -> None:
+    """Whether the command ends by itself or with its worker; it has ended when the farewell runs."""
+    note = short_folder / "note"
+    bye = ("/bin/sh", "-c", f'pgrep -f "[s]leep 61117" > {note}; echo "$MARK" >> {note}')
+
+    async def main() -> None:
+        env = {"PATH": os.defpath, "MARK": "remembered"}
+        async with command(short_folder, f"echo up; {line}", isolate=isolate, env=env, farewell=bye) as plane:
+            await plane.until(lambda: plane.lines("stdout", None) == ["up"], "its start")
+            if line != "exit 3":
+                plane.process.send_signal(signal.SIGTERM)
+            await end_of(plane)
+
+    asyncio.run(main())
+    assert note.read_text() == "remembered\n"
+
+
 @pytest.mark.parametrize(
     ("line", "reason", "code"),
     [

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -76,6 +77,17 @@ def test_cancelling_ends_the_program_and_its_children(tmp_path: Path, grace_s: f
 
     asyncio.run(main())
 
+    child = int(pid_file.read_text())
+    wait_until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE, 10)
+
+
+def test_what_a_killed_program_had_started_is_ended(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    code = WITH_CHILD.rsplit("time.sleep", 1)[0] + "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+
+    result = asyncio.run(run_command([sys.executable, "-c", code, str(pid_file)], env=ENV))
+
+    assert result.status == -signal.SIGKILL
     child = int(pid_file.read_text())
     wait_until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE, 10)
 

@@ -5,13 +5,14 @@ import functools
 import hashlib
 import sys
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from worker_runtime.execute import Artifacts, Execution, Outcome, is_async, run
 from worker_runtime.instances import Instances
-from worker_runtime.wire import payload
+from worker_runtime.wire import encoding, neutral, payload
 from worker_runtime.wire.jobs import INLINE_LIMIT, Call, ErrorKind, Instance, Payload
 from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
 
@@ -168,6 +169,62 @@ def test_too_many_instances(host: Host) -> None:
     assert error is not None
     assert error.kind is ErrorKind.LOAD
     assert "already holds 1 instances" in error.message
+
+
+def neutral_call(artifact: str, *args: Any, **kwargs: Any) -> Call:
+    return Call(artifact, Payload.of(neutral.encode((args, kwargs), encoding.ON_WORKERS).data))
+
+
+def test_the_answer_is_in_the_encoding_of_the_call(host: Host) -> None:
+    artifact = host.add(add)
+    answer = host.run(neutral_call(artifact, 1, b=5))
+    assert neutral.is_neutral(answer.value)
+    assert encoding.decode(answer.value, encoding.ON_WORKERS) == 6
+    assert not neutral.is_neutral(host.call(add, 1).value)
+    failed = host.run(neutral_call(artifact, 1, b="x")).error
+    assert failed is not None
+    assert failed.exception is not None
+    assert isinstance(encoding.decode(failed.exception, encoding.ON_WORKERS), TypeError)
+
+
+def test_a_result_that_only_a_pickle_could_carry_is_named_with_both_versions(host: Host) -> None:
+    answer = host.run(
+        neutral_call(
+            host.add(lambda: {"a": [Tracked]}),
+        )
+    ).error
+    assert answer is not None
+    assert (answer.kind, answer.type) == (ErrorKind.UNPICKLABLE_RESULT, "CannotTravel")
+    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    assert "['a'][0] in the result of 'f' is a type (Tracked), which only a pickle could carry" in answer.message
+    assert f"from Python {here} (the endpoint) to {here} (the caller)" in answer.message
+
+
+def test_pickles_are_not_loaded_where_none_may_be() -> None:
+    host = Host()
+    host.artifacts = Artifacts(pickles=False)
+    by_pickle = host.run(Call(host.add(add), NOTHING)).error
+    assert by_pickle is not None
+    assert by_pickle.kind is ErrorKind.LOAD
+    assert "it is a pickle, and this platform loads no pickles of yours" in by_pickle.message
+    by_name = host.add(add, entry=f"{__name__}:add")
+    LOADED.clear()
+    sent = Payload.of(payload.encode(((Tracked(),), {})))
+    refused = host.run(Call(by_name, sent)).error
+    assert refused is not None
+    assert "loads no pickles of yours; send values in the neutral encoding" in refused.message
+    assert LOADED == []
+    assert encoding.decode(host.run(neutral_call(by_name, 1)).value, encoding.ON_WORKERS) == 3
+
+
+def test_a_script_that_fails_on_import_is_told_what_its_guard_is_for(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "__flash_main__", ModuleType("__flash_main__"))
+    failed = host.run(Call(host.add(add, entry="__flash_main__:f"), NOTHING)).error
+    assert failed is not None
+    assert failed.kind is ErrorKind.LOAD
+    assert "put there what the caller alone shall run" in failed.message
 
 
 def test_asynchronous_things_are_recognised() -> None:

@@ -82,3 +82,21 @@ def test_results_that_cannot_travel_are_named() -> None:
 def test_load_failures_say_what_and_why() -> None:
     info = load_failure("the code of 'f'", raised(ImportError("nothing there")))
     assert info.message == "the code of 'f' could not be loaded on the worker: ImportError: nothing there"
+
+
+class Forgetful(Exception):
+    """Its own way to be rebuilt knows no notes."""
+
+    def __reduce__(self) -> Any:
+        return Forgetful, self.args
+
+
+@pytest.mark.parametrize("kind", [ValueError, Forgetful])
+def test_notes_travel_whatever_the_exception_thinks_of_them(kind: type[Exception]) -> None:
+    error = kind("bad")
+    error.add_note("at the third row")
+    found = describe(error)
+    assert found.exception is not None
+    rebuilt = payload.decode(found.exception)
+    assert type(rebuilt) is kind
+    assert (rebuilt.args, rebuilt.__notes__) == (("bad",), ["at the third row"])

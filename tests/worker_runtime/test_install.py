@@ -171,6 +171,15 @@ def test_uv_that_is_missing_is_said(tmp_path: Path, index: PackageIndex) -> None
 # ---- install, create, find
 
 
+def test_an_installer_that_is_killed_says_nothing_about_the_packages(tmp_path: Path, index: PackageIndex) -> None:
+    killed = tmp_path / "uv"
+    killed.write_text("#!/bin/sh\necho 'error: about to' >&2\nkill -9 $$\n")
+    killed.chmod(0o755)
+    with pytest.raises(InstallFailed, match=r"SIGKILL.*call again.*\n.*about to") as failed:
+        plan(Uv(str(killed), base_env=base_env(tmp_path), cache=tmp_path / "cache"), tmp_path, ["alpha"], index)
+    assert failed.value.holds_s == 0
+
+
 def test_installs_exactly_the_planned_packages_as_copies(uv: Uv, tmp_path: Path, index: PackageIndex) -> None:
     target = tmp_path / "overlay"
 
@@ -209,16 +218,44 @@ def test_finds_the_interpreter_of_a_version(tmp_path: Path) -> None:
 
     found = asyncio.run(Uv(UV, env, tmp_path).find(own, tmp_path))
 
+    assert found is not None
     asked = subprocess.run([found, "-c", "import json, sys; print(json.dumps(sys.version_info[:2]))"], stdout=-1)
     assert json.loads(asked.stdout) == list(sys.version_info[:2])
 
 
-def test_a_version_that_is_not_there_fails_naming_those_that_are(tmp_path: Path) -> None:
-    env = base_env(tmp_path) | {"PATH": str(Path(sys.base_prefix) / "bin")}
+def test_a_version_that_is_not_there_is_none_and_those_that_are_can_be_told(tmp_path: Path) -> None:
+    uv = Uv(UV, base_env(tmp_path) | {"PATH": str(Path(sys.base_prefix) / "bin")}, tmp_path)
 
-    with pytest.raises(InstallFailed, match=r"no Python 3\.99 on this machine; found: .*cpython-3") as caught:
-        asyncio.run(Uv(UV, env, tmp_path).find("3.99", tmp_path))
-    assert caught.value.holds_s == 0
+    assert asyncio.run(uv.find("3.99", tmp_path)) is None
+    assert any(name.startswith("cpython-3") for name in asyncio.run(uv.installed(tmp_path)))
+
+
+def test_a_download_is_asked_for_by_uvs_own_command_and_kept_in_our_folder(tmp_path: Path) -> None:
+    """A fake uv: what it is asked, and with which settings, is what uv's manual says for this."""
+    fake, folder = tmp_path / "uv", tmp_path / "pythons"
+    fake.write_text(
+        "#!/bin/sh\n"
+        f'echo "$@ $UV_PYTHON_DOWNLOADS $UV_PYTHON_INSTALL_DIR $UV_PYTHON_PREFERENCE" >> {tmp_path}/asked\n'
+        'test "$2" = find && echo /there/python3.13 || true\n'
+    )
+    fake.chmod(0o755)
+
+    found = asyncio.run(Uv(str(fake), base_env(tmp_path), tmp_path).download("3.13", folder, tmp_path))
+
+    assert found == "/there/python3.13"
+    assert (tmp_path / "asked").read_text().splitlines() == [
+        f"python install 3.13 manual {folder} only-managed",
+        f"python find --system 3.13 manual {folder} only-managed",
+    ]
+
+
+def test_a_download_that_fails_says_what_uv_says(tmp_path: Path) -> None:
+    fake = tmp_path / "uv"
+    fake.write_text("#!/bin/sh\necho 'error: no route' >&2\nexit 2\n")
+    fake.chmod(0o755)
+
+    with pytest.raises(InstallFailed, match=r"(?s)Python 3\.13 could not.*FLASH_PYTHONS.*error: no route"):
+        asyncio.run(Uv(str(fake), base_env(tmp_path), tmp_path).download("3.13", tmp_path / "pythons", tmp_path))
 
 
 # ---- translation of settings

@@ -122,11 +122,11 @@ def test_user_code_that_tries_hard_finds_nothing(scene: Scene, how: str, user: i
 
 FURNISHED = """
 import os, socket, stat, sys
-from worker_runtime import isolation, mounts
+from worker_runtime import isolation, mounts, system
 from worker_runtime.mounts import View
 folder = sys.argv[1]
 isolation.enter_namespaces()
-mounts._mount(None, "/", None, mounts._REC | mounts._PRIVATE)
+system.mount(None, "/", None, system.REC | system.PRIVATE)
 def furnished(view, look):
     sys.stdout.flush()
     if not os.fork():
@@ -153,8 +153,8 @@ def test_what_is_hidden_is_hidden_at_its_other_paths_too(short_folder: Path) -> 
     for name in ("x", "y"):
         (short_folder / name).mkdir()
     code = """
-mounts._mount(f"{folder}/a", f"{folder}/x", None, mounts._BIND)
-mounts._mount(f"{folder}/a/state/deep", f"{folder}/y", None, mounts._BIND)
+system.mount(f"{folder}/a", f"{folder}/x", None, system.BIND)
+system.mount(f"{folder}/a/state/deep", f"{folder}/y", None, system.BIND)
 look = lambda: [os.listdir(f"{folder}/{place}") for place in ("a/state", "x/state", "x", "y")]
 print(look())
 furnished(View((f"{folder}/a/state",)), look)
@@ -171,8 +171,8 @@ def test_a_file_is_hidden_at_its_other_paths_too(short_folder: Path) -> None:
         (short_folder / name).write_text(name)
     (short_folder / "link").symlink_to(short_folder / "a" / "key")
     code = """
-mounts._mount(f"{folder}/a/key", f"{folder}/b", None, mounts._BIND)
-mounts._mount(f"{folder}/a", f"{folder}/x", None, mounts._BIND)
+system.mount(f"{folder}/a/key", f"{folder}/b", None, system.BIND)
+system.mount(f"{folder}/a", f"{folder}/x", None, system.BIND)
 look = lambda: [open(f"{folder}/{place}").read() for place in ("a/key", "a/beside", "b", "x/key", "x/beside", "link")]
 print(look())
 furnished(View((f"{folder}/link", f"{folder}/absent")), look)
@@ -206,8 +206,8 @@ def test_in_a_read_only_folder_the_workers_own_alone_can_be_changed(short_folder
     (short_folder / "link").symlink_to(short_folder / "code")
     places = "code", "code/deep", "code/w2", "code/mount", "elsewhere", "code/w1", "beside"
     code = f"""{WRITTEN}
-mounts._mount("tmpfs", f"{{folder}}/code/mount", "tmpfs", mounts._NOSUID)
-mounts._mount(f"{{folder}}/code/deep", f"{{folder}}/elsewhere", None, mounts._BIND)
+system.mount("tmpfs", f"{{folder}}/code/mount", "tmpfs", system.NOSUID)
+system.mount(f"{{folder}}/code/deep", f"{{folder}}/elsewhere", None, system.BIND)
 own = f"{{folder}}/code/w1"
 furnished(View(readonly=(f"{{folder}}/link", f"{{folder}}/absent", f"{{folder}}/code/deep"), own=own), written{places})
 """

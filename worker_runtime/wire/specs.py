@@ -39,7 +39,7 @@ class EnvironmentRequest:
     """What an environment must offer: dependencies for one Python, on top of the caller's packages where there are any.
 
     `caller` is the path of the caller's interpreter when caller and platform share the machine, else None.
-    `python` is "major.minor".
+    `python` is "major.minor". Without `accelerate` packages are installed by pip, not by what is faster.
     """
 
     python: str
@@ -47,6 +47,7 @@ class EnvironmentRequest:
     system_dependencies: tuple[str, ...] = ()
     caller: str | None = None
     index: PackageIndex = PackageIndex()
+    accelerate: bool = True
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "EnvironmentRequest":
@@ -56,6 +57,7 @@ class EnvironmentRequest:
             system_dependencies=strings(data, "system_dependencies"),
             caller=optional(data, "caller", str),
             index=PackageIndex.from_json(require(data, "index", dict, default={})),
+            accelerate=require(data, "accelerate", bool, default=True),
         )
 
 
@@ -153,9 +155,12 @@ class WorkerLaunch:
     hidden: tuple[str, ...] = ()  # files and folders the user's code must not see
     readonly: tuple[str, ...] = ()  # folders in which the user's code can change nothing but in this worker's own
     private: str | None = None  # of this folder user code sees only this worker's own and those of `readonly` in it
+    volume: str | None = None  # the folder that the user's code sees at /runpod-volume
     must_isolate: bool = False  # do not start where `hidden`, `readonly` and `private` cannot be kept
+    pickles: bool = True  # whether code and values that came as pickles are loaded
     command: str | None = None  # a shell command line to run in place of the child that runs calls
     directory: str | None = None  # where the command runs; None: in the worker's own folder
+    farewell: tuple[str, ...] = ()  # a program that the parent runs when the command and all below it have ended
     drain_s: float = 10.0  # for the command to end by itself after SIGTERM
 
     def to_json(self) -> dict[str, Any]:
@@ -180,9 +185,12 @@ class WorkerLaunch:
             hidden=strings(data, "hidden"),
             readonly=strings(data, "readonly"),
             private=absolute(data, "private"),
+            volume=absolute(data, "volume"),
             must_isolate=require(data, "must_isolate", bool, default=False),
+            pickles=require(data, "pickles", bool, default=True),
             command=_command(data),
             directory=absolute(data, "directory"),
+            farewell=strings(data, "farewell"),
             drain_s=seconds(data, "drain_s", 10.0),
         )
 

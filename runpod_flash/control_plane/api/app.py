@@ -14,8 +14,11 @@ from runpod_flash.control_plane.api.flash_v1 import FlashApi
 from runpod_flash.control_plane.api.jobs import JobsApi
 from runpod_flash.control_plane.api.keys_api import KeysApi
 from runpod_flash.control_plane.api.management_v2 import ManagementApi
+from runpod_flash.control_plane.api.network_volumes import NetworkVolumesApi
 from runpod_flash.control_plane.api.openai import OpenAiApi
 from runpod_flash.control_plane.api.openapi.pages import OpenApi
+from runpod_flash.control_plane.api.volume_access import VolumeAccess
+from runpod_flash.control_plane.api.volume_files_api import VolumeFilesApi
 from runpod_flash.control_plane.api.workers import WorkersApi
 from runpod_flash.control_plane.api_keys import ApiKeys
 from runpod_flash.control_plane.balancing.hosts import PREFIX, HostRouting, PathRouting
@@ -26,9 +29,10 @@ from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.keys import AuthMiddleware, Keyring
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.platform import Platform
-from runpod_flash.control_plane.principals import WorkerKey
+from runpod_flash.control_plane.principals import Pickles, WorkerKey
 from runpod_flash.control_plane.problems import LastResort, handlers
 from runpod_flash.control_plane.rates import Rates
+from runpod_flash.control_plane.volume_files import VolumeFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +41,13 @@ class Services:
 
     Attributes:
         capabilities: the answer to `GET /flash/v1/capabilities`.
+        files: those of network volumes, and the volumes.
         worker_keys: gives the keys of the workers that live now.
         workers: serves those that run commands.
         published_only: leaves out all below `/flash/v1/`.
         url: where this server is found.
         check_webhook: refuses the URLs that no job may call.
+        pickles: whose pickles workers load.
     """
 
     platform: Platform
@@ -51,12 +57,14 @@ class Services:
     key: str = field(repr=False)
     capabilities: Mapping[str, Any]
     api_keys: ApiKeys
+    files: VolumeFiles
     worker_keys: Callable[[], Iterable[WorkerKey]] = tuple
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     workers: CommandWorkers | None = None
     published_only: bool = False
     url: str = "http://127.0.0.1"
     check_webhook: Callable[[str], None] = lambda url: None
+    pickles: Pickles = Pickles.EVERYBODY
 
 
 def build_app(services: Services) -> Starlette:
@@ -67,15 +75,27 @@ def build_app(services: Services) -> Starlette:
     keyring = Keyring(services.key, services.worker_keys, services.api_keys)
     own: list[BaseRoute] = [
         *FlashJobsApi(services.platform, access).routes(),
-        *FlashApi(services.platform, access, services.blobs, services.hub, services.capabilities).routes(),
+        *FlashApi(
+            services.platform,
+            access,
+            services.blobs,
+            services.hub,
+            services.capabilities,
+            services.pickles,
+            services.url,
+        ).routes(),
         *KeysApi(services.api_keys).routes(),
+        *VolumeFilesApi(services.files).routes(),
     ]
     middleware = [Middleware(LastResort), Middleware(AuthMiddleware, identify=keyring.principal)]
     balanced = services.workers.balanced if services.workers is not None else None
     if balanced is not None:
         middleware.append(Middleware(HostRouting, handler=balanced.gateway, is_endpoint=balanced.serves))
     faces = [
-        *ManagementApi(services.catalog, services.platform, access, services.url).routes(),
+        *ManagementApi(
+            services.catalog, services.platform, access, VolumeAccess(services.files.volumes), services.url
+        ).routes(),
+        *NetworkVolumesApi(services.files.volumes).routes(),
         *JobsApi(services.platform, access, services.limits, rates, services.check_webhook).routes(),
         *OpenAiApi(services.platform, access, services.limits, rates).routes(),
         *_worker_routes(services.workers, services.limits),

@@ -1,11 +1,12 @@
 """Reading what clients send: JSON objects of limited size, and their fields."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, NoReturn
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.errors import PayloadTooLarge
@@ -53,6 +54,16 @@ async def _body(request: Request, limit: int) -> bytes:
     if size > limit:
         raise PayloadTooLarge(f"the request has more than {limit} bytes, the most that is taken here")
     return b"".join(chunks)
+
+
+async def swallow(stream: AsyncIterator[bytes]) -> None:
+    """Read the rest of a body that is refused, if it is not too much, so that the client gets round to our answer."""
+    size = 0
+    with contextlib.suppress(ClientDisconnect):
+        async for chunk in stream:
+            size += len(chunk)
+            if size > _SWALLOWED:
+                return
 
 
 def header(request: Request, name: str) -> str | None:

@@ -130,7 +130,7 @@ class JobsApi:
     ) -> JobRecord:
         client, key = client_of(request), header(request, "Idempotency-Key")
         body = await json_object(request, limit, self._limits.body_s)
-        policy = policy_of(body, sync=sync, own=endpoint.command is None)
+        policy = policy_of(body, sync=sync, own=not endpoint.runs_command)
         if policy.webhook is not None:
             self._check_webhook(policy.webhook)
         check_queue(self._platform, self._limits, principal_of(request), endpoint)

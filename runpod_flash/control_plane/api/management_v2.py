@@ -1,5 +1,6 @@
 """Runpod's REST API v2 as far as endpoints go: list, create, read, change and delete them below `/v2/serverless`."""
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -9,7 +10,9 @@ from starlette.routing import BaseRoute, Route
 
 from runpod_flash.control_plane.api import serverless_body
 from runpod_flash.control_plane.api.access import Access, principal_of
+from runpod_flash.control_plane.api.addresses import url_for
 from runpod_flash.control_plane.api.bodies import json_object
+from runpod_flash.control_plane.api.volume_access import VolumeAccess
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Need
@@ -30,11 +33,12 @@ class ManagementApi:
     and sees them with `?all=true`.
     """
 
-    def __init__(self, catalog: Catalog, platform: Platform, access: Access, url: str) -> None:
+    def __init__(self, catalog: Catalog, platform: Platform, access: Access, volumes: VolumeAccess, url: str) -> None:
         """`url`: where this server is found by those who came by a way that has no URL, its unix socket."""
         self._catalog = catalog
         self._platform = platform
         self._access = access
+        self._volumes = volumes
         self._url = url
 
     def routes(self) -> list[BaseRoute]:
@@ -51,7 +55,9 @@ class ManagementApi:
             self._access.check(principal, Need.MANAGE)
             self._access.check_project(principal, project or "")
             body = serverless_body.created(await json_object(request, BODY_LIMIT))
-            made = await self._catalog.create(project or "", body, principal.user)
+            async with self._volumes.attaching(body):
+                self._volumes.check_attached(body, principal.user, principal)
+                made = await self._catalog.create(project or "", body, principal.user)
             return JSONResponse(self._shown(request, made), status_code=201)
         owner = None if _wants_all(request) else principal.user
         records = [each for each in self._catalog.list(project, owner) if principal.sees(each.owner, each.id)]
@@ -65,18 +71,25 @@ class ManagementApi:
             await self._platform.delete_endpoint_jobs(record.id)
             return Response(status_code=204)
         if request.method == "PATCH":
-            patch = await json_object(request, BODY_LIMIT)
-            record = await self._catalog.update(record.id, lambda body: serverless_body.patched(body, patch))
+            record = await self._change(request, record, await json_object(request, BODY_LIMIT))
         return JSONResponse(self._shown(request, record))
+
+    async def _change(self, request: Request, record: EndpointRecord, patch: Mapping[str, Any]) -> EndpointRecord:
+        def change(body: Mapping[str, Any]) -> Mapping[str, Any]:
+            new = serverless_body.patched(body, patch)
+            if any(new[name] != body.get(name, []) for name in ("networkVolumes", "dataCenterIds")):
+                self._volumes.check_attached(new, record.owner, principal_of(request))
+            return new
+
+        async with self._volumes.attaching(patch):
+            return await self._catalog.update(record.id, change)
 
     async def _workers(self, request: Request) -> Response:
         record = self._access.endpoint(request, Need.READ, request.path_params["id"])
         return JSONResponse(workers_object(record, self._platform.workers(record.id)))
 
     def _shown(self, request: Request, record: EndpointRecord) -> dict[str, Any]:
-        server = request.scope.get("server")
-        by_socket = server is not None and str(server[0]).startswith("/")
-        return endpoint_object(record, self._url if by_socket else str(request.base_url))
+        return endpoint_object(record, url_for(request, self._url))
 
 
 def _wants_all(request: Request) -> bool:

@@ -50,7 +50,7 @@ class OpenAiApi:
 
     async def _answer(self, request: Request) -> Response:
         endpoint = self._access.endpoint(request, Need.RUN)
-        if endpoint.command is None or endpoint.is_load_balanced:
+        if not endpoint.runs_command or endpoint.is_load_balanced:
             raise Problem(400, "this endpoint's workers do not speak OpenAI's API")
         with self._rates.enter(principal_of(request), endpoint.id, "openai"):
             return await self._answered(request, endpoint)

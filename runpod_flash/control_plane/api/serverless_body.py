@@ -1,6 +1,7 @@
 """The body of `/v2/serverless`: what is allowed in it, what holds where something is left out, and how PATCH works."""
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -8,13 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from runpod_flash.control_plane.problems import Problem
+from runpod_flash.control_plane.records import is_ours
 from runpod_flash.hardware import POOLS, RAM_GB_PER_VCPU, types_in
 
 TIMEOUT_DEFAULT_MS = 600_000
 """How long a job may run where neither it nor its endpoint says anything; 0 is no limit."""
 
 _IDLE_TIMEOUT_S = 10
-_NOT_YET: Final = ("args", "disk", "mounts", "ports", "registry", "templateId")
+_NOT_YET: Final = ("mounts", "templateId")
 _MERGED: Final = ("gpu", "scaling", "workers")  # PATCH changes single keys of these
 _FAMILIES: Final = ("gpu", "cpu")
 
@@ -33,11 +35,15 @@ class _Part(BaseModel):
 
 
 class Gpu(_Part):
-    """GPUs of a worker: `count` of one type, from the pools in order of preference."""
+    """GPUs of a worker: `count` of one type, from the pools in order of preference.
+
+    `preferredTypes`, an extension, says which types come first where that is not the order of the pools.
+    """
 
     pools: Annotated[list[str], Field(min_length=1)]
     count: Annotated[int, Field(ge=1, le=_COUNT_LIMIT)] = 1
     excludedTypes: list[str] = []
+    preferredTypes: list[str] | None = None
     allowedCudaVersions: list[CudaVersion] = []
     minCudaVersion: CudaVersion | Literal[""] = ""
 
@@ -49,10 +55,10 @@ class Gpu(_Part):
             raise ValueError(f"there is no GPU pool {unknown[0]!r}; there are {', '.join(sorted(known))}")
         return pools
 
-    @field_validator("excludedTypes")
+    @field_validator("excludedTypes", "preferredTypes")
     @classmethod
-    def _unique(cls, types: list[str]) -> list[str]:
-        return _without_repetition(types)
+    def _unique(cls, types: list[str] | None) -> list[str] | None:
+        return types if types is None else _without_repetition(types)
 
 
 class Cpu(_Part):
@@ -114,7 +120,9 @@ class RequestCount(_Part):
 class Serverless(_Part):
     """An endpoint as it is asked for.
 
-    `command` (a shell command that each worker runs) and `directory` (where), extensions, stand in for an image.
+    `command` (a shell command that each worker runs) and `directory` (where), extensions, stand in for an image. So is
+    `startScript` one, a shell script that runs in place of the image's entry point. `disk` (GB), `ports` and `registry`
+    are kept and shown; containers of this machine do not need them.
     """
 
     name: Text
@@ -122,6 +130,13 @@ class Serverless(_Part):
     image: Annotated[str, Field(min_length=1)] = ""
     command: Annotated[str, Field(min_length=1, max_length=32_768)] | None = None
     directory: Annotated[str, Field(pattern=r"^/", max_length=4096)] | None = None
+    args: Annotated[str, Field(max_length=32_768)] | None = None
+    startScript: Annotated[str, Field(min_length=1, max_length=32_768)] | None = None
+    disk: Annotated[int, Field(ge=1, le=_COUNT_LIMIT)] | None = None
+    ports: Annotated[list[Annotated[str, Field(pattern=r"^[0-9]{1,5}/(http|tcp)$")]], Field(max_length=64)] | None = (
+        None
+    )
+    registry: Text | None = None
     gpu: Gpu | None = None
     cpu: Annotated[list[Cpu], Field(min_length=1)] | None = None
     workers: Workers = Workers()
@@ -132,7 +147,23 @@ class Serverless(_Part):
     timeout: Annotated[int, Field(ge=0, le=_TIMEOUT_LIMIT_MS)] = TIMEOUT_DEFAULT_MS
     flashboot: Literal["OFF", "FLASHBOOT", "PRIORITY_FLASHBOOT"] = "OFF"
 
-    @field_validator("name", "image", "command", "directory")
+    @field_validator("image")
+    @classmethod
+    def _a_name(cls, text: str) -> str:
+        if text.startswith("-") or not text.isprintable() or " " in text:
+            raise ValueError(f"{text!r:.80} is no name of an image")
+        return text
+
+    @field_validator("args")
+    @classmethod
+    def _words(cls, text: str | None) -> str | None:
+        try:
+            shlex.split(text or "")
+        except ValueError as error:
+            raise ValueError(f"the arguments cannot be split as a shell does it: {error}") from None
+        return text
+
+    @field_validator("name", "image", "command", "directory", "args", "startScript", "registry")
     @classmethod
     def _no_zero(cls, text: str | None) -> str | None:
         if text is not None and "\0" in text:
@@ -160,8 +191,10 @@ class Serverless(_Part):
             raise ValueError("'image' is needed, or 'command', which this machine runs without an image")
         if self.directory is not None and self.command is None:
             raise ValueError("'directory' is where a 'command' runs, and there is none")
-        if self.type == "LOAD_BALANCER" and self.command is None:
-            raise ValueError("a load-balanced endpoint needs a 'command' here: images are not run yet")
+        if self.command is not None and (self.args or self.startScript):
+            raise ValueError("'args' and 'startScript' are for an image, and a 'command' runs without one")
+        if self.type == "LOAD_BALANCER" and self.command is None and is_ours(self.image):
+            raise ValueError(f"a load-balanced endpoint needs a 'command' here, or another 'image' than {self.image}")
         if self.type == "LOAD_BALANCER" and not isinstance(self.scaling, RequestCount):
             raise ValueError("a load-balanced endpoint scales by REQUEST_COUNT")
         by_count = self.type == "QUEUE" and isinstance(self.scaling, RequestCount)
@@ -196,6 +229,8 @@ def patched(current: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, A
     if "excludedTypes" in gpu and "pools" not in gpu:
         raise Problem(400, "'gpu.excludedTypes' can only be changed together with 'gpu.pools'")
     merged = _merged(current, patch)
+    if "pools" in gpu and "preferredTypes" not in gpu:  # an order of types that was said of other pools
+        merged["gpu"] = _without(merged.get("gpu"), "preferredTypes")
     by_count = merged.get("type") == "QUEUE" and _part(merged, "scaling").get("type") == "REQUEST_COUNT"
     if by_count and "idleTimeout" not in _part(patch, "workers"):
         merged["workers"] = _without(merged.get("workers"), "idleTimeout")
@@ -234,7 +269,7 @@ def _checked(body: Mapping[str, Any]) -> dict[str, Any]:
     try:
         model = Serverless.model_validate({key: value for key, value in body.items() if key not in _NOT_YET})
     except ValidationError as error:
-        faults += [_said(fault) for fault in error.errors(include_url=False)]
+        faults += [said(fault) for fault in error.errors(include_url=False)]
     if faults:
         raise Problem(422, "; ".join(faults), code="ConfigError", errors=faults)
     _check_gpu(model.gpu)
@@ -252,13 +287,14 @@ def _check_gpu(gpu: Gpu | None) -> None:
     if gpu.allowedCudaVersions and gpu.minCudaVersion:
         raise Problem(400, "'gpu.allowedCudaVersions' and 'gpu.minCudaVersion' exclude each other", code="ConfigError")
     selected = [kind.value for kind in types_in(gpu.pools)]
-    for kind in gpu.excludedTypes:
-        if kind not in selected:
-            raise Problem(400, f"'gpu.excludedTypes' has {kind!r}, which is in none of the pools", code="ConfigError")
+    for field, kinds in (("excludedTypes", gpu.excludedTypes), ("preferredTypes", gpu.preferredTypes or [])):
+        for kind in kinds:
+            if kind not in selected:
+                raise Problem(400, f"'gpu.{field}' has {kind!r}, which is in none of the pools", code="ConfigError")
 
 
-def _said(fault: ErrorDetails) -> str:
-    """A fault as the published API words it: the path, then what is wrong."""
+def said(fault: ErrorDetails) -> str:
+    """A fault of a body as the published API words it: the path, then what is wrong."""
     *parents, last = fault["loc"] or ("",)
     if fault["type"] == "extra_forbidden":
         return f"{_path(parents)}: additional properties '{last}' not allowed"

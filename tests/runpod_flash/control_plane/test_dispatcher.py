@@ -252,6 +252,41 @@ async def test_a_large_result_becomes_a_value() -> None:
     assert scene.values.held[str(found.sha256)] == data
 
 
+@pytest.mark.parametrize("what", ["cancelled", "lived too long", "worker lost"])
+def test_what_comes_while_a_large_result_is_stored(what: str) -> None:
+    async def main() -> None:
+        scene, at_it, go_on = Scene(), asyncio.Event(), asyncio.Event()
+
+        async def storing() -> None:
+            at_it.set()
+            await go_on.wait()
+
+        scene.values.storing = storing
+        worker = scene.start()
+        job = await scene.submit(**({"ttl_ms": 50} if what == "lived too long" else {}))
+        await scene.turns()
+        worker.done(job, b"r" * (INLINE_LIMIT + 1))
+        await at_it.wait()
+        if what == "cancelled":
+            scene.dispatcher.cancel(job)
+        elif what == "worker lost":
+            scene.lose(worker)
+            go_on.set()
+        record = await job.done
+        go_on.set()
+        await scene.dispatcher.settle()
+        ends = {"cancelled": ErrorKind.CANCELLED, "lived too long": ErrorKind.EXPIRED}
+        assert record.status is JobStatus.COMPLETED if what == "worker lost" else error_of(job).kind is ends[what]
+        next_worker = scene.start() if what == "worker lost" else worker
+        following = await scene.submit()
+        await scene.turns()
+        next_worker.done(following)
+        assert (await following.done).status is JobStatus.COMPLETED
+        scene.check_ends()
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+
+
 @played
 async def test_a_result_that_cannot_be_stored_is_an_error_of_the_platform() -> None:
     scene = Scene()

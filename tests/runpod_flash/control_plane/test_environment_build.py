@@ -13,6 +13,7 @@ from runpod_flash.control_plane.environment_files import Environment, Environmen
 from runpod_flash.control_plane.interpreters import Interpreters
 from tests.support.packages import UV, base_env, make_broken_source, make_caller, make_wheel, snapshot
 from worker_runtime.install import InstallFailed, NoSolution, Uv
+from worker_runtime.pip import Pip
 from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -39,7 +40,7 @@ class World:
         self.files = EnvironmentFiles(folder / "environments")
         self.files.prepare()
         self.interpreters = Interpreters(self.env)
-        self.builder = Builder(self.files, Uv(UV, self.env, folder / "cache"), self.interpreters)
+        self.builder = Builder(self.files, Uv(UV, self.env, folder / "cache"), self.interpreters, Pip(self.env))
         self.said: list[str] = []
         for version in ("1.0", "2.0"):
             make_wheel(self.wheels, "leaf", version, script="leaf-command")
@@ -53,9 +54,11 @@ class World:
     def leaf(self, version: str) -> Path:
         return self.wheels / f"leaf-{version}-py3-none-any.whl"
 
-    def build(self, caller: str | None, *dependencies: str, python: str = PYTHON) -> Environment:
+    def build(
+        self, caller: str | None, *dependencies: str, python: str = PYTHON, accelerate: bool = True
+    ) -> Environment:
         index = PackageIndex(find_links=(str(self.wheels),), no_index=True)
-        request = EnvironmentRequest(python, dependencies, caller=caller, index=index)
+        request = EnvironmentRequest(python, dependencies, caller=caller, index=index, accelerate=accelerate)
 
         async def main() -> Environment:
             interpreter = await self.interpreters.inspect(caller) if caller else None
@@ -174,10 +177,34 @@ def test_packages_are_copies_that_user_code_may_change(world: World) -> None:
 
     other = World(world.folder / "other")
     other.wheels = world.wheels
-    other.builder = Builder(other.files, Uv(UV, world.env, world.folder), other.interpreters)  # the same cache
+    uv = Uv(UV, world.env, world.folder)  # the same cache
+    other.builder = Builder(other.files, uv, other.interpreters, Pip(world.env))
     again = other.build(other.caller(), "leaf")
 
     assert versions(again, "leaf") == {"leaf": "2.0"}
+
+
+def installer_of(environment: Environment, name: str) -> str:
+    """Which program says that it installed a package."""
+    look = "import importlib.metadata as m, sys; sys.path.insert(0, sys.argv[1])\n"
+    look += f"print(m.distribution({name!r}).read_text('INSTALLER'))"
+    command = [environment.python, "-B", "-c", look, environment.overlay or ""]
+    return subprocess.run(command, capture_output=True, check=True, cwd="/", text=True).stdout.strip()
+
+
+def test_pip_installs_where_the_fast_way_is_not_wanted(world: World) -> None:
+    caller = world.caller(world.leaf("1.0"))
+    fast, slow = (world.build(caller, "any-top", accelerate=accelerate) for accelerate in (True, False))
+    assert [installer_of(each, "any-top") for each in (fast, slow)] == ["uv", "pip"]
+    assert world.said == ["1 package", "1 package by pip"]
+    assert versions(slow, "any_top", "leaf") == {"any_top": "1.0", "leaf": "1.0"}  # what the caller has is kept
+    held = world.build(caller, "new-top", accelerate=False)  # and where that has no solution, it has its own
+    assert (held.overlay, len(held.notices)) == (None, 1)
+    assert versions(held, "new_top", "leaf") == {"new_top": "1.0", "leaf": "2.0"}
+    alone = world.build(None, "any-top", accelerate=False)
+    assert versions(alone, "any_top", "leaf") == {"any_top": "1.0", "leaf": "2.0"}
+    assert installer_of(alone, "leaf") == "pip"
+    assert world.build(caller, "leaf", accelerate=False).packages == 0
 
 
 def test_requests_that_resolve_alike_share_an_environment(world: World) -> None:
@@ -215,7 +242,7 @@ def test_without_a_caller_and_dependencies_there_is_a_bare_environment(world: Wo
 
 
 def test_a_python_that_is_not_there_is_said(world: World) -> None:
-    with pytest.raises(InstallFailed, match=r"no Python 3\.99 on this machine"):
+    with pytest.raises(InstallFailed, match=r"no workers for Python '3\.99', only for 3\.11, 3\.12, 3\.13"):
         world.build(None, "leaf", python="3.99")
 
 

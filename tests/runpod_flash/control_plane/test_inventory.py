@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runpod_flash.control_plane import inventory as inventory_module
-from runpod_flash.control_plane.inventory import Gpu, Grant, Infeasible, Inventory, detect, fake
+from runpod_flash.control_plane.inventory import Gpu, Grant, Infeasible, Inventory, detect, driver_cuda, fake
 from runpod_flash.errors import ConfigError
 
 L4, A40 = "NVIDIA L4", "NVIDIA A40"
@@ -40,6 +40,42 @@ def test_another_type_is_used_and_named_where_the_asked_one_is_not_there() -> No
 def test_more_than_there_are_is_infeasible() -> None:
     with pytest.raises(Infeasible, match="gpu_count is 3"):
         Inventory(fake(f"{L4}:24,{L4}:24")).acquire([L4], 3)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "floor", "allowed", "wrong"),
+    [
+        ("12.4", "12.8", [], "its driver supports CUDA 12.4, and min_cuda_version is 12.8"),
+        ("12.4", "", ["12.1", "11.8"], "its driver supports CUDA 12.4, and 12.1 or 11.8 is asked for"),
+        ("12.10", "12.8", [], None),
+        ("12.4", "12.4", [], None),
+        ("12.4", "", ["12.1", "12.4"], None),
+        ("12.4", "", [], None),
+        (None, "13.0", [], None),
+    ],
+)
+def test_what_the_driver_supports(cuda: str | None, floor: str, allowed: list[str], wrong: str | None) -> None:
+    assert Inventory(fake(f"{L4}:24"), cuda=cuda).check_cuda(floor, allowed) == (
+        None if wrong is None else f"this machine is used although {wrong}"
+    )
+    strict = Inventory(fake(f"{L4}:24"), cuda=cuda, strict=True)
+    if wrong is None:
+        strict.check_cuda(floor, allowed)
+        return
+    with pytest.raises(Infeasible, match=f"cannot be used: {wrong}; ask for a lower version"):
+        strict.check_cuda(floor, allowed)
+
+
+def test_without_a_gpu_no_driver_matters() -> None:
+    assert Inventory((), cuda="11.0", strict=True).check_cuda("12.8", []) is None
+
+
+def test_the_drivers_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inventory_module, "pynvml", SimpleNamespace(
+        NVMLError=pynvml.NVMLError, nvmlInit=lambda: None, nvmlShutdown=lambda: None,
+        nvmlSystemGetCudaDriverVersion=lambda: 12040,
+    ))  # fmt: skip
+    assert driver_cuda() == "12.4"
 
 
 def test_feasibility_is_known_without_taking_anything() -> None:

@@ -12,7 +12,7 @@ from runpod_flash.control_plane.environments import InstallFailed
 from runpod_flash.control_plane.fleet import WorkerState
 from runpod_flash.control_plane.records import Policy, Submission
 from runpod_flash.control_plane.store import StoreFull
-from runpod_flash.errors import ContentNotFound, EndpointNotFound, JobNotFound
+from runpod_flash.errors import ContentNotFound, EndpointNotFound, JobNotFound, NotPortable
 from tests.support.small_plane import SmallPlane, small_plane
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, read_output
@@ -52,6 +52,16 @@ async def test_unknown_things_are_named_and_nothing_is_accepted(plane: SmallPlan
     with pytest.raises(JobNotFound):
         await plane.platform.wait("j-unknown", 1)
     assert plane.store.unfinished_jobs() == []
+
+
+@played
+async def test_code_that_is_a_pickle_is_refused_where_its_owners_are_not_loaded(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint()
+    plane.platform.intake.takes_pickles = lambda record: record.id != endpoint
+    with pytest.raises(NotPortable, match="set FLASH_ENCODING=neutral"):
+        await plane.submit(endpoint)
+    assert plane.store.unfinished_jobs() == []
+    await plane.submit(await plane.endpoint())
 
 
 @played

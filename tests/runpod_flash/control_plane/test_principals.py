@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runpod_flash.control_plane.principals import OWNER, Need, Principal, Scope, WorkerKey
+from runpod_flash.control_plane.principals import OWNER, Need, Pickles, Principal, Scope, WorkerKey
 
 users = st.sampled_from([OWNER, "alice", "bob"])
 principals = st.builds(
@@ -37,6 +37,12 @@ def test_what_scopes_allow(principal: Principal) -> None:
             Scope.READ_ONLY: [Need.READ],
         }[principal.scope]
     )
+
+
+def test_whose_pickles_are_loaded() -> None:
+    assert [Pickles.EVERYBODY.of(user) for user in (OWNER, "alice")] == [True, True]
+    assert [Pickles.OWNER.of(user) for user in (OWNER, "alice")] == [True, False]
+    assert [Pickles.NOBODY.of(user) for user in (OWNER, "alice")] == [False, False]
 
 
 def test_the_key_of_a_worker_is_not_shown() -> None:

@@ -9,6 +9,7 @@ import pytest
 from runpod_flash.control_plane import settings
 from runpod_flash.control_plane.limits import Limits, Rate
 from runpod_flash.control_plane.listen import Listen, Tls
+from runpod_flash.control_plane.principals import Pickles
 from runpod_flash.errors import ConfigError
 from tests.support.certificates import make_certificate
 
@@ -23,10 +24,44 @@ def test_the_published_api_alone(tmp_path: Path) -> None:
     assert settings.load({"FLASH_HOME": str(tmp_path), "FLASH_PUBLISHED_ONLY": "1"}).published_only
 
 
+def test_what_runs_images(tmp_path: Path) -> None:
+    env = {"FLASH_HOME": str(tmp_path), "PATH": "/bin", "DOCKER_HOST": "unix:///x", "SECRET": "x"}
+    usual = settings.load(env)
+    assert (usual.container_engine, usual.allow_images) == ("", False)
+    assert usual.engine_env == {"PATH": "/bin", "DOCKER_HOST": "unix:///x"}
+    assert "DOCKER_HOST" not in usual.base_env  # workers have nothing to do with it
+    chosen = settings.load({**env, "FLASH_CONTAINER_ENGINE": "podman", "FLASH_ALLOW_IMAGES": "1"})
+    assert (chosen.container_engine, chosen.allow_images) == ("podman", True)
+
+
+def test_the_version_of_a_stand_in_driver(tmp_path: Path) -> None:
+    env = {"FLASH_HOME": str(tmp_path)}
+    assert settings.load({**env, "FLASH_FAKE_CUDA": "12.4"}).fake_cuda == "12.4"
+    with pytest.raises(ConfigError, match="FLASH_FAKE_CUDA is 'new'; it must be a version such as"):
+        settings.load({**env, "FLASH_FAKE_CUDA": "new"})
+
+
 def test_only_an_allow_list_reaches_workers(tmp_path: Path) -> None:
     others = {"SECRET": "x", "VIRTUAL_ENV": "/v"}
     chosen = settings.load({"FLASH_HOME": str(tmp_path), "PATH": "/bin", "LC_ALL": "C", **others})
     assert chosen.base_env == {"PATH": "/bin", "LC_ALL": "C"}
+
+
+def test_where_other_pythons_are(tmp_path: Path) -> None:
+    home = {"FLASH_HOME": str(tmp_path)}
+    usual = settings.load({**home, "HOME": "/home/me", "PATH": "/a:/b"}).pythons
+    assert (usual.named, usual.path, usual.pyenv, usual.download) == ((), ("/a", "/b"), Path("/home/me/.pyenv"), False)
+    more = {"FLASH_PYTHONS": "/x/python3.13:/y", "PYENV_ROOT": "/p", "FLASH_DOWNLOAD_PYTHON": "1"}
+    chosen = settings.load({**home, **more}).pythons
+    assert (chosen.named, chosen.pyenv, chosen.download) == (("/x/python3.13", "/y"), Path("/p"), True)
+
+
+def test_whose_pickles_are_loaded(tmp_path: Path) -> None:
+    home = {"FLASH_HOME": str(tmp_path)}
+    assert settings.load(home).pickles is Pickles.EVERYBODY
+    assert settings.load({**home, "FLASH_PICKLES": "owner"}).pickles is Pickles.OWNER
+    with pytest.raises(ConfigError, match="FLASH_PICKLES is 'mine'; it must be everybody or owner or nobody"):
+        settings.load({**home, "FLASH_PICKLES": "mine"})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -11,10 +12,13 @@ import psutil
 import pytest
 
 from runpod_flash.control_plane import crashes, supervisor
+from runpod_flash.control_plane.containers import Engine
 from runpod_flash.control_plane.environments import Environment
 from runpod_flash.control_plane.fleet import Worker, WorkerState
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.links import LinkServer
+from runpod_flash.control_plane.principals import Pickles
+from runpod_flash.control_plane.records import JobRecord
 from tests.support.memory_fleet import MemoryArtifacts
 from tests.support.small_plane import BODY, SmallPlane, small_plane
 from worker_runtime.wire import messages, paths, payload
@@ -84,6 +88,19 @@ async def test_the_environment_of_user_code(plane: SmallPlane) -> None:
     assert "HOME" not in launch.env  # what the control plane has is not passed on by itself
 
 
+def test_a_worker_is_told_whether_it_may_load_pickles(tmp_path: Path) -> None:
+    async def pickles_of(owner: str, folder: Path) -> bool:
+        async with small_plane(folder, pickles=Pickles.OWNER) as plane, asyncio.timeout(20):
+            endpoint = await plane.catalog.create("/p", {**BODY, "name": "one"}, owner)
+            await plane.submit(endpoint.id)
+            await plane.until(lambda: plane.launcher.processes)
+            return bool(plane.launcher.processes[-1].launch.pickles)
+
+    for owner in ("", "alice"):
+        (tmp_path / f"of-{owner}").mkdir()
+        assert asyncio.run(pickles_of(owner, tmp_path / f"of-{owner}")) is (owner == "")
+
+
 @played
 async def test_the_keys_of_workers_say_for_whom_they_run(plane: SmallPlane) -> None:
     endpoint = await plane.catalog.create("/p", {**BODY, "name": "hers"}, "alice")
@@ -103,12 +120,42 @@ async def test_a_cpu_size_sets_cores_and_threads_in_turn_around_the_machine(plan
     assert "PYTHONPATH" not in launches[0].env
 
 
+@played
+async def test_workers_get_the_folder_of_their_volume_and_are_told_which(plane: SmallPlane) -> None:
+    assert plane.volumes is not None
+    volume = await plane.volumes.create("/p", "models", 10, "EU-RO-1")
+    launch = await launched(plane, networkVolumes=[volume.id])
+    assert launch.volume == str(plane.volumes.files(volume.id))
+    assert (launch.env["RUNPOD_VOLUME_ID"], launch.env["RUNPOD_DC_ID"]) == (volume.id, "EU-RO-1")
+    assert (await launched(plane)).volume is None
+
+
+@played
+async def test_without_its_volume_no_job_of_an_endpoint_waits(plane: SmallPlane) -> None:
+    assert plane.volumes is not None
+    volume = await plane.volumes.create("/p", "models", 10, "EU-RO-1")
+    endpoint = await plane.endpoint(networkVolumes=[volume.id])
+    job = await plane.submit(endpoint)
+    await plane.until(lambda: plane.launcher.alive)
+    plane.launcher.alive[0].end(3)  # as a worker does that cannot mount it
+    assert "cannot be mounted at /runpod-volume on this machine" in await failure_of(plane, endpoint, job)
+    await plane.volumes.delete(volume.id)
+    again = await plane.submit(endpoint)
+    assert f"there is no network volume '{volume.id}'" in await failure_of(plane, endpoint, again)
+
+
+async def failure_of(plane: SmallPlane, endpoint: str, job: JobRecord) -> str:
+    """What a job's error says, once it has failed."""
+    await plane.until(lambda: plane.platform.job(endpoint, job.id).status.final)
+    return str(plane.platform.job(endpoint, job.id).error)
+
+
 @pytest.mark.parametrize(
     ("changes", "memory_mb"),
     [
         ({"cpu": [{"id": "cpu3c", "vcpuCount": 1}]}, 2048),
         ({"cpu": [{"id": "cpu3g", "vcpuCount": 4}]}, 16384),
-        ({"cpu": [{"id": "cpu3c", "vcpuCount": 2}, {"id": "cpu3c", "vcpuCount": 4}]}, 8192),
+        ({"cpu": [{"id": "cpu3c", "vcpuCount": 2}, {"id": "cpu3c", "vcpuCount": 4}]}, 4096),
         ({"cpu": [{"id": "cpu3g", "vcpuCount": 2}, {"id": "cpu3c", "vcpuCount": 2}]}, 8192),
         ({"cpu": [{"id": "one of tomorrow", "vcpuCount": 2}]}, 0),
         ({"cpu": []}, 0),
@@ -123,6 +170,66 @@ def test_a_cpu_size_has_its_memory_and_a_gpu_has_no_limit(
         assert (await launched(plane, **changes)).memory_mb == memory_mb
 
     played(play, gpus="NVIDIA GeForce RTX 4090:24")(tmp_path)
+
+
+# ---- images
+
+IMAGE: dict[str, Any] = {"image": "a/b:1", "env": {"A": "1"}, "cpu": [{"id": "cpu3c", "vcpuCount": 1}]}
+
+
+def engine(folder: Path, **changes: Any) -> Engine:
+    """An engine whose program says yes to everything."""
+    found: dict[str, Any] = {"program": "/bin/true", "wanted": "docker", "env": {"PATH": "/bin"}, "plane": "p1"}
+    return Engine(marker=folder / "marker", **{**found, **changes})
+
+
+def test_a_worker_of_an_image_holds_the_engines_program(tmp_path: Path) -> None:
+    async def play(plane: SmallPlane) -> None:
+        plane.supervisor.api_url = "http://127.0.0.1:1"
+        launch = await launched(plane, **IMAGE)
+        assert launch.command is not None
+        assert launch.command.startswith("exec /bin/true run ")
+        assert launch.farewell == ("/bin/true", "rm", "--force", f"flash-{launch.worker}")
+        assert (launch.env["A"], launch.env["OMP_NUM_THREADS"], launch.memory_mb) == ("1", "1", 2048)
+        assert "CUDA_VISIBLE_DEVICES" not in launch.env
+        assert not launch.must_isolate  # or its program would not reach the engine
+        assert (await launched(plane, command="serve", image="a/b:1")).command == "serve"
+
+    played(play, engine=engine(tmp_path), must_isolate=True)(tmp_path)
+
+
+@pytest.mark.parametrize(("env", "own"), [({"PORT": "8000"}, True), ({"PORT": "many"}, False), ({}, False)])
+def test_an_image_may_say_its_port(env: dict[str, str], own: bool, tmp_path: Path) -> None:
+    async def play(plane: SmallPlane) -> None:
+        scaling = {"type": "REQUEST_COUNT", "requestCount": 1}
+        body = {**IMAGE, "env": env, "type": "LOAD_BALANCER", "scaling": scaling, "workers": {"min": 1, "max": 1}}
+        await plane.endpoint(**body)
+        await plane.until(plane.workers)
+        (worker,) = plane.workers()
+        assert (worker.port == 8000) is own
+        assert worker.port > 0
+
+    played(play, engine=engine(tmp_path))(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "owner", "said"),
+    [
+        ({"program": None}, "", "docker is not on its PATH"),
+        ({}, "alice", "image a/b:1 of user alice is not run: .* FLASH_ALLOW_IMAGES=1"),
+        (None, "", "this platform runs none"),
+    ],
+)
+def test_why_an_image_cannot_run(changes: dict[str, Any] | None, owner: str, said: str, tmp_path: Path) -> None:
+    async def play(plane: SmallPlane) -> None:
+        record = await plane.catalog.create("/p", {**BODY, **IMAGE}, owner)
+        refusal = plane.supervisor.refusal(record)
+        assert refusal is not None
+        assert (refusal.kind, bool(re.search(said, refusal.message))) == (ErrorKind.INFEASIBLE, True)
+        plain = await plane.catalog.create("/p", {**BODY, "name": "plain"}, owner)
+        assert plane.supervisor.refusal(plain) is None
+
+    played(play, engine=None if changes is None else engine(tmp_path, **changes))(tmp_path)
 
 
 # ---- how workers end

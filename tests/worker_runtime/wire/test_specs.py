@@ -32,7 +32,7 @@ LAUNCHES = st.builds(
     worker=st.text(), token=st.text(), address=st.text(), endpoint=st.text(), name=st.text(), folder=st.text(),
     python=st.text(), bundle=st.text(), env=MAPS, overlay=MAYBE, cpus=st.lists(st.integers(0, 9)).map(tuple),
     max_concurrency=st.integers(1, 9), beat_s=st.floats(0.1, 9), cancel_grace_s=st.floats(0.1, 9), hidden=TEXTS,
-    readonly=TEXTS, private=PATHS, must_isolate=st.booleans(),
+    readonly=TEXTS, private=PATHS, volume=PATHS, must_isolate=st.booleans(), pickles=st.booleans(),
     command=st.none() | st.just("uvicorn app:app --port $PORT"),
     directory=PATHS, drain_s=st.floats(0, 60),
 )  # fmt: skip
@@ -81,6 +81,7 @@ def test_secrets_are_not_shown() -> None:
         ({"directory": "here"}, "field 'directory' is 'here'; it must be an absolute path"),
         ({"directory": ""}, "field 'directory'"),
         ({"private": "../x"}, "field 'private'"),
+        ({"volume": "files"}, "field 'volume' is 'files'; it must be an absolute path"),
         ({"must_isolate": 1}, "field 'must_isolate' is 1; it must be true or false"),
         ({"drain_s": -1}, "field 'drain_s' is -1; it must be a number of seconds, 0 or more"),
         ({"drain_s": float("inf")}, "field 'drain_s'"),

@@ -2,12 +2,22 @@
 
 from typing import Final
 
-from runpod_flash.control_plane.api.openapi import balanced, flash, itself, jobs, keys, serverless, workers
+from runpod_flash.control_plane.api.openapi import (
+    balanced,
+    flash,
+    itself,
+    jobs,
+    keys,
+    network_volumes,
+    serverless,
+    workers,
+)
 from runpod_flash.control_plane.api.openapi.model import Face
 
 FACES: Final[tuple[Face, ...]] = (
     jobs.FACE,
     serverless.FACE,
+    network_volumes.FACE,
     balanced.FACE,
     workers.FACE,
     flash.FACE,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from runpod_flash.control_plane.api.openapi.model import Schema
-from runpod_flash.control_plane.api.openapi.shapes import identifier, listed, number, record, ref, text, whole
+from runpod_flash.control_plane.api.openapi.shapes import flag, identifier, listed, number, record, ref, text, whole
 from runpod_flash.control_plane.causes import CauseKind
 
 _COUNTS: Final = {"type": "object", "additionalProperties": whole()}
@@ -53,6 +53,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "pid": whole(),
             "port": whole(),
             "gpus": listed(record({"type": text(), "memory_gb": number()})),
+            "pickles": flag("Whether workers load pickles of the one who asks."),
         }
     ),
     "Overview": record(
@@ -65,6 +66,8 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                     {
                         "id": text(),
                         "name": text(),
+                        "type": text(enum=["QUEUE", "LOAD_BALANCER"]),
+                        "url": text("Where its requests go."),
                         "project": text(),
                         "owner": text("The user whose it is; empty: whoever runs the control plane."),
                         "jobs": _COUNTS,

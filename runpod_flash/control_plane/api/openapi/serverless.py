@@ -30,6 +30,9 @@ _EXAMPLE: Final[Mapping[str, Any]] = {
     "scaling": {"type": "QUEUE_DELAY", "queueDelay": 4},
 }
 _EITHER = ("gpu", "cpu")
+_MAY_BE_ABSENT: Final = (
+    "image", "command", "directory", "args", "startScript", "disk", "ports", "registry", *_EITHER,
+)  # fmt: skip
 _NULL: Final = {"enum": [None], "nullable": True}
 _FAULTS = (400, 403, 408, 409, 413, 422, 507)
 
@@ -197,7 +200,7 @@ def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _shown(asked: Mapping[str, Any]) -> Schema:
     fields = {name: _without_default(schema) for name, schema in asked["properties"].items()}
-    for name in ("command", "directory", "gpu", "cpu"):
+    for name in _MAY_BE_ABSENT[1:]:
         fields[name] = {key: value for key, value in fields[name].items() if key != "nullable"}
     memory = whole("RAM in GB.", 1)
     sized = {"id": text(), "vcpuCount": whole("", 1), "memory": memory}
@@ -214,7 +217,7 @@ def _shown(asked: Mapping[str, Any]) -> Schema:
                 "additionalProperties": text(),
             },
         },
-        optional=("image", "command", "directory", "gpu", "cpu"),
+        optional=_MAY_BE_ABSENT,
         about="An endpoint, every default filled in.",
     )
 

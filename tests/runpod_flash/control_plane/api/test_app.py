@@ -5,6 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from runpod_flash.control_plane.principals import Pickles
 from tests.support.plane_app import KEY, PlaneApp, plane_app
 
 pytestmark = pytest.mark.anyio
@@ -40,9 +41,15 @@ async def test_nothing_answers_without_the_key(plane: PlaneApp, method: str, pat
     assert response.json() == {"status": 401, "title": "Unauthorized", "detail": detail, "code": "AuthError"}
 
 
+async def test_each_is_told_whether_their_pickles_are_loaded(tmp_path: Path) -> None:
+    async with plane_app(tmp_path, pickles=Pickles.OWNER) as plane, plane.worker("alice") as alice:
+        assert (await plane.client.get("/flash/v1/capabilities")).json()["pickles"] is True
+        assert (await alice.get("/flash/v1/capabilities")).json()["pickles"] is False
+
+
 async def test_the_bare_key_will_do(plane: PlaneApp) -> None:
     response = await plane.client.get("/flash/v1/capabilities", headers={"Authorization": KEY})
-    assert response.json() == {"protocol": 1, "gpus": []}
+    assert response.json() == {"protocol": 1, "gpus": [], "pickles": True}
 
 
 async def test_unknown_routes_and_methods_are_problems(plane: PlaneApp) -> None:

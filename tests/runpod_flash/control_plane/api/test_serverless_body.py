@@ -68,7 +68,20 @@ def test_what_is_sent_as_null_has_its_default() -> None:
         ({"name": ""}, "$.name: "),
         ({"name": "x" * 192}, "$.name: "),
         ({"name": 1}, "$.name: "),
-        ({"type": "LOAD_BALANCER"}, "$: a load-balanced endpoint needs a 'command' here"),
+        (
+            {"type": "LOAD_BALANCER", "image": "runpod/flash-lb:1"},
+            "$: a load-balanced endpoint needs a 'command' here, or another 'image' than runpod/flash-lb:1",
+        ),
+        ({"type": "LOAD_BALANCER"}, "$: a load-balanced endpoint scales by REQUEST_COUNT"),
+        ({"image": "-v"}, "$.image: '-v' is no name of an image"),
+        ({"image": "a b"}, "$.image: 'a b' is no name of an image"),
+        ({"args": "--say 'half"}, "$.args: the arguments cannot be split as a shell does it"),
+        ({"args": "\0"}, "$.args: "),
+        ({"command": "c", "args": "--fast"}, "$: 'args' and 'startScript' are for an image, and a 'command' runs"),
+        ({"startScript": ""}, "$.startScript: "),
+        ({"disk": 0}, "$.disk: "),
+        ({"ports": ["8000"]}, "$.ports[0]: "),
+        ({"registry": ""}, "$.registry: "),
         ({"type": "LOAD_BALANCER", "command": "c"}, "$: a load-balanced endpoint scales by REQUEST_COUNT"),
         ({"image": ""}, "$.image: "),
         ({"image": None}, "$: 'image' is needed, or 'command'"),
@@ -146,6 +159,29 @@ def test_a_command_stands_in_for_an_image() -> None:
     assert patched(body, {"command": "python other.py"})["command"] == "python other.py"
     assert "'directory' is where" in refusal(patched, body, {"command": None, "image": "i"}).detail
     assert "'image' is needed" in refusal(patched, created(COMMAND), {"command": None}).detail
+
+
+def test_an_image_of_somebody_else_runs_in_containers() -> None:
+    said = {"args": "--port $PORT", "startScript": "serve", "disk": 20, "ports": ["80/http"], "registry": "c1"}
+    body = created({**LEAST, "type": "LOAD_BALANCER", "scaling": COUNT, **said})
+    assert said.items() <= body.items()
+    assert not set(said) & set(created(LEAST))
+    assert set(patched(body, dict.fromkeys(said))) == set(body) - set(said)
+    assert len({config_hash({**body, name: None}) for name in (*said, "none")}) == 6
+
+
+def test_an_order_of_types_is_of_the_pools_that_it_was_said_of() -> None:
+    order = ["NVIDIA L4", "NVIDIA RTX A5000"]
+    gpu = {"pools": ["AMPERE_24"], "preferredTypes": order}
+    body = created({**LEAST, "gpu": gpu})
+    assert body["gpu"]["preferredTypes"] == order
+    assert patched(body, {"gpu": {"count": 2}})["gpu"]["preferredTypes"] == order
+    assert "preferredTypes" not in patched(body, {"gpu": {"pools": ["AMPERE_24"]}})["gpu"]
+    assert config_hash(body) != config_hash(created({**LEAST, "gpu": {"pools": ["AMPERE_24"]}}))
+    assert (
+        "'gpu.preferredTypes' has 'NVIDIA B200'"
+        in refusal(created, {**LEAST, "gpu": {**gpu, "preferredTypes": ["NVIDIA B200"]}}).detail
+    )
 
 
 def test_load_balanced_endpoints_have_an_idle_timeout() -> None:

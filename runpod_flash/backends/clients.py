@@ -1,0 +1,107 @@
+"""HTTP clients of a platform: one that short requests share, and lanes for those that are held long.
+
+A pool of httpx looks at all of its connections for each request, so hundreds that are held at a time make it crawl. A
+lane is a client with one connection, for one request at a time; many of them do not know of each other.
+"""
+
+import contextlib
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import httpx
+
+from runpod_flash.errors import ConfigError
+from runpod_flash.release import VERSION
+
+TIMEOUT = httpx.Timeout(connect=10.0, read=60.0, write=60.0, pool=None)
+
+_KEPT_S = 3.0  # an idle connection is kept so long
+_IDLE_LANES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a platform is. `platform` is what messages call it, `key_hint` what to do when it refuses the key."""
+
+    url: str
+    key: str | None = field(repr=False)
+    platform: str
+    key_hint: str
+    socket: str | None = None
+
+
+class Lanes:
+    """Clients for one request each. Idle ones are kept where a new connection is dear: with TLS."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._kept = _IDLE_LANES if address.url.startswith("https://") else 0
+        self._idle: list[httpx.AsyncClient] = []
+        self._trust: ssl.SSLContext | None = None
+        self._closed = False
+
+    @contextlib.asynccontextmanager
+    async def lane(self) -> AsyncIterator[httpx.AsyncClient]:
+        """A client for nobody else. Raises ConfigError: certificates cannot be read."""
+        client = self._idle.pop() if self._idle else self._new()
+        try:
+            yield client
+        except BaseException:
+            await client.aclose()
+            raise
+        if len(self._idle) < self._kept and not self._closed:
+            self._idle.append(client)
+        else:
+            await client.aclose()
+
+    async def aclose(self) -> None:
+        """Close what is idle; what is in use is closed by those who use it."""
+        self._closed = True
+        idle, self._idle = self._idle, []
+        for client in idle:
+            await client.aclose()
+
+    def _new(self) -> httpx.AsyncClient:
+        if self._trust is None:  # made once: it takes a while
+            tls = self._address.url.startswith("https://")
+            self._trust = certificates() if tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        return new_client(self._address, kept=1 if self._kept else 0, trust=self._trust)
+
+
+def new_client(address: Address, kept: int = 8, trust: ssl.SSLContext | None = None) -> httpx.AsyncClient:
+    """A client that keeps so many idle connections. Raises ConfigError: certificates cannot be read."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=kept, keepalive_expiry=_KEPT_S)
+    authorization = {"Authorization": f"Bearer {address.key}"} if address.key else {}
+    host = urlsplit(address.url).hostname
+    verify = trust or (certificates() if address.url.startswith("https://") else False)
+    # A proxy of the environment is not for sockets and loopback.
+    return httpx.AsyncClient(
+        base_url=address.url,
+        transport=httpx.AsyncHTTPTransport(uds=address.socket, verify=verify, limits=limits)
+        if address.socket
+        else None,
+        verify=verify,
+        limits=limits,
+        headers={"User-Agent": f"runpod-flash/{VERSION}", **authorization},
+        timeout=TIMEOUT,
+        trust_env=address.socket is None and host not in ("localhost", "127.0.0.1", "::1"),
+    )
+
+
+async def holding(client: httpx.AsyncClient, lanes: Lanes) -> AsyncGenerator[None, None]:
+    """Closes them when the event loop ends, which ends its asynchronous generators."""
+    try:
+        yield
+    finally:
+        await client.aclose()
+        await lanes.aclose()
+
+
+def certificates() -> ssl.SSLContext:
+    """Those that are trusted: of SSL_CERT_FILE or SSL_CERT_DIR, else the usual ones. Takes 50 ms."""
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        raise ConfigError(f"certificates cannot be read ({error}); mend SSL_CERT_FILE or SSL_CERT_DIR") from error

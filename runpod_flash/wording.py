@@ -1,0 +1,31 @@
+"""How a bad option is refused: what was given, what is allowed, and the nearest right value."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from runpod_flash.errors import ConfigError
+
+_LONG = 80  # characters of a given value that a message shows
+
+
+def refusal(option: str, given: Any, allowed: str, near: str | None = None) -> ConfigError:
+    """The error that says what was given, what is allowed and, where there is one, the nearest right value."""
+    shown = repr(given)
+    shown = shown if len(shown) <= _LONG else shown[: _LONG - 1] + "…"
+    hint = f"; did you mean {near}?" if near else ""
+    return ConfigError(f"{option}= is {shown}; it must be {allowed}{hint}")
+
+
+def nearest(given: str, allowed: Iterable[str]) -> str | None:
+    """The allowed word that is most like `given`, None where none is."""
+    words = {_plain(word): word for word in allowed}
+    wanted = _plain(given)
+    inside = [word for word in words if wanted and wanted in word] if len(wanted) > 2 else []
+    close = difflib.get_close_matches(wanted, inside or words, n=1, cutoff=0.0 if inside else 0.55)
+    return words[close[0]] if close else None
+
+
+def _plain(word: str) -> str:
+    return re.sub(r"[\s_-]+", "", word).lower()

@@ -1,0 +1,112 @@
+"""HTTP clients of a platform."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from runpod_flash.backends.clients import Address, Lanes
+from runpod_flash.errors import ConfigError
+from tests.support.certificates import make_certificate
+from tests.support.fake_platform import KEY, FakePlatform, serving
+
+
+@contextmanager
+def answering(certificate: Path | None = None) -> Iterator[str]:
+    """A platform whose endpoint answers with the number of the caller's port."""
+    platform = FakePlatform()
+
+    def answer(request: Request, body: bytes) -> Response:
+        assert request.client is not None
+        return PlainTextResponse(str(request.client.port))
+
+    platform.answer = answer
+    with serving(platform, certificate=certificate) as url:
+        yield url
+
+
+def ports(address: Address, number: int, *, at_once: bool = False) -> list[str]:
+    """From which ports requests came, one after another or all at a time."""
+
+    async def main() -> list[str]:
+        lanes, inside = Lanes(address), asyncio.Barrier(number if at_once else 1)
+
+        async def one() -> str:
+            async with lanes.lane() as client:
+                await inside.wait()
+                return (await client.get("/lb/ep/x")).text
+
+        try:
+            if at_once:
+                return list(await asyncio.gather(*(one() for _ in range(number))))
+            return [await one() for _ in range(number)]
+        finally:
+            await lanes.aclose()
+
+    return asyncio.run(main())
+
+
+@pytest.fixture
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A certificate and its key in one file, which clients trust."""
+    certificate, key = make_certificate(tmp_path)
+    both = tmp_path / "both.pem"
+    both.write_bytes(certificate.read_bytes() + key.read_bytes())
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    return both
+
+
+def test_a_lane_with_tls_is_used_again(trusted: Path) -> None:
+    with answering(trusted) as url:
+        address = Address(url, KEY, "the fake", "")
+        assert len(set(ports(address, 3))) == 1
+        assert len(set(ports(address, 12, at_once=True))) == 12
+
+
+def test_elsewhere_each_request_has_a_connection_of_its_own() -> None:
+    with answering() as url:
+        assert len(set(ports(Address(url, KEY, "the fake", ""), 3))) == 3
+
+
+def test_a_lane_in_which_something_failed_is_not_used_again(trusted: Path) -> None:
+    async def main(url: str) -> None:
+        lanes = Lanes(Address(url, KEY, "the fake", ""))
+        with pytest.raises(ValueError, match="bad"):
+            async with lanes.lane() as first:
+                raise ValueError("bad")
+        assert first.is_closed
+        async with lanes.lane() as second:
+            assert second is not first
+        await lanes.aclose()
+        assert second.is_closed
+        async with lanes.lane() as late:
+            pass
+        assert late.is_closed  # nobody would close it later
+
+    with answering(trusted) as url:
+        asyncio.run(main(url))
+
+
+def test_certificates_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file")
+
+    async def main() -> None:
+        async with Lanes(Address("https://127.0.0.1:1", KEY, "the fake", "")).lane():
+            raise AssertionError
+
+    with pytest.raises(ConfigError, match="SSL_CERT_FILE"):
+        asyncio.run(main())
+
+
+def test_lanes_are_clients() -> None:
+    async def main() -> None:
+        async with Lanes(Address("http://127.0.0.1:1", KEY, "the fake", "")).lane() as client:
+            assert isinstance(client, httpx.AsyncClient)
+            assert client.headers["authorization"] == f"Bearer {KEY}"
+
+    asyncio.run(main())

@@ -1,0 +1,55 @@
+"""Both encodings of values: pickles between equal Python versions, the neutral encoding where those may not be.
+
+Which one a payload is in says its mark; a worker answers in the encoding of the call.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from worker_runtime.wire import neutral, payload
+from worker_runtime.wire.class_names import ClassNames, any_module
+from worker_runtime.wire.errors import PicklesRefused
+
+ON_WORKERS = ClassNames(any_module)
+"""The names of classes on a worker: it has the caller's script under the name that the caller gave it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other side of a call. `python`: its version where the call is in the neutral encoding, else None."""
+
+    python: str | None = None
+
+    def encode(self, value: Any) -> bytes:
+        """Encode a value of a worker as the other side reads it.
+
+        Raises:
+            CannotTravel: the neutral encoding has no form for a part of it.
+            Exception: what the pickling of a part of it raises.
+        """
+        return payload.encode(value) if self.python is None else neutral.encode(value, ON_WORKERS).data
+
+
+PICKLES = Peer()
+
+
+def peer_of(data: bytes) -> Peer:
+    """Who wrote a payload, as far as its encoding tells. Raises WireError."""
+    return Peer(neutral.python_of(data)) if neutral.is_neutral(data) else PICKLES
+
+
+def decode(data: bytes, names: ClassNames, *, pickles: bool = True) -> Any:
+    """The value of a payload in either encoding. `pickles`: whether one may be loaded.
+
+    Raises:
+        PicklesRefused: it is a pickle where none may be loaded.
+        WireError, VersionMismatch: it is no payload, or one for another version.
+        UnknownClass, ModuleNotFoundError: a class or package that it needs is not here.
+        Exception: what the unpickling of a part of it raises.
+    """
+    if neutral.is_neutral(data):
+        return neutral.decode(data, names)
+    if not pickles:
+        payload.check(data)
+        raise PicklesRefused("this platform loads no pickles of yours; send values in the neutral encoding")
+    return payload.decode(data)
