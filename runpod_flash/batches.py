@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runpod_flash.errors import CallError, ConfigError
-from runpod_flash.signatures import Parameters
 
 _NOT_CALLED = ("close", "aclose")  # the worker calls them itself, when an object is dropped
 
@@ -21,20 +20,18 @@ def check_target(target: Any) -> None:
             )
 
 
-def as_positional(parameters: Parameters | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+def as_positional(signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
     """The arguments of a call that fits, each at the place of its parameter, as a batch puts them together."""
-    assert parameters is not None  # `check_target` has read them
-    filled_in = (None,) * parameters.filled_in
-    return parameters.signature.bind(*filled_in, *args, **kwargs).args[len(filled_in) :]
+    return signature.bind(*args, **kwargs).args
 
 
-def one_call(target: Any, parameters: Parameters | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+def one_call(target: Any, signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """Call a batched function here, as a batch of one; of an `async def`, its coroutine.
 
     Raises:
         CallError: the function does not give a list of one.
     """
-    value = target(*([each] for each in as_positional(parameters, args, kwargs)))
+    value = target(*([each] for each in as_positional(signature, args, kwargs)))
     return _awaited(target, value) if inspect.iscoroutine(value) else _only(target, value)
 
 

@@ -176,7 +176,11 @@ class Endpoint(ClientVerbs):
         Raises:
             ConfigError: `target` is something else, or a generator; or the endpoint is a client.
         """
-        self._decorates(target)
+        if self.is_client:
+            raise ConfigError(
+                f"{self!r} is a client of its image, or of an endpoint that is there already, and cannot decorate; to "
+                f"put {_described(target)} on an endpoint, leave out id= and image= and declare one with name="
+            )
         return _decorated(target, self.spec)
 
     def batched(self, max_size: int, max_wait_ms: int) -> "Batched":
@@ -194,16 +198,9 @@ class Endpoint(ClientVerbs):
         Raises:
             ConfigError: a number is out of bounds, or the endpoint is a client.
         """
-        self._decorates(None)
-        return Batched(replace(self.spec, batch=options.check({"batch": (max_size, max_wait_ms)}).batch))
-
-    def _decorates(self, target: object) -> None:
         if self.is_client:
-            what = "a function" if target is None else _described(target)
-            raise ConfigError(
-                f"{self!r} is a client of its image, or of an endpoint that is there already, and cannot decorate; to "
-                f"put {what} on an endpoint, leave out id= and image= and declare one with name="
-            )
+            raise ConfigError(f"{self!r} is a client and cannot decorate; leave out id= and image=")
+        return Batched(replace(self.spec, batch=options.check({"batch": (max_size, max_wait_ms)}).batch))
 
     @property
     def id(self) -> str | None:

@@ -185,7 +185,7 @@ class JobTimedOut(JobError, TimeoutError):
 
 
 class JobExpired(JobError, TimeoutError):
-    """Its ttl ended before it did, or no worker took it within its queue timeout. The message says which."""
+    """The job is too old: no worker took it within its `queue_timeout`, or its ttl ended before it did."""
 
 
 class WaitTimedOut(FlashError, TimeoutError):

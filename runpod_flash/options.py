@@ -42,10 +42,10 @@ PYTHONS = ("3.11", "3.12", "3.13")
 _HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 _MIN_QUEUE_DELAY_S = 0.5
 _MAX_IDLE_S = 3600
-_MAX_BATCH = 1024
-_MAX_BATCH_WAIT_MS = 60_000
 _MANY_CALLS = 100  # in one worker
 _INSTALLED = ("dependencies", "system_dependencies")
+_MAX_BATCH = 1024
+_MAX_BATCH_WAIT_MS = 60_000
 
 _IDENTIFIER = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"  # as the packaging library takes it
 _EXTRAS = rf"\[\s*(?:{_IDENTIFIER}\s*(?:,\s*{_IDENTIFIER}\s*)*)?\]"

@@ -105,7 +105,7 @@ class RemoteFunction(CallForms[P, R]):
     def local(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the original function here, as if it had no decorator; a batched one as a batch of one."""
         if self.spec.batch is not None:
-            return cast(R, batches.one_call(self.__flash_target__, self._parameters, args, kwargs))
+            return cast(R, batches.one_call(self.__flash_target__, _known(self._parameters), args, kwargs))
         return cast(R, self.__flash_target__(*args, **kwargs))
 
     @property
@@ -148,7 +148,7 @@ class RemoteFunction(CallForms[P, R]):
     def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
         check_arguments(self.__name__, self._parameters, args, kwargs)
         if self.spec.batch is not None:
-            args, kwargs = batches.as_positional(self._parameters, args, kwargs), {}
+            args, kwargs = batches.as_positional(_known(self._parameters), args, kwargs), {}
         options = self._options
         return Request(self.__flash_target__, self.spec, args, kwargs, options=options.job, retries=options.retries)
 
@@ -347,7 +347,7 @@ class RemoteMethod(CallForms[..., Any]):
             )
         check_arguments(f"{kind.__name__}.{name}", self._parameters, args, kwargs)
         if kind.spec.batch is not None:
-            args, kwargs = batches.as_positional(self._parameters, args, kwargs), {}
+            args, kwargs = batches.as_positional(_known(self._parameters), args, kwargs), {}
         options, instance = self._options, self._instance._handle
         return Request(kind.__flash_target__, kind.spec, args, kwargs, name, instance, options.job, options.retries)
 
@@ -361,6 +361,11 @@ class RemoteMethod(CallForms[..., Any]):
 
     def __repr__(self) -> str:
         return f"<remote method {self._method} of {self._instance!r}>"
+
+
+def _known(parameters: Parameters | None) -> inspect.Signature:
+    assert parameters is not None, "what is batched tells its parameters, or it was refused when it was declared"
+    return parameters.of_callers
 
 
 def handle(name: str, job_id: str, endpoint_id: str = "") -> "EndpointJob[Any]":

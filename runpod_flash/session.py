@@ -326,12 +326,13 @@ class Session:
         return self._bridge.start(coroutine)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the bridge and block for its result."""
+        """Run a coroutine on the bridge and block for its result. Ctrl-C cancels it and waits shortly for its end."""
         running = self.start(coroutine)
         try:
             return _result(running)
         except KeyboardInterrupt:
             running.cancel()
+            running.wait(_DETACH_S)
             raise
 
     # --- the steps of a submission ------------------------------------------------------------------------------------
@@ -347,8 +348,8 @@ class Session:
             name=spec.name,
             environment=self._environment(backend, spec, way),
             max_concurrency=spec.concurrency,
-            way=way,
             batch=spec.batch,
+            way=way,
         )
         endpoint_id = (await self._agree(backend, spec, request.target)).id
         delivery = self._link().delivery

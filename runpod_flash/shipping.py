@@ -89,8 +89,8 @@ class Shipper:
         name: str,
         environment: EnvironmentRequest,
         max_concurrency: int,
-        way: Crossing = PICKLED,
         batch: Batch | None = None,
+        way: Crossing = PICKLED,
     ) -> Artifact:
         """Return the artifact of a function or class as it is now: its code, globals, closure and local modules.
 

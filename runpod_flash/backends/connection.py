@@ -39,10 +39,10 @@ RECONNECT_S = 30.0
 _STREAM_SILENCE_S = 45.0  # the platform sends a beat every 15 s
 _REQUESTS_AT_ONCE = 4  # more only fight for the one event loop
 _TRANSFERS_AT_ONCE = 2
-_LAST_WORDS_S = 2.0
-_TURNS = 10  # of the event loop, for what was cancelled to come to its own `except`
 _HELD_AT_ONCE = 400  # of each purpose; each has a descriptor of this process
 _CONNECT_S = 10.0
+_LAST_WORDS_S = 2.0
+_TURNS = 10  # of the event loop, for what was cancelled to come to its own `except`
 _CHUNK = 1024 * 1024
 
 
