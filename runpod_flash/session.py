@@ -22,7 +22,7 @@ from runpod_flash import settings as settings_module
 from runpod_flash.agreement import Declarations, Provisioned
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.blocking import Bridge, Running
-from runpod_flash.calls import JobOptions, Request, Ticket
+from runpod_flash.calls import JobOptions, Request, Ticket, detached
 from runpod_flash.crossing import Crossing
 from runpod_flash.delivery import Delivery, Holding, encoded, way_to
 from runpod_flash.errors import (
@@ -315,7 +315,7 @@ class Session(Serving):
                 raise
         except KeyboardInterrupt:
             if not running.ended:
-                self._say_detached(tickets(), name)
+                self.output.say(detached(tickets(), name))
             raise
 
     def submit_blocking(self, request: Request) -> Ticket:
@@ -336,19 +336,6 @@ class Session(Serving):
             running.cancel()
             running.wait(_DETACH_S)
             raise
-
-    def _say_detached(self, tickets: Sequence[Ticket], name: str) -> None:
-        if len(tickets) > 1:
-            self.output.say(
-                f"detached from {len(tickets)} jobs of endpoint '{tickets[0].name}', which may still run; come back "
-                f"with {name}.recover()"
-            )
-            return
-        for ticket in tickets:
-            self.output.say(
-                f"detached from job {ticket.job_id} of endpoint '{ticket.name}', which may still run; come back with "
-                f"`flash jobs attach {ticket.job_id}` or {name}.job({ticket.job_id!r}).result()"
-            )
 
     # --- the steps of a submission ------------------------------------------------------------------------------------
 

@@ -169,6 +169,10 @@ class Execution:
             return Outcome(error=describe(error, peer=self._peer))
         return self.encode(value)
 
+    def failed(self, error: BaseException) -> Outcome:
+        """The outcome of a call that raised."""
+        return Outcome(error=error.info if isinstance(error, Failed) else describe(error, peer=self._peer))
+
     def function(self) -> Callable[..., Any]:
         """What shall be called: after `load`, in this thread. Raises Failed, and what a constructor raises."""
         return self._bind(self._own())
