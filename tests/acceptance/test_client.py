@@ -136,6 +136,19 @@ print(json.dumps([found, f.remote(1), f.id == found[0][0]]))
     assert [tuple(each) for each in found] == [(shown[name]["id"], shown[name]["url"]) for name in names]
 
 
+def test_code_in_a_worker_is_a_client_too(shared_place: Place, queue: str, balanced: str) -> None:
+    script = """
+@Endpoint(name="client-in-worker", cpu="cpu3c-1-2")
+async def call(queue, balanced):
+    from runpod_flash import Endpoint
+    job = await Endpoint(id=queue).runsync({"n": 1}, timeout=60)
+    return job.output, (await Endpoint(id=balanced).get("/there"))["path"]
+print(json.dumps(call.remote(QUEUE, BALANCED)))
+"""
+    found = printed(shared_place, script, QUEUE=queue, BALANCED=balanced)
+    assert found == [{"echo": {"n": 1}}, "/there"]
+
+
 MISTAKES: Mapping[str, tuple[str, str]] = {
     "ep.run({'a': 1})": ("EndpointNotFound", "no endpoint 'nobodys'"),
     "ep.get.blocking('/x')": ("EndpointNotFound", "no endpoint 'nobodys'"),
