@@ -161,6 +161,8 @@ MISTAKES: Mapping[str, tuple[str, str]] = {
     "Endpoint(id='a', image='b')": ("ConfigError", "exclude each other"),
     "queue.get.blocking('/x')": ("ResponseError", "takes jobs and answers no HTTP requests"),
     "balanced.run({'a': 1})": ("ConfigError", "answers HTTP requests and takes no jobs"),
+    "own.run({'a': 1})": ("ConfigError", "endpoint 'client-own' runs a decorated function"),
+    "own.runsync({'a': 1})": ("ConfigError", "takes no plain input"),
     "queue.status('unknown')": ("JobNotFound", "unknown"),
 }
 
@@ -168,6 +170,7 @@ MISTAKES: Mapping[str, tuple[str, str]] = {
 def test_mistakes(shared_place: Place, queue: str, balanced: str) -> None:
     script = """
 ep, queue, balanced = Endpoint(id="nobodys"), Endpoint(id=QUEUE), Endpoint(id=BALANCED)
+own = Endpoint(id=Endpoint("client-own", cpu="cpu3c-1-2").provision().id)
 found = []
 for mistake in MISTAKES:
     try:
