@@ -48,7 +48,7 @@ async def test_unknown_things_are_named_and_nothing_is_accepted(plane: SmallPlan
         await plane.submit(endpoint, Call(plane.artifact, Payload(sha256="0" * 64, size=9)))
     with pytest.raises(WireError):
         await plane.platform.submit(endpoint, Submission("j", {"flash": {"x": 1}}))
-    with pytest.raises(Problem, match="runs a decorated function or class, .* takes no plain input"):
+    with pytest.raises(Problem, match=r"runs a decorated function or class, .* takes no plain input"):
         await plane.platform.submit(endpoint, Submission("j", {"x": 1}))
     with pytest.raises(JobNotFound, match="j-unknown"):
         plane.platform.job(endpoint, "j-unknown")
