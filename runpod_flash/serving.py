@@ -1,12 +1,13 @@
 """How routes come to the platform: the part of a session that brings endpoints which answer HTTP requests."""
 
+import functools
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Hashable
 from types import FunctionType
 from typing import Any, TypeVar
 
 from runpod_flash import options, route_types, shipping
-from runpod_flash.agreement import Declarations, Provisioned, provision, provision_volume
+from runpod_flash.agreement import Declarations, Provisioned, provision
 from runpod_flash.backends.base import Backend
 from runpod_flash.crossing import Crossing
 from runpod_flash.delivery import Delivery, Holding, way_to
@@ -102,17 +103,6 @@ class Serving:
             self._held.clear()
             return await self._served(backend, spec, code.target, artifact)
 
-    async def _provision(self, backend: Backend, spec: EndpointSpec, artifact: str | None = None) -> Provisioned:
-        ids = [await self.provision_volume(volume) for volume in spec.volume]
-        return await provision(backend, spec, self.output, ids, artifact)
-
-    async def provision_volume(self, volume: NetworkVolume) -> str:
-        """The id of a network volume, which after this is on the platform. Raises VolumeNotFound, BackendError."""
-        backend = await self.backend()
-        found = await self._shared(volume, lambda: provision_volume(backend, volume, self.output))
-        self.volume_ids[volume] = found
-        return found
-
     def forget_served(self, name: str) -> None:
         """The endpoint of this name is not there any more."""
         self._carriers()[1].pop(name, None)
@@ -128,7 +118,8 @@ class Serving:
             for key, message in route_types.without_effect(spec).items():
                 self.output.notice({"key": key, "message": message})
             await delivery.upload(backend, artifact)
-            found = await self._shared((spec, artifact.id), lambda: self._provision(backend, spec, artifact.id))
+            making = functools.partial(provision, backend, spec, self.output, self.volume_ids, artifact.id)
+            found = await self._shared((spec, artifact.id), making)
             known = served[spec.name] = spec, artifact.id, found
         self._provisioned[spec.name] = known[2]
         return known[2]

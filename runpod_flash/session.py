@@ -8,6 +8,7 @@ The current session is a context variable. Its default does nothing until the fi
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import sys
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable, Iterator, Sequence
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 from runpod_flash import backends, crossing, journal, options, outcome, package_index, shipping
 from runpod_flash import output as output_module
 from runpod_flash import settings as settings_module
-from runpod_flash.agreement import Declarations, Provisioned
+from runpod_flash.agreement import Declarations, Provisioned, provision
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.blocking import Bridge, Running
 from runpod_flash.calls import JobOptions, Request, Ticket, detached
@@ -70,9 +71,6 @@ class Session(Serving):
     Args:
         settings: what to use instead of the environment.
         project: folder in which names of endpoints are unique; default: the program's own.
-
-    Attributes:
-        volume_ids: the network volumes that this program has found or made.
     """
 
     def __init__(self, settings: Settings | None = None, project: Path | None = None) -> None:
@@ -82,7 +80,7 @@ class Session(Serving):
         self._declared = Declarations()
         self._provisioned: dict[str, Provisioned] = {}  # by name
         self._described: dict[str, Provisioned] = {}  # by id
-        self.volume_ids: dict[NetworkVolume, str] = {}
+        self.volume_ids: dict[NetworkVolume, str] = {}  # of those that this program has found or made
         self._journal: Journal | None = None
         self._held: set[Holding] = set()
         self._objects = Objects(self._bridge, self._backend)
@@ -388,7 +386,8 @@ class Session(Serving):
             if target is not None:
                 self._declared.add(spec, target)
             options.check_requirements(spec)
-            known = agreed[spec.name] = spec, await self._shared(spec, lambda: self._provision(backend, spec))
+            making = functools.partial(provision, backend, spec, self.output, self.volume_ids)
+            known = agreed[spec.name] = spec, await self._shared(spec, making)
         self._provisioned[spec.name] = known[1]
         return known[1]
 
