@@ -228,8 +228,8 @@ class _Call:
 
     def failed(self, error: BaseException) -> Ended:
         """All of them fail with this."""
-        info = error.info if isinstance(error, Failed) else describe(error)
-        return [Outcome(error=info)] * self._count
+        outcome = Outcome(error=error.info) if isinstance(error, Failed) else self._first.failed(error)
+        return [outcome] * self._count
 
     def _spread(self, value: Any) -> Ended:
         if not isinstance(value, list | tuple):
@@ -242,7 +242,7 @@ class _Call:
 
     def _one(self, result: Any) -> Outcome:
         if isinstance(result, BaseException):
-            return Outcome(error=describe(result))
+            return self._first.failed(result)
         return self._first.encode(result)
 
     def _refused(self, what: str) -> Ended:
