@@ -326,12 +326,13 @@ class Session:
         return self._bridge.start(coroutine)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the bridge and block for its result."""
+        """Run a coroutine on the bridge and block for its result. Ctrl-C cancels it and waits shortly for its end."""
         running = self.start(coroutine)
         try:
             return _result(running)
         except KeyboardInterrupt:
             running.cancel()
+            running.wait(_DETACH_S)
             raise
 
     def _say_detached(self, tickets: Sequence[Ticket], name: str) -> None:
