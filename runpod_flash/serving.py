@@ -7,18 +7,16 @@ from types import FunctionType
 from typing import Any, TypeVar
 
 from runpod_flash import options, route_types, shipping
-from runpod_flash.agreement import Declarations, Provisioned, provision
+from runpod_flash.agreement import Declarations, Provisioned, VolumeIds, provision
 from runpod_flash.backends.base import Backend
-from runpod_flash.crossing import Crossing
-from runpod_flash.delivery import Delivery, Holding, way_to
+from runpod_flash.delivery import Delivery, Holding, environment_of, way_to
 from runpod_flash.errors import BackendError, ContentNotFound, NotPortable
 from runpod_flash.output import Output
 from runpod_flash.routes import RouteTable
 from runpod_flash.settings import Settings, served_here
 from runpod_flash.shipping import Artifact
 from runpod_flash.spec import EndpointSpec
-from runpod_flash.volumes import NetworkVolume
-from worker_runtime.wire.specs import EnvironmentRequest
+from worker_runtime.wire.specs import PackageIndex
 
 T = TypeVar("T")
 
@@ -32,7 +30,7 @@ class Serving:
     _declared: Declarations
     _provisioned: dict[str, Provisioned]
     _held: set[Holding]
-    volume_ids: dict[NetworkVolume, str]
+    volume_ids: VolumeIds
 
     @property
     @abstractmethod
@@ -53,10 +51,8 @@ class Serving:
         """The endpoint of this name, which is not made. Raises EndpointNotFound."""
 
     @abstractmethod
-    def _environment(
-        self, backend: Backend, spec: EndpointSpec, way: Crossing, packages: tuple[str, ...] = ()
-    ) -> EnvironmentRequest:
-        """What the workers need; `packages`: more than the user named."""
+    def _package_index(self) -> PackageIndex:
+        """Where packages come from."""
 
     @abstractmethod
     def _carriers(self) -> tuple[Delivery, dict[str, Served]]:
@@ -92,7 +88,7 @@ class Serving:
         artifact = shipping.ship(
             code.target,
             name=spec.name,
-            environment=self._environment(backend, spec, way, code.packages),
+            environment=environment_of(spec, way, backend, self._package_index(), code.packages),
             max_concurrency=1,
             way=way,
             gives_routes=True,

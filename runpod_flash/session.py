@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runpod_flash import backends, crossing, journal, options, outcome, package_index, shipping
+from runpod_flash import backends, journal, options, outcome, package_index, shipping
 from runpod_flash import output as output_module
 from runpod_flash import settings as settings_module
 from runpod_flash.agreement import Declarations, Provisioned, VolumeIds, provision
@@ -25,7 +25,7 @@ from runpod_flash.backends.base import Backend, Json
 from runpod_flash.blocking import Bridge, Running
 from runpod_flash.calls import JobOptions, Request, Ticket, detached
 from runpod_flash.crossing import Crossing
-from runpod_flash.delivery import Delivery, Holding, encoded, way_to
+from runpod_flash.delivery import Delivery, Holding, as_taken, encoded, shipped, way_to
 from runpod_flash.errors import (
     BackendError,
     BackendUnavailable,
@@ -41,7 +41,7 @@ from runpod_flash.project import project_of_program
 from runpod_flash.serving import Served, Serving
 from runpod_flash.settings import Settings
 from runpod_flash.spec import EndpointSpec
-from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
+from worker_runtime.wire.specs import PackageIndex
 
 T = TypeVar("T")
 
@@ -339,17 +339,8 @@ class Session(Serving):
     async def _submit(self, request: Request, way: Crossing, arguments: bytes, key: str) -> Ticket:
         backend = await self._backend()
         spec = request.spec
-        if not backend.takes_pickles and not way.neutral:
-            way = way_to(spec, self.settings, backend)
-            arguments = encoded(request, way)
-        artifact = shipping.ship(
-            request.target,
-            name=spec.name,
-            environment=self._environment(backend, spec, way),
-            max_concurrency=spec.concurrency,
-            batch=spec.batch,
-            way=way,
-        )
+        way, arguments = as_taken(request, way, arguments, self.settings, backend)
+        artifact = shipped(request, way, backend, self._package_index())
         endpoint_id = (await self._agree(backend, spec, request.target)).id
         delivery = self._link().delivery
         parcel = await delivery.pack(backend, artifact, request, arguments)
@@ -390,21 +381,10 @@ class Session(Serving):
         self._provisioned[spec.name] = known[1]
         return known[1]
 
-    def _environment(
-        self, backend: Backend, spec: EndpointSpec, way: Crossing, packages: tuple[str, ...] = ()
-    ) -> EnvironmentRequest:
-        """What the workers need; `packages`: more than the user named."""
-        dependencies = (*spec.dependencies, *packages)
+    def _package_index(self) -> PackageIndex:
         if self._index is None:
             self._index = package_index.read(self.settings.environ, Path(sys.prefix))
-        return EnvironmentRequest(
-            python=way.python,
-            dependencies=dependencies,
-            system_dependencies=spec.system_dependencies,
-            caller=sys.executable if backend.shares_machine and way.python == crossing.HERE else None,
-            index=self._index if dependencies else PackageIndex(),
-            accelerate=spec.accelerate_downloads or not dependencies,
-        )
+        return self._index
 
     async def _abandon(self, endpoint_id: str, job_id: "str | asyncio.Task[str]") -> None:
         """Cancel the job of a call that nobody waits for any more. One more cancellation does not stop this."""

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from worker_runtime.wire import encoding
+from worker_runtime.wire.class_names import MAIN, SCRIPT
 from worker_runtime.wire.errors import CannotTravel
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
 
@@ -79,8 +80,9 @@ def unpicklable(function: str, value: Any, error: BaseException) -> ErrorInfo:
 
 
 def type_name(kind: type) -> str:
-    """The qualified name: "ValueError", "__main__.Oops"."""
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    """The qualified name, as the caller knows it: "ValueError", "__main__.Oops"."""
+    module = MAIN if kind.__module__ == SCRIPT else kind.__module__
+    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
 
 
 def _text(error: BaseException) -> str:
