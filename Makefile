@@ -44,6 +44,7 @@ fix: $(VENV)/.stamp-dev  ## what ruff can mend by itself
 bench: $(VENV)/.stamp-dev  ## figures; see benchmarks/README.md for what they do not prove
 	$(PY) benchmarks/bench_import.py
 	$(PY) benchmarks/bench_call.py
+	$(PY) benchmarks/bench_client.py
 
 bench-scaling: $(VENV)/.stamp-dev  ## the scaling rule under a million jobs, simulated; writes benchmarks/results
 	$(PY) -m benchmarks.simulation

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, Final, Protocol
 
+from runpod_flash.retries import Retries
 from runpod_flash.spec import EndpointSpec
 
 
@@ -83,6 +84,7 @@ class Request:
     method: str | None = None
     instance: RemoteObject | None = None
     options: JobOptions = AS_USUAL
+    retries: int | Retries | None = None  # None: the endpoint's
 
     @property
     def shown(self) -> str:

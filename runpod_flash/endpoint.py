@@ -2,9 +2,10 @@
 
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, TypeVar, overload
 
-from runpod_flash import options
+from runpod_flash import batches, options
 from runpod_flash.client import ClientVerbs, Located
 from runpod_flash.duals import dual
 from runpod_flash.errors import ConfigError, EndpointNotFound
@@ -22,6 +23,7 @@ from runpod_flash.remote import (
     provisioned,
     recovery,
 )
+from runpod_flash.retries import Retries
 from runpod_flash.spec import DEFAULT_SCALER_VALUE, EndpointSpec
 from runpod_flash.template import PodTemplate
 from runpod_flash.volumes import NetworkVolume
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from runpod_flash.duals import Dual
     from runpod_flash.job import EndpointJob
 
+A = TypeVar("A")
+B = TypeVar("B")
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
@@ -72,7 +76,10 @@ class Endpoint(ClientVerbs):
         max_concurrency: calls that run at a time in one worker.
         python_version: the workers' Python, "3.11" … "3.13"; default: the caller's. To another one no pickles travel:
             see docs/python-versions.md.
-        retries: None: a lost worker once, an exception of the function never; n: both up to n times.
+        retries: None: a lost worker once, an exception of the function never; n: both up to n times, at once;
+            `Retries(…)`: with pauses, and after exceptions of chosen types only.
+        batch: (max_size, max_wait_ms): calls of different callers become one call of the function, which takes lists
+            and returns one; see `batched`, which type checkers understand.
 
     Attributes:
         spec: the checked description; `name` is "" where the decorated object will give it.
@@ -101,7 +108,8 @@ class Endpoint(ClientVerbs):
     min_cuda_version: CudaVersion | None
     max_concurrency: int
     python_version: str
-    retries: int | None
+    retries: int | Retries | None
+    batch: tuple[int, int] | None
     workers_min: int
     workers_max: int
     is_cpu: bool
@@ -136,7 +144,8 @@ class Endpoint(ClientVerbs):
         min_cuda_version: CudaVersion | str | None = CudaVersion.V12_8,
         max_concurrency: int = 1,
         python_version: str | None = None,
-        retries: int | None = None,
+        retries: int | Retries | None = None,
+        batch: tuple[int, int] | None = None,
         **unknown: Never,
     ) -> None:
         given = {
@@ -146,7 +155,7 @@ class Endpoint(ClientVerbs):
             "gpu_count": gpu_count, "execution_timeout_ms": execution_timeout_ms, "flashboot": flashboot,
             "image": image, "scaler_type": scaler_type, "scaler_value": scaler_value, "template": template,
             "min_cuda_version": min_cuda_version, "max_concurrency": max_concurrency,
-            "python_version": python_version, "retries": retries, **unknown,
+            "python_version": python_version, "retries": retries, "batch": batch, **unknown,
         }  # fmt: skip
         if id is not None:
             options.check_client(id, given, _usual())
@@ -172,17 +181,26 @@ class Endpoint(ClientVerbs):
                 f"{self!r} is a client of its image, or of an endpoint that is there already, and cannot decorate; to "
                 f"put {_described(target)} on an endpoint, leave out id= and image= and declare one with name="
             )
-        if not (inspect.isfunction(target) or inspect.isclass(target)):
-            raise ConfigError(f"Endpoint decorates a function or a class, not {_described(target)}")
-        if is_generator(target):
-            raise ConfigError(
-                f"{target.__qualname__} is a generator; streams are not there yet in this version, so return a list"
-            )
-        if target.__name__ == "<lambda>" and not self.spec.name:
-            raise ConfigError("a lambda has no name of its own; give the endpoint one with name=")
-        if not self.spec.name:
-            options.check({"name": target.__name__})
-        return make_remote(target, self.spec.named(target.__name__))
+        return _decorated(target, self.spec)
+
+    def batched(self, max_size: int, max_wait_ms: int) -> "Batched":
+        """As `batch=(max_size, max_wait_ms)`, with types: a function of lists is called with single values.
+
+            @Endpoint(gpu="NVIDIA L4").batched(32, 10)
+            def embed(texts: list[str]) -> list[Vector]: ...
+
+            vector = await embed("one text")
+
+        Each call gives one value for each parameter; up to `max_size` calls that arrive within `max_wait_ms` of the
+        first become one. An exception fails all of them; an exception in the returned list, at a call's place, that one
+        alone.
+
+        Raises:
+            ConfigError: a number is out of bounds, or the endpoint is a client.
+        """
+        if self.is_client:
+            raise ConfigError(f"{self!r} is a client and cannot decorate; leave out id= and image=")
+        return Batched(replace(self.spec, batch=options.check({"batch": (max_size, max_wait_ms)}).batch))
 
     @property
     def id(self) -> str | None:
@@ -295,6 +313,49 @@ class Endpoint(ClientVerbs):
         return f"Endpoint({self.spec.name or None!r}, {'cpu' if self.is_cpu else 'gpu'}=[{hardware}])"
 
 
+class Batched:
+    """The decorator for functions and classes whose calls are batched; see `Endpoint.batched`."""
+
+    def __init__(self, spec: EndpointSpec) -> None:
+        self.spec = spec
+
+    @overload
+    def __call__(self, target: type[T]) -> RemoteClass[T]: ...  # type: ignore[overload-overlap]  # a class can be called
+    @overload
+    def __call__(self, target: Callable[[list[A]], Coroutine[Any, Any, list[R]]]) -> AsyncRemoteFunction[[A], R]: ...
+    @overload
+    def __call__(self, target: Callable[[list[A]], list[R]]) -> RemoteFunction[[A], R]: ...
+    @overload
+    def __call__(
+        self, target: Callable[[list[A], list[B]], Coroutine[Any, Any, list[R]]]
+    ) -> AsyncRemoteFunction[[A, B], R]: ...
+    @overload
+    def __call__(self, target: Callable[[list[A], list[B]], list[R]]) -> RemoteFunction[[A, B], R]: ...
+    @overload
+    def __call__(self, target: Callable[..., Coroutine[Any, Any, list[R]]]) -> AsyncRemoteFunction[..., R]: ...
+    @overload
+    def __call__(self, target: Callable[..., list[R]]) -> RemoteFunction[..., R]: ...
+    def __call__(self, target: Any) -> Any:
+        """Put a function or class on the endpoint. Raises as `Endpoint.__call__`."""
+        return _decorated(target, self.spec)
+
+
+def _decorated(target: Any, spec: EndpointSpec) -> Any:
+    if not (inspect.isfunction(target) or inspect.isclass(target)):
+        raise ConfigError(f"Endpoint decorates a function or a class, not {_described(target)}")
+    if is_generator(target):
+        raise ConfigError(
+            f"{target.__qualname__} is a generator; streams are not there yet in this version, so return a list"
+        )
+    if target.__name__ == "<lambda>" and not spec.name:
+        raise ConfigError("a lambda has no name of its own; give the endpoint one with name=")
+    if not spec.name:
+        options.check({"name": target.__name__})
+    if spec.batch is not None:
+        batches.check_target(target)
+    return make_remote(target, spec.named(target.__name__))
+
+
 def _attributes(spec: EndpointSpec) -> dict[str, Any]:
     plain = (
         "idle_timeout", "accelerate_downloads", "gpu_count", "execution_timeout_ms", "flashboot", "min_cuda_version",
@@ -305,6 +366,7 @@ def _attributes(spec: EndpointSpec) -> dict[str, Any]:
         **{name: getattr(spec, name) for name in plain},
         **{name: list(getattr(spec, name)) or None for name in lists},
         "name": spec.name or None,
+        "batch": None if spec.batch is None else (spec.batch.max_size, spec.batch.max_wait_ms),
         "env": dict(spec.env) or None,
         "scaler_type": spec.scaler_type or ServerlessScalerType.QUEUE_DELAY,
         "scaler_value": DEFAULT_SCALER_VALUE if spec.scaler_value is None else spec.scaler_value,

@@ -10,7 +10,7 @@ import concurrent.futures
 import contextlib
 import sys
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,7 +135,7 @@ class Session:
         try:
             job = await self.wait(ticket)
         except asyncio.CancelledError:
-            await self._abandon(ticket.endpoint_id, _ready(ticket.job_id))
+            await self._abandon(ticket.endpoint_id, ticket.job_id)
             raise
         return await self.value(ticket, job)
 
@@ -293,8 +293,16 @@ class Session:
     def call_blocking(self, request: Request) -> Any:
         """`call` for code without an event loop. The first Ctrl-C cancels the job, a second one leaves it alone."""
         tickets: list[Ticket] = []
+        return self.block(self.call(request, tickets), lambda: tickets, request.target.__name__)
+
+    def block(self, work: Coroutine[Any, Any, T], tickets: Callable[[], Sequence[Ticket]], name: str) -> T:
+        """Run a coroutine on the bridge and block for its result.
+
+        The first Ctrl-C cancels it and waits shortly for its end; a second one leaves the jobs of `tickets` alone, and
+        tells how to come back to them. `name` is what the user calls the function.
+        """
         self._objects.watch_exit()
-        running = self._bridge.prepare(self.call(request, tickets))
+        running = self._bridge.prepare(work)
         try:
             try:
                 running.start()
@@ -305,7 +313,7 @@ class Session:
                 raise
         except KeyboardInterrupt:
             if not running.ended:
-                self._say_detached(tickets, request)
+                self._say_detached(tickets(), name)
             raise
 
     def submit_blocking(self, request: Request) -> Ticket:
@@ -318,19 +326,26 @@ class Session:
         return self._bridge.start(coroutine)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the bridge and block for its result."""
+        """Run a coroutine on the bridge and block for its result. Ctrl-C cancels it and waits shortly for its end."""
         running = self.start(coroutine)
         try:
             return _result(running)
         except KeyboardInterrupt:
             running.cancel()
+            running.wait(_DETACH_S)
             raise
 
-    def _say_detached(self, tickets: list[Ticket], request: Request) -> None:
+    def _say_detached(self, tickets: Sequence[Ticket], name: str) -> None:
+        if len(tickets) > 1:
+            self.output.say(
+                f"detached from {len(tickets)} jobs of endpoint '{tickets[0].name}', which may still run; come back "
+                f"with {name}.recover()"
+            )
+            return
         for ticket in tickets:
             self.output.say(
                 f"detached from job {ticket.job_id} of endpoint '{ticket.name}', which may still run; come back with "
-                f"`flash jobs attach {ticket.job_id}` or {request.target.__name__}.job({ticket.job_id!r}).result()"
+                f"`flash jobs attach {ticket.job_id}` or {name}.job({ticket.job_id!r}).result()"
             )
 
     # --- the steps of a submission ------------------------------------------------------------------------------------
@@ -345,7 +360,8 @@ class Session:
             request.target,
             name=spec.name,
             environment=self._environment(backend, spec, way),
-            max_concurrency=spec.max_concurrency,
+            max_concurrency=spec.concurrency,
+            batch=spec.batch,
             way=way,
         )
         endpoint_id = (await self._agree(backend, spec, request.target)).id
@@ -410,11 +426,14 @@ class Session:
             accelerate=spec.accelerate_downloads or not spec.dependencies,
         )
 
-    async def _abandon(self, endpoint_id: str, job_id: Awaitable[str]) -> None:
-        """Cancel the job of a call that nobody waits for any more."""
-        with contextlib.suppress(FlashError, TimeoutError):
-            async with asyncio.timeout(CANCEL_S):
-                await (await self._backend()).cancel(endpoint_id, await job_id)
+    async def _abandon(self, endpoint_id: str, job_id: "str | asyncio.Task[str]") -> None:
+        """Cancel the job of a call that nobody waits for any more. One more cancellation does not stop this."""
+        for _ in range(2):  # the end of the event loop may cancel what is being cancelled
+            with contextlib.suppress(FlashError, TimeoutError, asyncio.CancelledError):
+                async with asyncio.timeout(CANCEL_S):
+                    known = job_id if isinstance(job_id, str) else await job_id
+                    await (await self._backend()).cancel(endpoint_id, known)
+                return
 
     # --- connections --------------------------------------------------------------------------------------------------
 
@@ -494,7 +513,3 @@ def _result(running: Running[T]) -> T:
         return running.result()
     except concurrent.futures.CancelledError:
         raise BackendUnavailable("the program is ending, so nobody waits for this call any more") from None
-
-
-async def _ready(value: T) -> T:
-    return value

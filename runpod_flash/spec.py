@@ -15,8 +15,10 @@ from runpod_flash.hardware import (
     pools_and_exclusions,
     preference,
 )
+from runpod_flash.retries import Retries
 from runpod_flash.template import DEFAULT_DISK_GB, PodTemplate
 from runpod_flash.volumes import NetworkVolume
+from worker_runtime.wire.specs import Batch
 
 DEFAULT_WORKERS_MIN = 0
 DEFAULT_WORKERS_MAX = 1
@@ -61,7 +63,13 @@ class EndpointSpec:
     template: PodTemplate | None = None
     min_cuda_version: CudaVersion | None = CudaVersion.V12_8
     max_concurrency: int = 1
-    retries: int | None = None
+    retries: int | Retries | None = None
+    batch: Batch | None = None
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls one worker has at a time."""
+        return self.max_concurrency * (self.batch.max_size if self.batch is not None else 1)
 
     def named(self, name: str) -> "EndpointSpec":
         """This spec, with `name` where it has none yet."""

@@ -20,9 +20,12 @@ def overview(client: httpx.Client) -> dict[str, Any]:
 def _endpoint(client: httpx.Client, endpoint: dict[str, Any]) -> dict[str, Any]:
     health = _get(client, f"/v2/{endpoint['id']}/health")
     workers = _get(client, f"/v2/serverless/{endpoint['id']}/workers")["workers"]
+    urls = endpoint.get("requestUrls") or {}
     return {
         "id": endpoint["id"],
         "name": endpoint["name"],
+        "type": endpoint.get("type"),
+        "url": urls.get("base") or str(urls.get("run", "")).removesuffix("/run"),
         "project": "",
         "jobs": health["jobs"],
         "workers": health["workers"],

@@ -18,6 +18,7 @@ class CauseKind(StrEnum):
     CRASH_LOOP = "crash_loop"  # workers end before they do anything; the next start waits
     NO_CAPACITY = "no_capacity"  # this machine has no free device, or no room on its disk
     INFEASIBLE = "infeasible"  # no worker of this machine can ever serve it
+    BACKOFF = "backoff"  # its last attempt failed, and the next one is not due yet
     PAUSED = "paused"  # the endpoint has workers=0, or the control plane drains
 
 
@@ -39,7 +40,8 @@ class Cause:
 class Situation:
     """What decides about a waiting job: its place and the state of its pool. Times are the epoch's seconds.
 
-    `paused`, `stalled` (nothing can be written), `no_capacity` and `crashed` are reasons in words, empty for none.
+    `paused`, `stalled` (nothing can be written), `no_capacity`, `crashed` and `backoff` are reasons in words, empty for
+    none.
     """
 
     behind: int = 0
@@ -54,10 +56,13 @@ class Situation:
     stalled: str = ""
     no_capacity: str = ""
     crashed: str = ""
+    backoff: str = ""
 
 
 def cause_of(at: Situation) -> Cause:
     """The one cause that, when it ends, brings the job on."""
+    if at.backoff:
+        return Cause(CauseKind.BACKOFF, at.backoff, at.queued_since)
     if at.paused:
         return Cause(CauseKind.PAUSED, at.paused, at.queued_since, at.behind)
     if at.stalled:
@@ -93,6 +98,7 @@ def why(pool: Pool, job: Job) -> Cause:
             stalled=pool.stalled,
             no_capacity=pool.blocked,
             crashed=pool.crashes.said(clock),
+            backoff=_backoff(job) if job in pool.pausing else "",
         )
     )
 
@@ -103,6 +109,11 @@ def _place(pool: Pool, job: Job) -> int:
         if job in queue:
             return queue.index(job)
     return 0
+
+
+def _backoff(job: Job) -> str:
+    pause = 0.0 if job.call is None or job.call.backoff is None else job.call.backoff.delay_s(job.record.retries)
+    return f"waits {pause:g} s before attempt {job.record.attempts + 1}"
 
 
 def _queued(at: Situation) -> str:

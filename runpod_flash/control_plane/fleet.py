@@ -166,6 +166,7 @@ class Pool:
     code: Code | None
     image: str | None = None
     queue: deque[Job] = field(default_factory=deque)
+    pausing: set[Job] = field(default_factory=set)  # jobs whose next attempt is not due yet
     workers: dict[str, Worker] = field(default_factory=dict)
     environment: Environment | None = None
     building: "asyncio.Task[None] | None" = None
@@ -244,6 +245,7 @@ class Fleet:
                 needed.add(pool.code.artifact)
             jobs = [
                 *pool.queue,
+                *pool.pausing,
                 *(job for worker in pool.workers.values() for job in (*worker.queue, *worker.running.values())),
             ]
             for job in jobs:
@@ -252,5 +254,5 @@ class Fleet:
 
     def discard(self, pool: Pool) -> None:
         """Forget a pool that holds neither jobs nor workers."""
-        if not pool.has_work and not pool.workers and pool.building is None:
+        if not pool.has_work and not pool.pausing and not pool.workers and pool.building is None:
             self.pools.pop(pool.key, None)

@@ -87,6 +87,7 @@ class Overview:
             {
                 "id": record.id,
                 "name": record.name,
+                "type": "LOAD_BALANCER" if record.is_load_balanced else "QUEUE",
                 "project": record.project,
                 "owner": record.owner,
                 **self.health(record.id),

@@ -113,4 +113,5 @@ class JobRecord:
     low_priority: bool = False  # no worker is started for it
     webhook: str | None = field(default=None, repr=False)  # the URL that is told its end
     sealed: str | None = field(default=None, repr=False)  # what the worker alone may read, encrypted
+    retry_at: float | None = None  # when a retry may be queued that has to wait; None: at once
     keep_s: float = 24 * 3600.0  # how long it is kept after its end

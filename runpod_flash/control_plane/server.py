@@ -89,16 +89,7 @@ class ControlPlane:
             self._api_keys.check()
         self._fleet = Fleet()
         self._announcer = Announcer(self._hub, job_object)
-        self._environments = Environments(
-            state.environments,
-            uv=uv.find_uv_bin(),
-            allow_apt=settings.allow_apt,
-            wheels_only=settings.listen is not None and not settings.allow_builds,
-            compiled=settings.listen is not None,  # workers cannot keep what they compile there
-            failure_memory_s=settings.install_failure_s,
-            base_env=settings.base_env,
-            places=settings.pythons,
-        )
+        self._environments = self._own_environments()
         self._dispatcher = Dispatcher(self._store, self._blobs, Artifacts(self._blobs), self._fleet, self._announcer)
         self._supervisor = Supervisor(
             self._site(),
@@ -138,6 +129,18 @@ class ControlPlane:
             state.runtime.name,
             state.plane / "containers",
             for_everybody=settings.allow_images,
+        )
+
+    def _own_environments(self) -> Environments:
+        return Environments(
+            self._state.environments,
+            uv=uv.find_uv_bin(),
+            allow_apt=self._settings.allow_apt,
+            wheels_only=self._settings.listen is not None and not self._settings.allow_builds,
+            compiled=self._settings.listen is not None,  # workers cannot keep what they compile there
+            failure_memory_s=self._settings.install_failure_s,
+            base_env=self._settings.base_env,
+            places=self._settings.pythons,
         )
 
     def _command_workers(self) -> CommandWorkers:
@@ -195,7 +198,7 @@ class ControlPlane:
         hidden = [state.home / "planes", state.blobs, state.volumes, state.runtime]
         readonly: list[Path] = []
         if settings.listen is not None:
-            readonly += [state.environments, state.bundle.parent, *_own_program()]
+            readonly += [state.environments, state.bundle.parent, *_own_program(), *settings.pythons.folders()]
             hidden += [] if settings.listen.tls is None else [settings.listen.tls.key.absolute()]
         return Site(
             link_address=f"unix:{state.worker_socket}",

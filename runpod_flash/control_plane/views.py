@@ -53,14 +53,19 @@ def metrics_object(health: Mapping[str, Mapping[str, int]], workers: Sequence[Ma
     return {"readyWorkers": ready, "workers": health_object(health)["workers"]}
 
 
+def requests_url(endpoint_id: str, base_url: str, *, balanced: bool) -> str:
+    """Where the requests of an endpoint go: `/run` and so on are below it, or the paths of its own HTTP server."""
+    return f"{base_url.rstrip('/')}/{'lb' if balanced else 'v2'}/{endpoint_id}"
+
+
 def endpoint_object(record: EndpointRecord, base_url: str) -> dict[str, Any]:
     """The endpoint object of `/v2/serverless`. `base_url` is where the client reaches this server."""
-    url = f"{base_url.rstrip('/')}/v2/{record.id}"
+    url = requests_url(record.id, base_url, balanced=False)
     shown: dict[str, Any] = {"id": record.id, **record.body, "createdAt": _iso(record.created_at)}
     if "cpu" in shown:
         shown["cpu"] = [{**cpu, "memory": cpu["vcpuCount"] * RAM_GB_PER_VCPU[cpu["id"]]} for cpu in shown["cpu"]]
     if record.is_load_balanced:
-        shown["requestUrls"] = {"base": f"{base_url.rstrip('/')}/lb/{record.id}", "health": f"{url}/health"}
+        shown["requestUrls"] = {"base": requests_url(record.id, base_url, balanced=True), "health": f"{url}/health"}
         return shown
     of_a_job = {name: f"{url}/{name}/{{job_id}}" for name in ("status", "stream", "cancel", "retry")}
     shown["requestUrls"] = {

@@ -16,6 +16,7 @@ OTHERS = ("test_privacy.py", "test_server_for_others.py")
 REASONS: dict[str, str] = {
     "test_calls.py::test_a_notebook": _OUTPUT,
     "test_calls.py::test_output_appears_as_it_happens_and_before_the_result": _OUTPUT,
+    "test_call_forms.py::test_a_pause_before_a_retry_survives_a_restart_and_is_told": _CAUSE,
     "test_causes.py::test_each_waiting_job_says_why": _CAUSE,
     "test_classes.py::test_a_dropped_object_is_closed": "objects are dropped by /flash/v1/instances alone",
     "test_classes.py::test_a_lost_object_is_built_anew_and_the_caller_is_told": _NOTICE,

@@ -114,7 +114,8 @@ class MemoryPlatform:
     def overview(self, sees: Sees = everything, /) -> Mapping[str, Any]:
         seen = [record.id for record in self.catalog.list() if sees(record.id)]
         jobs = [job for job in self.jobs.values() if job.endpoint in seen]
-        return {"jobs": len(jobs), "endpoints": seen, "disk": {"used": 1}}
+        endpoints = [{"id": endpoint, "type": self.catalog.get(endpoint).body["type"]} for endpoint in seen]
+        return {"jobs": len(jobs), "endpoints": endpoints, "disk": {"used": 1}}
 
     async def delete_endpoint_jobs(self, endpoint_id: str, /) -> None:
         for job in [job for job in self.jobs.values() if job.endpoint == endpoint_id and not job.status.final]:

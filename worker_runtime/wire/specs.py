@@ -62,6 +62,21 @@ class EnvironmentRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """How calls are batched: at most `max_size` together, which wait at most `max_wait_ms` for each other."""
+
+    max_size: int
+    max_wait_ms: int
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Batch":
+        size, wait = require(data, "max_size", int), require(data, "max_wait_ms", int)
+        if size < 1 or wait < 0:
+            raise WireError(f"a batch of {size} calls that waits {wait} ms is none")
+        return cls(size, wait)
+
+
+@dataclass(frozen=True, slots=True)
 class ArtifactManifest:
     """The identity of shipped code. Programs that ship the same code have equal manifests, whatever their pickles say.
 
@@ -76,6 +91,7 @@ class ArtifactManifest:
     entry: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     max_concurrency: int = 1
+    batch: Batch | None = None  # the function takes lists; `max_concurrency` counts its calls, not its batches
 
     def to_json(self) -> dict[str, Any]:
         return {"protocol": PROTOCOL, **asdict(self), "files": dict(self.files)}
@@ -94,6 +110,7 @@ class ArtifactManifest:
         concurrency = require(data, "max_concurrency", int, default=1)
         if concurrency < 1:
             raise WireError(f"field 'max_concurrency' is {concurrency}; it must be 1 or more")
+        batch = optional(data, "batch", dict)
         return cls(
             kind=kind,
             name=require(data, "name", str),
@@ -102,6 +119,7 @@ class ArtifactManifest:
             entry=optional(data, "entry", str),
             files=string_map(data, "files"),
             max_concurrency=concurrency,
+            batch=Batch.from_json(batch) if batch is not None else None,
         )
 
     @property

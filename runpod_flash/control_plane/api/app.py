@@ -76,7 +76,13 @@ def build_app(services: Services) -> Starlette:
     own: list[BaseRoute] = [
         *FlashJobsApi(services.platform, access).routes(),
         *FlashApi(
-            services.platform, access, services.blobs, services.hub, services.capabilities, services.pickles
+            services.platform,
+            access,
+            services.blobs,
+            services.hub,
+            services.capabilities,
+            services.pickles,
+            services.url,
         ).routes(),
         *KeysApi(services.api_keys).routes(),
         *VolumeFilesApi(services.files).routes(),

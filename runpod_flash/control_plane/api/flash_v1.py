@@ -9,12 +9,14 @@ from starlette.routing import BaseRoute, Route
 
 from runpod_flash.control_plane.api import access
 from runpod_flash.control_plane.api.access import Access
+from runpod_flash.control_plane.api.addresses import url_for
 from runpod_flash.control_plane.api.bodies import ID_LIMIT
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Need, Pickles
 from runpod_flash.control_plane.problems import Problem
+from runpod_flash.control_plane.views import requests_url
 from runpod_flash.errors import ContentNotFound
 
 
@@ -33,7 +35,10 @@ class FlashApi:
         hub: EventHub,
         capabilities: Mapping[str, Any],
         pickles: Pickles,
+        url: str,
     ) -> None:
+        """`url`: where this server is found by those who came by its unix socket."""
+        self._url = url
         self._platform = platform
         self._access = allowed
         self._blobs = blobs
@@ -100,6 +105,11 @@ class FlashApi:
         shown = dict(self._platform.overview(self._access.sees(request)))
         if not access.principal_of(request).is_admin:
             shown.pop("disk", None)
+        base = url_for(request, self._url)
+        shown["endpoints"] = [
+            {**each, "url": requests_url(each["id"], base, balanced=each["type"] == "LOAD_BALANCER")}
+            for each in shown["endpoints"]
+        ]
         return JSONResponse(shown)
 
 

@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute, Route
 
 from runpod_flash.control_plane.api import serverless_body
 from runpod_flash.control_plane.api.access import Access, principal_of
+from runpod_flash.control_plane.api.addresses import url_for
 from runpod_flash.control_plane.api.bodies import json_object
 from runpod_flash.control_plane.api.volume_access import VolumeAccess
 from runpod_flash.control_plane.catalog import Catalog
@@ -88,9 +89,7 @@ class ManagementApi:
         return JSONResponse(workers_object(record, self._platform.workers(record.id)))
 
     def _shown(self, request: Request, record: EndpointRecord) -> dict[str, Any]:
-        server = request.scope.get("server")
-        by_socket = server is not None and str(server[0]).startswith("/")
-        return endpoint_object(record, self._url if by_socket else str(request.base_url))
+        return endpoint_object(record, url_for(request, self._url))
 
 
 def _wants_all(request: Request) -> bool:

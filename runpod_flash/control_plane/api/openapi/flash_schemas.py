@@ -66,6 +66,8 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                     {
                         "id": text(),
                         "name": text(),
+                        "type": text(enum=["QUEUE", "LOAD_BALANCER"]),
+                        "url": text("Where its requests go."),
                         "project": text(),
                         "owner": text("The user whose it is; empty: whoever runs the control plane."),
                         "jobs": _COUNTS,

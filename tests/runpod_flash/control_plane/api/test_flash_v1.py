@@ -68,7 +68,9 @@ async def test_logs_instances_and_status(plane: PlaneApp) -> None:
     dropped = await plane.client.delete("/flash/v1/instances/i1")
     assert (dropped.status_code, dropped.content, plane.platform.dropped) == (204, b"", ["i1"])
     shown = (await plane.client.get("/flash/v1/status")).json()
-    assert shown == {"jobs": 1, "endpoints": [endpoint], "disk": {"used": 1}}
+    url = f"http://plane/v2/{endpoint}"
+    endpoints = [{"id": endpoint, "type": "QUEUE", "url": url}]
+    assert shown == {"jobs": 1, "endpoints": endpoints, "disk": {"used": 1}}
 
 
 @pytest.mark.parametrize("client", ["", "c" * 256, "bob/c"])
@@ -139,7 +141,8 @@ async def test_status_and_logs_are_those_of_the_user(plane: PlaneApp) -> None:
     job = (await plane.client.post(f"/v2/{mine}/run", json={"input": {"x": 1}})).json()["id"]
     async with await plane.user("alice") as alice, plane.worker() as worker:
         assert (await alice.get("/flash/v1/status")).json() == {"jobs": 0, "endpoints": []}
-        assert (await worker.get("/flash/v1/status")).json() == {"jobs": 1, "endpoints": [mine]}
+        shown = (await worker.get("/flash/v1/status")).json()
+        assert (shown["jobs"], [each["id"] for each in shown["endpoints"]]) == (1, [mine])
         refused, unknown = [await alice.get(f"/flash/v1/jobs/{name}/logs") for name in (job, "gone")]
         assert refused.status_code == 404
         assert refused.json() == {**unknown.json(), "detail": unknown.json()["detail"].replace("gone", job)}
