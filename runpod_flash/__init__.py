@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         ServerlessType,
     )
     from runpod_flash.job import EndpointJob
+    from runpod_flash.retries import Retries
     from runpod_flash.spec import DEFAULT_WORKERS_MAX, DEFAULT_WORKERS_MIN
     from runpod_flash.template import PodTemplate
     from runpod_flash.volumes import NetworkVolume
@@ -36,6 +37,7 @@ __all__ = [
     "GpuType",
     "NetworkVolume",
     "PodTemplate",
+    "Retries",
     "ServerlessScalerType",
     "ServerlessType",
 ]
@@ -47,6 +49,7 @@ _HOMES = {  # of the others: hardware
     "EndpointJob": "job",
     "NetworkVolume": "volumes",
     "PodTemplate": "template",
+    "Retries": "retries",
 }
 
 

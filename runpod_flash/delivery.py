@@ -14,6 +14,7 @@ from runpod_flash import crossing, shipping
 from runpod_flash.backends.base import Backend
 from runpod_flash.calls import AS_USUAL, JobOptions, Request
 from runpod_flash.crossing import Crossing
+from runpod_flash.retries import as_sent
 from runpod_flash.settings import Settings
 from runpod_flash.shipping import Artifact
 from runpod_flash.spec import EndpointSpec
@@ -76,12 +77,15 @@ class Delivery:
             BackendError, ShippingError: the platform does not take it.
         """
         if backend.takes_uploads:
-            await self._upload(backend, artifact)
+            await self.upload(backend, artifact)
+        wanted = request.spec.retries if request.retries is None else request.retries
+        retries, backoff = as_sent(wanted)
         call = Call(
             artifact.id,
             await _payload(backend, arguments),
             request.method,
-            retries=request.spec.retries,
+            retries=retries,
+            backoff=backoff,
             inline=not backend.takes_uploads,
         )
         instance = request.instance
@@ -102,7 +106,8 @@ class Delivery:
                     return job_id
         return await backend.submit(endpoint_id, parcel.call.to_input(), key, parcel.options)
 
-    async def _upload(self, backend: Backend, artifact: Artifact) -> None:
+    async def upload(self, backend: Backend, artifact: Artifact) -> None:
+        """Bring an artifact to a platform that takes it by itself. Raises BackendError, ShippingError."""
         holding = "", artifact.id
         if holding in self._held:
             return

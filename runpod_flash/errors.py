@@ -22,8 +22,8 @@ FlashError
 │  ├─ WorkerLost                      the worker died, or could not start
 │  │  └─ OutOfMemory                  it was killed because memory ran out: of its cpu= size, or of the machine
 │  ├─ JobCancelled
-│  ├─ JobTimedOut (TimeoutError)      execution_timeout_ms ran out
-│  └─ JobExpired                      its ttl ended before it did, or its time to wait for a worker
+│  ├─ JobTimedOut (TimeoutError)      execution_timeout_ms, or the call's timeout, ran out
+│  └─ JobExpired (TimeoutError)       no worker took it within its queue_timeout, or its ttl ended before it did
 └─ WaitTimedOut (TimeoutError)        you stopped waiting; a job lives on, an HTTP request is dropped
 
 Three questions, three branches: did I write it wrong, did the platform fail, did my function fail?
@@ -181,11 +181,11 @@ class JobCancelled(JobError):
 
 
 class JobTimedOut(JobError, TimeoutError):
-    """The job ran longer than `execution_timeout_ms`."""
+    """An attempt ran longer than `execution_timeout_ms`, or the call's own `timeout`, and was stopped."""
 
 
-class JobExpired(JobError):
-    """The job's ttl ended before it did, or no worker took it within its queue timeout. The message says which."""
+class JobExpired(JobError, TimeoutError):
+    """The job is too old: no worker took it within its `queue_timeout`, or its ttl ended before it did."""
 
 
 class WaitTimedOut(FlashError, TimeoutError):

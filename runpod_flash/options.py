@@ -23,10 +23,12 @@ from runpod_flash.hardware import (
     ServerlessScalerType,
     ServerlessType,
 )
+from runpod_flash.retries import check_retries
 from runpod_flash.spec import DEFAULT_WORKERS_MIN, EndpointSpec, disk_limit_gb
 from runpod_flash.template import DEFAULT_DISK_GB, PodTemplate
 from runpod_flash.volumes import NetworkVolume
 from runpod_flash.wording import nearest, refusal
+from worker_runtime.wire.specs import Batch
 
 E = TypeVar("E", bound=Enum)
 
@@ -42,6 +44,8 @@ _MIN_QUEUE_DELAY_S = 0.5
 _MAX_IDLE_S = 3600
 _MANY_CALLS = 100  # in one worker
 _INSTALLED = ("dependencies", "system_dependencies")
+_MAX_BATCH = 1024
+_MAX_BATCH_WAIT_MS = 60_000
 
 _IDENTIFIER = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"  # as the packaging library takes it
 _EXTRAS = rf"\[\s*(?:{_IDENTIFIER}\s*(?:,\s*{_IDENTIFIER}\s*)*)?\]"
@@ -370,7 +374,21 @@ def _max_concurrency(value: Any) -> dict[str, Any]:
 
 
 def _retries(value: Any) -> dict[str, Any]:
-    return {} if value is None else _number("retries", 0)(value)
+    return {"retries": check_retries(value)}
+
+
+def _batch(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    pair = value if isinstance(value, list | tuple) and len(value) == 2 else (0, 0)
+    size, wait = pair
+    if not (_is_int(size) and _is_int(wait)) or not 2 <= size <= _MAX_BATCH or not 0 <= wait <= _MAX_BATCH_WAIT_MS:
+        _refuse(
+            "batch",
+            value,
+            f"(max_size, max_wait_ms): from 2 to {_MAX_BATCH} calls, from 0 to {_MAX_BATCH_WAIT_MS} milliseconds",
+        )
+    return {"batch": Batch(size, wait)}
 
 
 def _is_int(value: Any) -> bool:
@@ -469,4 +487,5 @@ _READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "max_concurrency": _max_concurrency,
     "python_version": _python_version,
     "retries": _retries,
+    "batch": _batch,
 }

@@ -2,6 +2,7 @@
 
 await f(x)       on the caller's own event loop          f.spawn(x)   at once: a job to ask later
 f.remote(x)      blocking, from anywhere                 f.local(x)   here, without any platform
+f.map(xs)        one call for each, several at a time    f.with_options(timeout=5)   the same with other options
 """
 
 import difflib
@@ -13,10 +14,12 @@ import weakref
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
-from runpod_flash import lazy, settings, signatures
+from runpod_flash import batches, lazy, settings, signatures
+from runpod_flash.call_options import AS_DECLARED, CallOptions
 from runpod_flash.calls import RemoteObject, Request, Ticket
 from runpod_flash.duals import Dual, dual
 from runpod_flash.errors import CallError
+from runpod_flash.forms import Forms
 from runpod_flash.signatures import Parameters
 from runpod_flash.spec import EndpointSpec
 
@@ -32,17 +35,10 @@ T = TypeVar("T")
 _MISSING = object()
 
 
-class CallForms(Generic[P, R]):
+class CallForms(Forms[P, R]):
     """The ways to call something remote."""
 
     # Coroutine[None, None, R], not [Any, Any, R]: with the latter mypy takes the results of asyncio.gather for Any.
-
-    __name__: str
-    __qualname__: str
-
-    def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
-        """Check the arguments and say what shall run. Raises CallError."""
-        raise NotImplementedError
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:
         """Run it on a worker; await the result. Cancelling the awaiting task cancels the job.
@@ -107,7 +103,9 @@ class RemoteFunction(CallForms[P, R]):
         return super().__call__(*args, **kwargs)
 
     def local(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the original function here, as if it had no decorator."""
+        """Run the original function here, as if it had no decorator; a batched one as a batch of one."""
+        if self.spec.batch is not None:
+            return cast(R, batches.one_call(self.__flash_target__, _known(self._parameters), args, kwargs))
         return cast(R, self.__flash_target__(*args, **kwargs))
 
     @property
@@ -143,24 +141,35 @@ class RemoteFunction(CallForms[P, R]):
         """
         return recovery(self.spec.name)
 
+    @property
+    def _spec(self) -> EndpointSpec:
+        return self.spec
+
     def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
         check_arguments(self.__name__, self._parameters, args, kwargs)
-        return Request(self.__flash_target__, self.spec, args, kwargs)
+        if self.spec.batch is not None:
+            args, kwargs = batches.as_positional(_known(self._parameters), args, kwargs), {}
+        options = self._options
+        return Request(self.__flash_target__, self.spec, args, kwargs, options=options.job, retries=options.retries)
 
     @functools.cached_property
     def _parameters(self) -> Parameters | None:
         return signatures.of_function(self.__flash_target__)
 
     def __repr__(self) -> str:
-        return f"<remote function {self.__qualname__} on endpoint {self.spec.name!r}>"
+        options = f" with {self._options}" if self._options != AS_DECLARED else ""
+        return f"<remote function {self.__qualname__} on endpoint {self.spec.name!r}{options}>"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RemoteFunction) and _same(self, other)
+        return isinstance(other, RemoteFunction) and self._options == other._options and _same(self, other)
 
     def __hash__(self) -> int:
         return hash((self.__module__, self.__qualname__))
 
     def __reduce__(self) -> str | tuple[Any, ...]:
+        if self._options != AS_DECLARED:
+            declared = _declared(self) or self._with(AS_DECLARED)
+            return _rebuild_with_options, (declared, self._options)
         return _by_name(self) or (_rebuild_function, (self.__flash_target__, self.spec))
 
 
@@ -169,7 +178,7 @@ class AsyncRemoteFunction(RemoteFunction[P, R]):
 
     def local(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:  # type: ignore[override]
         """Run the original function here: returns its coroutine, to be awaited."""
-        return cast("Coroutine[None, None, R]", self.__flash_target__(*args, **kwargs))
+        return cast("Coroutine[None, None, R]", super().local(*args, **kwargs))
 
 
 class RemoteClass(Generic[T]):
@@ -326,6 +335,10 @@ class RemoteMethod(CallForms[..., Any]):
         functools.update_wrapper(self, function, updated=())
         _mark_as_coroutine_function(self)
 
+    @property
+    def _spec(self) -> EndpointSpec:
+        return self._instance._kind.spec
+
     def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
         kind, name = self._instance._kind, self._method
         if is_generator(getattr(kind.__flash_target__, name)):
@@ -333,7 +346,10 @@ class RemoteMethod(CallForms[..., Any]):
                 f"{kind.__name__}.{name} is a generator; streams are not there yet in this version, so return a list"
             )
         check_arguments(f"{kind.__name__}.{name}", self._parameters, args, kwargs)
-        return Request(kind.__flash_target__, kind.spec, args, kwargs, method=name, instance=self._instance._handle)
+        if kind.spec.batch is not None:
+            args, kwargs = batches.as_positional(_known(self._parameters), args, kwargs), {}
+        options, instance = self._options, self._instance._handle
+        return Request(kind.__flash_target__, kind.spec, args, kwargs, name, instance, options.job, options.retries)
 
     @property
     def _parameters(self) -> Parameters | None:
@@ -345,6 +361,11 @@ class RemoteMethod(CallForms[..., Any]):
 
     def __repr__(self) -> str:
         return f"<remote method {self._method} of {self._instance!r}>"
+
+
+def _known(parameters: Parameters | None) -> inspect.Signature:
+    assert parameters is not None, "what is batched tells its parameters, or it was refused when it was declared"
+    return parameters.of_callers
 
 
 def handle(name: str, job_id: str, endpoint_id: str = "") -> "EndpointJob[Any]":
@@ -397,6 +418,11 @@ def make_remote(target: Any, spec: EndpointSpec) -> Any:
 _rebuild_function = _rebuild_class = make_remote  # what pickles of remote functions and classes call
 
 
+def _rebuild_with_options(function: Any, options: CallOptions) -> Any:
+    # On the endpoint's own worker it is the original function, which runs there without options.
+    return function._with(options) if isinstance(function, CallForms) else function
+
+
 def _rebuild_instance(kind: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], instance_id: str) -> Any:
     if not isinstance(kind, RemoteClass):
         return kind(*args, **kwargs)  # on the endpoint's own worker: an object of the original class
@@ -429,12 +455,24 @@ def _same(one: Any, other: Any) -> bool:
 
 def _by_name(remote: Any) -> str | None:
     """The name under which a pickle can refer to this very object, None where it must travel by value."""
+    return remote.__qualname__ if _found_by_name(remote) is remote else None
+
+
+def _declared(function: RemoteFunction[Any, Any]) -> Any:
+    """The object with the declared options that this function was made of, where its module has it; else None."""
+    found = _found_by_name(function)
+    target = function.__flash_target__
+    return found if isinstance(found, RemoteFunction) and found.__flash_target__ is target else None
+
+
+def _found_by_name(remote: Any) -> Any:
+    """What an importable module has under the object's name."""
     found: Any = sys.modules.get(remote.__module__)
     if remote.__module__ == "__main__" or found is None:
         return None
     for part in remote.__qualname__.split("."):
         found = getattr(found, part, None)
-    return remote.__qualname__ if found is remote else None
+    return found
 
 
 def _defined(kind: type, name: str) -> Any:

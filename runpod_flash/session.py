@@ -8,9 +8,10 @@ The current session is a context variable. Its default does nothing until the fi
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import sys
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +20,10 @@ from typing import Any, TypeVar
 from runpod_flash import backends, crossing, journal, options, outcome, package_index, shipping
 from runpod_flash import output as output_module
 from runpod_flash import settings as settings_module
-from runpod_flash.agreement import Declarations, Provisioned, provision, provision_volume
+from runpod_flash.agreement import Declarations, Provisioned, VolumeIds, provision
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.blocking import Bridge, Running
-from runpod_flash.calls import JobOptions, Request, Ticket
+from runpod_flash.calls import JobOptions, Request, Ticket, detached
 from runpod_flash.crossing import Crossing
 from runpod_flash.delivery import Delivery, Holding, encoded, way_to
 from runpod_flash.errors import (
@@ -37,9 +38,9 @@ from runpod_flash.journal import Journal, Submission
 from runpod_flash.objects import Objects
 from runpod_flash.output import Output
 from runpod_flash.project import project_of_program
+from runpod_flash.serving import Served, Serving
 from runpod_flash.settings import Settings
 from runpod_flash.spec import EndpointSpec
-from runpod_flash.volumes import NetworkVolume
 from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
 
 T = TypeVar("T")
@@ -59,18 +60,16 @@ class _Link:
     delivery: Delivery
     connection: "asyncio.Task[Backend] | None" = None
     agreed: "dict[str, tuple[EndpointSpec, Provisioned]]" = field(default_factory=dict)  # by name
+    served: "dict[str, Served]" = field(default_factory=dict)  # by name
     shared: "dict[Hashable, asyncio.Task[Any]]" = field(default_factory=dict)
 
 
-class Session:
+class Session(Serving):
     """Calls go through it. Made without effect; settings are read, and the platform is reached, by the first call.
 
     Args:
         settings: what to use instead of the environment.
         project: folder in which names of endpoints are unique; default: the program's own.
-
-    Attributes:
-        volume_ids: the network volumes that this program has found or made.
     """
 
     def __init__(self, settings: Settings | None = None, project: Path | None = None) -> None:
@@ -80,7 +79,7 @@ class Session:
         self._declared = Declarations()
         self._provisioned: dict[str, Provisioned] = {}  # by name
         self._described: dict[str, Provisioned] = {}  # by id
-        self.volume_ids: dict[NetworkVolume, str] = {}
+        self.volume_ids: VolumeIds = {}  # of those that this program has found or made
         self._journal: Journal | None = None
         self._held: set[Holding] = set()
         self._objects = Objects(self._bridge, self._backend)
@@ -135,7 +134,7 @@ class Session:
         try:
             job = await self.wait(ticket)
         except asyncio.CancelledError:
-            await self._abandon(ticket.endpoint_id, _ready(ticket.job_id))
+            await self._abandon(ticket.endpoint_id, ticket.job_id)
             raise
         return await self.value(ticket, job)
 
@@ -293,8 +292,16 @@ class Session:
     def call_blocking(self, request: Request) -> Any:
         """`call` for code without an event loop. The first Ctrl-C cancels the job, a second one leaves it alone."""
         tickets: list[Ticket] = []
+        return self.block(self.call(request, tickets), lambda: tickets, request.target.__name__)
+
+    def block(self, work: Coroutine[Any, Any, T], tickets: Callable[[], Sequence[Ticket]], name: str) -> T:
+        """Run a coroutine on the bridge and block for its result.
+
+        The first Ctrl-C cancels it and waits shortly for its end; a second one leaves the jobs of `tickets` alone, and
+        tells how to come back to them. `name` is what the user calls the function.
+        """
         self._objects.watch_exit()
-        running = self._bridge.prepare(self.call(request, tickets))
+        running = self._bridge.prepare(work)
         try:
             try:
                 running.start()
@@ -305,7 +312,7 @@ class Session:
                 raise
         except KeyboardInterrupt:
             if not running.ended:
-                self._say_detached(tickets, request)
+                self.output.say(detached(tickets(), name))
             raise
 
     def submit_blocking(self, request: Request) -> Ticket:
@@ -318,20 +325,14 @@ class Session:
         return self._bridge.start(coroutine)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the bridge and block for its result."""
+        """Run a coroutine on the bridge and block for its result. Ctrl-C cancels it and waits shortly for its end."""
         running = self.start(coroutine)
         try:
             return _result(running)
         except KeyboardInterrupt:
             running.cancel()
+            running.wait(_DETACH_S)
             raise
-
-    def _say_detached(self, tickets: list[Ticket], request: Request) -> None:
-        for ticket in tickets:
-            self.output.say(
-                f"detached from job {ticket.job_id} of endpoint '{ticket.name}', which may still run; come back with "
-                f"`flash jobs attach {ticket.job_id}` or {request.target.__name__}.job({ticket.job_id!r}).result()"
-            )
 
     # --- the steps of a submission ------------------------------------------------------------------------------------
 
@@ -345,7 +346,8 @@ class Session:
             request.target,
             name=spec.name,
             environment=self._environment(backend, spec, way),
-            max_concurrency=spec.max_concurrency,
+            max_concurrency=spec.concurrency,
+            batch=spec.batch,
             way=way,
         )
         endpoint_id = (await self._agree(backend, spec, request.target)).id
@@ -383,38 +385,35 @@ class Session:
             if target is not None:
                 self._declared.add(spec, target)
             options.check_requirements(spec)
-            known = agreed[spec.name] = spec, await self._shared(spec, lambda: self._provision(backend, spec))
+            making = functools.partial(provision, backend, spec, self.output, self.volume_ids)
+            known = agreed[spec.name] = spec, await self._shared(spec, making)
         self._provisioned[spec.name] = known[1]
         return known[1]
 
-    async def _provision(self, backend: Backend, spec: EndpointSpec) -> Provisioned:
-        ids = [await self.provision_volume(volume) for volume in spec.volume]
-        return await provision(backend, spec, self.output, ids)
-
-    async def provision_volume(self, volume: NetworkVolume) -> str:
-        """The id of a network volume, which after this is on the platform. Raises VolumeNotFound, BackendError."""
-        backend = await self.backend()
-        found = await self._shared(volume, lambda: provision_volume(backend, volume, self.output))
-        self.volume_ids[volume] = found
-        return found
-
-    def _environment(self, backend: Backend, spec: EndpointSpec, way: Crossing) -> EnvironmentRequest:
+    def _environment(
+        self, backend: Backend, spec: EndpointSpec, way: Crossing, packages: tuple[str, ...] = ()
+    ) -> EnvironmentRequest:
+        """What the workers need; `packages`: more than the user named."""
+        dependencies = (*spec.dependencies, *packages)
         if self._index is None:
             self._index = package_index.read(self.settings.environ, Path(sys.prefix))
         return EnvironmentRequest(
             python=way.python,
-            dependencies=spec.dependencies,
+            dependencies=dependencies,
             system_dependencies=spec.system_dependencies,
             caller=sys.executable if backend.shares_machine and way.python == crossing.HERE else None,
-            index=self._index if spec.dependencies else PackageIndex(),
-            accelerate=spec.accelerate_downloads or not spec.dependencies,
+            index=self._index if dependencies else PackageIndex(),
+            accelerate=spec.accelerate_downloads or not dependencies,
         )
 
-    async def _abandon(self, endpoint_id: str, job_id: Awaitable[str]) -> None:
-        """Cancel the job of a call that nobody waits for any more."""
-        with contextlib.suppress(FlashError, TimeoutError):
-            async with asyncio.timeout(CANCEL_S):
-                await (await self._backend()).cancel(endpoint_id, await job_id)
+    async def _abandon(self, endpoint_id: str, job_id: "str | asyncio.Task[str]") -> None:
+        """Cancel the job of a call that nobody waits for any more. One more cancellation does not stop this."""
+        for _ in range(2):  # the end of the event loop may cancel what is being cancelled
+            with contextlib.suppress(FlashError, TimeoutError, asyncio.CancelledError):
+                async with asyncio.timeout(CANCEL_S):
+                    known = job_id if isinstance(job_id, str) else await job_id
+                    await (await self._backend()).cancel(endpoint_id, known)
+                return
 
     # --- connections --------------------------------------------------------------------------------------------------
 
@@ -448,6 +447,10 @@ class Session:
                 self._links.pop(other, None)
             link = self._links[loop] = _Link(Delivery(self._held))
         return link
+
+    def _carriers(self) -> tuple[Delivery, dict[str, Served]]:
+        link = self._link()
+        return link.delivery, link.served
 
     async def _shared(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do something once for all calls of this loop that ask for it at the same time."""
@@ -494,7 +497,3 @@ def _result(running: Running[T]) -> T:
         return running.result()
     except concurrent.futures.CancelledError:
         raise BackendUnavailable("the program is ending, so nobody waits for this call any more") from None
-
-
-async def _ready(value: T) -> T:
-    return value

@@ -44,10 +44,15 @@ class Parameters:
         positional = {each.name for each in parameters if each.kind is each.POSITIONAL_ONLY}
         return {name: value for name, value in kwargs.items() if name not in positional}
 
-    def __str__(self) -> str:
+    @property
+    def of_callers(self) -> inspect.Signature:
+        """The signature as callers see it: without what Python fills in."""
         shown = list(self.signature.parameters.values())
         named = [each for each in shown[: self.filled_in] if each.kind is not each.VAR_POSITIONAL]
-        return str(self.signature.replace(parameters=shown[len(named) :]))
+        return self.signature.replace(parameters=shown[len(named) :])
+
+    def __str__(self) -> str:
+        return str(self.of_callers)
 
 
 def of_function(function: Any) -> Parameters | None:

@@ -15,8 +15,10 @@ from runpod_flash.hardware import (
     pools_and_exclusions,
     preference,
 )
+from runpod_flash.retries import Retries
 from runpod_flash.template import DEFAULT_DISK_GB, PodTemplate
 from runpod_flash.volumes import NetworkVolume
+from worker_runtime.wire.specs import Batch
 
 DEFAULT_WORKERS_MIN = 0
 DEFAULT_WORKERS_MAX = 1
@@ -61,28 +63,42 @@ class EndpointSpec:
     template: PodTemplate | None = None
     min_cuda_version: CudaVersion | None = CudaVersion.V12_8
     max_concurrency: int = 1
-    retries: int | None = None
+    retries: int | Retries | None = None
+    batch: Batch | None = None
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls one worker has at a time."""
+        return self.max_concurrency * (self.batch.max_size if self.batch is not None else 1)
 
     def named(self, name: str) -> "EndpointSpec":
         """This spec, with `name` where it has none yet."""
         return self if self.name else replace(self, name=name)
 
 
-def to_body(spec: EndpointSpec, *, default_queue_delay: float, volume_ids: Sequence[str] = ()) -> dict[str, Any]:
+def to_body(
+    spec: EndpointSpec,
+    *,
+    default_queue_delay: float,
+    volume_ids: Sequence[str] = (),
+    artifact: str | None = None,
+) -> dict[str, Any]:
     """The spec as the body of `POST|PATCH /v2/serverless`; all keys but the `OPTIONAL` ones are present.
 
     Args:
         default_queue_delay: `queueDelay` in seconds where the user named no scaler; a platform's own choice.
         volume_ids: of the spec's volumes, on that platform.
+        artifact: the id of the code whose routes the endpoint serves; None: it takes jobs, or is an image's.
     """
-    scaling = _scaling(spec, default_queue_delay)
+    balanced = spec.kind is ServerlessType.LB or artifact is not None
+    scaling = _scaling(spec, default_queue_delay, balanced=balanced)
     workers = {"min": spec.workers_min, "max": spec.workers_max}
-    balanced = spec.kind is ServerlessType.LB
     if balanced or scaling["type"] == ServerlessScalerType.QUEUE_DELAY.value:
         workers["idleTimeout"] = spec.idle_timeout  # the API refuses it for queues with REQUEST_COUNT
     return {
         "name": spec.name,
         "type": "LOAD_BALANCER" if balanced else "QUEUE",
+        **({} if artifact is None else {"artifact": artifact}),
         "image": spec.image or ("runpod/flash-cpu" if spec.cpu else "runpod/flash"),
         **_hardware(spec),
         "workers": workers,
@@ -122,8 +138,7 @@ def _hardware(spec: EndpointSpec) -> dict[str, Any]:
     return {"gpu": {**gpu, "preferredTypes": list(order)} if order else gpu}  # an extension, so only where it is needed
 
 
-def _scaling(spec: EndpointSpec, default_queue_delay: float) -> dict[str, Any]:
-    balanced = spec.kind is ServerlessType.LB
+def _scaling(spec: EndpointSpec, default_queue_delay: float, *, balanced: bool) -> dict[str, Any]:
     if spec.scaler_type is None and spec.scaler_value is None and not balanced:
         return {"type": ServerlessScalerType.QUEUE_DELAY.value, "queueDelay": default_queue_delay}
     value = DEFAULT_SCALER_VALUE if spec.scaler_value is None else spec.scaler_value

@@ -17,6 +17,7 @@ from worker_runtime.wire.frames import Header
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
 from worker_runtime.wire.specs import ArtifactManifest, WorkerLaunch
 
+_TOGETHER_S = 0.1  # deadlines so close to each other are one
 _DRAIN_S = 10.0  # for closing instances and the child's own exit
 
 
@@ -94,9 +95,15 @@ class CallWorker(Worker):
             self._kill(job, ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", message))
 
     def _timed_out(self, job: _Job) -> None:
-        if self._jobs.get(job.id) is job:
-            message = f"it ran longer than {job.timeout_ms / 1000:g} s and was killed"
-            self._kill(job, ErrorInfo(ErrorKind.TIMED_OUT, "JobTimedOut", message))
+        if self._jobs.get(job.id) is not job:
+            return
+        late = {each.id: _overdue(each) for each in self._jobs.values() if self._is_due(each)}
+        self._end(End(f"call {job.id}: {_overdue(job).message}", killed=late | {job.id: _overdue(job)}))
+
+    def _is_due(self, job: _Job) -> bool:
+        """Whether its time is over, too, or will be in a moment, as that of all calls of a batch is."""
+        now = asyncio.get_running_loop().time()
+        return job.deadline is not None and job.deadline.when() <= now + _TOGETHER_S
 
     def _kill(self, job: _Job, error: ErrorInfo) -> None:
         self._end(End(f"call {job.id}: {error.message}", killed={job.id: error}))
@@ -173,6 +180,11 @@ class CallWorker(Worker):
                 done = {"type": messages.DONE, "job": job.id, "attempt": job.attempt, "error": error.to_json()}
                 self._link.send({**done, "ends": True})
         return list(self._jobs)
+
+
+def _overdue(job: _Job) -> ErrorInfo:
+    message = f"it ran longer than {job.timeout_ms / 1000:g} s and was killed"
+    return ErrorInfo(ErrorKind.TIMED_OUT, "JobTimedOut", message)
 
 
 def _artifact_header(artifact: str, manifest: ArtifactManifest) -> Header:

@@ -23,10 +23,13 @@ from worker_runtime.wire import encoding, payload
 from worker_runtime.wire.class_names import SCRIPT
 from worker_runtime.wire.errors import CannotTravel, PicklesRefused
 from worker_runtime.wire.jobs import Call, ErrorInfo, Payload
-from worker_runtime.wire.specs import ArtifactManifest
+from worker_runtime.wire.specs import ArtifactManifest, Batch
 
 KEPT = 16
 """How many loaded artifacts are kept: functions with their globals, so a model cached in a global lives on."""
+
+Group = tuple[str, str | None, str | None]
+"""What calls have in common that one call of a function can serve: artifact, method and object."""
 
 TARGET = "__flash_target__"
 """Attribute of the SDK's decorated objects: the function or class that was decorated."""
@@ -72,6 +75,14 @@ class Artifacts:
         shipped = self._shipped.get(artifact)
         return shipped.manifest.name if shipped is not None else "the function"
 
+    def batch(self, artifact: str) -> tuple[Batch, int] | None:
+        """How its calls are batched, and how many batches run at a time; None where they are not."""
+        shipped = self._shipped.get(artifact)
+        batch = None if shipped is None else shipped.manifest.batch
+        if shipped is None or batch is None:
+            return None
+        return batch, max(1, shipped.manifest.max_concurrency // batch.max_size)
+
     def load(self, artifact: str) -> Any:
         """The function or class itself. Raises Failed."""
         with self._lock:
@@ -101,13 +112,23 @@ class Artifacts:
 
 
 class Execution:
-    """One call on its way. First `load`, then `run` or, where `load` said so, `run_async`."""
+    """One call on its way. First `load`, then `run` or, where `load` said so, `run_async`.
+
+    Attributes:
+        name: what the user calls the function or method.
+    """
 
     def __init__(self, call: Call, values: Mapping[str, bytes], artifacts: Artifacts, instances: Instances) -> None:
         self._call, self._values, self._artifacts, self._instances = call, values, artifacts, instances
-        self._name = artifacts.name(call.artifact) + (f".{call.method}" if call.method else "")
+        self.name = artifacts.name(call.artifact) + (f".{call.method}" if call.method else "")
         self._target: Any = None
         self._peer = encoding.PICKLES
+
+    @property
+    def group(self) -> "Group":
+        """Which calls one call of the function could serve together with this one."""
+        instance = self._call.instance
+        return self._call.artifact, self._call.method, None if instance is None else instance.id
 
     def load(self) -> bool:
         """Load the code; whether what shall be called is asynchronous. Raises Failed."""
@@ -118,8 +139,8 @@ class Execution:
     def run(self) -> Outcome | Coroutine[Any, Any, Outcome]:
         """Call it in this thread. A plain function that gives a coroutine: the rest, to be awaited."""
         try:
-            function = self._bind(self._own())
-            args, kwargs = self._arguments()
+            function = self.function()
+            args, kwargs = self.arguments()
             value = function(*args, **kwargs)
         except Failed as failed:
             return Outcome(error=failed.info)
@@ -127,26 +148,38 @@ class Execution:
             return Outcome(error=describe(error, peer=self._peer))
         if inspect.iscoroutine(value):
             return self._awaited(value)
-        return self._encode(value)
+        return self.encode(value)
 
     async def run_async(self) -> Outcome:
         """Call it on the running loop."""
         try:
-            function = self._bind(await self._own_async())
-            args, kwargs = self._arguments()
+            function = await self.function_async()
+            args, kwargs = self.arguments()
             value = await function(*args, **kwargs)
         except Failed as failed:
             return Outcome(error=failed.info)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
             return Outcome(error=describe(error, peer=self._peer))
-        return self._encode(value)
+        return self.encode(value)
 
     async def _awaited(self, rest: Coroutine[Any, Any, Any]) -> Outcome:
         try:
             value = await rest
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
             return Outcome(error=describe(error, peer=self._peer))
-        return self._encode(value)
+        return self.encode(value)
+
+    def failed(self, error: BaseException) -> Outcome:
+        """The outcome of a call that raised."""
+        return Outcome(error=error.info if isinstance(error, Failed) else describe(error, peer=self._peer))
+
+    def function(self) -> Callable[..., Any]:
+        """What shall be called: after `load`, in this thread. Raises Failed, and what a constructor raises."""
+        return self._bind(self._own())
+
+    async def function_async(self) -> Callable[..., Any]:
+        """As `function`, on the running loop."""
+        return self._bind(await self._own_async())
 
     def _own(self) -> Any:
         """The object that is called or has the method: the function, the class or an instance."""
@@ -177,8 +210,9 @@ class Execution:
         function: Callable[..., Any] = own if self._call.method is None else getattr(own, self._call.method)
         return function
 
-    def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return self._decode(self._call.arguments, f"the arguments of '{self._name}'")
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The decoded (args, kwargs). Raises Failed."""
+        return self._decode(self._call.arguments, f"the arguments of '{self.name}'")
 
     def _decode(self, data: Payload, what: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         try:
@@ -193,13 +227,14 @@ class Execution:
             raise Failed(load_failure(what, error)) from None
         return args, kwargs
 
-    def _encode(self, value: Any) -> Outcome:
+    def encode(self, value: Any) -> Outcome:
+        """The outcome of a call that gave this value."""
         try:
             return Outcome(self._peer.encode(value))
         except CannotTravel as error:
-            return Outcome(error=cannot_travel(self._name, error, self._peer))
+            return Outcome(error=cannot_travel(self.name, error, self._peer))
         except Exception as error:  # noqa: BLE001 - pickling runs the user's own __reduce__
-            return Outcome(error=unpicklable(self._name, value, error))
+            return Outcome(error=unpicklable(self.name, value, error))
 
 
 async def run(execution: Execution, pool: Executor | None = None) -> Outcome:

@@ -34,7 +34,8 @@ def describe(
     error: BaseException, kind: ErrorKind = ErrorKind.USER, *, peer: encoding.Peer = encoding.PICKLES
 ) -> ErrorInfo:
     """What user code raised. The exception itself travels only where it survives being encoded and decoded."""
-    return ErrorInfo(kind, type_name(type(error)), _text(error), _traceback(error), _encoded(error, peer))
+    bases = tuple(type_name(base) for base in type(error).__mro__[1:-1])
+    return ErrorInfo(kind, type_name(type(error)), _text(error), _traceback(error), _encoded(error, peer), bases)
 
 
 def load_failure(what: str, error: BaseException) -> ErrorInfo:

@@ -6,6 +6,7 @@ in both, so that a cancel is heard while user code runs.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
 import logging
@@ -16,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from worker_runtime import instances
+from worker_runtime.batching import Batches, Member
 from worker_runtime.channel import Channel
 from worker_runtime.execute import Artifacts, Execution, Outcome
 from worker_runtime.failures import Failed, describe, load_failure
@@ -166,6 +168,7 @@ class Concurrent:
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
         self._slots = asyncio.Semaphore(concurrency)
+        self._batches = Batches(self._pool)
         self._tasks: set[asyncio.Task[None]] = set()
         self._drained = False
 
@@ -199,14 +202,46 @@ class Concurrent:
     async def _job(self, header: Header, body: bytes) -> None:
         key = _key(header)
         async with self._slots:
-            if not self._interrupts.begin(key):
+            outcome = await self._batched(key, header, body)
+            if outcome is None and self._begin(key):
+                outcome = await self._outcome(key, header, body)
+            if outcome is None:
                 return
-            self._channel.send({"type": messages.STARTED, "job": key[0], "attempt": key[1]})
-            outcome = await self._outcome(key, header, body)
             if self._interrupts.end(key) and outcome.error is not None:
                 self._channel.cancelled(key)
             else:
                 self._channel.done(key, outcome.value, outcome.error)
+
+    def _begin(self, key: Key) -> bool:
+        if not self._interrupts.begin(key):
+            return False
+        self._channel.send({"type": messages.STARTED, "job": key[0], "attempt": key[1]})
+        return True
+
+    async def _batched(self, key: Key, header: Header, body: bytes) -> Outcome | None:
+        """Run it in a batch. None: it was cancelled before that began, or is none for a batch."""
+        how = self._artifacts.batch(header["call"]["flash"]["artifact"])
+        if how is None:
+            return None
+        try:
+            execution = _execution(header, body, self._artifacts, self._instances)
+        except Failed as failed:
+            return Outcome(error=failed.info) if self._begin(key) else None
+
+        def begin() -> bool:
+            if not self._begin(key):
+                return False
+            with contextlib.suppress(Cancelled):
+                self._interrupts.arm(key, leave)
+                return True
+            self._batches.leave(member)
+            return False
+
+        def leave() -> None:
+            self._loop.call_soon_threadsafe(self._batches.leave, member)
+
+        member = Member(execution, begin)
+        return await self._batches.run(*how, member)
 
     async def _outcome(self, key: Key, header: Header, body: bytes) -> Outcome:
         try:

@@ -10,6 +10,7 @@ started. Here, and nowhere else, exceptions of httpx become ours.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import io
 import time
@@ -40,6 +41,8 @@ _REQUESTS_AT_ONCE = 4  # more only fight for the one event loop
 _TRANSFERS_AT_ONCE = 2
 _HELD_AT_ONCE = 400  # of each purpose; each has a descriptor of this process
 _CONNECT_S = 10.0
+_LAST_WORDS_S = 2.0
+_TURNS = 10  # of the event loop, for what was cancelled to come to its own `except`
 _CHUNK = 1024 * 1024
 
 
@@ -120,6 +123,7 @@ class Connection:
         self._up: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self._sending, self._sent = 0, asyncio.Event()  # requests under way; one has ended
         self._requests = asyncio.Semaphore(_REQUESTS_AT_ONCE)
         self._transfers = asyncio.Semaphore(_TRANSFERS_AT_ONCE)
 
@@ -269,6 +273,7 @@ class Connection:
         end, pause, patience = time.monotonic() + RECONNECT_S, 0.02, Patience()
         while True:
             await self.ready()
+            self._sending += 1
             try:
                 async with gate:
                     if self._client is None:  # lost while this waited for its turn
@@ -288,6 +293,9 @@ class Connection:
                     await self._let_go()
             except httpx.HTTPError as error:
                 raise BackendError(f"{self.platform} sent an answer that cannot be read: {error}") from error
+            finally:
+                self._sending -= 1
+                self._sent.set()
             await asyncio.sleep(pause)
             pause = min(pause * 2, 1.0)
 
@@ -298,6 +306,8 @@ class Connection:
         except FlashError as error:
             _fail(up, error)
         except asyncio.CancelledError:
+            if self.is_up:
+                await self._last_words()
             self._closed = True
             _fail(up, BackendUnavailable("the connection was closed"))
             raise
@@ -311,6 +321,16 @@ class Connection:
                 for each in (client, self._lanes):
                     if each is not None:
                         await each.aclose()
+
+    async def _last_words(self) -> None:
+        """The event loop ends: those whose calls are cancelled with it tell the platform so."""
+        with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+            async with asyncio.timeout(_LAST_WORDS_S):
+                for _ in range(_TURNS):
+                    await asyncio.sleep(0)
+                while self._sending:
+                    self._sent.clear()
+                    await self._sent.wait()
 
     async def _let_go(self) -> None:
         """The connection is lost, and there is no stream whose end tells it; the next request makes a new one."""

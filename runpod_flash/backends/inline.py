@@ -2,7 +2,7 @@
 
 Everything is encoded and decoded as for a real worker, so what cannot travel fails here, too. Jobs run on a thread of
 their own with an event loop; plain functions in a pool of threads. Dependencies are not installed, and each endpoint is
-one worker: `max_concurrency` calls at a time.
+one worker: `max_concurrency` calls at a time. Nobody is told by webhooks, and all priorities are the same.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from runpod_flash.errors import BackendError, ConfigError, ContentNotFound, Endp
 from runpod_flash.settings import Settings, serving
 from runpod_flash.web import WebAnswer, WebRequest
 from worker_runtime import execute, instances
+from worker_runtime.batching import Batches, Member
 from worker_runtime.wire import paths
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, error_output, value_output
@@ -61,6 +62,7 @@ class _Job:
     endpoint: str
     object: dict[str, Any]
     call: Call
+    options: JobOptions = AS_USUAL
     end: "concurrent.futures.Future[None]" = field(default_factory=concurrent.futures.Future)
     task: "asyncio.Task[None] | None" = None
 
@@ -76,6 +78,7 @@ class InlinePlatform:
         self.jobs: dict[str, _Job] = {}
         self.keys: dict[str, str] = {}
         self.pool = _ContextPool(thread_name_prefix="runpod-flash-inline")
+        self.batches = Batches(self.pool)
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -93,13 +96,8 @@ class InlinePlatform:
         call = job.call
         job.task = asyncio.current_task()
         serving.set(endpoint.body["name"])
-        slots = endpoint.slots.setdefault(
-            self.manifests[call.artifact], asyncio.Semaphore(self.manifests[call.artifact])
-        )
         try:
-            async with slots:
-                job.object |= {"status": JobStatus.IN_PROGRESS.value, "workerId": "inline"}
-                job.object |= await self._attempts(endpoint, job, call)
+            job.object |= await self._attempts(endpoint, job, call)
         except asyncio.CancelledError:
             job.object |= _failed(
                 ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", "it was cancelled"), JobStatus.CANCELLED
@@ -108,20 +106,55 @@ class InlinePlatform:
             job.end.set_result(None)
 
     async def _attempts(self, endpoint: _Endpoint, job: _Job, call: Call) -> dict[str, Any]:
-        limit_s = endpoint.body["timeout"] / 1000 or None
-        values = {sha256: self.values[sha256] for sha256 in call.values}
+        slots = endpoint.slots.setdefault(
+            self.manifests[call.artifact], asyncio.Semaphore(self.manifests[call.artifact])
+        )
         while True:
-            execution = execute.Execution(call, values, self.artifacts, endpoint.objects)
-            outcome = await _within(limit_s, execute.run(execution, self.pool))
-            if outcome is None:
-                message = f"it ran longer than execution_timeout_ms={endpoint.body['timeout']}"
-                return _failed(ErrorInfo(ErrorKind.TIMED_OUT, "JobTimedOut", message), JobStatus.TIMED_OUT)
-            if outcome.error is None:
-                return self._completed(outcome.value)
-            retries = job.object.get("retries", 0)
-            if outcome.error.kind is not ErrorKind.USER or retries >= (call.retries or 0):
-                return _failed(outcome.error)
-            job.object["retries"] = retries + 1
+            if not await _got(slots, job.options.queue_timeout_ms):
+                message = (
+                    f"no worker took it within its queue timeout of {(job.options.queue_timeout_ms or 0) / 1000:g} s"
+                )
+                return _failed(ErrorInfo(ErrorKind.EXPIRED, "JobExpired", message), JobStatus.TIMED_OUT)
+            try:
+                job.object |= {"status": JobStatus.IN_PROGRESS.value, "workerId": "inline"}
+                ended = await self._attempt(endpoint, job, call)
+            finally:
+                slots.release()
+            if not isinstance(ended, ErrorInfo):
+                return ended
+            pause = self._pause_s(call, ended, job.object.get("retries", 0))
+            if pause is None:
+                return _failed(ended, JobStatus.TIMED_OUT if ended.kind is ErrorKind.TIMED_OUT else JobStatus.FAILED)
+            job.object |= {"status": JobStatus.IN_QUEUE.value, "retries": job.object.get("retries", 0) + 1}
+            await asyncio.sleep(pause)
+
+    async def _attempt(self, endpoint: _Endpoint, job: _Job, call: Call) -> dict[str, Any] | ErrorInfo:
+        values = {sha256: self.values[sha256] for sha256 in call.values}
+        execution = execute.Execution(call, values, self.artifacts, endpoint.objects)
+        own = job.options.timeout_ms
+        limit_ms = endpoint.body["timeout"] if own is None else own
+        outcome = await _within(limit_ms / 1000 or None, self._run(execution))
+        if outcome is None:
+            what = f"execution_timeout_ms={limit_ms}" if own is None else f"its timeout of {limit_ms / 1000:g} s"
+            return ErrorInfo(ErrorKind.TIMED_OUT, "JobTimedOut", f"it ran longer than {what}")
+        return self._completed(outcome.value) if outcome.error is None else outcome.error
+
+    async def _run(self, execution: execute.Execution) -> execute.Outcome:
+        how = self.artifacts.batch(execution.group[0])
+        if how is None:
+            return await execute.run(execution, self.pool)
+        outcome = await self.batches.run(*how, Member(execution, lambda: True))
+        assert outcome is not None  # all begin
+        return outcome
+
+    @staticmethod
+    def _pause_s(call: Call, error: ErrorInfo, used: int) -> float | None:
+        """Seconds before the next attempt; None: there is none. Workers are never lost here."""
+        if error.kind is not ErrorKind.USER or used >= (call.retries or 0):
+            return None
+        if call.backoff is None:
+            return 0.0
+        return call.backoff.delay_s(used + 1) if call.backoff.covers(error.kinds) else None
 
     def _completed(self, value: bytes) -> dict[str, Any]:
         payload = Payload.of(value)
@@ -146,6 +179,7 @@ class InlineBackend:
     shares_machine = True
     default_queue_delay = 0.0
     takes_uploads = True
+    serves_routes = False
     takes_pickles = True
     volumes = NoVolumes()
 
@@ -203,7 +237,7 @@ class InlineBackend:
         missing = [sha256 for sha256 in call.values if sha256 not in platform.values]
         if missing or call.artifact not in platform.manifests:
             raise ContentNotFound(f"there is no {f'value {missing[0]}' if missing else f'artifact {call.artifact}'}")
-        job = _Job(endpoint_id, {"id": f"{uuid.uuid4()}-inline", "status": JobStatus.IN_QUEUE.value}, call)
+        job = _Job(endpoint_id, {"id": f"{uuid.uuid4()}-inline", "status": JobStatus.IN_QUEUE.value}, call, options)
         platform.jobs[job.object["id"]] = job
         platform.keys[key] = job.object["id"]
         platform.start(lambda: platform.run(endpoint, job))
@@ -244,9 +278,10 @@ class InlineBackend:
         job, endpoint = self._job(job_id), self._endpoint(endpoint_id)
         if job.object["status"] not in (JobStatus.FAILED.value, JobStatus.TIMED_OUT.value):
             raise ConfigError(f"job {job_id} is {job.object['status']}; only a job that failed or timed out is retried")
-        job.object, job.end = {"id": job_id, "status": JobStatus.IN_QUEUE.value}, concurrent.futures.Future()
+        queued = {"id": job_id, "status": JobStatus.IN_QUEUE.value}
+        job.object, job.end = dict(queued), concurrent.futures.Future()
         self._platform.start(lambda: self._platform.run(endpoint, job))
-        return dict(job.object)
+        return queued
 
     async def chunks(self, endpoint_id: str, job_id: str) -> AsyncGenerator[Any, None]:
         await self.outcome(endpoint_id, job_id)
@@ -329,6 +364,15 @@ class _ContextPool(concurrent.futures.ThreadPoolExecutor):
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "concurrent.futures.Future[T]":
         return super().submit(contextvars.copy_context().run, fn, *args, **kwargs)
+
+
+async def _got(slots: asyncio.Semaphore, limit_ms: int | None) -> bool:
+    """Wait for a place, for at most so long; whether it was got."""
+    try:
+        async with asyncio.timeout(None if limit_ms is None else limit_ms / 1000):
+            return await slots.acquire()
+    except TimeoutError:
+        return False
 
 
 async def _within(limit_s: float | None, running: Coroutine[Any, Any, T]) -> T | None:

@@ -18,6 +18,7 @@ class CauseKind(StrEnum):
     CRASH_LOOP = "crash_loop"  # workers end before they do anything; the next start waits
     NO_CAPACITY = "no_capacity"  # this machine has no free device, or no room on its disk
     INFEASIBLE = "infeasible"  # no worker of this machine can ever serve it
+    BACKOFF = "backoff"  # its last attempt failed, and the next one is not due yet
     PAUSED = "paused"  # the endpoint has workers=0, or the control plane drains
 
 
@@ -39,7 +40,8 @@ class Cause:
 class Situation:
     """What decides about a waiting job: its place and the state of its pool. Times are the epoch's seconds.
 
-    `paused`, `stalled` (nothing can be written), `no_capacity` and `crashed` are reasons in words, empty for none.
+    `paused`, `stalled` (nothing can be written), `no_capacity`, `crashed` and `backoff` are reasons in words, empty for
+    none.
     """
 
     behind: int = 0
@@ -54,10 +56,13 @@ class Situation:
     stalled: str = ""
     no_capacity: str = ""
     crashed: str = ""
+    backoff: str = ""
 
 
 def cause_of(at: Situation) -> Cause:
     """The one cause that, when it ends, brings the job on."""
+    if at.backoff:
+        return Cause(CauseKind.BACKOFF, at.backoff, at.queued_since)
     if at.paused:
         return Cause(CauseKind.PAUSED, at.paused, at.queued_since, at.behind)
     if at.stalled:
@@ -76,24 +81,33 @@ def cause_of(at: Situation) -> Cause:
 
 def why(pool: Pool, job: Job) -> Cause:
     """Why a job of the pool that has not started waits."""
+    backoff = _backoff(job) if job in pool.pausing else ""
+    return cause_of(_situation(pool, behind=_place(pool, job), queued_at=job.queued_at, backoff=backoff))
+
+
+def of_pool(pool: Pool) -> Cause:
+    """Why what is not in the pool's queue waits: HTTP requests, or nothing but the environment that is built."""
+    return cause_of(_situation(pool, behind=0, queued_at=time.monotonic()))
+
+
+def _situation(pool: Pool, *, behind: int, queued_at: float, backoff: str = "") -> Situation:
     now, clock = time.time(), time.monotonic()
     states = Counter(worker.state for worker in pool.workers.values())
     starting = [worker.started_at for worker in pool.workers.values() if worker.state is WorkerState.STARTING]
-    return cause_of(
-        Situation(
-            behind=_place(pool, job),
-            queued_since=now - (clock - job.queued_at),
-            ready=states[WorkerState.READY],
-            starting=len(starting),
-            starting_since=now - (clock - min(starting, default=clock)),
-            building=pool.building is not None,
-            building_since=pool.building_since,
-            building_detail=pool.building_detail,
-            paused=pool.paused,
-            stalled=pool.stalled,
-            no_capacity=pool.blocked,
-            crashed=pool.crashes.said(clock),
-        )
+    return Situation(
+        behind=behind,
+        queued_since=now - (clock - queued_at),
+        ready=states[WorkerState.READY],
+        starting=len(starting),
+        starting_since=now - (clock - min(starting, default=clock)),
+        building=pool.building is not None,
+        building_since=pool.building_since,
+        building_detail=pool.building_detail,
+        paused=pool.paused,
+        stalled=pool.stalled,
+        no_capacity=pool.blocked,
+        crashed=pool.crashes.said(clock),
+        backoff=backoff,
     )
 
 
@@ -105,6 +119,11 @@ def _place(pool: Pool, job: Job) -> int:
     return 0
 
 
+def _backoff(job: Job) -> str:
+    pause = 0.0 if job.call is None or job.call.backoff is None else job.call.backoff.delay_s(job.record.retries)
+    return f"waits {pause:g} s before attempt {job.record.attempts + 1}"
+
+
 def _queued(at: Situation) -> str:
     words = [f"behind {at.behind}" if at.behind else "next in line", f"{at.ready} worker{'s' * (at.ready != 1)} busy"]
     if at.starting:
@@ -112,8 +131,3 @@ def _queued(at: Situation) -> str:
     elif at.no_capacity:
         words.append(at.no_capacity)
     return ", ".join(words)
-
-
-def building(pool: Pool) -> Cause:
-    """Why nothing runs in a pool whose environment is built while no job waits in its queue."""
-    return cause_of(Situation(building=True, building_since=pool.building_since, building_detail=pool.building_detail))

@@ -15,6 +15,7 @@ from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
 _TTL: Final = "ttl"
 _QUEUE: Final = "queue"
 _RUN: Final = "run"
+_PAUSE: Final = "pause"
 
 Expire = Callable[[Job, ErrorInfo], None]
 """Ends a job with this error."""
@@ -38,9 +39,17 @@ class Deadlines:
     def queued(self, job: Job) -> None:
         """The job waits for a worker."""
         self._clear(job, _RUN)
+        self._clear(job, _PAUSE)
         limit = job.record.queue_timeout_ms / 1000
         if limit > 0:
             self._set(job, _QUEUE, limit, _expired(f"no worker took it within its queue timeout of {limit:g} s"))
+
+    def paused(self, job: Job, seconds: float, go_on: Callable[[Job], None]) -> None:
+        """The job is not in the queue for so many seconds; then `go_on` is called."""
+        self._clear(job, _RUN)
+        self._clear(job, _QUEUE)
+        self._clear(job, _PAUSE)
+        job.timers[_PAUSE] = asyncio.get_running_loop().call_later(max(0.0, seconds), go_on, job)
 
     def started(self, job: Job) -> None:
         """The job waits no more. Workers of our own end by themselves what runs too long, commands do not."""
@@ -52,7 +61,7 @@ class Deadlines:
 
     def ended(self, job: Job) -> None:
         """The job's end is decided."""
-        for name in (_TTL, _QUEUE, _RUN):
+        for name in (_TTL, _QUEUE, _RUN, _PAUSE):
             self._clear(job, name)
 
     def _set(self, job: Job, name: str, seconds: float, error: ErrorInfo) -> None:

@@ -86,9 +86,12 @@ class Dispatcher:
         job = Job(record, call, pool, time.monotonic(), done, next(self._numbers), LogTail(logs))
         self._jobs[record.id] = job
         self._deadlines.accepted(job)
-        pool.gave_up = ""
         pool.has_low_priority = pool.has_low_priority or record.low_priority
         self._join(job)
+        if record.retry_at is not None and call is not None and call.backoff is not None:
+            self._pause(job, min(record.retry_at - time.time(), call.backoff.max_delay_s))
+            return job
+        pool.gave_up = ""
         home = self._homes.of(job)
         (pool if home is None else home).queue.append(job)
         self._changed(pool)
@@ -326,16 +329,39 @@ class Dispatcher:
     def _failed_attempt(self, job: Job, error: ErrorInfo) -> None:
         if error.kind is ErrorKind.WORKER_LOST and not job.sent:  # it is certain that this start never happened
             self._queue_again(job, lifecycle.unstart(job.record))
-        elif lifecycle.may_retry(error.kind, job.allowance, job.record.retries):
-            self._queue_again(job, lifecycle.requeue(job.record, counts=True))
-            self.on_again(job)
-        else:
+            return
+        pause = lifecycle.pause_s(job.call, error, job.record.retries)
+        if pause is None:
             self._fail(job, error)
+            return
+        retry_at = time.time() + pause if pause > 0 else None
+        self._queue_again(job, lifecycle.requeue(job.record, counts=True, retry_at=retry_at), pause)
+        self.on_again(job)
 
-    def _queue_again(self, job: Job, record: JobRecord) -> None:
+    def _queue_again(self, job: Job, record: JobRecord, pause: float = 0.0) -> None:
         job.record = record
-        job.queued_at = time.monotonic()
         self.recorder.requeued(job)
+        if pause > 0:
+            self._pause(job, pause)
+        else:
+            self._enqueue(job)
+
+    def _pause(self, job: Job, seconds: float) -> None:
+        """Keep a job out of the queue until its next attempt is due. It holds no worker meanwhile."""
+        job.queued_at = time.monotonic()
+        job.pool.pausing.add(job)
+        self._deadlines.paused(job, seconds, self._due)
+
+    def _due(self, job: Job) -> None:
+        if not job.decided:
+            job.pool.pausing.discard(job)
+            job.pool.gave_up = ""
+            self._enqueue(job)
+            self._changed(job.pool)
+
+    def _enqueue(self, job: Job) -> None:
+        """Put a job that comes back where it stood in the queue."""
+        job.queued_at = time.monotonic()
         queue = job.pool.queue
         place = next((place for place, other in enumerate(queue) if other.number > job.number), len(queue))
         queue.insert(place, job)
@@ -360,6 +386,7 @@ class Dispatcher:
             for queue in (job.pool.queue, *(one.queue for one in job.pool.workers.values())):
                 with contextlib.suppress(ValueError):  # it waits in one of them only
                     queue.remove(job)
+            job.pool.pausing.discard(job)
         self._fail(job, error)
         if worker is not None and job.sent:
             self._courier(job.pool).call_off(job, worker)

@@ -118,10 +118,15 @@ class Worker:
     python: str = ""
     offers: int = 0  # how many more jobs its command has asked for
     requests: int = 0  # HTTP requests that it answers now
-    port: int = 0  # where its command answers HTTP requests; 0: it takes jobs
-    healthy: bool = True  # whether its command says so
+    port: int = 0  # where its command, or what was shipped, answers HTTP requests; 0: it takes jobs
+    healthy: bool = True  # whether that says so
     owner: str = ""  # the user for whom it runs
     project: str = ""  # the endpoint's
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it runs a program of its own, a command or a server, instead of the calls that we send."""
+        return self.pool.code is None or self.port > 0
 
     @property
     def free_slots(self) -> int:
@@ -166,6 +171,7 @@ class Pool:
     code: Code | None
     image: str | None = None
     queue: deque[Job] = field(default_factory=deque)
+    pausing: set[Job] = field(default_factory=set)  # jobs whose next attempt is not due yet
     workers: dict[str, Worker] = field(default_factory=dict)
     environment: Environment | None = None
     building: "asyncio.Task[None] | None" = None
@@ -244,6 +250,7 @@ class Fleet:
                 needed.add(pool.code.artifact)
             jobs = [
                 *pool.queue,
+                *pool.pausing,
                 *(job for worker in pool.workers.values() for job in (*worker.queue, *worker.running.values())),
             ]
             for job in jobs:
@@ -252,5 +259,5 @@ class Fleet:
 
     def discard(self, pool: Pool) -> None:
         """Forget a pool that holds neither jobs nor workers."""
-        if not pool.has_work and not pool.workers and pool.building is None:
+        if not pool.has_work and not pool.pausing and not pool.workers and pool.building is None:
             self.pools.pop(pool.key, None)

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from runpod_flash.control_plane.records import JobRecord
-from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, JobStatus, error_output
+from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, error_output
 
 
 class JobEvent(StrEnum):
@@ -61,14 +61,22 @@ def next_status(status: JobStatus, event: JobEvent) -> JobStatus:
 def start(job: JobRecord, worker: str, now: float) -> JobRecord:
     """The job as the next attempt on `worker`."""
     status = next_status(job.status, JobEvent.STARTED)
-    return replace(job, status=status, worker=worker, attempts=job.attempts + 1, started_at=now)
+    return replace(job, status=status, worker=worker, attempts=job.attempts + 1, started_at=now, retry_at=None)
 
 
-def requeue(job: JobRecord, *, counts: bool) -> JobRecord:
-    """The job back in the queue. `counts`: the attempt uses up the allowance (the control plane's death does not)."""
-    status = next_status(job.status, JobEvent.REQUEUED)
+def requeue(job: JobRecord, *, counts: bool, retry_at: float | None = None) -> JobRecord:
+    """The job back in the queue, from `retry_at` on.
+
+    `counts`: the attempt uses up the allowance (the control plane's death does not).
+    """
     return replace(
-        job, status=status, worker=None, started_at=None, output=None, retries=job.retries + (1 if counts else 0)
+        job,
+        status=next_status(job.status, JobEvent.REQUEUED),
+        worker=None,
+        started_at=None,
+        output=None,
+        retries=job.retries + (1 if counts else 0),
+        retry_at=retry_at,
     )
 
 
@@ -108,6 +116,7 @@ def reopen(job: JobRecord, now: float) -> JobRecord:
         error=None,
         worker=None,
         retries=0,
+        retry_at=None,
     )
 
 
@@ -139,3 +148,17 @@ def may_retry(kind: ErrorKind, allowance: int | None, used: int) -> bool:
     if kind is ErrorKind.USER:
         return used < (allowance or 0)
     return False
+
+
+def pause_s(call: Call | None, error: ErrorInfo, used: int) -> float | None:
+    """How many seconds the attempt after a failed one waits; None: there is none.
+
+    `used` is how many have followed the first already. A lost worker is never paused for, and counts whatever
+    exceptions the call names.
+    """
+    allowance, backoff = (None, None) if call is None else (call.retries, call.backoff)
+    if not may_retry(error.kind, allowance, used):
+        return None
+    if backoff is None or error.kind is not ErrorKind.USER:
+        return 0.0
+    return backoff.delay_s(used + 1) if backoff.covers(error.kinds) else None

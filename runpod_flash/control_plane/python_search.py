@@ -33,6 +33,20 @@ class PythonPlaces:
     pyenv: Path | None = None
     download: bool = False
 
+    def candidates(self, version: str) -> Iterator[str]:
+        """Files that may be interpreters of this version, the first choice first."""
+        found = (path for place in self.named for path in _named(place, version))
+        on_path = (os.path.join(folder, f"python{version}") for folder in self.path)
+        in_pyenv = below(self.pyenv / "versions", version) if self.pyenv is not None else ()
+        for path in (*found, *on_path, *in_pyenv):
+            if os.path.isfile(path) and os.access(path, os.X_OK):
+                yield path
+
+    def folders(self) -> list[Path]:
+        """The installations that these files belong to, by their places: they must not change under users."""
+        files = (path for version in SUPPORTED for path in self.candidates(version))
+        return sorted({Path(os.path.realpath(file)).parent.parent for file in files} - {Path("/")})
+
 
 NOWHERE = PythonPlaces()
 """No places but those that uv knows."""
@@ -59,7 +73,7 @@ class PythonSearch:
             raise InstallFailed(
                 f"there are no workers for Python {version!r:.20}, only for {', '.join(SUPPORTED)}", holds_s=0
             )
-        for path in self._candidates(version):
+        for path in (*self.places.candidates(version), *below(self.folder, version)):
             if await self._is(version, path):
                 return path
         known = await self.uv.find(version, work)
@@ -71,18 +85,10 @@ class PythonSearch:
 
     async def _download(self, version: str, work: Path) -> str:
         async with self.lock(f"python-{version}"):
-            for path in _below(self.folder, version):  # another process was faster
+            for path in below(self.folder, version):  # another process was faster
                 if await self._is(version, path):
                     return path
             return await self.uv.download(version, self.folder, work)
-
-    def _candidates(self, version: str) -> Iterator[str]:
-        found = (path for place in self.places.named for path in _named(place, version))
-        on_path = (os.path.join(folder, f"python{version}") for folder in self.places.path)
-        in_pyenv = _below(self.places.pyenv / "versions", version) if self.places.pyenv is not None else ()
-        for path in (*found, *on_path, *in_pyenv, *_below(self.folder, version)):
-            if os.path.isfile(path) and os.access(path, os.X_OK):
-                yield path
 
     async def _is(self, version: str, path: str) -> bool:
         """Whether a file is an interpreter of this version: a shim may lead nowhere, a name may lie."""
@@ -110,12 +116,12 @@ def _named(place: str, version: str) -> Iterator[str]:
     if path.is_dir():
         yield str(path / f"python{version}")
         yield str(path / "bin" / f"python{version}")
-        yield from _below(path, version)
+        yield from below(path, version)
     else:
         yield str(path)
 
 
-def _below(folder: Path, version: str) -> Iterator[str]:
+def below(folder: Path, version: str) -> Iterator[str]:
     """Interpreters in a folder of installations that have their versions in their names, the newest first."""
     installed = list(folder.glob(f"{version}.*")) + list(folder.glob(f"cpython-{version}.*"))
     for prefix in sorted(installed, key=lambda one: _numbers(one.name), reverse=True):

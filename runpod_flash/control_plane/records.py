@@ -39,6 +39,11 @@ class EndpointRecord:
         return self.body.get("command")
 
     @property
+    def artifact(self) -> str | None:
+        """The id of the artifact whose routes its workers serve; None where calls bring theirs, or for a command."""
+        return self.body.get("artifact")
+
+    @property
     def image(self) -> str | None:
         """The container image that its workers run, if they do; a command goes before it."""
         image = str(self.body.get("image") or "")
@@ -113,4 +118,5 @@ class JobRecord:
     low_priority: bool = False  # no worker is started for it
     webhook: str | None = field(default=None, repr=False)  # the URL that is told its end
     sealed: str | None = field(default=None, repr=False)  # what the worker alone may read, encrypted
+    retry_at: float | None = None  # when a retry may be queued that has to wait; None: at once
     keep_s: float = 24 * 3600.0  # how long it is kept after its end

@@ -194,6 +194,30 @@ def test_a_script_that_calls_without_a_guard_is_told_why_it_cannot(shared_place:
 
 
 @pytest.mark.slow
+def test_a_worker_of_another_version_calls_endpoints_of_both(shared_place: Place) -> None:
+    """Without `python_version=` an endpoint runs on the Python of whoever calls it."""
+    text = f"""
+        import dataclasses, sys
+        from runpod_flash import Endpoint
+        @dataclasses.dataclass
+        class Box:
+            n: int
+        here = lambda: "%d.%d" % sys.version_info[:2]
+        @Endpoint(name="named", cpu="cpu3c-1-2", python_version={HERE!r})
+        def named(box): return Box(box.n * 2), here()
+        @Endpoint(name="unnamed", cpu="cpu3c-1-2")
+        def unnamed(box): return Box(box.n * 3), here()
+        @Endpoint(name="between", cpu="cpu3c-1-2", python_version={OTHER!r})
+        async def between(box): return await named(box), await unnamed(box), here()
+        if __name__ == "__main__":
+            assert unnamed.remote(Box(1)) == (Box(3), {HERE!r})
+            assert between.remote(Box(1)) == ((Box(2), {HERE!r}), (Box(3), {OTHER!r}), {OTHER!r})
+            assert unnamed.remote(Box(1)) == (Box(3), {HERE!r})
+    """
+    shared_place.run_script(text, name="between.py").good()
+
+
+@pytest.mark.slow
 def test_a_program_started_as_a_module(shared_place: Place) -> None:
     shared_place.write("package/__init__.py", "")
     shared_place.write("package/part.py", "BASE = 40\n")

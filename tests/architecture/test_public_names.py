@@ -18,6 +18,7 @@ NAMES = [
     "GpuType",
     "NetworkVolume",
     "PodTemplate",
+    "Retries",
     "ServerlessScalerType",
     "ServerlessType",
 ]

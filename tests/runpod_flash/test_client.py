@@ -1,6 +1,8 @@
 """A client of an endpoint that is there, against a scripted platform over real HTTP."""
 
 import asyncio
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,21 @@ def test_a_cancelled_sync_run_cancels_its_job_where_it_can_be_found(platform: Fa
     asyncio.run(main())
     found = not held or platform.modern
     assert platform.jobs["job-0"]["status"] == ("CANCELLED" if found else "IN_QUEUE")
+
+
+def test_ctrl_c_cancels_the_job_of_a_sync_run(platform: FakePlatform) -> None:
+    platform.ends_at_once = False
+
+    def press() -> None:
+        wait_until(lambda: platform.queries and platform.requests["GET job-0"] + platform.requests["POST watch"], 20)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        EP.runsync.blocking({"a": 1}, 60)
+    thread.join()
+    assert platform.jobs["job-0"]["status"] == "CANCELLED"
 
 
 def test_requests(platform: FakePlatform) -> None:

@@ -76,6 +76,40 @@ def test_threads_with_loops_of_their_own_agree(platform: InlinePlatform) -> None
     assert len(platform.manifests) == 1
 
 
+def test_provision_makes_what_the_first_call_then_finds(platform: InlinePlatform, session: Session) -> None:
+    assert identity.id is identity.url is None
+    found = identity.provision()
+    assert identity.id == found.id == next(iter(platform.endpoints))
+    assert platform.manifests == {}
+    assert identity.remote(3) == 3
+    assert asyncio.run(identity.provision.aio()) == found
+    assert list(platform.endpoints) == [found.id]
+
+
+def test_an_endpoint_that_nothing_is_on_is_provisioned_too(platform: InlinePlatform) -> None:
+    alone = Endpoint("alone", workers=2, **CPU)
+    assert alone.provision().id == alone.id
+    assert [each.body["workers"]["max"] for each in platform.endpoints.values()] == [2]
+    Endpoint("alone", workers=3, **CPU).provision()
+    assert [each.body["workers"]["max"] for each in platform.endpoints.values()] == [3]
+    with pytest.raises(ConfigError, match="give it a name"):
+        Endpoint(**CPU).provision()
+
+
+def test_provision_hears_of_two_declarations_and_bad_requirements(platform: InlinePlatform) -> None:
+    @Endpoint("twice", workers=1, **CPU)
+    def one() -> None: ...
+
+    @Endpoint("twice", workers=2, **CPU)
+    def two() -> None: ...
+
+    one.provision()
+    with pytest.raises(ConfigError, match="declared twice"):
+        two.provision()
+    with pytest.raises(ConfigError, match="no valid requirement"):
+        Endpoint("wrong", dependencies=["numpy>=one.two.three"], **CPU).provision()
+
+
 def test_an_endpoint_that_was_deleted_is_made_again(platform: InlinePlatform) -> None:
     assert identity.remote(1) == 1
     platform.endpoints.clear()

@@ -24,6 +24,7 @@ from runpod_flash.control_plane.store import StoreError
 from runpod_flash.control_plane.views import job_object
 from worker_runtime.wire import messages, paths
 from worker_runtime.wire.jobs import Call, ErrorInfo, Instance, Payload
+from worker_runtime.wire.retries import Backoff
 from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
 
 ENDPOINT = EndpointRecord("e1", "/p", "palette", {"workers": {"min": 0, "max": 3}, "timeout": 0}, "hash", 1, 1.0)
@@ -159,9 +160,10 @@ class Scene:
         *,
         instance: str | None = None,
         retries: int | None = None,
+        backoff: Backoff | None = None,
         client: str | None = "c",
         large: bytes | None = None,
-        **limits: int,
+        **limits: float,
     ) -> Job:
         """Queue a job as the platform does: first to the store, then to the dispatcher."""
         arguments = Payload(inline=b"a", size=1)
@@ -169,7 +171,7 @@ class Scene:
             arguments = Payload(sha256=hashlib.sha256(large).hexdigest(), size=len(large))
             self.values.held[str(arguments.sha256)] = large
         home = Instance(instance, Payload(inline=b"c", size=1)) if instance is not None else None
-        call = Call(self.artifact, arguments, "m" if instance else None, home, retries)
+        call = Call(self.artifact, arguments, "m" if instance else None, home, retries, backoff)
         record = JobRecord(
             f"j{next(self._numbers)}", ENDPOINT.id, call.to_input(), time.time(), client=client, **limits
         )  # type: ignore[arg-type]

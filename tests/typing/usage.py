@@ -1,9 +1,11 @@
 """Usage of the public API for type checkers; never run. `type: ignore` marks what must be an error."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any, assert_type
 
-from runpod_flash import DataCenter, Endpoint, EndpointJob, GpuGroup, GpuType
+from runpod_flash import DataCenter, Endpoint, EndpointJob, GpuGroup, GpuType, Retries
+from runpod_flash.mapping import Mapped
 from runpod_flash.remote import AsyncRemoteFunction, RemoteClass, RemoteFunction, RemoteInstance
 
 
@@ -27,8 +29,44 @@ class Model:
         return x
 
 
+@Endpoint(cpu="cpu3c-2-4", retries=Retries(3, on=(ConnectionError, "requests.Timeout"))).batched(8, 10)
+def length(texts: list[str]) -> list[int]:
+    return [len(text) for text in texts]
+
+
+@Endpoint(cpu="cpu3c-2-4").batched(8, 10)
+async def joined(left: list[str], right: list[int]) -> list[str]:
+    return [f"{one}{other}" for one, other in zip(left, right, strict=True)]
+
+
 # Not as `@Endpoint(...)`: mypy, unlike pyright, takes a decorated class for the class itself.
 RemoteModel = Endpoint(gpu=GpuGroup.ANY)(Model)
+
+
+api = Endpoint(name="api")
+
+
+@api.post("/predict/{number}")
+async def predict(number: int, label: str = "") -> list[str]:
+    return [label] * number
+
+
+@api.websocket("/echo")
+async def echo(socket: object) -> None: ...
+
+
+@api.asgi
+def make() -> dict[str, int]:
+    return {}
+
+
+async def routes() -> None:
+    assert_type(await predict(1, label="x"), list[str])
+    assert_type(await echo(1), None)
+    assert_type(make(), dict[str, int])
+    await predict("x")  # type: ignore[arg-type]
+    assert_type(await api.post("/predict/1", {"label": "x"}, headers={}, params={"a": [1, 2]}, timeout=None), Any)
+    assert_type(api.get.blocking("/x"), Any)
 
 
 async def awaiting() -> None:
@@ -49,6 +87,39 @@ async def awaiting() -> None:
     assert_type(RemoteModel.local(3), Model)
     await model.predict(1)
     await model(1)
+
+
+async def many() -> None:
+    assert_type(add.map([1, 2]), Mapped[float])
+    assert_type(await add.map(range(3)), list[float])
+    assert_type(await add.map([1], [2], concurrency=3), list[float])
+    assert_type(await double.map(["a"], return_exceptions=True), list[list[str] | Exception])
+    assert_type(list(double.map(["a"], ordered=False)), list[list[str]])
+    assert_type(await add.starmap([(1, 2)]), list[float])
+    async for result in add.map(numbers()):
+        assert_type(result, float)
+    for text in joined.map(["a"], [1]):
+        assert_type(text, str)
+
+
+async def numbers() -> AsyncIterator[int]:
+    yield 1
+
+
+async def with_other_options() -> None:
+    changed = add.with_options(timeout=5, queue_timeout=1.5, retries=2, webhook="https://host/", priority="low")
+    assert_type(await changed(1, b=2), float)
+    assert_type(await changed.with_options(retries=Retries(1)).map([1]), list[float])
+    assert_type(await double.with_options(timeout=None).local("x"), list[str])
+
+
+async def batched() -> None:
+    assert_type(await length("x"), int)
+    assert_type(await joined("x", 1), str)
+    assert_type(length.remote("x"), int)
+    assert_type(length.local("x"), int)
+    assert_type(await joined.local("x", 1), str)
+    assert_type(await length.map(["x"]), list[int])
 
 
 def blocking() -> None:
@@ -78,6 +149,13 @@ async def mistakes() -> None:
     await add(1, lable="x")  # type: ignore[call-arg]
     add.spawn(None)  # type: ignore[arg-type]
     await double.local(5)  # type: ignore[arg-type]
+    add.map(["x"])  # type: ignore[list-item]
+    double.map(["x"], ["y"])  # type: ignore[call-overload]
+    add.with_options(timout=5)  # type: ignore[arg-type]
+    add.with_options(priority="urgent")  # type: ignore[arg-type]
+    await length(["x"])  # type: ignore[arg-type]
+    await joined("x", "y")  # type: ignore[arg-type]
+    Retries(3, on=5)  # type: ignore[arg-type]
     Endpoint(workers="two")  # type: ignore[arg-type]
     Endpoint(dependancies=["numpy"])  # type: ignore[arg-type]
     Endpoint(gpu=5)  # type: ignore[arg-type]

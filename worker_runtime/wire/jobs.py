@@ -13,7 +13,8 @@ from typing import Any
 
 from worker_runtime.wire import PROTOCOL
 from worker_runtime.wire.errors import VersionMismatch, WireError
-from worker_runtime.wire.fields import optional, require
+from worker_runtime.wire.fields import optional, require, strings
+from worker_runtime.wire.retries import Backoff
 
 INLINE_LIMIT = 256 * 1024
 """Payloads up to this many bytes travel inside the JSON; larger ones as values named by their sha256."""
@@ -116,6 +117,7 @@ class Call:
     method: str | None = None
     instance: Instance | None = None
     retries: int | None = None  # None: a lost worker once, the function's exceptions never; n: both up to n times
+    backoff: Backoff | None = None  # None: after any exception, at once
     artifact_data: bytes | None = field(default=None, repr=False)
     inline: bool = False
 
@@ -128,6 +130,8 @@ class Call:
             body["instance"] = self.instance.to_json()
         if self.retries is not None:
             body["retries"] = self.retries
+        if self.backoff is not None:
+            body["backoff"] = self.backoff.to_json()
         if self.artifact_data is not None:
             body["artifact_data"] = base64.b64encode(self.artifact_data).decode()
         if self.inline:
@@ -144,12 +148,14 @@ class Call:
                 f"the call has protocol {protocol}, this side speaks {PROTOCOL}; use one version on both sides"
             )
         instance, artifact_data = optional(body, "instance", dict), optional(body, "artifact_data", str)
+        backoff = optional(body, "backoff", dict)
         return cls(
             artifact=require(body, "artifact", str),
             arguments=Payload.from_json(require(body, "arguments", dict)),
             method=optional(body, "method", str),
             instance=Instance.from_json(instance) if instance is not None else None,
             retries=optional(body, "retries", int),
+            backoff=Backoff.from_json(backoff) if backoff is not None else None,
             artifact_data=_from_base64(artifact_data, "artifact_data") if artifact_data is not None else None,
             inline=require(body, "inline", bool, default=False),
         )
@@ -163,13 +169,22 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class ErrorInfo:
-    """A failure as data. `exception` is the encoded exception object where it could be pickled."""
+    """A failure as data. `exception` is the encoded exception object where it could be pickled.
+
+    `bases` are the qualified names of the classes that the exception's class derives from, the nearest first.
+    """
 
     kind: ErrorKind
     type: str  # qualified name, e.g. "ValueError" or "__main__.Oops"
     message: str
     traceback: str = ""
     exception: bytes | None = field(default=None, repr=False)
+    bases: tuple[str, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The exception's class and those it derives from, by name."""
+        return (self.type, *self.bases)
 
     def to_json(self) -> dict[str, Any]:
         data: dict[str, Any] = {
@@ -180,6 +195,8 @@ class ErrorInfo:
         }
         if self.exception is not None:
             data["exception"] = base64.b64encode(self.exception).decode()
+        if self.bases:
+            data["bases"] = list(self.bases)
         return data
 
     @classmethod
@@ -194,6 +211,7 @@ class ErrorInfo:
             message=require(data, "message", str),
             traceback=require(data, "traceback", str, default=""),
             exception=_from_base64(exception, "exception") if exception is not None else None,
+            bases=strings(data, "bases"),
         )
 
 

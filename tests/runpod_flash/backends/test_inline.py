@@ -11,14 +11,25 @@ import pytest
 from runpod_flash import Endpoint
 from runpod_flash.backends.base import Backend
 from runpod_flash.backends.inline import connect
-from runpod_flash.errors import ContentNotFound, EndpointNotFound, JobNotFound, JobTimedOut, NotPicklable
+from runpod_flash.calls import AS_USUAL
+from runpod_flash.errors import (
+    BackendError,
+    ConfigError,
+    ContentNotFound,
+    EndpointNotFound,
+    JobNotFound,
+    JobTimedOut,
+    NotPicklable,
+)
 from runpod_flash.session import Session
 from runpod_flash.settings import Settings
+from runpod_flash.web import request
 from tests.support.inline import inline_session
 from worker_runtime.wire.jobs import Call, Payload
 
 CPU: Any = {"cpu": "cpu3c-2-4"}
 RUNNING: list[int] = []
+GO, BEGUN = threading.Event(), threading.Event()
 BODY = {"name": "x", "timeout": 0, "env": {}}
 
 
@@ -67,6 +78,46 @@ def test_what_is_not_there() -> None:
         assert await backend.find_submitted(["k"]) == {}
         await backend.drop_instance("nobody's")
         assert not await backend.has_artifact("a" * 64)
+
+    asyncio.run(main())
+
+
+@Endpoint(**CPU)
+def busy() -> None:
+    BEGUN.set()
+    GO.wait(20)
+
+
+def test_health_purge_and_what_is_not_served_here(session: Session) -> None:
+    GO.clear()
+    BEGUN.clear()
+    jobs = [busy.spawn() for _ in range(3)]
+    assert BEGUN.wait(20)
+    health = Endpoint("busy", **CPU).health()
+    assert health["jobs"] == {"inQueue": 2, "inProgress": 1, "completed": 0, "failed": 0, "retried": 0}
+    assert (health["workers"]["running"], health["workers"]["idle"]) == (1, 0)
+    assert Endpoint("busy", **CPU).purge() == 2
+    GO.set()
+    assert [job.wait().status() for job in jobs] == ["COMPLETED", "CANCELLED", "CANCELLED"]
+
+    async def main() -> None:
+        backend = await session.backend()
+        endpoint = str(busy.id)
+        assert (await backend.describe(endpoint))["name"] == "busy"
+        with pytest.raises(BackendError, match="serves no HTTP"):
+            await backend.request(endpoint, request("GET", "/x"))
+        for asking in (
+            backend.describe("e"),
+            backend.health("e"),
+            backend.purge("e"),
+            backend.request("e", request("GET", "/x")),
+        ):
+            with pytest.raises(EndpointNotFound):
+                await asking
+        with pytest.raises(JobNotFound):
+            await backend.retry(endpoint, "j")
+        with pytest.raises(ConfigError, match="takes no plain input"):
+            await backend.run_sync(endpoint, {"a": 1}, "k", AS_USUAL, 1)
 
     asyncio.run(main())
 

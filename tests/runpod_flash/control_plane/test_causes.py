@@ -26,6 +26,7 @@ SITUATIONS = st.builds(
     stalled=TEXTS,
     no_capacity=TEXTS,
     crashed=TEXTS,
+    backoff=TEXTS,
 )
 
 
@@ -35,7 +36,7 @@ def test_every_situation_has_one_cause_with_words_and_a_time(at: Situation) -> N
     assert cause.kind in CauseKind
     assert cause.text
     assert cause.since > 0
-    assert cause.behind == at.behind
+    assert cause.behind == (0 if at.backoff else at.behind)
     if cause.kind is CauseKind.CRASH_LOOP:
         assert at.crashed
     if cause.kind is CauseKind.PAUSED:
@@ -55,6 +56,7 @@ def test_every_situation_has_one_cause_with_words_and_a_time(at: Situation) -> N
         (Situation(no_capacity="no GPU"), CauseKind.NO_CAPACITY, "no GPU"),
         (Situation(ready=1, stalled="disk full"), CauseKind.NO_CAPACITY, "disk full"),
         (Situation(ready=1, paused="workers=0"), CauseKind.PAUSED, "workers=0"),
+        (Situation(ready=1, backoff="waits 2 s", paused="drains"), CauseKind.BACKOFF, "waits 2 s"),
     ],
 )
 def test_what_holds_a_job_back_is_said(at: Situation, kind: CauseKind, text: str) -> None:

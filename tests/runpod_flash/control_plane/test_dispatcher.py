@@ -1,6 +1,7 @@
 """Who gets which job: the rules under any order of events, then each rule by itself."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -25,6 +26,7 @@ from worker_runtime.wire.jobs import (
     Payload,
     read_output,
 )
+from worker_runtime.wire.retries import Backoff
 
 USER = ErrorInfo(ErrorKind.USER, "ValueError", "bad")
 
@@ -609,3 +611,81 @@ async def test_content_that_is_not_here_is_named() -> None:
         scene.dispatcher.pools.check_content(Call(scene.artifact, Payload(sha256=missing, size=1)))
     with pytest.raises(ContentNotFound, match="f" * 64):
         scene.dispatcher.pools.manifest("f" * 64)
+
+
+BUSY = ErrorInfo(ErrorKind.USER, "__main__.Busy", "busy", bases=("ConnectionError", "OSError"))
+
+
+@played
+async def test_a_retry_waits_outside_of_the_queue_and_holds_no_worker() -> None:
+    scene = Scene()
+    worker = scene.start()
+    job = await scene.submit(retries=2, backoff=Backoff(("ConnectionError",), 0.05, 2.0, 60.0), queue_timeout_ms=10_000)
+    await scene.turns()
+    worker.done(job, error=BUSY)
+    await scene.turns()
+    assert (job.record.status, job.record.attempts, job.record.retries) == (JobStatus.IN_QUEUE, 1, 1)
+    assert scene.store.versions[job.record.id][-1].retry_at == job.record.retry_at is not None
+    cause = causes.why(scene.pool, job)
+    assert (cause.kind, cause.text) == (CauseKind.BACKOFF, "waits 0.05 s before attempt 2")
+    assert (list(scene.pool.queue), set(job.timers)) == ([], {"pause"})
+    assert scene.artifact in scene.fleet.content()
+    scene.fleet.discard(scene.pool)
+    assert scene.pool in scene.fleet.pools.values()
+    other = await scene.submit()
+    await scene.turns()
+    worker.done(other)  # it did not wait for the one that pauses
+    await once_in_a_while(lambda: job.record.id in worker.calls)
+    assert (job.record.attempts, job.record.retry_at, scene.pool.pausing) == (2, None, set())
+    worker.done(job, error=USER)  # a type that is not named
+    await scene.turns()
+    assert job.record.status is JobStatus.FAILED
+    scene.check_ends()
+
+
+@played
+async def test_a_retry_that_waits_can_be_cancelled_and_has_a_ttl() -> None:
+    scene = Scene()
+    worker = scene.start()
+    backoff = Backoff(None, 3600.0, 1.0, 3600.0)
+    cancelled = await scene.submit(retries=1, backoff=backoff)
+    await scene.turns()
+    worker.done(cancelled, error=BUSY)
+    expired = await scene.submit(retries=1, backoff=backoff, ttl_ms=60)
+    await scene.turns()
+    worker.done(expired, error=BUSY)
+    assert scene.pool.pausing == {cancelled, expired}
+    scene.dispatcher.cancel(cancelled)
+    await once_in_a_while(lambda: expired.record.status.final)
+    assert scene.pool.pausing == set()
+    assert (error_of(cancelled).kind, error_of(expired).kind) == (ErrorKind.CANCELLED, ErrorKind.EXPIRED)
+    await scene.turns()
+    scene.check_ends()
+
+
+@played
+async def test_a_pause_goes_on_after_a_restart_and_no_longer_than_it_may() -> None:
+    scene = Scene()
+    worker = scene.start()
+    backoff = Backoff(None, 0.05, 1.0, 0.05)
+    far = await scene.submit(retries=1, backoff=backoff, retry_at=time.time() + 3600, attempts=1)  # the clock jumped
+    past = await scene.submit(retries=1, backoff=backoff, retry_at=time.time() - 3600, attempts=1)
+    assert scene.pool.pausing == {far, past}
+    await once_in_a_while(lambda: past.record.id in worker.calls)
+    worker.done(past)
+    await once_in_a_while(lambda: far.record.id in worker.calls)
+    worker.done(far)
+    await scene.turns()
+    scene.check_ends()
+
+
+@played
+async def test_a_lost_worker_is_not_paused_for_and_counts_whatever_is_named() -> None:
+    scene = Scene()
+    job = await scene.submit(retries=1, backoff=Backoff(("ConnectionError",), 3600.0, 1.0, 3600.0))
+    for _ in range(2):
+        worker = scene.start()
+        await scene.turns()
+        scene.lose(worker)
+    await scene.turns()
+    assert (job.record.attempts, error_of(job).kind) == (2, ErrorKind.WORKER_LOST)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from runpod_flash.control_plane import lifecycle
 from runpod_flash.control_plane.lifecycle import IllegalTransition, JobEvent
 from runpod_flash.control_plane.records import JobRecord
-from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, JobStatus, read_output
+from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, read_output
+from worker_runtime.wire.retries import Backoff
 
 
 def queued() -> JobRecord:
@@ -129,3 +130,38 @@ def test_other_ends_of_an_endpoint_s_own_job_are_told_as_they_are(kind: ErrorKin
 def test_an_attempt_that_did_not_begin_leaves_no_trace_but_its_number() -> None:
     started = replace(lifecycle.start(queued(), "w-1", 2.0), output="half")
     assert lifecycle.unstart(started) == replace(queued(), attempts=1)
+
+
+CALL = Call("a", Payload.inlined(b""), retries=3, backoff=Backoff(("ConnectionError",), 1.0, 2.0, 3.0))
+
+
+@given(
+    st.sampled_from(list(ErrorKind)),
+    st.integers(0, 5),
+    st.sampled_from([(), ("ConnectionError", "OSError"), ("ValueError",)]),
+    st.none() | st.integers(0, 4),
+    st.none() | st.builds(Backoff, st.none() | st.just(("ConnectionError",)), st.just(1.0), st.just(2.0), st.just(3.0)),
+)
+def test_an_attempt_follows_where_it_is_allowed_and_the_exception_is_named(
+    kind: ErrorKind, used: int, bases: tuple[str, ...], retries: int | None, backoff: Backoff | None
+) -> None:
+    call = replace(CALL, retries=retries, backoff=backoff)
+    pause = lifecycle.pause_s(call, ErrorInfo(kind, "__main__.Mine", "words", bases=bases), used)
+    named = kind is not ErrorKind.USER or backoff is None or backoff.on is None or "ConnectionError" in bases
+    assert (pause is not None) == (lifecycle.may_retry(kind, retries, used) and named)
+    if pause:
+        assert kind is ErrorKind.USER
+        assert backoff is not None
+        assert pause == min(2.0**used, 3.0)
+
+
+def test_a_pause_is_in_the_record_until_the_next_start() -> None:
+    started = lifecycle.start(queued(), "w-1", 2.0)
+    paused = lifecycle.requeue(started, counts=True, retry_at=9.0)
+    assert (paused.status, paused.retries, paused.retry_at) == (JobStatus.IN_QUEUE, 1, 9.0)
+    assert lifecycle.start(paused, "w-2", 9.5).retry_at is None
+    assert lifecycle.recover(paused, 3, 5.0) is paused
+    assert lifecycle.unstart(started).retry_at is None
+    failed = replace(paused, status=JobStatus.FAILED)
+    assert lifecycle.reopen(failed, 9.0).retry_at is None
+    assert lifecycle.pause_s(None, ErrorInfo(ErrorKind.USER, "X", "x"), 0) is None

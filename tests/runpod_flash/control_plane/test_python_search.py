@@ -134,6 +134,16 @@ def test_a_download_happens_only_where_it_was_asked_for_and_once(world: World) -
     assert [asked for asked in world.asked() if asked.startswith("python install")] == ["python install 3.13"]
 
 
+def test_the_installations_that_may_not_change_under_users(world: World) -> None:
+    make_python(world.folder / "pyenv" / "versions" / "3.13.0" / "bin" / "python3.13", "3.13.0")
+    make_python(world.folder / "opt" / "bin" / "python3.12", "3.12.0")
+    make_python(world.folder / "usr" / "bin" / "python3.11", "3.11.0")
+    (world.folder / "links").mkdir()
+    (world.folder / "links" / "python3.11").symlink_to(world.folder / "usr" / "bin" / "python3.11")
+    places = PythonPlaces((str(world.folder / "opt"),), (str(world.folder / "links"),), world.folder / "pyenv")
+    assert places.folders() == [world.folder / name for name in ("opt", "pyenv/versions/3.13.0", "usr")]
+
+
 def test_other_versions_are_refused_before_anything_is_run(world: World) -> None:
     for version in ("3.10", "3.14", "/bin/sh", "3.13 --flag", ""):
         with pytest.raises(InstallFailed, match=r"there are no workers for Python '.*', only for 3\.11, 3\.12, 3\.13"):

@@ -2,9 +2,10 @@
 
 import dataclasses
 import enum
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import pydantic
+import pydantic.dataclasses
 
 
 @dataclasses.dataclass
@@ -64,6 +65,22 @@ class Model(pydantic.BaseModel):
     @classmethod
     def grown(cls, value: int) -> int:
         return value + 1
+
+
+T = TypeVar("T")
+
+
+class Box(pydantic.BaseModel, Generic[T]):
+    inside: T
+
+
+class Root(pydantic.RootModel[list[int]]):
+    pass
+
+
+@pydantic.dataclasses.dataclass(frozen=True)
+class Checked:
+    n: int
 
 
 class Plain:

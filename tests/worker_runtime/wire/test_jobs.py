@@ -21,6 +21,7 @@ from worker_runtime.wire.jobs import (
     read_output,
     value_output,
 )
+from worker_runtime.wire.retries import Backoff
 
 LARGE = st.binary(min_size=1, max_size=4).map(lambda seed: seed * INLINE_LIMIT + b"x")
 PAYLOADS = st.binary(max_size=50).map(Payload.of) | LARGE.map(Payload.of)
@@ -31,11 +32,25 @@ CALLS = st.builds(
     method=st.none() | st.text(),
     instance=st.none() | st.builds(Instance, st.text(), PAYLOADS),
     retries=st.none() | st.integers(),
+    backoff=st.none()
+    | st.builds(
+        Backoff,
+        st.none() | st.lists(st.text()).map(tuple),
+        st.floats(0, 1e9),
+        st.floats(0, 1e9),
+        st.floats(0, 1e9),
+    ),
     artifact_data=st.none() | st.binary(max_size=50),
     inline=st.booleans(),
 )
 ERRORS = st.builds(
-    ErrorInfo, st.sampled_from(ErrorKind), st.text(), st.text(), st.text(), st.none() | st.binary(max_size=50)
+    ErrorInfo,
+    st.sampled_from(ErrorKind),
+    st.text(),
+    st.text(),
+    st.text(),
+    st.none() | st.binary(max_size=50),
+    st.lists(st.text()).map(tuple),
 )
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),

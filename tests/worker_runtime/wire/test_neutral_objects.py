@@ -10,7 +10,7 @@ import pydantic
 import pytest
 
 from tests.worker_runtime.wire import shapes
-from tests.worker_runtime.wire.shapes import Colour, Frozen, Mode, Model, Oops, Pair, Plain, Point
+from tests.worker_runtime.wire.shapes import Box, Checked, Colour, Frozen, Mode, Model, Oops, Pair, Plain, Point, Root
 from worker_runtime.wire import neutral
 from worker_runtime.wire.class_names import ClassNames, UnknownClass
 from worker_runtime.wire.errors import CannotTravel, WireError
@@ -79,6 +79,20 @@ def test_models_come_back_without_being_validated_again() -> None:
     assert found._secret == (1, 2)
     assert found.model_fields_set == model.model_fields_set
     assert found.model_dump() == model.model_dump()
+
+
+@pytest.mark.parametrize(
+    "value", [Box[int](inside=1), Box[Point](inside=Point(1)), Box(inside="x"), Root([1]), Checked(2)]
+)
+def test_models_of_all_kinds_come_back(value: Any) -> None:
+    found = there_and_back(value)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_a_generic_model_of_what_is_no_class_is_refused() -> None:
+    with pytest.raises(CannotTravel, match=r"of the generic type Box\[list\[int\]\], of which list\[int\] is no class"):
+        neutral.encode(Box[list[int]](inside=[1]), NAMES)
 
 
 def test_what_a_model_holds_that_has_no_form_is_named() -> None:
