@@ -11,7 +11,7 @@ from runpod_flash.agreement import Declarations, Provisioned, provision, provisi
 from runpod_flash.backends.base import Backend
 from runpod_flash.crossing import Crossing
 from runpod_flash.delivery import Delivery, Holding, way_to
-from runpod_flash.errors import BackendError, ContentNotFound, EndpointNotFound, NotPortable
+from runpod_flash.errors import BackendError, ContentNotFound, EndpointNotFound
 from runpod_flash.output import Output
 from runpod_flash.routes import RouteTable
 from runpod_flash.settings import Settings, served_here
@@ -103,11 +103,6 @@ class Serving:
                 "call the functions here, or choose another target"
             )
         way = way_to(spec, self.settings, backend)
-        if way.neutral:
-            raise NotPortable(
-                f"the routes of endpoint '{spec.name}' go to its workers as pickles alone, and {way.reason}; use "
-                "workers of the same Python, on a platform that takes your pickles"
-            )
         code = route_types.code_of(table)
         artifact = shipping.ship(
             code.target,

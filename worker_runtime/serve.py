@@ -28,7 +28,15 @@ from worker_runtime.asgi import Guarded
 from worker_runtime.failures import load_failure
 from worker_runtime.wire import paths, payload
 from worker_runtime.wire.errors import PicklesRefused
-from worker_runtime.wire.routes import BODY_METHODS, CANNOT_SERVE, WEBSOCKET, Served, ServedRoute
+from worker_runtime.wire.routes import (
+    BODY_METHODS,
+    CANNOT_SERVE,
+    WEBSOCKET,
+    Served,
+    ServedRoute,
+    from_names,
+    is_by_name,
+)
 
 LARGEST_MESSAGE = 64 * 1024**2
 """Bytes of a websocket's message; what passes the gateway is smaller."""
@@ -77,9 +85,12 @@ def load(artifact: bytes, *, pickles: bool = True) -> Served:
 
     Raises PicklesRefused where it would have to be unpickled and must not be, and whatever the user's code raises.
     """
+    code = paths.read_code(artifact) or b""
+    if is_by_name(code):
+        return from_names(code)
     if not pickles:
         raise PicklesRefused("it is a pickle, and this platform loads no pickles of yours")
-    served = payload.decode(paths.read_code(artifact) or b"")()
+    served = payload.decode(code)()
     assert isinstance(served, Served)
     return served
 
