@@ -41,6 +41,7 @@ from worker_runtime.wire.routes import (
 LARGEST_MESSAGE = 64 * 1024**2
 """Bytes of a websocket's message; what passes the gateway is smaller."""
 
+_NO_START = 3  # the exit code of a server whose port is taken
 _LIBRARIES = (fastapi.__name__, starlette.__name__)
 _MEDIA: dict[type, str] = {str: "text/plain; charset=utf-8", bytes: "application/octet-stream"}
 _LINES = "application/x-ndjson"
@@ -49,7 +50,8 @@ _LINES = "application/x-ndjson"
 def main(setup: Mapping[str, Any]) -> None:
     """Serve until SIGTERM. `setup`: artifact (path), pickles, port, name, grace_s (seconds for requests at the end).
 
-    What keeps the code from being loaded is written to standard error, and the process ends with CANNOT_SERVE.
+    What keeps the code from being loaded, or the application from starting, is written to standard error, and the
+    process ends with CANNOT_SERVE.
     """
     sys.argv = [setup["name"]]
     faulthandler.enable()
@@ -75,9 +77,11 @@ def main(setup: Mapping[str, Any]) -> None:
             timeout_graceful_shutdown=max(1, int(setup["grace_s"])),
         )
     )
-    server.run()
+    with contextlib.suppress(SystemExit):  # which some versions raise where they cannot start
+        server.run()
     if not server.started:
-        sys.exit(3)
+        lifespan_failed = getattr(getattr(server, "lifespan", None), "should_exit", False)
+        sys.exit(CANNOT_SERVE if lifespan_failed else _NO_START)
 
 
 def load(artifact: bytes, *, pickles: bool = True) -> Served:
