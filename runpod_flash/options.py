@@ -428,8 +428,8 @@ def _image(fields: Mapping[str, Any]) -> None:
     for option, usual in _OF_SHIPPED_CODE.items():
         if fields.get(option, usual) != usual:
             raise ConfigError(
-                f"{option}= has no effect with image=: an image holds what it needs, and what it runs decides how; leave "
-                "one of the two out"
+                f"{option}= has no effect with image=: an image holds what it needs, and what it runs decides how; "
+                "leave one of the two out"
             )
 
 
