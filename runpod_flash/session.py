@@ -8,6 +8,7 @@ The current session is a context variable. Its default does nothing until the fi
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import sys
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable, Iterator, Sequence
@@ -16,15 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runpod_flash import backends, crossing, journal, options, outcome, package_index, shipping
+from runpod_flash import backends, journal, options, outcome, package_index, shipping
 from runpod_flash import output as output_module
 from runpod_flash import settings as settings_module
-from runpod_flash.agreement import Declarations, Provisioned, provision, provision_volume
+from runpod_flash.agreement import Declarations, Provisioned, VolumeIds, provision
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.blocking import Bridge, Running
 from runpod_flash.calls import JobOptions, Request, Ticket, detached
 from runpod_flash.crossing import Crossing
-from runpod_flash.delivery import Delivery, Holding, encoded, way_to
+from runpod_flash.delivery import Delivery, Holding, as_taken, encoded, shipped, way_to
 from runpod_flash.errors import (
     BackendError,
     BackendUnavailable,
@@ -37,10 +38,10 @@ from runpod_flash.journal import Journal, Submission
 from runpod_flash.objects import Objects
 from runpod_flash.output import Output
 from runpod_flash.project import project_of_program
+from runpod_flash.serving import Served, Serving
 from runpod_flash.settings import Settings
 from runpod_flash.spec import EndpointSpec
-from runpod_flash.volumes import NetworkVolume
-from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
+from worker_runtime.wire.specs import PackageIndex
 
 T = TypeVar("T")
 
@@ -59,18 +60,16 @@ class _Link:
     delivery: Delivery
     connection: "asyncio.Task[Backend] | None" = None
     agreed: "dict[str, tuple[EndpointSpec, Provisioned]]" = field(default_factory=dict)  # by name
+    served: "dict[str, Served]" = field(default_factory=dict)  # by name
     shared: "dict[Hashable, asyncio.Task[Any]]" = field(default_factory=dict)
 
 
-class Session:
+class Session(Serving):
     """Calls go through it. Made without effect; settings are read, and the platform is reached, by the first call.
 
     Args:
         settings: what to use instead of the environment.
         project: folder in which names of endpoints are unique; default: the program's own.
-
-    Attributes:
-        volume_ids: the network volumes that this program has found or made.
     """
 
     def __init__(self, settings: Settings | None = None, project: Path | None = None) -> None:
@@ -80,7 +79,7 @@ class Session:
         self._declared = Declarations()
         self._provisioned: dict[str, Provisioned] = {}  # by name
         self._described: dict[str, Provisioned] = {}  # by id
-        self.volume_ids: dict[NetworkVolume, str] = {}
+        self.volume_ids: VolumeIds = {}  # of those that this program has found or made
         self._journal: Journal | None = None
         self._held: set[Holding] = set()
         self._objects = Objects(self._bridge, self._backend)
@@ -340,17 +339,8 @@ class Session:
     async def _submit(self, request: Request, way: Crossing, arguments: bytes, key: str) -> Ticket:
         backend = await self._backend()
         spec = request.spec
-        if not backend.takes_pickles and not way.neutral:
-            way = way_to(spec, self.settings, backend)
-            arguments = encoded(request, way)
-        artifact = shipping.ship(
-            request.target,
-            name=spec.name,
-            environment=self._environment(backend, spec, way),
-            max_concurrency=spec.concurrency,
-            batch=spec.batch,
-            way=way,
-        )
+        way, arguments = as_taken(request, way, arguments, self.settings, backend)
+        artifact = shipped(request, way, backend, self._package_index())
         endpoint_id = (await self._agree(backend, spec, request.target)).id
         delivery = self._link().delivery
         parcel = await delivery.pack(backend, artifact, request, arguments)
@@ -386,32 +376,15 @@ class Session:
             if target is not None:
                 self._declared.add(spec, target)
             options.check_requirements(spec)
-            known = agreed[spec.name] = spec, await self._shared(spec, lambda: self._provision(backend, spec))
+            making = functools.partial(provision, backend, spec, self.output, self.volume_ids)
+            known = agreed[spec.name] = spec, await self._shared(spec, making)
         self._provisioned[spec.name] = known[1]
         return known[1]
 
-    async def _provision(self, backend: Backend, spec: EndpointSpec) -> Provisioned:
-        ids = [await self.provision_volume(volume) for volume in spec.volume]
-        return await provision(backend, spec, self.output, ids)
-
-    async def provision_volume(self, volume: NetworkVolume) -> str:
-        """The id of a network volume, which after this is on the platform. Raises VolumeNotFound, BackendError."""
-        backend = await self.backend()
-        found = await self._shared(volume, lambda: provision_volume(backend, volume, self.output))
-        self.volume_ids[volume] = found
-        return found
-
-    def _environment(self, backend: Backend, spec: EndpointSpec, way: Crossing) -> EnvironmentRequest:
+    def _package_index(self) -> PackageIndex:
         if self._index is None:
             self._index = package_index.read(self.settings.environ, Path(sys.prefix))
-        return EnvironmentRequest(
-            python=way.python,
-            dependencies=spec.dependencies,
-            system_dependencies=spec.system_dependencies,
-            caller=sys.executable if backend.shares_machine and way.python == crossing.HERE else None,
-            index=self._index if spec.dependencies else PackageIndex(),
-            accelerate=spec.accelerate_downloads or not spec.dependencies,
-        )
+        return self._index
 
     async def _abandon(self, endpoint_id: str, job_id: "str | asyncio.Task[str]") -> None:
         """Cancel the job of a call that nobody waits for any more. One more cancellation does not stop this."""
@@ -454,6 +427,10 @@ class Session:
                 self._links.pop(other, None)
             link = self._links[loop] = _Link(Delivery(self._held))
         return link
+
+    def _carriers(self) -> tuple[Delivery, dict[str, Served]]:
+        link = self._link()
+        return link.delivery, link.served
 
     async def _shared(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do something once for all calls of this loop that ask for it at the same time."""

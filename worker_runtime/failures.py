@@ -1,5 +1,6 @@
 """Exceptions as data: what user code raised, described without the frames of this package."""
 
+import contextlib
 import inspect
 import platform
 import traceback
@@ -9,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from worker_runtime.wire import encoding
+from worker_runtime.wire.class_names import MAIN, SCRIPT
 from worker_runtime.wire.errors import CannotTravel
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
 
@@ -79,8 +81,9 @@ def unpicklable(function: str, value: Any, error: BaseException) -> ErrorInfo:
 
 
 def type_name(kind: type) -> str:
-    """The qualified name: "ValueError", "__main__.Oops"."""
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    """The qualified name, as the caller knows it: "ValueError", "__main__.Oops"."""
+    module = MAIN if kind.__module__ == SCRIPT else kind.__module__
+    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
 
 
 def _text(error: BaseException) -> str:
@@ -116,7 +119,8 @@ def _encoded(error: BaseException, peer: encoding.Peer) -> bytes | None:
         rebuilt = encoding.decode(encoded, encoding.ON_WORKERS)
         notes = getattr(error, "__notes__", [])
         if getattr(rebuilt, "__notes__", []) != notes:
-            encoded = peer.encode(_Noted(error, notes))
+            with contextlib.suppress(CannotTravel):  # only a pickle carries them then
+                encoded = peer.encode(_Noted(error, notes))
     except Exception:  # noqa: BLE001 - the user's own __reduce__ and __init__ run here; the text travels anyway
         return None
     return encoded if type(rebuilt) is type(error) and len(encoded) <= EXCEPTION_LIMIT else None

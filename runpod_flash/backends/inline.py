@@ -179,6 +179,7 @@ class InlineBackend:
     shares_machine = True
     default_queue_delay = 0.0
     takes_uploads = True
+    serves_routes = False
     takes_pickles = True
     volumes = NoVolumes()
 

@@ -7,6 +7,7 @@ import pytest
 
 from worker_runtime.failures import MESSAGE_LIMIT, describe, load_failure, type_name, unpicklable
 from worker_runtime.wire import payload
+from worker_runtime.wire.class_names import SCRIPT
 from worker_runtime.wire.jobs import ErrorKind
 
 
@@ -100,3 +101,10 @@ def test_notes_travel_whatever_the_exception_thinks_of_them(kind: type[Exception
     rebuilt = payload.decode(found.exception)
     assert type(rebuilt) is kind
     assert (rebuilt.args, rebuilt.__notes__) == (("bad",), ["at the third row"])
+
+
+def test_classes_of_the_script_are_called_as_the_caller_knows_them() -> None:
+    base = type("Base", (Exception,), {"__module__": SCRIPT})
+    info = describe(type("Oops", (base,), {"__module__": SCRIPT})("x"))
+    assert info.type == "__main__.Oops"
+    assert "__main__.Base" in info.bases  # by which `Retries(on=…)` knows it
