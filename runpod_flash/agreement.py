@@ -46,16 +46,21 @@ class Declarations:
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:
-    """An endpoint as the platform has it. `url`: where its requests go; "" where the platform does not say."""
+    """An endpoint as the platform has it. `url`: where its requests go; "" where the platform does not say.
+
+    `version` grows with each change of what a load-balanced endpoint's workers serve; 0: it was not told.
+    """
 
     id: str
     url: str
+    version: int = 0
 
     @classmethod
     def of(cls, described: Json) -> "Provisioned":
         """Read the platform's description."""
         urls = described.get("requestUrls") or {}
-        return cls(str(described["id"]), str(urls.get("base") or urls.get("run", "")).removesuffix("/run"))
+        version = int(described.get("endpointVersion") or 0)
+        return cls(str(described["id"]), str(urls.get("base") or urls.get("run", "")).removesuffix("/run"), version)
 
 
 async def provision_volume(backend: Backend, volume: NetworkVolume, output: Output) -> str:
@@ -79,13 +84,19 @@ async def provision_volume(backend: Backend, volume: NetworkVolume, output: Outp
 
 
 async def provision(
-    backend: Backend, spec: EndpointSpec, output: Output, volume_ids: Sequence[str] = ()
+    backend: Backend,
+    spec: EndpointSpec,
+    output: Output,
+    volume_ids: Sequence[str] = (),
+    artifact: str | None = None,
 ) -> Provisioned:
     """Bring the endpoint to the platform as it is declared, with these network volumes.
 
+    `artifact`: the id of the routes that it serves.
+
     Raises BackendError, ConfigError.
     """
-    body = to_body(spec, default_queue_delay=backend.default_queue_delay, volume_ids=volume_ids)
+    body = to_body(spec, default_queue_delay=backend.default_queue_delay, volume_ids=volume_ids, artifact=artifact)
     found = await backend.find(spec.name)
     if found is None:
         try:

@@ -5,9 +5,9 @@ them out, gets all verbs by inheriting.
 """
 
 import contextlib
-import uuid
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+import os
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from runpod_flash import lazy
@@ -28,14 +28,16 @@ RUNSYNC_S: Final = 60.0
 """How long `runsync` waits by default, in seconds."""
 
 _CANCEL_S = 2.0
+_SAID = 700  # characters of each end of an answer that a message shows
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """An endpoint on the platform: its id, and what messages call it."""
+    """An endpoint on the platform: its id, what messages call it, and what its requests have as headers."""
 
     id: str
     name: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class ClientVerbs:
@@ -173,7 +175,8 @@ class ClientVerbs:
         try:
             async with asyncio.timeout(asked.timeout_s):
                 endpoint = await self._located(ServerlessType.LB)
-                answer = await (await self._session.backend()).request(endpoint.id, asked)
+                full = replace(asked, headers={**endpoint.headers, **asked.headers})
+                answer = await (await self._session.backend()).request(endpoint.id, full)
         except TimeoutError as error:
             if isinstance(error, FlashError):
                 raise
@@ -184,7 +187,7 @@ class ClientVerbs:
 
 
 async def _run_sync(session: "Session", endpoint: Located, job: PlainJob, limit_s: float) -> "EndpointJob[Any]":
-    asyncio, backend, key = lazy.load("asyncio"), await session.backend(), uuid.uuid4().hex
+    asyncio, backend, key = lazy.load("asyncio"), await session.backend(), os.urandom(16).hex()
     end, job_id = asyncio.get_running_loop().time() + limit_s, ""
     try:
         seen = await backend.run_sync(endpoint.id, job.input, key, job.options, limit_s)
@@ -211,12 +214,18 @@ async def _cancel(backend: "Backend", endpoint_id: str, job_id: str, key: str) -
 
 def _bad_answer(asked: "WebRequest", endpoint: Located, answer: "WebAnswer") -> ResponseError:
     body = answer.value()
-    said = answer.body[:300].decode(errors="replace").strip()
+    detail = body.get("detail") if isinstance(body, dict) else None
+    said = _shortened(detail if isinstance(detail, str) else answer.body.decode(errors="replace")).strip()
     where = f"; it points to {answer.headers['location']}" if "location" in answer.headers else ""
     message = f"{asked} of endpoint '{endpoint.name}' was answered with status {answer.status}{where}"
     return ResponseError(
         f"{message}: {said}" if said else message, status=answer.status, body=body, headers=answer.headers
     )
+
+
+def _shortened(text: str) -> str:
+    """Beginning and end: what went wrong in a worker stands at the end."""
+    return text if len(text) <= 2 * _SAID else f"{text[:_SAID]} […] {text[-_SAID:]}"
 
 
 def _checked(given: Any, **options: Any) -> PlainJob:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _DEFAULTS: dict[str, Any] = {"type": "QUEUE", "image": "", "timeout": 600_000, "flashboot": "OFF"}
-_OPTIONAL = ("command", "directory", "args", "startScript", "disk", "ports", "registry")
+_OPTIONAL = ("command", "directory", "artifact", "args", "startScript", "disk", "ports", "registry")
 _IDLE_TIMEOUT_S = 10
 _QUEUE_DELAY_S = 4.0
 

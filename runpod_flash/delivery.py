@@ -75,21 +75,29 @@ def as_taken(
     return way, encoded(request, way)
 
 
-def shipped(request: Request, way: Crossing, backend: Backend, index: PackageIndex) -> Artifact:
-    """The artifact of what a request calls. `index`: where the packages of its environment come from.
+def environment_of(
+    backend: Backend, spec: EndpointSpec, way: Crossing, index: PackageIndex, packages: tuple[str, ...] = ()
+) -> EnvironmentRequest:
+    """What the workers of an endpoint need.
 
-    Raises:
-        ShippingError: it cannot be sent this way; see `shipping.ship`.
+    Args:
+        index: where packages come from.
+        packages: more than the user named.
     """
-    spec = request.spec
-    environment = EnvironmentRequest(
+    dependencies = (*spec.dependencies, *packages)
+    return EnvironmentRequest(
         python=way.python,
-        dependencies=spec.dependencies,
+        dependencies=dependencies,
         system_dependencies=spec.system_dependencies,
         caller=sys.executable if backend.shares_machine and way.python == crossing.HERE else None,
-        index=index if spec.dependencies else PackageIndex(),
-        accelerate=spec.accelerate_downloads or not spec.dependencies,
+        index=index if dependencies else PackageIndex(),
+        accelerate=spec.accelerate_downloads or not dependencies,
     )
+
+
+def shipped(request: Request, way: Crossing, environment: EnvironmentRequest) -> Artifact:
+    """The artifact of what a request calls. Raises ShippingError: see `shipping.ship`."""
+    spec = request.spec
     return shipping.ship(
         request.target,
         name=spec.name,
@@ -114,7 +122,7 @@ class Delivery:
             BackendError, ShippingError: the platform does not take it.
         """
         if backend.takes_uploads:
-            await self._upload(backend, artifact)
+            await self.upload(backend, artifact)
         wanted = request.spec.retries if request.retries is None else request.retries
         retries, backoff = as_sent(wanted)
         call = Call(
@@ -143,7 +151,8 @@ class Delivery:
                     return job_id
         return await backend.submit(endpoint_id, parcel.call.to_input(), key, parcel.options)
 
-    async def _upload(self, backend: Backend, artifact: Artifact) -> None:
+    async def upload(self, backend: Backend, artifact: Artifact) -> None:
+        """Bring an artifact to a platform that takes it by itself. Raises BackendError, ShippingError."""
         holding = "", artifact.id
         if holding in self._held:
             return

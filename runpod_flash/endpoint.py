@@ -24,20 +24,24 @@ from runpod_flash.remote import (
     recovery,
 )
 from runpod_flash.retries import Retries
+from runpod_flash.routes import RouteTable, check_path
 from runpod_flash.spec import DEFAULT_SCALER_VALUE, EndpointSpec
 from runpod_flash.template import PodTemplate
 from runpod_flash.volumes import NetworkVolume
+from worker_runtime.wire.routes import WEBSOCKET
 
 if TYPE_CHECKING:
     from runpod_flash.agreement import Provisioned
     from runpod_flash.duals import Dual
     from runpod_flash.job import EndpointJob
+    from runpod_flash.web import WebRequest
 
 A = TypeVar("A")
 B = TypeVar("B")
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 _KINDS = {ServerlessType.QB: "jobs (run, runsync)", ServerlessType.LB: "HTTP requests (get, post …)"}
 
@@ -102,7 +106,6 @@ class Endpoint(ClientVerbs):
     execution_timeout_ms: int
     flashboot: bool
     image: str | None
-    scaler_type: ServerlessScalerType
     scaler_value: float
     template: PodTemplate | None
     min_cuda_version: CudaVersion | None
@@ -114,8 +117,8 @@ class Endpoint(ClientVerbs):
     workers_max: int
     is_cpu: bool
     is_client: bool
-    is_load_balanced: bool
     spec: EndpointSpec
+    _table: RouteTable
     _given_id: str | None
     _kind: ServerlessType | None  # of an image, when it is known
 
@@ -160,7 +163,7 @@ class Endpoint(ClientVerbs):
         if id is not None:
             options.check_client(id, given, _usual())
         spec = options.check(given)
-        self.__dict__.update(_attributes(spec), _given_id=id, _kind=None, is_client=id is not None or bool(spec.image))
+        self.__dict__.update(_attributes(spec, id))
 
     @overload
     def __call__(self, target: type[T]) -> RemoteClass[T]: ...  # type: ignore[overload-overlap]  # a class can be called
@@ -181,6 +184,8 @@ class Endpoint(ClientVerbs):
                 f"{self!r} is a client of its image, or of an endpoint that is there already, and cannot decorate; to "
                 f"put {_described(target)} on an endpoint, leave out id= and image= and declare one with name="
             )
+        self._check_free(target)
+        self._table.taken_by = getattr(target, "__qualname__", "")
         return _decorated(target, self.spec)
 
     def batched(self, max_size: int, max_wait_ms: int) -> "Batched":
@@ -200,7 +205,50 @@ class Endpoint(ClientVerbs):
         """
         if self.is_client:
             raise ConfigError(f"{self!r} is a client and cannot decorate; leave out id= and image=")
+        self._check_free(None)
+        self._table.taken_by = "a batched function"
         return Batched(replace(self.spec, batch=options.check({"batch": (max_size, max_wait_ms)}).batch))
+
+    def _check_free(self, target: Any) -> None:
+        """Raise ConfigError where the endpoint serves routes."""
+        if self._table:
+            it = "it" if target is None else _described(target)
+            raise ConfigError(
+                f"endpoint {self.spec.name!r} serves routes already, so it decorates no function of its own; declare "
+                f"another Endpoint for {it}"
+            )
+
+    @property
+    def is_load_balanced(self) -> bool:
+        """Whether it has routes, serves an application, or has an image that was sent HTTP requests."""
+        return bool(self._table) or self._kind is ServerlessType.LB
+
+    @property
+    def scaler_type(self) -> ServerlessScalerType:
+        """What the number of workers follows."""
+        usual = ServerlessScalerType.REQUEST_COUNT if self.is_load_balanced else ServerlessScalerType.QUEUE_DELAY
+        return usual if self.is_load_balanced else self.spec.scaler_type or usual
+
+    def websocket(self, path: str) -> Callable[[F], F]:
+        """`@api.websocket(path)` serves an `async def` that gets a `fastapi.WebSocket`; it comes back as it is.
+
+        Raises:
+            ConfigError: it cannot be served there.
+        """
+        check_path(WEBSOCKET, path)
+
+        def serve(function: F) -> F:
+            return self._table.add(WEBSOCKET, path, function)
+
+        return serve
+
+    def asgi(self, make_app: F) -> F:
+        """Serve the ASGI application that a function makes on the worker, its lifespan included; as a decorator, too.
+
+        Raises:
+            ConfigError: it is no such function, or the endpoint serves something already.
+        """
+        return self._table.add_app(make_app)
 
     @property
     def id(self) -> str | None:
@@ -243,6 +291,8 @@ class Endpoint(ClientVerbs):
         if self._given_id is not None:
             return await self._session.described(self._given_id)
         self._own_name("provision")
+        if self._table:
+            return await self._session.serve(self._table)
         if self.spec.image:
             return await self._of_image(None)
         return await self._session.provision(self.spec)
@@ -264,6 +314,9 @@ class Endpoint(ClientVerbs):
         if self._given_id is not None:
             return Located(self._given_id, self.spec.name or self._given_id)
         name = self._own_name("run")
+        if self._table:
+            served = await self._session.serve(self._table)
+            return Located(served.id, name, {"X-Flash-Version": str(served.version)})
         if self.spec.image:
             return Located((await self._of_image(kind)).id, name)
         return Located((await self._session.named(name)).id, name)
@@ -285,16 +338,22 @@ class Endpoint(ClientVerbs):
                 f"endpoint {self.name!r} has taken {_KINDS[self._kind]} first, so it takes no {_KINDS[kind]}: an image "
                 "answers one of the two; declare another Endpoint with another name= for it"
             )
-        balanced = kind is ServerlessType.LB
-        self.__dict__.update(_kind=kind, is_load_balanced=balanced)
-        if balanced:
-            self.__dict__["scaler_type"] = ServerlessScalerType.REQUEST_COUNT
+        self.__dict__.update(_kind=kind)
         return await self._session.provision(spec)
 
     def _decorate(self, method: str, path: str, function: Any) -> Any:
         if self.is_client:
             return super()._decorate(method, path, function)
-        raise ConfigError(f"routes (here {method} {path!r:.80}) are not there yet in this version")
+        return self._table.add(method, path, function)
+
+    async def _request(self, asked: "WebRequest") -> Any:
+        try:
+            return await super()._request(asked)
+        except EndpointNotFound:
+            if not self._table:
+                raise
+            self._session.forget_served(self.spec.name)  # somebody has deleted it
+            return await super()._request(asked)
 
     def _own_name(self, what: str) -> str:
         if self._given_id is not None:
@@ -302,6 +361,9 @@ class Endpoint(ClientVerbs):
         if not self.spec.name:
             raise ConfigError(f"{what}() needs to know the endpoint; give it a name: Endpoint(name=…).{what}(…)")
         return self.spec.name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (self.spec, self._given_id)  # without its routes: a function of theirs may refer to it
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"{name} of an endpoint cannot be changed after its declaration; declare another Endpoint")
@@ -356,7 +418,7 @@ def _decorated(target: Any, spec: EndpointSpec) -> Any:
     return make_remote(target, spec.named(target.__name__))
 
 
-def _attributes(spec: EndpointSpec) -> dict[str, Any]:
+def _attributes(spec: EndpointSpec, given_id: str | None) -> dict[str, Any]:
     plain = (
         "idle_timeout", "accelerate_downloads", "gpu_count", "execution_timeout_ms", "flashboot", "min_cuda_version",
         "max_concurrency", "python_version", "retries", "workers_min", "workers_max",
@@ -368,14 +430,22 @@ def _attributes(spec: EndpointSpec) -> dict[str, Any]:
         "name": spec.name or None,
         "batch": None if spec.batch is None else (spec.batch.max_size, spec.batch.max_wait_ms),
         "env": dict(spec.env) or None,
-        "scaler_type": spec.scaler_type or ServerlessScalerType.QUEUE_DELAY,
         "scaler_value": DEFAULT_SCALER_VALUE if spec.scaler_value is None else spec.scaler_value,
         "is_cpu": bool(spec.cpu),
         "image": spec.image or None,
         "template": spec.template,
-        "is_load_balanced": False,
         "spec": spec,
+        "is_client": given_id is not None or bool(spec.image),
+        "_table": RouteTable(spec),
+        "_given_id": given_id,
+        "_kind": None,
     }
+
+
+def _rebuilt(spec: EndpointSpec, given_id: str | None) -> Endpoint:
+    endpoint = object.__new__(Endpoint)
+    endpoint.__dict__.update(_attributes(spec, given_id))
+    return endpoint
 
 
 def _usual() -> dict[str, Any]:

@@ -5,8 +5,8 @@ as a decorator it asks the endpoint what becomes of that.
 """
 
 import warnings
-from collections.abc import Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from runpod_flash import lazy
 from runpod_flash.errors import CallError
@@ -14,6 +14,8 @@ from runpod_flash.errors import CallError
 if TYPE_CHECKING:
     from runpod_flash.session import Session
     from runpod_flash.web import WebRequest
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _AS_USUAL: Any = object()  # stands for web.ANSWER_S, which is not loaded yet
 
@@ -40,7 +42,7 @@ class Asked(Coroutine[Any, Any, Any]):
         self._running: Coroutine[Any, Any, Any] | None = None
         self._used = False
 
-    def __call__(self, function: Any) -> Any:
+    def __call__(self, function: F) -> F:
         """Use it as a decorator. Raises CallError or ConfigError where it cannot be one."""
         self._used = True
         if self._more:
@@ -48,7 +50,7 @@ class Asked(Coroutine[Any, Any, Any]):
                 f"@….{self._method.lower()}({self._path!r}, …) was given {', '.join(self._more)}; a route takes its "
                 "path alone, and a request is awaited instead of decorating"
             )
-        return self._owner._decorate(self._method, self._path, function)
+        return cast(F, self._owner._decorate(self._method, self._path, function))
 
     def send(self, value: Any) -> Any:
         return self._begun().send(value)
@@ -110,7 +112,7 @@ class HttpVerb:
 
         Args:
             path: begins with "/"; may have a query.
-            data: the body; bytes go as they are, all else as JSON.
+            data: the body; bytes go as they are, a dict with bytes among its values as a form, all else as JSON.
             headers: in addition to the key.
             params: for the query; a list gives its name several times.
             json: the body as JSON.

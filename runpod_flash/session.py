@@ -19,12 +19,12 @@ from typing import Any, TypeVar
 from runpod_flash import backends, journal, options, outcome, package_index, shipping
 from runpod_flash import output as output_module
 from runpod_flash import settings as settings_module
-from runpod_flash.agreement import Declarations, Provisioned, provision, provision_volume
+from runpod_flash.agreement import Declarations, Provisioned
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.blocking import Bridge, Running
-from runpod_flash.calls import JobOptions, Request, Ticket
+from runpod_flash.calls import JobOptions, Request, Ticket, detached
 from runpod_flash.crossing import Crossing
-from runpod_flash.delivery import Delivery, Holding, as_taken, encoded, shipped, way_to
+from runpod_flash.delivery import Delivery, Holding, as_taken, encoded, environment_of, shipped, way_to
 from runpod_flash.errors import (
     BackendError,
     BackendUnavailable,
@@ -37,10 +37,11 @@ from runpod_flash.journal import Journal, Submission
 from runpod_flash.objects import Objects
 from runpod_flash.output import Output
 from runpod_flash.project import project_of_program
+from runpod_flash.serving import Served, Serving
 from runpod_flash.settings import Settings
 from runpod_flash.spec import EndpointSpec
 from runpod_flash.volumes import NetworkVolume
-from worker_runtime.wire.specs import PackageIndex
+from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
 
 T = TypeVar("T")
 
@@ -59,10 +60,11 @@ class _Link:
     delivery: Delivery
     connection: "asyncio.Task[Backend] | None" = None
     agreed: "dict[str, tuple[EndpointSpec, Provisioned]]" = field(default_factory=dict)  # by name
+    served: "dict[str, Served]" = field(default_factory=dict)  # by name
     shared: "dict[Hashable, asyncio.Task[Any]]" = field(default_factory=dict)
 
 
-class Session:
+class Session(Serving):
     """Calls go through it. Made without effect; settings are read, and the platform is reached, by the first call.
 
     Args:
@@ -313,7 +315,7 @@ class Session:
                 raise
         except KeyboardInterrupt:
             if not running.ended:
-                self._say_detached(tickets(), name)
+                self.output.say(detached(tickets(), name))
             raise
 
     def submit_blocking(self, request: Request) -> Ticket:
@@ -335,26 +337,13 @@ class Session:
             running.wait(_DETACH_S)
             raise
 
-    def _say_detached(self, tickets: Sequence[Ticket], name: str) -> None:
-        if len(tickets) > 1:
-            self.output.say(
-                f"detached from {len(tickets)} jobs of endpoint '{tickets[0].name}', which may still run; come back "
-                f"with {name}.recover()"
-            )
-            return
-        for ticket in tickets:
-            self.output.say(
-                f"detached from job {ticket.job_id} of endpoint '{ticket.name}', which may still run; come back with "
-                f"`flash jobs attach {ticket.job_id}` or {name}.job({ticket.job_id!r}).result()"
-            )
-
     # --- the steps of a submission ------------------------------------------------------------------------------------
 
     async def _submit(self, request: Request, way: Crossing, arguments: bytes, key: str) -> Ticket:
         backend = await self._backend()
         spec = request.spec
         way, arguments = as_taken(request, way, arguments, self.settings, backend)
-        artifact = shipped(request, way, backend, self._package_index())
+        artifact = shipped(request, way, self._environment(backend, spec, way))
         endpoint_id = (await self._agree(backend, spec, request.target)).id
         delivery = self._link().delivery
         parcel = await delivery.pack(backend, artifact, request, arguments)
@@ -394,21 +383,13 @@ class Session:
         self._provisioned[spec.name] = known[1]
         return known[1]
 
-    async def _provision(self, backend: Backend, spec: EndpointSpec) -> Provisioned:
-        ids = [await self.provision_volume(volume) for volume in spec.volume]
-        return await provision(backend, spec, self.output, ids)
-
-    async def provision_volume(self, volume: NetworkVolume) -> str:
-        """The id of a network volume, which after this is on the platform. Raises VolumeNotFound, BackendError."""
-        backend = await self.backend()
-        found = await self._shared(volume, lambda: provision_volume(backend, volume, self.output))
-        self.volume_ids[volume] = found
-        return found
-
-    def _package_index(self) -> PackageIndex:
+    def _environment(
+        self, backend: Backend, spec: EndpointSpec, way: Crossing, packages: tuple[str, ...] = ()
+    ) -> EnvironmentRequest:
+        """What the workers need; `packages`: more than the user named."""
         if self._index is None:
             self._index = package_index.read(self.settings.environ, Path(sys.prefix))
-        return self._index
+        return environment_of(backend, spec, way, self._index, packages)
 
     async def _abandon(self, endpoint_id: str, job_id: "str | asyncio.Task[str]") -> None:
         """Cancel the job of a call that nobody waits for any more. One more cancellation does not stop this."""
@@ -451,6 +432,10 @@ class Session:
                 self._links.pop(other, None)
             link = self._links[loop] = _Link(Delivery(self._held))
         return link
+
+    def _carriers(self) -> tuple[Delivery, dict[str, Served]]:
+        link = self._link()
+        return link.delivery, link.served
 
     async def _shared(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do something once for all calls of this loop that ask for it at the same time."""

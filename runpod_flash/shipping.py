@@ -26,7 +26,7 @@ from worker_runtime.wire.specs import ArtifactManifest, Batch, EnvironmentReques
 
 V = TypeVar("V")
 
-_Asked = tuple[str, EnvironmentRequest, int, Batch | None, frozenset[str], Crossing]
+_Asked = tuple[str, str, EnvironmentRequest, int, Batch | None, frozenset[str], Crossing]
 
 _REMEMBERED = 256
 _CREATE = "create it inside the function instead of capturing it, or capture what it is made from"
@@ -89,10 +89,13 @@ class Shipper:
         name: str,
         environment: EnvironmentRequest,
         max_concurrency: int,
+        gives_routes: bool = False,
         batch: Batch | None = None,
         way: Crossing = PICKLED,
     ) -> Artifact:
         """Return the artifact of a function or class as it is now: its code, globals, closure and local modules.
+
+        `gives_routes`: the function is none to be called, but gives what shall be served (`wire.routes.Served`).
 
         Classes of the caller's program that travel with it are remembered, so that results decode as their instances.
 
@@ -103,7 +106,8 @@ class Shipper:
             ShippingError: a local module cannot be read.
         """
         with self._lock:
-            asked = (name, environment, max_concurrency, batch, self._needed.get(target) or frozenset(), way)
+            kind = "routes" if gives_routes else "class" if isinstance(target, type) else "function"
+            asked = (kind, name, environment, max_concurrency, batch, self._needed.get(target) or frozenset(), way)
             known = self._shipped.get(target)
             if known is None or not known.current(asked):
                 known = self._build(target, asked, known)
@@ -176,7 +180,7 @@ class Shipper:
             return known.code
 
     def _build(self, target: FunctionType | type, asked: _Asked, known: _Shipped | None) -> _Shipped:
-        name, environment, max_concurrency, batch, needed, way = asked
+        kind, name, environment, max_concurrency, batch, needed, way = asked
         entry = self._entry(target, way)
         if entry is None:
             identity = self._identify(target)
@@ -186,7 +190,6 @@ class Shipper:
             code, modules = hashlib.sha256(entry.encode()).hexdigest(), needed | {entry.partition(":")[0]}
         files = self._files_of(frozenset(modules))
         self._sent.update(map(module_of, files.contents))
-        kind = "class" if isinstance(target, type) else "function"
         manifest = ArtifactManifest(kind, name, code, environment, entry, files.hashes, max_concurrency, batch)
         artifact_id = manifest.id
         if known is not None and known.artifact.id == artifact_id:

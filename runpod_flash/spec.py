@@ -76,21 +76,29 @@ class EndpointSpec:
         return self if self.name else replace(self, name=name)
 
 
-def to_body(spec: EndpointSpec, *, default_queue_delay: float, volume_ids: Sequence[str] = ()) -> dict[str, Any]:
+def to_body(
+    spec: EndpointSpec,
+    *,
+    default_queue_delay: float,
+    volume_ids: Sequence[str] = (),
+    artifact: str | None = None,
+) -> dict[str, Any]:
     """The spec as the body of `POST|PATCH /v2/serverless`; all keys but the `OPTIONAL` ones are present.
 
     Args:
         default_queue_delay: `queueDelay` in seconds where the user named no scaler; a platform's own choice.
         volume_ids: of the spec's volumes, on that platform.
+        artifact: the id of the code whose routes the endpoint serves; None: it takes jobs, or is an image's.
     """
-    scaling = _scaling(spec, default_queue_delay)
+    balanced = spec.kind is ServerlessType.LB or artifact is not None
+    scaling = _scaling(spec, default_queue_delay, balanced=balanced)
     workers = {"min": spec.workers_min, "max": spec.workers_max}
-    balanced = spec.kind is ServerlessType.LB
     if balanced or scaling["type"] == ServerlessScalerType.QUEUE_DELAY.value:
         workers["idleTimeout"] = spec.idle_timeout  # the API refuses it for queues with REQUEST_COUNT
     return {
         "name": spec.name,
         "type": "LOAD_BALANCER" if balanced else "QUEUE",
+        **({} if artifact is None else {"artifact": artifact}),
         "image": spec.image or ("runpod/flash-cpu" if spec.cpu else "runpod/flash"),
         **_hardware(spec),
         "workers": workers,
@@ -130,8 +138,7 @@ def _hardware(spec: EndpointSpec) -> dict[str, Any]:
     return {"gpu": {**gpu, "preferredTypes": list(order)} if order else gpu}  # an extension, so only where it is needed
 
 
-def _scaling(spec: EndpointSpec, default_queue_delay: float) -> dict[str, Any]:
-    balanced = spec.kind is ServerlessType.LB
+def _scaling(spec: EndpointSpec, default_queue_delay: float, *, balanced: bool) -> dict[str, Any]:
     if spec.scaler_type is None and spec.scaler_value is None and not balanced:
         return {"type": ServerlessScalerType.QUEUE_DELAY.value, "queueDelay": default_queue_delay}
     value = DEFAULT_SCALER_VALUE if spec.scaler_value is None else spec.scaler_value

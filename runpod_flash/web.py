@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote, urlencode
 
+from runpod_flash import form_data
 from runpod_flash.errors import CallError
 
 ANSWER_S: Final = 480.0
@@ -81,7 +82,7 @@ def request(
     Args:
         method: in capitals.
         path: begins with "/"; may have a query.
-        data: bytes go as they are, all else as JSON.
+        data: bytes go as they are, a dict with bytes among its values as a form, all else as JSON.
         headers: in addition to the key, or instead of it.
         params: for the query; a list gives its name several times.
         json: a body that goes as JSON, as `data` does.
@@ -124,6 +125,8 @@ def _body(value: Any, option: str) -> tuple[bytes | None, str | None]:
         return None, None
     if option == "data" and isinstance(value, bytes | bytearray | memoryview):
         return bytes(value), "application/octet-stream"
+    if option == "data" and form_data.has_files(value):
+        return form_data.encode(value)
     return as_json(f"{option}=", value), "application/json"
 
 

@@ -12,7 +12,8 @@ from worker_runtime import isolation, keeper
 from worker_runtime.call_loop import CallWorker
 from worker_runtime.command_loop import CommandWorker
 from worker_runtime.keeper import NoVolume, StartError
-from worker_runtime.loop import complain
+from worker_runtime.loop import Worker, complain
+from worker_runtime.serve_loop import ServingWorker
 from worker_runtime.wire.specs import WorkerLaunch
 
 _BAD_LAUNCH = 2
@@ -55,8 +56,13 @@ def _hold(launch: WorkerLaunch, *, isolate: bool) -> int:
 
 
 async def _live(launch: WorkerLaunch, held: keeper.Keeper) -> int:
-    kind = CallWorker if launch.command is None else CommandWorker
-    return await kind(launch, held).run()
+    return await _kind(launch)(launch, held).run()
+
+
+def _kind(launch: WorkerLaunch) -> type[Worker]:
+    if launch.command is not None:
+        return CommandWorker
+    return ServingWorker if launch.port else CallWorker
 
 
 def _remove(folder: str) -> None:

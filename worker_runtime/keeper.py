@@ -21,9 +21,18 @@ from worker_runtime.init import ChildPlan
 from worker_runtime.mounts import View
 from worker_runtime.wire.specs import WorkerLaunch
 
+ARTIFACT_FILE = "artifact.zip"
+"""What a server of routes finds its artifact under, in the worker's folder."""
+
 _SETTLE_S = 10.0
+_OF_ITS_GRACE = 0.8  # how much of it requests that run may use; the rest is for the server's own end
 
 _CHILD_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from worker_runtime.child import main; main()"
+_SERVER_BOOT = (  # what the server imports is found by the paths that are set before
+    "import json, sys; sys.path.insert(0, sys.argv[1]); setup = json.loads(sys.argv[2]); "
+    "from worker_runtime.child import set_paths; set_paths(setup['code'], setup['overlay'], sys.argv[1]); "
+    "from worker_runtime.serve import main; main(setup)"
+)
 
 
 class StartError(RuntimeError):
@@ -124,17 +133,37 @@ class _Ends:
 
 def _plan(launch: WorkerLaunch, ends: _Ends) -> ChildPlan:
     own = os.path.join(launch.folder, "run")
-    link = None if launch.command is not None else ends.link[1].fileno()
+    own_session = launch.command is not None or launch.port > 0
+    link = None if own_session else ends.link[1].fileno()
     return ChildPlan(
-        argv=("/bin/sh", "-c", launch.command) if launch.command is not None else _calls(launch, ends),
+        argv=_argv(launch, ends),
         env=launch.env,
         folder=launch.directory if launch.command is not None and launch.directory is not None else own,
         cpus=launch.cpus,
         stdout=ends.stdout[1],
         stderr=ends.stderr[1],
         link=link,
-        own_session=launch.command is not None,
+        own_session=own_session,
     )
+
+
+def _argv(launch: WorkerLaunch, ends: _Ends) -> tuple[str, ...]:
+    if launch.command is not None:
+        return "/bin/sh", "-c", launch.command
+    return _server(launch) if launch.port else _calls(launch, ends)
+
+
+def _server(launch: WorkerLaunch) -> tuple[str, ...]:
+    setup = {
+        "artifact": os.path.join(launch.folder, ARTIFACT_FILE),
+        "code": os.path.join(launch.folder, "code"),
+        "overlay": launch.overlay,
+        "pickles": launch.pickles,
+        "port": launch.port,
+        "name": launch.name,
+        "grace_s": launch.drain_s * _OF_ITS_GRACE,
+    }
+    return launch.python, "-I", "-u", "-X", "utf8", "-c", _SERVER_BOOT, launch.bundle, json.dumps(setup)
 
 
 def _calls(launch: WorkerLaunch, ends: _Ends) -> tuple[str, ...]:

@@ -35,12 +35,16 @@ END_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Why the worker ends. `killed` are the calls that end with it, with their outcomes; `said`: a `gone` is due."""
+    """Why the worker ends. `killed` are the calls that end with it, with their outcomes; `said`: a `gone` is due.
+
+    `hopeless`: another worker would end in the same way.
+    """
 
     reason: str
     said: bool = True
     code: int = 0
     killed: Mapping[str, ErrorInfo] = field(default_factory=dict)
+    hopeless: bool = False
 
 
 DRAINED = End("drained", said=False)
@@ -186,9 +190,8 @@ class Worker(ABC):
         self._capture.finish()
         lost = self._leave(end)
         if end.said:
-            self._link.send({
-                "type": messages.GONE, "reason": end.reason, "stderr": self._capture.tail, "jobs": lost,
-            })  # fmt: skip
+            gone = {"type": messages.GONE, "reason": end.reason, "stderr": self._capture.tail, "jobs": lost}
+            self._link.send({**gone, "hopeless": True} if end.hopeless else gone)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

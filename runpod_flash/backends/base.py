@@ -62,6 +62,7 @@ class Backend(Protocol):
         default_queue_delay: the `queueDelay` in seconds for endpoints whose user named no scaler; 0 scales at once.
         takes_uploads: whether artifacts and values can be put on the platform by themselves. Elsewhere calls carry
             them, and results come inside jobs (`Call`).
+        serves_routes: whether its workers can serve the routes of an artifact.
         takes_pickles: whether the platform lets this user's pickles be loaded.
         volumes: its network volumes.
     """
@@ -74,6 +75,9 @@ class Backend(Protocol):
 
     @property
     def takes_uploads(self) -> bool: ...
+
+    @property
+    def serves_routes(self) -> bool: ...
 
     @property
     def takes_pickles(self) -> bool: ...

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -31,6 +32,7 @@ from runpod_flash.errors import (
 )
 from runpod_flash.output import Output, of_program
 from runpod_flash.settings import Settings
+from runpod_flash.web import WebAnswer, WebRequest
 
 _STAGES = {"IN_QUEUE": "queued", "IN_PROGRESS": "running"}
 _ASK_AGAIN_S = 30.0  # jobs whose end should have been announced are looked at this often all the same
@@ -102,6 +104,10 @@ class HttpBackend(JobApi):
 
     @property
     def takes_uploads(self) -> bool:
+        return self._connection.streams
+
+    @property
+    def serves_routes(self) -> bool:
         return self._connection.streams
 
     @property
@@ -182,6 +188,16 @@ class HttpBackend(JobApi):
             if self._connection.streams:
                 self._output.submitted(name)
             return await self._final(endpoint_id, job_id)
+
+    async def request(self, endpoint_id: str, asked: WebRequest) -> WebAnswer:
+        await self._connection.ready()
+        if not self._connection.streams:
+            return await super().request(endpoint_id, asked)
+        heard = replace(asked, headers={**asked.headers, "X-Flash-Client": self._connection.client_id})
+        name = self._names.get(endpoint_id, endpoint_id)
+        with self._output.waiting(name):
+            self._output.submitted(name)
+            return await super().request(endpoint_id, heard)
 
     async def retry(self, endpoint_id: str, job_id: str) -> Json:
         self._final_jobs.forget(job_id)

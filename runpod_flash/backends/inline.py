@@ -179,6 +179,7 @@ class InlineBackend:
     shares_machine = True
     default_queue_delay = 0.0
     takes_uploads = True
+    serves_routes = False
     takes_pickles = True
     volumes = NoVolumes()
 
@@ -277,9 +278,10 @@ class InlineBackend:
         job, endpoint = self._job(job_id), self._endpoint(endpoint_id)
         if job.object["status"] not in (JobStatus.FAILED.value, JobStatus.TIMED_OUT.value):
             raise ConfigError(f"job {job_id} is {job.object['status']}; only a job that failed or timed out is retried")
-        job.object, job.end = {"id": job_id, "status": JobStatus.IN_QUEUE.value}, concurrent.futures.Future()
+        queued = {"id": job_id, "status": JobStatus.IN_QUEUE.value}
+        job.object, job.end = dict(queued), concurrent.futures.Future()
         self._platform.start(lambda: self._platform.run(endpoint, job))
-        return dict(job.object)
+        return queued
 
     async def chunks(self, endpoint_id: str, job_id: str) -> AsyncGenerator[Any, None]:
         await self.outcome(endpoint_id, job_id)

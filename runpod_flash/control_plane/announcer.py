@@ -51,6 +51,15 @@ class Announcer:
             event = {"event": "stage", "endpoint": pool.key.endpoint, "name": pool.name, **stage}
             self._publisher.publish(client, event)
 
+    def heard_by(self, pool: Pool, clients: Mapping[str, int]) -> None:
+        """The clients whose requests the pool has: they hear what its workers do."""
+        came = clients.keys() - pool.clients.keys()
+        for client in pool.clients.keys() - clients.keys():
+            pool.told.pop(client, None)
+        pool.clients = dict(clients)
+        for client in came:
+            self.welcome(pool, client)
+
     def final(self, job: Job) -> None:
         """Tell the job's client its outcome."""
         if job.client is not None:
@@ -62,14 +71,18 @@ class Announcer:
             self._publisher.publish(client, {"event": "job", "job": self._render(record, time.time())})
 
     def log(self, worker: Worker, job_id: str | None, stream: str, lines: Sequence[str]) -> None:
-        """Keep and pass on lines of output; those of no certain job go to every client that has one in the worker."""
+        """Keep and pass on lines of output; those of no certain job go to every client that has one in the worker.
+
+        Those of a worker that answers requests go to every client that has a request at the endpoint.
+        """
         jobs = [worker.running[job_id]] if job_id in worker.running else list(worker.running.values())
         for job in jobs:
             attempt = job.record.attempts
             job.logs.extend({"attempt": attempt, "stream": stream, "line": line} for line in lines)
             self.on_output(job)
         event = {"event": "log", "job": job_id, "endpoint": worker.pool.key.endpoint, "name": worker.pool.name}
-        for client in {job.client for job in jobs if job.client is not None}:
+        clients = worker.pool.clients if worker.port else {job.client for job in jobs if job.client is not None}
+        for client in clients:
             self._publisher.publish(client, {**event, "stream": stream, "lines": list(lines)})
 
     def notice(self, pool: Pool, key: str, message: str) -> None:
@@ -92,13 +105,13 @@ class Announcer:
 
 def _stage(pool: Pool) -> tuple[tuple[object, ...], dict[str, Any]]:
     """What the jobs of a pool wait for; stages with the same mark are told once."""
-    if pool.building is None and not pool.queue:
+    if pool.building is None and not pool.has_work:
         return _RUNNING, {"stage": "running", "detail": "", "cause": "", "since": time.time()}
-    cause = causes.why(pool, pool.queue[0]) if pool.queue else causes.building(pool)
+    cause = causes.why(pool, pool.queue[0]) if pool.queue else causes.of_pool(pool)
     name = _STAGES.get(cause.kind, "queued")
     if name == "building":
         return (name, pool.building_detail), _told(name, cause, detail=pool.building_detail)
-    text = cause.text if name == "starting" else f"{len(pool.queue)} waiting; {cause.text}"
+    text = cause.text if name == "starting" else f"{len(pool.queue) + pool.waiting_requests} waiting; {cause.text}"
     return (name, cause.text), _told(name, cause, text=text)
 
 

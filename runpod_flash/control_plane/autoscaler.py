@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from runpod_flash.control_plane import scaling
+from runpod_flash.control_plane import replacing, scaling
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.fleet import Fleet, Job, Pool, Worker, WorkerState
 from runpod_flash.control_plane.pools import Pools
@@ -39,9 +39,9 @@ class Autoscaler:
             self._due[endpoint] = asyncio.get_running_loop().call_soon(self._look, endpoint)
 
     def begin(self) -> None:
-        """Look at every endpoint whose workers need no code from us: it may want some before anybody asks."""
+        """Look at every endpoint whose workers need no call of us: it may want some before anybody asks."""
         for endpoint in self._catalog.list():
-            if endpoint.runs_command:
+            if endpoint.runs_command or endpoint.artifact is not None:
                 self.endpoint_changed(endpoint, False)
 
     def capacity_changed(self) -> None:
@@ -53,14 +53,18 @@ class Autoscaler:
             self.load_changed(endpoint)
 
     def endpoint_changed(self, endpoint: EndpointRecord, rolled: bool) -> None:
-        """The endpoint was updated. `rolled`: its workers are of an old generation and are replaced."""
+        """The endpoint was updated. `rolled`: its workers are of an old generation and are replaced.
+
+        Those that answer requests go on with that until others can: see `replacing`.
+        """
         if endpoint.runs_command:
             self._pools.of_command(endpoint)
         for pool in self._fleet.of(endpoint.id):
             pool.name, pool.gave_up = endpoint.name, ""
             if rolled:
                 for worker in list(pool.workers.values()):
-                    self._supervisor.retire(worker)
+                    if not (endpoint.is_load_balanced and replacing.serves(worker)):
+                        self._supervisor.retire(worker)
         self.load_changed(endpoint.id)
 
     def endpoint_deleted(self, endpoint: str) -> None:
@@ -87,18 +91,27 @@ class Autoscaler:
         limits = _limits(endpoint.body)
         pools = self._fleet.of(endpoint_id)
         for position, pool in enumerate(pools):
-            self._grow(endpoint, pool, pools, _limits_of(pool, limits, first=position == 0))
+            if replacing.is_current(pool, endpoint):
+                self._grow(endpoint, pool, pools, _limits_of(pool, limits, first=position == 0))
+        if endpoint.is_load_balanced:
+            for worker in replacing.replaced(endpoint, pools, time.monotonic()):
+                self._supervisor.retire(worker)
         self._shrink(endpoint, pools, limits)
         self._yield_room(pools)
         for position, pool in enumerate(pools):
-            if position or not limits.minimum:  # one that is to have workers remembers why it has none
+            remembers = limits.minimum and not position  # why it has no workers, of which it is to have some
+            if not remembers and not (pool.gave_up and replacing.old_servers(endpoint, pools)):
                 self._fleet.discard(pool)
         self._look_again(endpoint, pools, limits)
 
     def _grow(self, endpoint: EndpointRecord, pool: Pool, pools: list[Pool], limits: scaling.Limits) -> None:
         live = list(pool.live(endpoint.generation))
-        room = limits.maximum - sum(other.busy for other in pools if other is not pool)
-        missing = min(scaling.decide(_load(pool, live, limits), limits), max(room, 0)) - len(live)
+        wanted, room = scaling.decide(_load(pool, live, limits), limits), limits.maximum
+        if endpoint.is_load_balanced:  # those of an old generation end as soon as the new ones are there
+            wanted = max(wanted, len(replacing.old_servers(endpoint, pools)))
+        else:
+            room -= sum(other.busy for other in pools if other is not pool)
+        missing = min(wanted, max(room, 0)) - len(live)
         pool.paused = "the endpoint has workers=0" if limits.maximum == 0 else ""
         pool.blocked, pool.throttled = "", 0
         if missing <= 0:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 
+from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.balancing.gateway import Authorize, Gateway
 from runpod_flash.control_plane.balancing.health import Health, HealthChecks, health_url
 from runpod_flash.control_plane.balancing.late_client import LateClient
@@ -12,6 +13,7 @@ from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.fleet import Fleet, Pool, Worker, WorkerState
 from runpod_flash.control_plane.limits import Limits
+from runpod_flash.control_plane.served_code import ServedCode
 from runpod_flash.control_plane.supervisor import Supervisor
 from runpod_flash.errors import ConfigError, EndpointNotFound
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
@@ -31,6 +33,8 @@ class BalancedWorkers:
         fleet: Fleet,
         dispatcher: Dispatcher,
         supervisor: Supervisor,
+        announcer: Announcer,
+        served: ServedCode,
         limits: Limits,
         authorize: Authorize,
     ) -> None:
@@ -38,12 +42,15 @@ class BalancedWorkers:
         self._fleet = fleet
         self._dispatcher = dispatcher
         self._supervisor = supervisor
+        self._served = served
+        self._announcer = announcer
         self._limits = limits
         self._client = LateClient()
         self._checks = HealthChecks(limits, self._client, self._health_changed)
         self.gateway = Gateway(self, limits, self._client, authorize)
         self.gateway.loads.on_change = self._load_changed
         self.on_load: Callable[[str], None] = lambda endpoint: None
+        served.on_known = self._served_known
 
     # ---- what the gateway asks
 
@@ -53,7 +60,7 @@ class BalancedWorkers:
             for worker in pool.workers.values():
                 ready = worker.state is WorkerState.READY
                 draining = worker.state in (WorkerState.DRAINING, WorkerState.GONE)
-                yield Upstream(worker.id, worker.port, ready and worker.healthy, draining)
+                yield Upstream(worker.id, worker.port, ready and worker.healthy, draining, worker.generation)
 
     def hopeless(self, endpoint_id: str) -> str | None:
         """Why no worker of the endpoint will ever come."""
@@ -66,7 +73,26 @@ class BalancedWorkers:
         refusal = self._supervisor.refusal(endpoint)
         if refusal is not None:
             return refusal.message
-        return next((pool.gave_up for pool in self._fleet.of(endpoint_id) if pool.gave_up), None)
+        no_place = self._served.refusal(endpoint_id)
+        return no_place or next((pool.gave_up for pool in self._fleet.of(endpoint_id) if pool.gave_up), None)
+
+    def are_waited_for(self, endpoint_id: str) -> None:
+        """A request has come that no worker takes now: what was given up is tried again."""
+        try:
+            endpoint = self._catalog.get(endpoint_id)
+        except EndpointNotFound:
+            return
+        if self._served.refusal(endpoint_id) is not None:
+            self._served.look(endpoint)
+        for pool in self._fleet.of(endpoint_id):
+            pool.gave_up = ""
+        self.on_load(endpoint_id)
+
+    @property
+    def quiet_since(self) -> float | None:
+        """Since when there is no request (monotonic seconds); None while there is one."""
+        loads = self.gateway.loads
+        return None if loads.any else loads.changed_at
 
     def serves(self, endpoint_id: str) -> bool:
         """Whether there is a load-balanced endpoint of this id."""
@@ -78,9 +104,10 @@ class BalancedWorkers:
     # ---- what the supervisor says
 
     def connected(self, worker: Worker) -> None:
-        """The worker's command has been started."""
+        """The worker's command, or server, has been started."""
         try:
-            env = self._catalog.get(worker.pool.key.endpoint).body.get("env") or {}
+            endpoint = self._catalog.get(worker.pool.key.endpoint)
+            env = {} if endpoint.artifact is not None else endpoint.body.get("env") or {}
             url = health_url({**env, "PORT_HEALTH": str(worker.port)}, worker.port)
         except EndpointNotFound:
             return  # its workers are ended
@@ -130,28 +157,40 @@ class BalancedWorkers:
             _kill(worker)
 
     def _load_changed(self, endpoint_id: str) -> None:
-        """Bring the counts of requests to the pool and its workers, which the autoscaler looks at."""
-        pool = self._pool(endpoint_id)
-        if pool is None:
-            return
+        """Bring the counts of requests to the endpoint's pools and workers, which the autoscaler looks at."""
         waiting = self.gateway.loads.of(endpoint_id).waiting
-        if waiting > pool.waiting_requests:
-            pool.gave_up = ""
-        pool.waiting_requests = waiting
+        current = self._pool(endpoint_id)
+        if current is not None:
+            current.waiting_requests = waiting
+            self._announcer.heard_by(current, self.gateway.loads.clients(endpoint_id))
         uses = self.gateway.loads.uses(endpoint_id)
-        for worker in pool.workers.values():
-            before, worker.requests = worker.requests, uses[worker.id].in_flight if worker.id in uses else 0
-            if before and not worker.requests:
-                worker.idle_since = time.monotonic()
-                self._supervisor.look_at(worker)
+        for pool in self._fleet.of(endpoint_id):
+            if pool is not current:  # of what was served before
+                pool.waiting_requests = 0
+            for worker in pool.workers.values():
+                self._count(worker, uses[worker.id].in_flight if worker.id in uses else 0)
         self.on_load(endpoint_id)
 
+    def _count(self, worker: Worker, requests: int) -> None:
+        before, worker.requests = worker.requests, requests
+        if before and not requests:
+            worker.idle_since = time.monotonic()
+            self._supervisor.look_at(worker)
+
     def _pool(self, endpoint_id: str) -> Pool | None:
-        """The endpoint's pool; None where the endpoint is gone, and its pool, too."""
+        """The pool that gets the endpoint's requests; None where there is none, or none yet."""
         try:
-            return self._dispatcher.pools.of_command(self._catalog.get(endpoint_id))
+            endpoint = self._catalog.get(endpoint_id)
         except EndpointNotFound:
             return next(iter(self._fleet.of(endpoint_id)), None)
+        if endpoint.artifact is None:
+            return self._dispatcher.pools.of_command(endpoint)
+        return self._served.pool(endpoint)
+
+    def _served_known(self, endpoint_id: str) -> None:
+        """It is known now which pool serves the endpoint's routes, or that none does."""
+        self._load_changed(endpoint_id)
+        self.gateway.changed(endpoint_id)
 
 
 def _kill(worker: Worker) -> None:

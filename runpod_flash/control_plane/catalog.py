@@ -18,6 +18,7 @@ ROLLING_FIELDS: Final = (
     "image",
     "command",
     "directory",
+    "artifact",
     "args",
     "startScript",
     "disk",
@@ -84,6 +85,10 @@ class Catalog:
     def find(self, project: str, name: str, owner: str = OWNER) -> EndpointRecord | None:
         """The user's endpoint of this name."""
         return next((record for record in self.list(project, owner) if record.name == name), None)
+
+    def content(self) -> set[str]:
+        """The ids of the artifacts that endpoints name."""
+        return {record.artifact for record in self._endpoints.values() if record.artifact is not None}
 
     def users_of_volume(self, volume_id: str) -> Sequence[str]:
         """The names of the endpoints whose workers see this network volume."""

@@ -81,25 +81,33 @@ def cause_of(at: Situation) -> Cause:
 
 def why(pool: Pool, job: Job) -> Cause:
     """Why a job of the pool that has not started waits."""
+    backoff = _backoff(job) if job in pool.pausing else ""
+    return cause_of(_situation(pool, behind=_place(pool, job), queued_at=job.queued_at, backoff=backoff))
+
+
+def of_pool(pool: Pool) -> Cause:
+    """Why what is not in the pool's queue waits: HTTP requests, or nothing but the environment that is built."""
+    return cause_of(_situation(pool, behind=0, queued_at=time.monotonic()))
+
+
+def _situation(pool: Pool, *, behind: int, queued_at: float, backoff: str = "") -> Situation:
     now, clock = time.time(), time.monotonic()
     states = Counter(worker.state for worker in pool.workers.values())
     starting = [worker.started_at for worker in pool.workers.values() if worker.state is WorkerState.STARTING]
-    return cause_of(
-        Situation(
-            behind=_place(pool, job),
-            queued_since=now - (clock - job.queued_at),
-            ready=states[WorkerState.READY],
-            starting=len(starting),
-            starting_since=now - (clock - min(starting, default=clock)),
-            building=pool.building is not None,
-            building_since=pool.building_since,
-            building_detail=pool.building_detail,
-            paused=pool.paused,
-            stalled=pool.stalled,
-            no_capacity=pool.blocked,
-            crashed=pool.crashes.said(clock),
-            backoff=_backoff(job) if job in pool.pausing else "",
-        )
+    return Situation(
+        behind=behind,
+        queued_since=now - (clock - queued_at),
+        ready=states[WorkerState.READY],
+        starting=len(starting),
+        starting_since=now - (clock - min(starting, default=clock)),
+        building=pool.building is not None,
+        building_since=pool.building_since,
+        building_detail=pool.building_detail,
+        paused=pool.paused,
+        stalled=pool.stalled,
+        no_capacity=pool.blocked,
+        crashed=pool.crashes.said(clock),
+        backoff=backoff,
     )
 
 
@@ -123,8 +131,3 @@ def _queued(at: Situation) -> str:
     elif at.no_capacity:
         words.append(at.no_capacity)
     return ", ".join(words)
-
-
-def building(pool: Pool) -> Cause:
-    """Why nothing runs in a pool whose environment is built while no job waits in its queue."""
-    return cause_of(Situation(building=True, building_since=pool.building_since, building_detail=pool.building_detail))

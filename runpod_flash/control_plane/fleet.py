@@ -118,10 +118,15 @@ class Worker:
     python: str = ""
     offers: int = 0  # how many more jobs its command has asked for
     requests: int = 0  # HTTP requests that it answers now
-    port: int = 0  # where its command answers HTTP requests; 0: it takes jobs
-    healthy: bool = True  # whether its command says so
+    port: int = 0  # where its command, or what was shipped, answers HTTP requests; 0: it takes jobs
+    healthy: bool = True  # whether that says so
     owner: str = ""  # the user for whom it runs
     project: str = ""  # the endpoint's
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it runs a program of its own, a command or a server, instead of the calls that we send."""
+        return self.pool.code is None or self.port > 0
 
     @property
     def free_slots(self) -> int:

@@ -87,6 +87,7 @@ class Launches:
             pickles=self._site.pickles.of(endpoint.owner),
             command=endpoint.command,
             directory=endpoint.body.get("directory"),
+            port=worker.port if endpoint.artifact is not None else 0,
         )
         return launch if endpoint.image is None else self._contained(launch, worker, endpoint, api_url)
 

@@ -33,6 +33,8 @@ class WorkerEvents(Protocol):
 
     def finished(self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, body: bytes) -> None: ...
 
+    def hopeless(self, worker: Worker, reason: str, stderr: list[str]) -> None: ...
+
     def gone(self, worker: Worker, reason: str, stderr: list[str]) -> None: ...
 
 
@@ -99,12 +101,13 @@ class LinkServer:
 
     async def _converse(self, worker: Worker, reader: asyncio.StreamReader, link: WorkerLink) -> None:
         self._events.connected(worker, link)
-        reason, stderr = "its link broke", list[str]()
+        reason, stderr, hopeless = "its link broke", list[str](), False
         try:
             while True:
                 header, body = await frames.read(reader)
                 if header.get("type") == messages.GONE:
                     reason, stderr = str(header.get("reason")), [str(line) for line in header.get("stderr") or ()]
+                    hopeless = header.get("hopeless") is True
                     break
                 self._hand_on(worker, header, body)
         except (EOFError, ConnectionError):
@@ -116,6 +119,8 @@ class LinkServer:
             reason = f"it broke the protocol: {error}"
         finally:
             link.close()
+            if hopeless:
+                self._events.hopeless(worker, reason, stderr)
             self._events.gone(worker, reason, stderr)
 
     def _hand_on(self, worker: Worker, header: dict[str, Any], body: bytes) -> None:

@@ -39,6 +39,11 @@ class EndpointRecord:
         return self.body.get("command")
 
     @property
+    def artifact(self) -> str | None:
+        """The id of the artifact whose routes its workers serve; None where calls bring theirs, or for a command."""
+        return self.body.get("artifact")
+
+    @property
     def image(self) -> str | None:
         """The container image that its workers run, if they do; a command goes before it."""
         image = str(self.body.get("image") or "")

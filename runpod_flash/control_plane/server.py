@@ -20,7 +20,7 @@ from starlette.requests import HTTPConnection
 from runpod_flash import release
 from runpod_flash.control_plane import bundle, inventory, listening
 from runpod_flash.control_plane.announcer import Announcer
-from runpod_flash.control_plane.api.access import Access
+from runpod_flash.control_plane.api.access import Access, client_of
 from runpod_flash.control_plane.api.app import Services, build_app
 from runpod_flash.control_plane.api.serverless_body import created
 from runpod_flash.control_plane.api_keys import ApiKeys
@@ -45,7 +45,9 @@ from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.predecessor import endpoints_to_take_over
 from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.problems import Problem
+from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.sealing import Seal
+from runpod_flash.control_plane.served_code import ServedCode
 from runpod_flash.control_plane.settings import PlaneSettings
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.supervisor import Supervisor
@@ -114,12 +116,23 @@ class ControlPlane:
         self._limits = settings.limits
         self._seal = Seal(state.plane / "seal")
         self._access = Access(self._catalog)
-        self._balanced = BalancedWorkers(
-            self._catalog, self._fleet, self._dispatcher, self._supervisor, self._limits, self._authorize
-        )
+        self._served = ServedCode(self._dispatcher.pools, self._environments)
+        self._balanced = self._balanced_workers()
         self._commands = self._command_workers()
         self._webhooks = Webhooks(self._store, self._limits, job_object)
         self._connect()
+
+    def _balanced_workers(self) -> BalancedWorkers:
+        return BalancedWorkers(
+            self._catalog,
+            self._fleet,
+            self._dispatcher,
+            self._supervisor,
+            self._announcer,
+            self._served,
+            self._limits,
+            self._authorize,
+        )
 
     def _container_engine(self) -> Engine:
         settings, state = self._settings, self._state
@@ -155,20 +168,23 @@ class ControlPlane:
             self._balanced,
         )
 
-    def _authorize(self, connection: HTTPConnection, endpoint_id: str) -> None:
-        """Raise where this connection may not send requests to workers of that endpoint."""
+    def _authorize(self, connection: HTTPConnection, endpoint_id: str) -> str | None:
+        """The event stream that hears of it. Raises where it may not send requests to workers of that endpoint."""
         if not self._access.endpoint(connection, Need.RUN, endpoint_id).is_load_balanced:
             raise Problem(400, "not allowed for LB API: this endpoint takes jobs and answers no HTTP requests")
+        return client_of(connection)
 
     def _connect(self) -> None:
         """Tie the parts together where one must hear of another."""
         self._platform.intake.refusal, self._platform.intake.admit = self._supervisor.refusal, self._disk.admit
-        self._platform.intake.vet = lambda endpoint, request: vet(
+        self._platform.intake.vet = self._served.vet = lambda endpoint, request: vet(
             endpoint.owner, request, self._state.environments, allow_apt=self._settings.allow_apt
         )
         self._platform.look.disk, self._platform.intake.unload = self._disk.to_json, Carried(self._blobs).unload
         self._platform.intake.seal = self._seal.seal
-        self._platform.intake.takes_pickles = lambda endpoint: self._settings.pickles.of(endpoint.owner)
+        self._platform.intake.takes_pickles = self._served.takes_pickles = lambda endpoint: self._settings.pickles.of(
+            endpoint.owner
+        )
         self._platform.intake.on_end = self._job_ended
         self._dispatcher.on_end = lambda job: self._job_ended(job.record.id)
         self._blobs.admit = self._files.admit = self._disk.admit
@@ -178,14 +194,20 @@ class ControlPlane:
         self._dispatcher.on_load = self._load_changed
         self._balanced.on_load = self._autoscaler.load_changed
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
-        self._catalog.on_change = self._autoscaler.endpoint_changed
+        self._catalog.on_change = self._endpoint_changed
         self._catalog.on_delete = self._endpoint_deleted
 
     def _load_changed(self, endpoint_id: str) -> None:
         self._autoscaler.load_changed(endpoint_id)
         self._balanced.look(endpoint_id)
 
+    def _endpoint_changed(self, endpoint: EndpointRecord, rolled: bool) -> None:
+        if endpoint.artifact is not None:
+            self._served.look(endpoint)
+        self._autoscaler.endpoint_changed(endpoint, rolled)
+
     def _endpoint_deleted(self, endpoint_id: str) -> None:
+        self._served.forget(endpoint_id)
         self._autoscaler.endpoint_deleted(endpoint_id)
         self._load_changed(endpoint_id)
 
@@ -237,6 +259,9 @@ class ControlPlane:
             await self._links.start(str(state.worker_socket))
             await self._take_over()
             replayed = await self._platform.replay()
+            for endpoint in self._catalog.list():
+                if endpoint.artifact is not None:
+                    self._served.look(endpoint)
             self._autoscaler.begin()
             servers = listening.HttpServers(self._app(), sockets, self._limits.balanced_bytes)
             await servers.start()
@@ -292,6 +317,7 @@ class ControlPlane:
             waiting.cancel()
         self._show("stopping")
         self._dispatcher.stop()
+        await self._served.close()
         await self._balanced.close()
         await self._supervisor.close()
         await self._links.close()
@@ -382,9 +408,10 @@ class ControlPlane:
                 limit = min(limit or _LOOK_S, _LOOK_S)
             if not limit:
                 continue
-            if not self._platform.idle or self._hub.clients:
+            quiet_since = self._balanced.quiet_since
+            if not self._platform.idle or self._hub.clients or quiet_since is None:
                 idle_since = time.monotonic()
-            elif time.monotonic() - max(idle_since, self._hub.last_left) > limit:
+            elif time.monotonic() - max(idle_since, self._hub.last_left, quiet_since) > limit:
                 self._stop.set()
 
     async def _collect(self) -> None:
@@ -392,7 +419,7 @@ class ControlPlane:
             now, keep = time.time(), self._settings.terms.keep_s
             try:
                 await self._store.collect(now)
-                await self._blobs.collect(now, 2 * keep, self._fleet.content())
+                await self._blobs.collect(now, 2 * keep, self._fleet.content() | self._catalog.content())
                 await asyncio.to_thread(self._volumes.sweep)
                 self._disk.watch()
             except (BackendError, OSError) as error:

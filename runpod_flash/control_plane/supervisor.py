@@ -51,8 +51,8 @@ class Supervisor:
     Attributes:
         api_url: where the code of workers finds this control plane, known when it listens.
         on_capacity: called when a worker has ended and its place, its GPUs included, is free.
-        on_connected: called with each worker whose command has been started.
-        on_leaving: called with each worker of a command that is to end.
+        on_connected: called with each worker whose command, or server, has been started.
+        on_leaving: called with each worker of a command, or with a server, that is to end.
         on_gone: called with each worker that has ended.
     """
 
@@ -95,7 +95,7 @@ class Supervisor:
         if pool.building is None:
             pool.building_since, pool.building_detail = time.time(), ""
             pool.building = self._spawn(self._build(pool))
-            self._announcer.refresh(pool)
+        self._announcer.refresh(pool)
 
     async def _build(self, pool: Pool) -> None:
         def detail(text: str) -> None:
@@ -242,7 +242,7 @@ class Supervisor:
     async def _until_ended(self, worker: Worker) -> int:
         assert worker.process is not None
         ended = asyncio.ensure_future(worker.process.wait())
-        patience = _START_TIMEOUT_S if worker.pool.code is not None else self._site.init_s
+        patience = self._site.init_s if worker.is_server else _START_TIMEOUT_S
         try:
             await asyncio.wait([ended], timeout=patience)
             if not ended.done() and worker.state is WorkerState.STARTING:
@@ -278,6 +278,8 @@ class Supervisor:
         link.send({"type": messages.WELCOME})
         link.send({"type": messages.ARTIFACT, "id": artifact}, data)
         worker.uses(artifact)
+        if worker.port:
+            self.on_connected(worker)
 
     def ready(self, worker: Worker, python: str) -> None:
         worker.python, worker.last_beat = python, time.monotonic()
@@ -303,6 +305,12 @@ class Supervisor:
         self.look_at(worker)
         self._end_if_given_up(worker)
 
+    def hopeless(self, worker: Worker, reason: str, stderr: list[str]) -> None:
+        if worker.state is WorkerState.STARTING:
+            worker.state = WorkerState.DRAINING  # its end is none that is to be tried again
+            words = "\n".join([reason, *stderr[-20:]])
+            self._dispatcher.fail_pool(worker.pool, ErrorInfo(ErrorKind.LOAD, "LoadError", words))
+
     def gone(self, worker: Worker, reason: str, stderr: list[str]) -> None:
         self._terminate(worker)
         self._lost(worker, reason, stderr)
@@ -312,11 +320,11 @@ class Supervisor:
     def stop(self, worker: Worker) -> None:
         """End a worker: it closes its instances, then its process and all it started end."""
         worker.state = WorkerState.DRAINING
-        if worker.pool.code is None:
+        if worker.is_server:
             self.on_leaving(worker)
-        if worker.link is not None and (worker.artifacts or worker.pool.code is None):
+        if worker.link is not None and (worker.artifacts or worker.is_server):
             worker.link.send({"type": messages.DRAIN})
-            grace = _STOP_GRACE_S if worker.pool.code is not None else _COMMAND_GRACE_S
+            grace = _COMMAND_GRACE_S if worker.is_server else _STOP_GRACE_S
             asyncio.get_running_loop().call_later(grace, self._terminate, worker)
         else:  # it runs nothing yet
             self._terminate(worker)

@@ -65,6 +65,8 @@ def endpoint_object(record: EndpointRecord, base_url: str) -> dict[str, Any]:
     if "cpu" in shown:
         shown["cpu"] = [{**cpu, "memory": cpu["vcpuCount"] * RAM_GB_PER_VCPU[cpu["id"]]} for cpu in shown["cpu"]]
     if record.is_load_balanced:
+        if record.artifact is not None:
+            shown["endpointVersion"] = record.generation
         shown["requestUrls"] = {"base": requests_url(record.id, base_url, balanced=True), "health": f"{url}/health"}
         return shown
     of_a_job = {name: f"{url}/{name}/{{job_id}}" for name in ("status", "stream", "cancel", "retry")}

@@ -9,6 +9,7 @@ _NOTICE = "notices come on the event stream alone"
 _CAUSE = "why a job waits is told by /flash/v1/ alone"
 _PROJECT = "the project of an endpoint, which `flash status` shows, is told by /flash/v1/status alone"
 _SIZE = "it is more than a call or a job's output carries, and large values travel by /flash/v1/values alone"
+_ROUTES = "the code of routes is brought by /flash/v1/artifacts alone"
 
 OTHERS = ("test_privacy.py", "test_server_for_others.py")
 """Files that are not about the main job: a server for others, whose keys are made by /flash/v1/keys alone."""
@@ -39,6 +40,10 @@ REASONS: dict[str, str] = {
     "test_reattach.py::test_the_call_of_a_killed_client_runs_once_and_its_result_is_there": _OUTPUT,
     "test_reattach.py::test_who_attaches_takes_nothing_from_the_client_that_waits": _OUTPUT,
     "test_restarts.py::test_a_result_that_finds_no_room_on_the_disk_is_an_error_and_the_endpoint_lives": _SIZE,
+    "test_routes.py::test_a_whole_application_with_its_lifespan_and_a_websocket": _ROUTES,
+    "test_routes.py::test_changed_code_and_env_are_rolled_without_a_failed_request": _ROUTES,
+    "test_routes.py::test_routes_answer_as_fastapi_has_it_and_what_they_print_is_seen": _ROUTES,
+    "test_routes.py::test_who_leaves_ends_the_request_and_a_killed_worker_is_an_error_of_that_request_alone": _ROUTES,
     "test_stopping.py::test_one_that_drains_says_so_and_the_second_time_stops_at_once": _CAUSE,
     "test_upgrade.py::test_keys_that_one_version_has_made_hold_with_another": "keys are made by /flash/v1/keys alone",
     "test_volumes.py::test_users_of_a_server_have_volumes_of_their_own_and_their_code_sees_no_others": (

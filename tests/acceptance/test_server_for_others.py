@@ -2,10 +2,12 @@
 
 import contextlib
 import json
+import os
 import re
 import signal
 import ssl
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -45,6 +47,19 @@ if __name__ == "__main__":
     print({"inner": inner, "outer": outer}[sys.argv[2]].remote(1))
 """
 
+SERVES = """
+import asyncio, os
+from runpod_flash import Endpoint
+api = Endpoint(name="served", cpu="cpu3c-1-2")
+@api.post("/upload")
+async def upload(data: bytes):
+    print("a line of output")
+    return {"bytes": len(data), "user": os.getuid()}
+async def main():
+    print(await api.post("/upload", {"data": b"abc"}), api.url)
+asyncio.run(main())
+"""
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ListeningPlane]:
@@ -72,6 +87,18 @@ def refused_like_unknown(client: httpx.Client, method: str, path: str, name: str
     unknown = client.request(method, path.format("nowhere"), **options)  # type: ignore[arg-type]
     assert refused.status_code == 404, f"{method} {path}: {refused.text}"
     assert refused.text == unknown.text.replace("nowhere", name)
+
+
+def test_routes_are_served_to_their_user_alone(server: ListeningPlane) -> None:
+    alice_key, bob_key = server.key("alice", "--name", "routes"), server.key("bob", "--name", "routes of bob")
+    done = server.place.run_script(SERVES, env=server.sdk(alice_key), timeout_s=170).good()
+    *output, said = done.stdout.splitlines()
+    answer, _, url = said.rpartition(" ")
+    assert (output, answer) == (["a line of output"], f"{{'bytes': 3, 'user': {os.getuid()}}}")
+    path = urlsplit(url).path
+    with server.client(alice_key) as alice, server.client(bob_key) as bob:
+        assert alice.get(f"{path}/openapi.json").json()["info"]["title"] == "served"
+        assert bob.get(f"{path}/openapi.json").status_code == 404
 
 
 def test_an_sdk_program_runs_with_a_users_key_and_others_see_nothing_of_it(server: ListeningPlane) -> None:

@@ -87,9 +87,13 @@ class FewWorkers:
 
     workers: dict[str, Upstream] = field(default_factory=dict)
     reason: str | None = None
+    waited_for: int = 0
 
     def of(self, endpoint_id: str) -> Iterable[Upstream]:
         return list(self.workers.values()) if endpoint_id == ENDPOINT else []
+
+    def are_waited_for(self, endpoint_id: str) -> None:
+        self.waited_for += 1
 
     def hopeless(self, endpoint_id: str) -> str | None:
         return self.reason

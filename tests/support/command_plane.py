@@ -12,9 +12,11 @@ from typing import Any, TypeAlias
 
 import httpx
 from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
 
 from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.api.access import Access
+from runpod_flash.control_plane.api.access import client_of as client_of_stream
 from runpod_flash.control_plane.api.app import Services, build_app
 from runpod_flash.control_plane.api_keys import ApiKeys
 from runpod_flash.control_plane.balanced_workers import BalancedWorkers
@@ -24,8 +26,9 @@ from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.fleet import Worker
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.principals import Need
-from runpod_flash.control_plane.records import JobRecord, Policy, Submission
+from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Policy, Submission
 from runpod_flash.control_plane.sealing import Seal
+from runpod_flash.control_plane.served_code import ServedCode
 from runpod_flash.control_plane.views import job_object
 from runpod_flash.control_plane.volume_files import VolumeFiles
 from runpod_flash.control_plane.volumes import Volumes
@@ -113,16 +116,22 @@ async def command_plane(
     """Such a plane; at its end everything is ended and closed."""
     async with small_plane(folder, **site) as plane:
         access, seal = Access(plane.catalog), Seal(folder / "seal")
-        balanced = BalancedWorkers(
-            plane.catalog, plane.fleet, plane.dispatcher, plane.supervisor, limits,
-            lambda connection, endpoint: access.endpoint(connection, Need.RUN, endpoint),
-        )  # fmt: skip
         announcer = Announcer(plane.events, job_object)
+
+        def authorize(connection: HTTPConnection, endpoint_id: str) -> str | None:
+            access.endpoint(connection, Need.RUN, endpoint_id)
+            return client_of_stream(connection)
+
+        served = ServedCode(plane.dispatcher.pools, plane.environments)  # type: ignore[arg-type]
+        balanced = BalancedWorkers(
+            plane.catalog, plane.fleet, plane.dispatcher, plane.supervisor, announcer,
+            served, limits, authorize,
+        )  # fmt: skip
         commands = CommandWorkers(
             plane.dispatcher, plane.supervisor, plane.platform.chunks, announcer, limits, grace_s, seal.open, balanced
         )
         webhooks = Webhooks(plane.store, limits, job_object)
-        _connect(plane, commands, seal, webhooks)
+        _connect(plane, commands, seal, webhooks, served)
         keys, blobs, hub = ApiKeys(folder / "api_keys.json", plane.catalog), Blobs(folder / "blobs"), EventHub()
         services = Services(
             plane.platform, plane.catalog, blobs, hub, KEY, {"protocol": 1, "gpus": []}, keys,
@@ -135,10 +144,11 @@ async def command_plane(
                 yield CommandPlane(plane, commands, seal, webhooks, app, hub, keys, client)
             finally:
                 plane.dispatcher.stop()
+                await served.close()
                 await balanced.close()
 
 
-def _connect(plane: SmallPlane, commands: CommandWorkers, seal: Seal, webhooks: Webhooks) -> None:
+def _connect(plane: SmallPlane, commands: CommandWorkers, seal: Seal, webhooks: Webhooks, served: ServedCode) -> None:
     """As the composition root does."""
 
     def ended(job_id: str) -> None:
@@ -149,11 +159,17 @@ def _connect(plane: SmallPlane, commands: CommandWorkers, seal: Seal, webhooks: 
         plane.autoscaler.load_changed(endpoint_id)
         commands.balanced.look(endpoint_id)
 
+    def changed(endpoint: EndpointRecord, rolled: bool) -> None:
+        if endpoint.artifact is not None:
+            served.look(endpoint)
+        plane.autoscaler.endpoint_changed(endpoint, rolled)
+
     def deleted(endpoint_id: str) -> None:
+        served.forget(endpoint_id)
         plane.autoscaler.endpoint_deleted(endpoint_id)
         load_changed(endpoint_id)
 
-    plane.catalog.on_delete = deleted
+    plane.catalog.on_change, plane.catalog.on_delete = changed, deleted
     plane.platform.intake.seal, plane.platform.intake.on_end = seal.seal, ended
     plane.dispatcher.on_end = lambda job: ended(job.record.id)
     plane.dispatcher.on_load = load_changed

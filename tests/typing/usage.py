@@ -43,6 +43,32 @@ async def joined(left: list[str], right: list[int]) -> list[str]:
 RemoteModel = Endpoint(gpu=GpuGroup.ANY)(Model)
 
 
+api = Endpoint(name="api")
+
+
+@api.post("/predict/{number}")
+async def predict(number: int, label: str = "") -> list[str]:
+    return [label] * number
+
+
+@api.websocket("/echo")
+async def echo(socket: object) -> None: ...
+
+
+@api.asgi
+def make() -> dict[str, int]:
+    return {}
+
+
+async def routes() -> None:
+    assert_type(await predict(1, label="x"), list[str])
+    assert_type(await echo(1), None)
+    assert_type(make(), dict[str, int])
+    await predict("x")  # type: ignore[arg-type]
+    assert_type(await api.post("/predict/1", {"label": "x"}, headers={}, params={"a": [1, 2]}, timeout=None), Any)
+    assert_type(api.get.blocking("/x"), Any)
+
+
 async def awaiting() -> None:
     assert_type(await add(1), float)
     assert_type(await add(1, 2, label="x"), float)

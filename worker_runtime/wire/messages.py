@@ -20,11 +20,15 @@ worker → control plane
     log       job stream lines     `stream` stdout or stderr; `job` null where the call cannot be told
     done      job attempt error    body: the encoded result; `error` is null or `ErrorInfo.to_json()`; with `ends` true
                                    the worker takes no more jobs, and `gone` follows
-    gone      reason stderr jobs   the child ended by itself; `jobs` ran in it; the worker ends too
+    gone      reason stderr jobs   the child ended by itself; `jobs` ran in it; the worker ends too; with `hopeless`
+                                   true another one would end in the same way
 
 A worker with a command (`WorkerLaunch.command`) starts it when it is welcome. It takes no frames but drain, which gives
 the command SIGTERM and time to end; any other is an error of protocol. It says hello, beat, log (`job` is null) and
 gone, never ready: that the command is ready is seen by what the command itself does.
+
+A worker with a port (`WorkerLaunch.port`) serves routes: it starts its child when it has the artifact. From then on it
+is as one with a command.
 
 The link between the worker's parent and its child speaks the same run, cancel, drop, drain, artifact, forget, ready,
 started and done; there `artifact` carries the header of the manifest (`manifest`) and the body is the encoded code.

@@ -61,6 +61,10 @@ class EnvironmentRequest:
         )
 
 
+KINDS = ("function", "class", "routes")
+"""What an artifact can be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """How calls are batched: at most `max_size` together, which wait at most `max_wait_ms` for each other."""
@@ -82,9 +86,10 @@ class ArtifactManifest:
 
     `entry` is "module:qualname" for what is imported by name from `files`, None for what is pickled (`code.payload`).
     `code` is a hash of the function or class and the globals it refers to. `files` maps relative POSIX paths to sha256.
+    The pickle of "routes" is a function without parameters that gives what is served (`routes.Served`).
     """
 
-    kind: str  # "function" or "class"
+    kind: str  # one of KINDS
     name: str
     code: str
     environment: EnvironmentRequest
@@ -105,8 +110,8 @@ class ArtifactManifest:
                 f"the artifact has protocol {protocol}, this side speaks {PROTOCOL}; use one version on both sides"
             )
         kind = require(data, "kind", str)
-        if kind not in ("function", "class"):
-            raise WireError(f"field 'kind' is {kind!r}; it must be 'function' or 'class'")
+        if kind not in KINDS:
+            raise WireError(f"field 'kind' is {kind!r}; it must be one of {', '.join(map(repr, KINDS))}")
         concurrency = require(data, "max_concurrency", int, default=1)
         if concurrency < 1:
             raise WireError(f"field 'max_concurrency' is {concurrency}; it must be 1 or more")
@@ -161,7 +166,8 @@ class WorkerLaunch:
     command: str | None = None  # a shell command line to run in place of the child that runs calls
     directory: str | None = None  # where the command runs; None: in the worker's own folder
     farewell: tuple[str, ...] = ()  # a program that the parent runs when the command and all below it have ended
-    drain_s: float = 10.0  # for the command to end by itself after SIGTERM
+    drain_s: float = 10.0  # for the command, or the server of routes, to end by itself after SIGTERM
+    port: int = 0  # of 127.0.0.1, where the child serves the artifact's routes; 0: it runs calls
 
     def to_json(self) -> dict[str, Any]:
         return {"protocol": PROTOCOL, **asdict(self), "env": dict(self.env)}
@@ -192,6 +198,7 @@ class WorkerLaunch:
             directory=absolute(data, "directory"),
             farewell=strings(data, "farewell"),
             drain_s=seconds(data, "drain_s", 10.0),
+            port=require(data, "port", int, default=0),
         )
 
 

@@ -1,6 +1,6 @@
 """Who asks, and whether they may: the one place where the faces look at principals."""
 
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import HTTPConnection
 
 from runpod_flash.control_plane.api.bodies import header
 from runpod_flash.control_plane.catalog import Catalog
@@ -19,14 +19,14 @@ def principal_of(connection: HTTPConnection) -> Principal:
     return found
 
 
-def client_of(request: Request) -> str | None:
+def client_of(connection: HTTPConnection) -> str | None:
     """The event stream that shall hear of what a request submits (its header X-Flash-Client), None without one.
 
     Raises:
         Problem: 400, the header cannot be a client's id.
     """
-    client = header(request, "X-Flash-Client")
-    return None if client is None else stream_of(request, client)
+    client = header(connection, "X-Flash-Client")
+    return None if client is None else stream_of(connection, client)
 
 
 def stream_of(connection: HTTPConnection, client: str) -> str:

@@ -93,7 +93,12 @@ def build_app(services: Services) -> Starlette:
         middleware.append(Middleware(HostRouting, handler=balanced.gateway, is_endpoint=balanced.serves))
     faces = [
         *ManagementApi(
-            services.catalog, services.platform, access, VolumeAccess(services.files.volumes), services.url
+            services.catalog,
+            services.platform,
+            access,
+            VolumeAccess(services.files.volumes),
+            services.url,
+            services.blobs.has_artifact,
         ).routes(),
         *NetworkVolumesApi(services.files.volumes).routes(),
         *JobsApi(services.platform, access, services.limits, rates, services.check_webhook).routes(),

@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, NoReturn
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.errors import PayloadTooLarge
@@ -66,9 +66,9 @@ async def swallow(stream: AsyncIterator[bytes]) -> None:
                 return
 
 
-def header(request: Request, name: str) -> str | None:
+def header(connection: HTTPConnection, name: str) -> str | None:
     """A header of a request, None where it is absent or empty. Raises Problem: 400, it is too long for an id."""
-    value = request.headers.get(name) or None
+    value = connection.headers.get(name) or None
     if value is not None and len(value) > ID_LIMIT:
         raise Problem(400, f"header {name} has {len(value)} characters; at most {ID_LIMIT} are allowed")
     return value

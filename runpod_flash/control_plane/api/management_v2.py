@@ -1,6 +1,6 @@
 """Runpod's REST API v2 as far as endpoints go: list, create, read, change and delete them below `/v2/serverless`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,6 +19,7 @@ from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.views import endpoint_object, workers_object
+from runpod_flash.errors import ContentNotFound
 
 BODY_LIMIT = 1024**2
 
@@ -33,8 +34,17 @@ class ManagementApi:
     and sees them with `?all=true`.
     """
 
-    def __init__(self, catalog: Catalog, platform: Platform, access: Access, volumes: VolumeAccess, url: str) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        platform: Platform,
+        access: Access,
+        volumes: VolumeAccess,
+        url: str,
+        has_artifact: Callable[[str], bool],
+    ) -> None:
         """`url`: where this server is found by those who came by a way that has no URL, its unix socket."""
+        self._has_artifact = has_artifact
         self._catalog = catalog
         self._platform = platform
         self._access = access
@@ -55,6 +65,7 @@ class ManagementApi:
             self._access.check(principal, Need.MANAGE)
             self._access.check_project(principal, project or "")
             body = serverless_body.created(await json_object(request, BODY_LIMIT))
+            self._check_artifact(body)
             async with self._volumes.attaching(body):
                 self._volumes.check_attached(body, principal.user, principal)
                 made = await self._catalog.create(project or "", body, principal.user)
@@ -77,12 +88,19 @@ class ManagementApi:
     async def _change(self, request: Request, record: EndpointRecord, patch: Mapping[str, Any]) -> EndpointRecord:
         def change(body: Mapping[str, Any]) -> Mapping[str, Any]:
             new = serverless_body.patched(body, patch)
+            self._check_artifact(new)
             if any(new[name] != body.get(name, []) for name in ("networkVolumes", "dataCenterIds")):
                 self._volumes.check_attached(new, record.owner, principal_of(request))
             return new
 
         async with self._volumes.attaching(patch):
             return await self._catalog.update(record.id, change)
+
+    def _check_artifact(self, body: Mapping[str, Any]) -> None:
+        """Raise ContentNotFound where the body names an artifact that is not here."""
+        artifact = body.get("artifact")
+        if artifact is not None and not self._has_artifact(artifact):
+            raise ContentNotFound(f"there is no artifact {artifact}; upload it first")
 
     async def _workers(self, request: Request) -> Response:
         record = self._access.endpoint(request, Need.READ, request.path_params["id"])

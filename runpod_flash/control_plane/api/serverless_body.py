@@ -120,9 +120,10 @@ class RequestCount(_Part):
 class Serverless(_Part):
     """An endpoint as it is asked for.
 
-    `command` (a shell command that each worker runs) and `directory` (where), extensions, stand in for an image. So is
-    `startScript` one, a shell script that runs in place of the image's entry point. `disk` (GB), `ports` and `registry`
-    are kept and shown; containers of this machine do not need them.
+    `command` (a shell command that each worker runs) and `directory` (where), extensions, stand in for an image. So
+    does `artifact` for a load-balanced endpoint: the id of uploaded code, whose routes each worker serves. Another is
+    `startScript`, a shell script that runs in place of the image's entry point. `disk` (GB), `ports` and `registry` are
+    kept and shown; containers of this machine do not need them.
     """
 
     name: Text
@@ -130,6 +131,7 @@ class Serverless(_Part):
     image: Annotated[str, Field(min_length=1)] = ""
     command: Annotated[str, Field(min_length=1, max_length=32_768)] | None = None
     directory: Annotated[str, Field(pattern=r"^/", max_length=4096)] | None = None
+    artifact: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     args: Annotated[str, Field(max_length=32_768)] | None = None
     startScript: Annotated[str, Field(min_length=1, max_length=32_768)] | None = None
     disk: Annotated[int, Field(ge=1, le=_COUNT_LIMIT)] | None = None
@@ -187,20 +189,32 @@ class Serverless(_Part):
     def _consistent(self) -> Self:
         if (self.gpu is None) == (self.cpu is None):
             raise ValueError("exactly one of 'gpu' and 'cpu' is needed")
-        if not self.image and self.command is None:
+        if not self.image and self.command is None and self.artifact is None:
             raise ValueError("'image' is needed, or 'command', which this machine runs without an image")
         if self.directory is not None and self.command is None:
             raise ValueError("'directory' is where a 'command' runs, and there is none")
+        self._check_artifact()
         if self.command is not None and (self.args or self.startScript):
             raise ValueError("'args' and 'startScript' are for an image, and a 'command' runs without one")
-        if self.type == "LOAD_BALANCER" and self.command is None and is_ours(self.image):
-            raise ValueError(f"a load-balanced endpoint needs a 'command' here, or another 'image' than {self.image}")
         if self.type == "LOAD_BALANCER" and not isinstance(self.scaling, RequestCount):
             raise ValueError("a load-balanced endpoint scales by REQUEST_COUNT")
         by_count = self.type == "QUEUE" and isinstance(self.scaling, RequestCount)
         if by_count and self.workers.idleTimeout is not None:
             raise ValueError("'workers.idleTimeout' is not allowed with scaling by REQUEST_COUNT")
         return self
+
+    def _check_artifact(self) -> None:
+        if self.artifact is not None and self.command is not None:
+            raise ValueError("'artifact' and 'command' exclude each other")
+        if self.artifact is not None and self.type != "LOAD_BALANCER":
+            raise ValueError("'artifact' is for load-balanced endpoints; with others each job names its own")
+        if self.artifact is not None and not is_ours(self.image):
+            raise ValueError("'artifact' and 'image' exclude each other")
+        if self.type == "LOAD_BALANCER" and self.command is None and self.artifact is None and is_ours(self.image):
+            raise ValueError(
+                "a load-balanced endpoint needs a 'command' or an 'artifact' here, or another 'image' than "
+                f"{self.image}"
+            )
 
 
 def created(body: Mapping[str, Any]) -> dict[str, Any]:

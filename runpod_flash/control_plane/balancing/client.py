@@ -19,6 +19,10 @@ class NoAnswer(aiohttp.ClientError):
     """The connection failed or ended before there was an answer."""
 
 
+class NotReached(NoAnswer):
+    """There is nobody at the worker's port, so nothing was sent."""
+
+
 class Redirected(aiohttp.ClientError):
     """A worker answers the handshake of a websocket with a redirect, which is not followed."""
 
@@ -82,6 +86,8 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
     """Send a request once. aiohttp would try some a second time, and follow redirects of a websocket's handshake."""
     try:
         answer = await handler(request)
+    except aiohttp.ClientConnectorError as error:
+        raise NotReached(str(error)) from error
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise NoAnswer(str(error)) from error
     if "Upgrade" in request.headers and 300 <= answer.status < 400:

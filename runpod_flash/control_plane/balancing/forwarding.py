@@ -7,7 +7,7 @@ import aiohttp
 from starlette.types import Scope
 
 from runpod_flash.control_plane.balancing import headers
-from runpod_flash.control_plane.balancing.client import FAULTS, Client, worker_url
+from runpod_flash.control_plane.balancing.client import FAULTS, Client, NotReached, worker_url
 from runpod_flash.control_plane.balancing.inbound import Inbound
 from runpod_flash.control_plane.balancing.picking import Upstream
 from runpod_flash.control_plane.balancing.reply import Reply
@@ -25,22 +25,28 @@ class Forwarding:
 
     async def forward(
         self, scope: Scope, inbound: Inbound, reply: Reply, worker: Upstream, path: bytes, limits: Limits
-    ) -> None:
-        """Forward a request. What goes wrong becomes the reply: 502, 504, or 408 and 413 for the request's own body."""
+    ) -> bool:
+        """Forward a request. What goes wrong becomes the reply: 502, 504, or 408 and 413 for the request's own body.
+
+        False: nobody is there, nothing was sent, and there is no reply yet.
+        """
         try:
             async with asyncio.timeout(limits.balanced_s):
                 await self._exchange(scope, inbound, reply, worker, path, limits)
+        except NotReached:
+            return False
         except TimeoutError:
             await reply.fail(_too_slow(scope, inbound, limits))
         except FAULTS as error:
             if inbound.gone.is_set():
-                return
+                return True
             if inbound.too_large:
                 await reply.too_large(inbound, limits)
             else:
                 await reply.fail(Problem(502, f"the worker did not answer as HTTP wants it: {error or type(error)}"))
         except Problem as problem:
             await reply.fail(problem)
+        return True
 
     async def _exchange(
         self, scope: Scope, inbound: Inbound, reply: Reply, worker: Upstream, path: bytes, limits: Limits

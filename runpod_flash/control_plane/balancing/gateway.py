@@ -14,7 +14,7 @@ from runpod_flash.control_plane.balancing.client_side import ClientSide
 from runpod_flash.control_plane.balancing.inbound import Inbound
 from runpod_flash.control_plane.balancing.late_client import LateClient
 from runpod_flash.control_plane.balancing.loads import Loads, Ticket
-from runpod_flash.control_plane.balancing.picking import WORKER_ID, Affinity, Bond, Unpicked, Upstream, pick
+from runpod_flash.control_plane.balancing.picking import VERSION, WORKER_ID, Affinity, Bond, Unpicked, Upstream, pick
 from runpod_flash.control_plane.balancing.reply import Reply
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.problems import Problem, response_for
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LEAVING_S: Final = 1.0
 _WORKER_ID: Final = WORKER_ID.lower().encode()
+_VERSION: Final = VERSION.lower().encode()
 
 
 class Workers(Protocol):
@@ -34,12 +36,18 @@ class Workers(Protocol):
     def of(self, endpoint_id: str) -> Iterable[Upstream]:
         """The workers of an endpoint that live now, those that start or drain included."""
 
+    def are_waited_for(self, endpoint_id: str) -> None:
+        """A request has come that no worker takes now."""
+
     def hopeless(self, endpoint_id: str) -> str | None:
         """Why no worker of it will ever come ("no workers available", say); None where one may."""
 
 
-Authorize = Callable[[HTTPConnection, str], object]
-"""Raises Problem or FlashError where this connection may not use that endpoint, or where there is none."""
+Authorize = Callable[[HTTPConnection, str], str | None]
+"""Gives the event stream that hears of the request, None for none.
+
+Raises Problem or FlashError where this connection may not use that endpoint, or where there is none.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,7 @@ class _Ask:
     endpoint: str
     path: bytes
     affinity: Affinity
+    client: str | None
 
 
 class Gateway:
@@ -82,13 +91,14 @@ class Gateway:
     async def handle(self, scope: Scope, receive: Receive, send: Send, endpoint_id: str, path: bytes) -> None:
         """Answer one request or websocket. `path` is the raw path for the worker."""
         try:
-            self._authorize(HTTPConnection(scope), endpoint_id)
+            client = self._authorize(HTTPConnection(scope), endpoint_id)
             _check(scope, path)
-            affinity = Affinity.parse(headers.value_of(scope["headers"], _WORKER_ID).decode("latin-1"))
+            wanted = (headers.value_of(scope["headers"], name).decode("latin-1") for name in (_WORKER_ID, _VERSION))
+            affinity = Affinity.parse(*wanted)
         except (Problem, FlashError) as error:
             await refusals.answer(response_for(error), scope, receive, send)
             return
-        ask = _Ask(scope, receive, send, endpoint_id, path, affinity)
+        ask = _Ask(scope, receive, send, endpoint_id, path, affinity, client)
         await (self._request(ask) if scope["type"] == "http" else self._websocket(ask))
 
     async def _request(self, ask: _Ask) -> None:
@@ -112,18 +122,38 @@ class Gateway:
             await reply.too_large(inbound, self._limits)
 
     async def _answer(self, ask: _Ask, inbound: Inbound) -> None:
-        with self.loads.request(ask.endpoint) as ticket:
+        with self.loads.heard_by(ask.endpoint, ask.client):
             try:
-                worker = await self._pick(ask, ticket)
+                while not await self._answered(ask, inbound):
+                    pass
             except Problem as refusal:
                 await refusals.response(refusal)(ask.scope, ask.receive, ask.send)
-                return
+
+    async def _answered(self, ask: _Ask, inbound: Inbound) -> bool:
+        """Answer by a worker; False: it has ended before anything was sent to it. Raises Problem: there is none."""
+        with self.loads.request(ask.endpoint) as ticket:
+            worker = await self._pick(ask, ticket)
             forwarding = await self._client.get()
             reply = Reply(ask.scope, ask.receive, ask.send, worker.id)
-            await forwarding.forward(ask.scope, inbound, reply, worker, ask.path, self._limits)
+            if not await forwarding.forward(ask.scope, inbound, reply, worker, ask.path, self._limits):
+                if await self._leaves(ask.endpoint, worker.id):
+                    return False
+                await reply.fail(Problem(502, "the worker did not answer: nobody takes connections at its port"))
+        return True
+
+    async def _leaves(self, endpoint_id: str, worker_id: str) -> bool:
+        """Whether a worker that cannot be reached has ended, which may not be known at once."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVING_S):
+                while any(one.id == worker_id and not one.draining for one in self._workers.of(endpoint_id)):
+                    await self._changes.setdefault(endpoint_id, asyncio.Event()).wait()
+                return True
+        return False
 
     async def _pick(self, ask: _Ask, ticket: Ticket) -> Upstream:
         """The worker for this request, waited for. Raises Problem: there is none."""
+        if not self._closed and self._at_once(ask) is None:
+            self._workers.are_waited_for(ask.endpoint)
         is_strict = ask.affinity.bond is Bond.STRICT
         patience = self._limits.affinity_wait_s if is_strict else self._limits.balanced_wait_s
         try:
@@ -141,15 +171,18 @@ class Gateway:
         """The worker for this request as things are now. Raises Problem: there will never be one."""
         if self._closed:
             raise Problem(503, "the control plane is about to stop", code="BackendUnavailable")
-        choice = pick(ask.affinity, self._workers.of(ask.endpoint), self.loads.uses(ask.endpoint))
-        if isinstance(choice, Upstream):
-            return choice
-        if choice is Unpicked.GONE:
-            raise refusals.gone(ask.affinity.worker)
-        reason = self._workers.hopeless(ask.endpoint)
+        worker = self._at_once(ask)
+        reason = self._workers.hopeless(ask.endpoint) if worker is None else None
         if reason is not None:
             raise refusals.none_available(reason)
-        return None
+        return worker
+
+    def _at_once(self, ask: _Ask) -> Upstream | None:
+        """A worker that takes this request now. Raises Problem: the one that it insists on is gone."""
+        choice = pick(ask.affinity, self._workers.of(ask.endpoint), self.loads.uses(ask.endpoint))
+        if choice is Unpicked.GONE:
+            raise refusals.gone(ask.affinity.worker)
+        return choice if isinstance(choice, Upstream) else None
 
     async def _websocket(self, ask: _Ask) -> None:
         await ask.receive()  # websocket.connect

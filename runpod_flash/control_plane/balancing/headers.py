@@ -1,8 +1,9 @@
 """Which headers cross the border to a worker, and which come back. Pure.
 
 A worker sees what the client sent, `Host` included, but: hop-by-hop headers, what names a worker, and `Authorization`,
-which is the key of this platform and none of the worker's business. `X-Forwarded-For`, `-Proto` and `-Host` say where
-the request came in. The client sees what the worker sent but hop-by-hop headers and `Date`, which the server adds.
+which is the key of this platform and none of the worker's business. `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix`
+say where the request came in. The client sees what the worker sent but hop-by-hop headers and `Date`, which the server
+adds.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,9 @@ from starlette.types import Scope
 Raw = Sequence[tuple[bytes, bytes]]
 """Headers as ASGI has them. The same name may come several times."""
 
+REACHED_BELOW: Final = "flash.reached_below"
+"""Our key of an ASGI scope: the path below which the worker's own paths are."""
+
 _HOP_BY_HOP: Final = frozenset(
     {
         b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
@@ -21,9 +25,13 @@ _HOP_BY_HOP: Final = frozenset(
 )  # fmt: skip
 _WORKER_ID: Final = b"x-runpod-worker-id"
 _FORWARDED: Final = b"x-forwarded-for"
+_FORWARDED_PREFIX: Final = b"x-forwarded-prefix"
 _NOT_FOR_WORKERS: Final = frozenset(
-    {b"authorization", b"expect", _FORWARDED, b"x-forwarded-proto", b"x-forwarded-host", _WORKER_ID}
-)
+    {
+        b"authorization", b"expect", _FORWARDED, b"x-forwarded-proto", b"x-forwarded-host", _FORWARDED_PREFIX,
+        _WORKER_ID, b"x-flash-version", b"x-flash-client",
+    }
+)  # fmt: skip
 _HANDSHAKE: Final = b"sec-websocket-"
 _NOT_FOR_CLIENTS: Final = frozenset({b"date", _WORKER_ID})
 
@@ -88,6 +96,7 @@ def _forwarded(scope: Scope, headers: Raw) -> list[tuple[str, str]]:
     scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
     found = [("X-Forwarded-For", ", ".join(filter(None, hops))), ("X-Forwarded-Proto", scheme)]
     found.append(("X-Forwarded-Host", _text(value_of(headers, b"host"))))
+    found.append(("X-Forwarded-Prefix", scope.get(REACHED_BELOW, "")))
     return [(name, value) for name, value in found if value]
 
 

@@ -14,6 +14,8 @@ from runpod_flash.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 _ANSWER_S: Final = 5.0
+_FIRST_PAUSE_S: Final = 0.05  # while one starts; then longer and longer, up to the usual
+_SLOWER: Final = 1.3
 _PORTS: Final = range(1, 2**16)
 
 
@@ -89,7 +91,7 @@ class HealthChecks:
             await asyncio.wait(tasks)
 
     async def _poll(self, worker: str, url: str) -> None:
-        started, once_healthy, health = time.monotonic(), False, Health.INITIALIZING
+        started, once_healthy, health, pause = time.monotonic(), False, Health.INITIALIZING, _FIRST_PAUSE_S
         while health is not Health.GIVEN_UP:
             status = await self._probe.status(url, _ANSWER_S)
             in_time = time.monotonic() - started < self._limits.init_s
@@ -99,4 +101,7 @@ class HealthChecks:
                 health = self._states[worker] = after
                 logger.info("worker %s is %s (%s answers %s)", worker, health, url, status or "nothing")
                 self._on_change(worker, health)
-            await asyncio.sleep(self._limits.health_s)
+            if once_healthy:
+                pause = self._limits.health_s
+            await asyncio.sleep(min(pause, self._limits.health_s))
+            pause *= _SLOWER

@@ -6,6 +6,8 @@ from urllib.parse import quote, unquote_to_bytes
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from runpod_flash.control_plane.balancing.headers import REACHED_BELOW
+
 PREFIX: Final = "/lb"
 """Below it endpoints are addressed by path: the next part is the endpoint's id, the rest is the worker's path."""
 
@@ -61,4 +63,5 @@ class PathRouting:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint, path = split_path(raw_path(scope))
-        await self._handler.handle(scope, receive, send, endpoint, path)
+        below = {**scope, REACHED_BELOW: f"{PREFIX}/{quote(endpoint, safe='')}"}
+        await self._handler.handle(below, receive, send, endpoint, path)

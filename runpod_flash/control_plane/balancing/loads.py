@@ -2,11 +2,15 @@
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from runpod_flash.control_plane.balancing.picking import Use
+
+LINGER_S = 1.0
+"""How long the event stream of a request goes on hearing of its endpoint, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +41,20 @@ class Ticket:
 
 
 class Loads:
-    """Counts, and tells `on_change(endpoint)` after each change. `on_idle(worker)` hears of a worker's last request."""
+    """Counts, and tells `on_change(endpoint)` after each change. `on_idle(worker)` hears of a worker's last request.
+
+    Attributes:
+        changed_at: when a request came, began or ended last (monotonic seconds).
+    """
 
     def __init__(self) -> None:
+        self.changed_at = time.monotonic()
         self.on_change: Callable[[str], None] = lambda endpoint: None
         self.on_idle: Callable[[str], None] = lambda worker: None
         self._waiting: Counter[str] = Counter()
         self._uses: dict[str, dict[str, Use]] = {}  # by endpoint and worker
         self._busy: dict[str, asyncio.Event] = {}  # of workers that have something to do; set when they have not
+        self._clients: dict[str, Counter[str]] = {}  # who hears of an endpoint, by endpoint
         self._picks = 0
 
     def of(self, endpoint: str) -> Load:
@@ -67,6 +77,27 @@ class Loads:
             self._uses[endpoint] = kept
         else:
             self._uses.pop(endpoint, None)
+
+    @property
+    def any(self) -> bool:
+        """Whether any endpoint has a request that runs or waits."""
+        return bool(self._waiting or self._busy)
+
+    def clients(self, endpoint: str) -> Mapping[str, int]:
+        """The event streams that hear of the endpoint: those whose requests run or wait, or have ended just now."""
+        return self._clients.get(endpoint, {})
+
+    @contextlib.contextmanager
+    def heard_by(self, endpoint: str, client: str | None) -> Iterator[None]:
+        """Let an event stream hear of the endpoint, for a moment longer than the block: output comes its own way."""
+        if client is None:
+            yield
+            return
+        self._hear(endpoint, client, 1)
+        try:
+            yield
+        finally:
+            asyncio.get_running_loop().call_later(LINGER_S, self._hear, endpoint, client, -1)
 
     @contextlib.contextmanager
     def request(self, endpoint: str) -> Iterator[Ticket]:
@@ -94,13 +125,24 @@ class Loads:
 
     def _ended(self, endpoint: str, worker: str) -> None:
         uses = self._uses[endpoint]
+        self.changed_at = time.monotonic()
         left = uses[worker].in_flight - 1
         uses[worker] = Use(left, uses[worker].last_pick)
         if not left:
             self._busy.pop(worker).set()
             self.on_idle(worker)
 
+    def _hear(self, endpoint: str, client: str, change: int) -> None:
+        clients = self._clients.setdefault(endpoint, Counter())
+        clients[client] += change
+        if not clients[client]:
+            del clients[client]
+            if not clients:
+                del self._clients[endpoint]
+            self.on_change(endpoint)
+
     def _wait(self, endpoint: str, change: int) -> None:
+        self.changed_at = time.monotonic()
         self._waiting[endpoint] += change
         if not self._waiting[endpoint]:
             del self._waiting[endpoint]

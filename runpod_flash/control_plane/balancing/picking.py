@@ -10,6 +10,10 @@ from runpod_flash.control_plane.problems import Problem
 WORKER_ID: Final = "X-Runpod-Worker-Id"
 """The header by which a request asks for a worker, and a reply names the one that gave it."""
 
+VERSION: Final = "X-Flash-Version"
+"""The header by which a request refuses workers of an older version of the endpoint than this one."""
+
+_DIGITS: Final = 16
 _STRICT: Final = ("strict", "strict-resume")  # a worker that was ended cannot be resumed here, so they are the same
 
 
@@ -23,21 +27,28 @@ class Bond(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Affinity:
-    """What a request asks for. `worker` is empty where it asks for nothing."""
+    """What a request asks for. `worker` is empty where it asks for none; workers of older versions do not serve it."""
 
     bond: Bond = Bond.NONE
     worker: str = ""
+    least_version: int = 0
 
     @classmethod
-    def parse(cls, header: str) -> "Affinity":
-        """Read the header's value: empty, `<id>`, `strict <id>` or `strict-resume <id>`. Raises Problem: 400, else."""
+    def parse(cls, header: str, version: str = "") -> "Affinity":
+        """Read the headers' values: empty, `<id>`, `strict <id>` or `strict-resume <id>`; empty, or a version.
+
+        Raises Problem: 400, they are something else.
+        """
+        if version and not (version.isascii() and version.isdigit() and len(version) < _DIGITS):
+            raise Problem(400, f"header {VERSION} is {version!r:.80}; it must be the number of an endpoint's version")
+        least = int(version or 0)
         match header.split():
             case []:
-                return cls()
+                return cls(least_version=least)
             case [worker] if worker not in _STRICT:
-                return cls(Bond.SOFT, worker)
+                return cls(Bond.SOFT, worker, least)
             case [bond, worker] if bond in _STRICT:
-                return cls(Bond.STRICT, worker)
+                return cls(Bond.STRICT, worker, least)
         raise Problem(
             400,
             f"header {WORKER_ID} is {header!r:.80}; it must be empty, '<id>', 'strict <id>' or 'strict-resume <id>'",
@@ -46,12 +57,16 @@ class Affinity:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A worker that serves HTTP on `port` of 127.0.0.1. `draining`: it is to end, and gets nothing new."""
+    """A worker that serves HTTP on `port` of 127.0.0.1. `draining`: it is to end, and gets nothing new.
+
+    `version` is the endpoint's when it was started.
+    """
 
     id: str
     port: int
     healthy: bool
     draining: bool = False
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +93,9 @@ def pick(affinity: Affinity, workers: Iterable[Upstream], uses: Mapping[str, Use
     Among equals it is the one whose last pick is the longest ago, so that single requests are spread, too. `uses` is by
     worker id; a worker without one is idle.
     """
-    usable = {worker.id: worker for worker in workers if not worker.draining}
+    usable = {
+        worker.id: worker for worker in workers if not worker.draining and worker.version >= affinity.least_version
+    }
     wanted = usable.get(affinity.worker)
     if affinity.bond is Bond.STRICT and wanted is None:
         return Unpicked.GONE

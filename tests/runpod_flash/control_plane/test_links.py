@@ -47,6 +47,9 @@ class Heard:
     def finished(self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, body: bytes) -> None:
         self.heard.append(("done", job, attempt, error, body))
 
+    def hopeless(self, worker: Worker, reason: str, stderr: list[str]) -> None:
+        self.heard.append(("hopeless", reason, stderr))
+
     def gone(self, worker: Worker, reason: str, stderr: list[str]) -> None:
         self.heard.append(("gone", reason, stderr))
 
@@ -114,6 +117,14 @@ async def test_what_a_worker_says_is_handed_on_in_order(line: Line) -> None:
         ("gone", "exited with code 3", ["bye"]),
     ]
     assert await line.reader.read() == b""
+
+
+@played
+async def test_that_another_worker_would_end_in_the_same_way_is_handed_on_first(line: Line) -> None:
+    line.say(HELLO)
+    line.say({"type": messages.GONE, "reason": "no routes", "stderr": ["why"], "hopeless": True})
+    await line.until("gone")
+    assert line.events.heard == [("hopeless", "no routes", ["why"]), ("gone", "no routes", ["why"])]
 
 
 @pytest.mark.parametrize(

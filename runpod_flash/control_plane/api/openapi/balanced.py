@@ -3,9 +3,9 @@
 from typing import Final
 
 from runpod_flash.control_plane.api.openapi.model import Answer, Body, Face, Operation, Parameter
-from runpod_flash.control_plane.api.openapi.shapes import ENDPOINT, text
+from runpod_flash.control_plane.api.openapi.shapes import ENDPOINT, text, whole
 from runpod_flash.control_plane.balancing.hosts import PREFIX
-from runpod_flash.control_plane.balancing.picking import WORKER_ID
+from runpod_flash.control_plane.balancing.picking import VERSION, WORKER_ID
 
 _PATH = Parameter(
     name="path", place="path", schema=text(minLength=1), about="The path at the worker; it may have slashes."
@@ -15,6 +15,12 @@ _AFFINITY = Parameter(
     place="header",
     schema=text(maxLength=255),
     about="A worker's id: this one if it is there; with `strict` or `strict-resume` and a space before it: only this.",
+)
+_VERSION = Parameter(
+    name=VERSION,
+    place="header",
+    schema=whole("", 0),
+    about="No worker of an older version of the endpoint than this one (`endpointVersion`) gets the request.",
 )
 _ANSWER = Answer(
     about="What the worker answered, whatever its status. Where none did: problem JSON, with `error` beside it if there"
@@ -35,7 +41,7 @@ def _forwarded(method: str) -> Operation:
         summary=f"{method} at a worker",
         about="Method, path, query, headers and body go to one worker unchanged, and its answer comes back as it comes."
         " GET can become a websocket.",
-        parameters=(ENDPOINT, _PATH, _AFFINITY),
+        parameters=(ENDPOINT, _PATH, _AFFINITY, _VERSION),
         body=Body(schema={}, media="*/*", required=False) if method in _WITH_BODY else None,
         answers={"default": _ANSWER},
     )

@@ -31,7 +31,7 @@ _EXAMPLE: Final[Mapping[str, Any]] = {
 }
 _EITHER = ("gpu", "cpu")
 _MAY_BE_ABSENT: Final = (
-    "image", "command", "directory", "args", "startScript", "disk", "ports", "registry", *_EITHER,
+    "image", "command", "directory", "artifact", "args", "startScript", "disk", "ports", "registry", *_EITHER,
 )  # fmt: skip
 _NULL: Final = {"enum": [None], "nullable": True}
 _FAULTS = (400, 403, 408, 409, 413, 422, 507)
@@ -51,7 +51,7 @@ _OPERATIONS: Final = (
         path="/v2/serverless",
         id="createEndpoint",
         summary="Make an endpoint",
-        about="Exactly one of `gpu` and `cpu`, and `image` or `command`. What is null has its default.",
+        about="Exactly one of `gpu` and `cpu`, and `image`, `command` or `artifact`. What is null has its default.",
         parameters=(_PROJECT,),
         body=Body(schema=ref("NewEndpoint"), example=_EXAMPLE),
         answers={201: json_answer("The endpoint.", ref("Endpoint"), links=_LINKS)},
@@ -210,6 +210,9 @@ def _shown(asked: Mapping[str, Any]) -> Schema:
             **fields,
             "cpu": listed(record(sized)),
             "createdAt": text(format="date-time"),
+            "endpointVersion": whole(
+                "Of what an endpoint with an `artifact` serves: the number of its last change.", 1
+            ),
             "requestUrls": {
                 "type": "object",
                 "description": "Where it is reached: run, runSync, status and so on, or base and health of a balanced"
@@ -217,7 +220,7 @@ def _shown(asked: Mapping[str, Any]) -> Schema:
                 "additionalProperties": text(),
             },
         },
-        optional=_MAY_BE_ABSENT,
+        optional=(*_MAY_BE_ABSENT, "endpointVersion"),
         about="An endpoint, every default filled in.",
     )
 

@@ -69,8 +69,18 @@ def test_what_is_sent_as_null_has_its_default() -> None:
         ({"name": "x" * 192}, "$.name: "),
         ({"name": 1}, "$.name: "),
         (
+            {"type": "LOAD_BALANCER", "scaling": COUNT, "image": "mine:1", "artifact": "0" * 64},
+            "$: 'artifact' and 'image' exclude each other",
+        ),
+        ({"artifact": "0" * 64}, "$: 'artifact' is for load-balanced endpoints"),
+        ({"artifact": "0" * 63}, "$.artifact: "),
+        (
+            {"type": "LOAD_BALANCER", "scaling": COUNT, "command": "c", "artifact": "0" * 64},
+            "$: 'artifact' and 'command' exclude each other",
+        ),
+        (
             {"type": "LOAD_BALANCER", "image": "runpod/flash-lb:1"},
-            "$: a load-balanced endpoint needs a 'command' here, or another 'image' than runpod/flash-lb:1",
+            "$: a load-balanced endpoint needs a 'command' or an 'artifact' here, or another 'image'",
         ),
         ({"type": "LOAD_BALANCER"}, "$: a load-balanced endpoint scales by REQUEST_COUNT"),
         ({"image": "-v"}, "$.image: '-v' is no name of an image"),

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from yarl import URL
 
 from runpod_flash.control_plane.limits import Limits
-from tests.support.balanced import Balanced, Recorder, balanced, raw_server, serving, until
+from tests.support.balanced import ENDPOINT, Balanced, Recorder, balanced, raw_server, serving, until
 
 pytestmark = pytest.mark.anyio
 
@@ -115,6 +115,7 @@ async def test_headers_both_ways(plane: Balanced) -> None:
         "x-forwarded-for": "9.9.9.9",
         "x-forwarded-proto": "http",
         "x-forwarded-host": f"127.0.0.1:{plane.port}",
+        "x-forwarded-prefix": f"/lb/{ENDPOINT}",
         "connection": "close",
     }
 

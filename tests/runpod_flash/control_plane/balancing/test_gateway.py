@@ -234,3 +234,35 @@ async def test_a_server_that_cannot_refuse_a_websocket_with_a_status_closes_it()
     gateway = Gateway(FewWorkers(), Limits(), LateClient(), authorize)
     await gateway.handle({"type": "websocket", "headers": []}, receive, send, ENDPOINT, b"/")
     assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+async def test_a_request_that_reaches_nobody_goes_to_another_worker_when_that_one_has_ended(plane: Balanced) -> None:
+    async with serving(Recorder("w2")) as port:
+        plane.add("w1", 1)  # nobody takes connections there
+        asking = asyncio.create_task(ask(plane))
+        await until(lambda: plane.load == (1, 0))
+        plane.add("w2", port)
+        await asyncio.sleep(0.05)
+        assert not asking.done()
+        plane.remove("w1")
+        assert await asking == (200, "w2")
+
+
+async def test_one_that_nobody_takes_though_the_worker_lives_is_told_so(plane: Balanced) -> None:
+    plane.add("w1", 1)
+    status, problem = await ask(plane)
+    assert (status, problem["status"]) == (502, 502)
+    assert "nobody takes connections" in problem["detail"]
+
+
+async def test_workers_are_waited_for_by_those_alone_whom_none_takes(plane: Balanced) -> None:
+    async with serving(Recorder()) as port:
+        plane.add("w1", port)
+        await ask(plane)
+        assert plane.workers.waited_for == 0
+        plane.change("w1", healthy=False)
+        asking = asyncio.create_task(ask(plane))
+        await until(lambda: plane.load == (0, 1))
+        assert plane.workers.waited_for == 1
+        plane.change("w1", healthy=True)
+        await asking

@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from runpod_flash.control_plane.balancing.loads import Load, Loads
+from runpod_flash.control_plane.balancing.loads import LINGER_S, Load, Loads
 from runpod_flash.control_plane.balancing.picking import Use
 
 pytestmark = pytest.mark.anyio
@@ -56,3 +56,32 @@ async def test_the_dead_are_forgotten_unless_something_runs_in_them() -> None:
     assert set(loads.uses("e")) == {"b"}
     loads.forget("e", set())
     assert loads.uses("e") == {}
+
+
+def test_whether_there_is_any_request_and_since_when_not() -> None:
+    loads = Loads()
+    before = loads.changed_at
+    with loads.request("e") as ticket:
+        assert loads.any
+        ticket.give_to("w")
+        assert loads.any
+        during = loads.changed_at
+    assert not loads.any
+    assert before <= during <= loads.changed_at
+
+
+def test_who_hears_of_an_endpoint_hears_a_moment_longer() -> None:
+    async def main() -> None:
+        loads, told = Loads(), list[str]()
+        loads.on_change = told.append
+        with loads.heard_by("e", None):
+            assert loads.clients("e") == {}
+        with loads.heard_by("e", "me"), loads.heard_by("e", "me"):
+            assert loads.clients("e") == {"me": 2}
+        assert loads.clients("e") == {"me": 2}
+        async with asyncio.timeout(LINGER_S + 10):
+            while loads.clients("e"):
+                await asyncio.sleep(0.05)
+        assert told == ["e"]
+
+    asyncio.run(main())

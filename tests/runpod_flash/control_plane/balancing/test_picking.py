@@ -33,6 +33,22 @@ def test_the_header_is_read(header: str, affinity: Affinity) -> None:
     assert Affinity.parse(header) == affinity
 
 
+def test_the_version_is_read_beside_it() -> None:
+    assert Affinity.parse("strict w1", "12") == Affinity(Bond.STRICT, "w1", 12)
+    for wrong in ("x", "-1", "1.5", "٣", "9" * 16):
+        with pytest.raises(Problem, match="X-Flash-Version"):
+            Affinity.parse("", wrong)
+
+
+def test_workers_of_an_older_version_than_the_least_are_not_there() -> None:
+    old, new = Upstream("a", 1, True, version=1), Upstream("b", 1, True, version=2)
+    assert pick(Affinity(least_version=2), [old, new], {"b": Use(9)}) == new
+    assert pick(Affinity(least_version=1), [old, new], {"b": Use(9)}) == old
+    assert pick(Affinity(least_version=3), [old, new], {}) is Unpicked.WAIT
+    assert pick(Affinity(Bond.SOFT, "a", 2), [old, new], {}) == new
+    assert pick(Affinity(Bond.STRICT, "a", 2), [old, new], {}) is Unpicked.GONE
+
+
 @pytest.mark.parametrize("header", ["strict", "strict-resume", "loose w1", "strict w1 w2"])
 def test_a_header_that_says_nothing_known_is_refused(header: str) -> None:
     with pytest.raises(Problem, match="X-Runpod-Worker-Id") as refused:
