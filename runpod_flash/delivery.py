@@ -76,14 +76,9 @@ def as_taken(
 
 
 def environment_of(
-    backend: Backend, spec: EndpointSpec, way: Crossing, index: PackageIndex, packages: tuple[str, ...] = ()
+    spec: EndpointSpec, way: Crossing, backend: Backend, index: PackageIndex, packages: tuple[str, ...] = ()
 ) -> EnvironmentRequest:
-    """What the workers of an endpoint need.
-
-    Args:
-        index: where packages come from.
-        packages: more than the user named.
-    """
+    """What the workers of an endpoint need; `packages`: more than the user named, from `index` as those."""
     dependencies = (*spec.dependencies, *packages)
     return EnvironmentRequest(
         python=way.python,
@@ -95,13 +90,17 @@ def environment_of(
     )
 
 
-def shipped(request: Request, way: Crossing, environment: EnvironmentRequest) -> Artifact:
-    """The artifact of what a request calls. Raises ShippingError: see `shipping.ship`."""
+def shipped(request: Request, way: Crossing, backend: Backend, index: PackageIndex) -> Artifact:
+    """The artifact of what a request calls. `index`: where the packages of its environment come from.
+
+    Raises:
+        ShippingError: it cannot be sent this way; see `shipping.ship`.
+    """
     spec = request.spec
     return shipping.ship(
         request.target,
         name=spec.name,
-        environment=environment,
+        environment=environment_of(spec, way, backend, index),
         max_concurrency=spec.concurrency,
         batch=spec.batch,
         way=way,

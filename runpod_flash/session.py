@@ -8,6 +8,7 @@ The current session is a context variable. Its default does nothing until the fi
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import sys
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable, Iterator, Sequence
@@ -19,12 +20,12 @@ from typing import Any, TypeVar
 from runpod_flash import backends, journal, options, outcome, package_index, shipping
 from runpod_flash import output as output_module
 from runpod_flash import settings as settings_module
-from runpod_flash.agreement import Declarations, Provisioned
+from runpod_flash.agreement import Declarations, Provisioned, VolumeIds, provision
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.blocking import Bridge, Running
 from runpod_flash.calls import JobOptions, Request, Ticket, detached
 from runpod_flash.crossing import Crossing
-from runpod_flash.delivery import Delivery, Holding, as_taken, encoded, environment_of, shipped, way_to
+from runpod_flash.delivery import Delivery, Holding, as_taken, encoded, shipped, way_to
 from runpod_flash.errors import (
     BackendError,
     BackendUnavailable,
@@ -40,8 +41,7 @@ from runpod_flash.project import project_of_program
 from runpod_flash.serving import Served, Serving
 from runpod_flash.settings import Settings
 from runpod_flash.spec import EndpointSpec
-from runpod_flash.volumes import NetworkVolume
-from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
+from worker_runtime.wire.specs import PackageIndex
 
 T = TypeVar("T")
 
@@ -70,9 +70,6 @@ class Session(Serving):
     Args:
         settings: what to use instead of the environment.
         project: folder in which names of endpoints are unique; default: the program's own.
-
-    Attributes:
-        volume_ids: the network volumes that this program has found or made.
     """
 
     def __init__(self, settings: Settings | None = None, project: Path | None = None) -> None:
@@ -82,7 +79,7 @@ class Session(Serving):
         self._declared = Declarations()
         self._provisioned: dict[str, Provisioned] = {}  # by name
         self._described: dict[str, Provisioned] = {}  # by id
-        self.volume_ids: dict[NetworkVolume, str] = {}
+        self.volume_ids: VolumeIds = {}  # of those that this program has found or made
         self._journal: Journal | None = None
         self._held: set[Holding] = set()
         self._objects = Objects(self._bridge, self._backend)
@@ -343,7 +340,7 @@ class Session(Serving):
         backend = await self._backend()
         spec = request.spec
         way, arguments = as_taken(request, way, arguments, self.settings, backend)
-        artifact = shipped(request, way, self._environment(backend, spec, way))
+        artifact = shipped(request, way, backend, self._package_index())
         endpoint_id = (await self._agree(backend, spec, request.target)).id
         delivery = self._link().delivery
         parcel = await delivery.pack(backend, artifact, request, arguments)
@@ -379,17 +376,15 @@ class Session(Serving):
             if target is not None:
                 self._declared.add(spec, target)
             options.check_requirements(spec)
-            known = agreed[spec.name] = spec, await self._shared(spec, lambda: self._provision(backend, spec))
+            making = functools.partial(provision, backend, spec, self.output, self.volume_ids)
+            known = agreed[spec.name] = spec, await self._shared(spec, making)
         self._provisioned[spec.name] = known[1]
         return known[1]
 
-    def _environment(
-        self, backend: Backend, spec: EndpointSpec, way: Crossing, packages: tuple[str, ...] = ()
-    ) -> EnvironmentRequest:
-        """What the workers need; `packages`: more than the user named."""
+    def _package_index(self) -> PackageIndex:
         if self._index is None:
             self._index = package_index.read(self.settings.environ, Path(sys.prefix))
-        return environment_of(backend, spec, way, self._index, packages)
+        return self._index
 
     async def _abandon(self, endpoint_id: str, job_id: "str | asyncio.Task[str]") -> None:
         """Cancel the job of a call that nobody waits for any more. One more cancellation does not stop this."""

@@ -1,5 +1,6 @@
 """Exceptions as data: what user code raised, described without the frames of this package."""
 
+import contextlib
 import inspect
 import platform
 import traceback
@@ -118,7 +119,8 @@ def _encoded(error: BaseException, peer: encoding.Peer) -> bytes | None:
         rebuilt = encoding.decode(encoded, encoding.ON_WORKERS)
         notes = getattr(error, "__notes__", [])
         if getattr(rebuilt, "__notes__", []) != notes:
-            encoded = peer.encode(_Noted(error, notes))
+            with contextlib.suppress(CannotTravel):  # only a pickle carries them then
+                encoded = peer.encode(_Noted(error, notes))
     except Exception:  # noqa: BLE001 - the user's own __reduce__ and __init__ run here; the text travels anyway
         return None
     return encoded if type(rebuilt) is type(error) and len(encoded) <= EXCEPTION_LIMIT else None

@@ -84,8 +84,7 @@ class ControlPlane:
         self._hub = EventHub()
         self._engine = self._container_engine()
         self._catalog = Catalog(self._store)
-        self._volumes = Volumes(state.volumes, settings.datacenter)
-        self._files = VolumeFiles(self._volumes)
+        self._files = VolumeFiles(Volumes(state.volumes, settings.datacenter))
         self._api_keys = ApiKeys(state.api_keys, self._catalog)
         if settings.listen is not None:
             self._api_keys.check()
@@ -188,7 +187,7 @@ class ControlPlane:
         self._platform.intake.on_end = self._job_ended
         self._dispatcher.on_end = lambda job: self._job_ended(job.record.id)
         self._blobs.admit = self._files.admit = self._disk.admit
-        self._volumes.users = self._catalog.users_of_volume
+        self._files.volumes.users = self._catalog.users_of_volume
         self._dispatcher.results.patience_s = self._settings.disk_patience_s
         self._dispatcher.recorder.on_refused = self._disk.reserve.give
         self._dispatcher.on_load = self._load_changed
@@ -228,7 +227,7 @@ class ControlPlane:
             work=state.work / state.content[:12],
             hidden=tuple(map(str, hidden)),
             readonly=tuple(map(str, readonly)),
-            volumes=self._volumes,
+            volumes=self._files.volumes,
             private=None if settings.listen is None else state.home,
             base_env=settings.base_env,
             lease_s=settings.lease_s,
@@ -420,7 +419,7 @@ class ControlPlane:
             try:
                 await self._store.collect(now)
                 await self._blobs.collect(now, 2 * keep, self._fleet.content() | self._catalog.content())
-                await asyncio.to_thread(self._volumes.sweep)
+                await asyncio.to_thread(self._files.volumes.sweep)
                 self._disk.watch()
             except (BackendError, OSError) as error:
                 logger.warning("old results and values cannot be removed: %s", error)

@@ -162,7 +162,7 @@ def test_the_callers_packages_are_for_its_own_python_alone() -> None:
     backend = _Here(takes_pickles=True)
     for python, caller in ((HERE, sys.executable), (OTHER, None)):
         spec = check({"name": "f", "python_version": python, "dependencies": ["numpy"]})
-        asked = environment_of(backend, spec, way_to(spec, Settings(), backend), PackageIndex(), ("more",))
+        asked = environment_of(spec, way_to(spec, Settings(), backend), backend, PackageIndex(), ("more",))
         assert (asked.python, asked.caller, asked.dependencies) == (python, caller, ("numpy", "more"))
 
 
