@@ -9,7 +9,7 @@ from runpod_flash.backends.base import Backend, Json
 from runpod_flash.confighash import config_hash
 from runpod_flash.errors import BackendError, ConfigError
 from runpod_flash.output import Output
-from runpod_flash.spec import OPTIONAL, EndpointSpec, to_body
+from runpod_flash.spec import DEFAULT_IDLE_TIMEOUT_S, OPTIONAL, EndpointSpec, to_body
 from runpod_flash.volumes import NetworkVolume
 
 VolumeIds: TypeAlias = MutableMapping[NetworkVolume, str]
@@ -112,6 +112,10 @@ async def provision(
     ids = {} if known is None else known
     volume_ids = [await provision_volume(backend, volume, output, ids) for volume in spec.volume]
     body = to_body(spec, default_queue_delay=backend.default_queue_delay, volume_ids=volume_ids, artifact=artifact)
+    if "idleTimeout" not in body["workers"] and spec.idle_timeout != DEFAULT_IDLE_TIMEOUT_S:
+        without = "has none for queues that scale by REQUEST_COUNT: the platform's own holds"
+        message = f"idle_timeout={spec.idle_timeout} of endpoint '{spec.name}' is not sent; the API {without}"
+        output.notice({"key": f"idle-timeout {spec.name}", "message": message})
     found = await backend.find(spec.name)
     if found is None:
         try:

@@ -189,9 +189,13 @@ class ClientVerbs:
 async def _run_sync(session: "Session", endpoint: Located, job: PlainJob, limit_s: float) -> "EndpointJob[Any]":
     asyncio, backend, key = lazy.load("asyncio"), await session.backend(), os.urandom(16).hex()
     end, job_id = asyncio.get_running_loop().time() + limit_s, ""
+    if session.journal is not None:
+        session.journal.submitting(key, endpoint.name, endpoint.id, "runsync")
     try:
         seen = await backend.run_sync(endpoint.id, job.input, key, job.options, limit_s)
         job_id = str(seen.get("id", ""))
+        if session.journal is not None:
+            session.journal.acknowledged(key, job_id)
         ticket = Ticket(job_id, endpoint.id, endpoint.name)
         handle = cast("EndpointJob[Any]", await lazy.load("runpod_flash.job").seen(ticket, session, seen))
         if not handle.done:

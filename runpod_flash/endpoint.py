@@ -53,6 +53,13 @@ class Endpoint(ClientVerbs):
         @Endpoint(cpu="cpu3c-2-4", dependencies=["numpy"])
         def mean(values): ...
 
+    As an instance, it serves routes over HTTP, and sends requests to them: see docs/routes.md.
+
+        api = Endpoint(name="texts")
+        @api.post("/words")
+        def words(text: str): ...
+        counts = await api.post("/words", {"text": "a b"})
+
     With `id`, it is a client of an endpoint that is there already, whatever runs on it: see `ClientVerbs`.
 
         job = await Endpoint(id="abc123").run({"prompt": "hello"})

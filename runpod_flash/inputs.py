@@ -94,6 +94,11 @@ class _Async:
             return await anext(self._iterator, END)
         except Exception as error:  # noqa: BLE001 - the user's iterable may raise anything
             return Raised(error)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return Raised(error)  # not we are cancelled, but something that the iterable awaits
 
     def stop(self) -> None: ...
 
@@ -108,7 +113,7 @@ class _Here:
         await asyncio.sleep(0)  # a long one leaves others their turn
         try:
             return next(self._iterator, END)
-        except Exception as error:  # noqa: BLE001 - the user's iterable may raise anything
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the user's iterable may raise anything
             return Raised(error)
 
     def stop(self) -> None: ...

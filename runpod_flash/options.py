@@ -43,7 +43,7 @@ _HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 _MIN_QUEUE_DELAY_S = 0.5
 _MAX_IDLE_S = 3600
 _MANY_CALLS = 100  # in one worker
-_INSTALLED = ("dependencies", "system_dependencies")
+_OF_SHIPPED_CODE = {"dependencies": (), "system_dependencies": (), "max_concurrency": 1, "retries": None, "batch": None}
 _MAX_BATCH = 1024
 _MAX_BATCH_WAIT_MS = 60_000
 
@@ -425,11 +425,11 @@ def _image(fields: Mapping[str, Any]) -> None:
         return
     if not fields["name"]:
         raise ConfigError("image= needs a name for the endpoint: Endpoint(name=…, image=…)")
-    for option in _INSTALLED:
-        if fields.get(option):
+    for option, usual in _OF_SHIPPED_CODE.items():
+        if fields.get(option, usual) != usual:
             raise ConfigError(
-                f"{option}= has no effect with image=: an image holds what it needs; leave one of the two out, or "
-                "build an image that has them"
+                f"{option}= has no effect with image=: an image holds what it needs, and what it runs decides how; "
+                "leave one of the two out"
             )
 
 

@@ -1,8 +1,9 @@
-"""How routes come to the platform: the part of a session that brings endpoints which answer HTTP requests."""
+"""How endpoints are found, and routes come to the platform: the part of a session that is about no calls."""
 
 import functools
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Hashable
+from pathlib import Path
 from types import FunctionType
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ from runpod_flash import options, route_types, shipping
 from runpod_flash.agreement import Declarations, Provisioned, VolumeIds, provision
 from runpod_flash.backends.base import Backend
 from runpod_flash.delivery import Delivery, Holding, environment_of, way_to
-from runpod_flash.errors import BackendError, ContentNotFound, NotPortable
+from runpod_flash.errors import BackendError, ContentNotFound, EndpointNotFound
 from runpod_flash.output import Output
 from runpod_flash.routes import RouteTable
 from runpod_flash.settings import Settings, served_here
@@ -25,10 +26,11 @@ Served = tuple[EndpointSpec, str, Provisioned]
 
 
 class Serving:
-    """Brings routes to the platform. A session is one, and has what this needs."""
+    """Finds endpoints and brings routes. A session is one, and has what this needs."""
 
     _declared: Declarations
     _provisioned: dict[str, Provisioned]
+    _described: dict[str, Provisioned]
     _held: set[Holding]
     volume_ids: VolumeIds
 
@@ -39,16 +41,17 @@ class Serving:
 
     @property
     @abstractmethod
+    def project(self) -> Path:
+        """The folder in which names of endpoints are unique."""
+
+    @property
+    @abstractmethod
     def output(self) -> Output:
         """What shows progress to the user."""
 
     @abstractmethod
     async def backend(self) -> Backend:
         """The connection of the running event loop."""
-
-    @abstractmethod
-    async def named(self, name: str) -> Provisioned:
-        """The endpoint of this name, which is not made. Raises EndpointNotFound."""
 
     @abstractmethod
     def _package_index(self) -> PackageIndex:
@@ -61,6 +64,24 @@ class Serving:
     @abstractmethod
     async def _shared(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do something once for all of this loop that ask for it at the same time."""
+
+    async def named(self, name: str) -> Provisioned:
+        """The endpoint of this name, which is not made. Raises EndpointNotFound."""
+        backend = await self.backend()
+        found = await self._shared(("find", name), lambda: backend.find(name))
+        if found is None:
+            raise EndpointNotFound(
+                f"the platform has no endpoint '{name}' in project {self.project}; its first call makes it, or "
+                f"Endpoint(name={name!r}, …).provision()"
+            )
+        self._provisioned[name] = Provisioned.of(found)
+        return self._provisioned[name]
+
+    async def described(self, endpoint_id: str) -> Provisioned:
+        """The endpoint with this id. Raises EndpointNotFound."""
+        found = Provisioned.of(await (await self.backend()).describe(endpoint_id))
+        self._described[endpoint_id] = found
+        return found
 
     async def serve(self, table: RouteTable) -> Provisioned:
         """The endpoint of these routes, which after this is on the platform as declared, and serves them.
@@ -79,11 +100,6 @@ class Serving:
                 "call the functions here, or choose another target"
             )
         way = way_to(spec, self.settings, backend)
-        if way.neutral:
-            raise NotPortable(
-                f"the routes of endpoint '{spec.name}' go to its workers as pickles alone, and {way.reason}; use "
-                "workers of the same Python, on a platform that takes your pickles"
-            )
         code = route_types.code_of(table)
         artifact = shipping.ship(
             code.target,

@@ -209,24 +209,6 @@ class Session(Serving):
         sending = backend.submit(endpoint_id, job_input, key, options)
         return Ticket(await self._send(name, "run", endpoint_id, sending, key), endpoint_id, name)
 
-    async def named(self, name: str) -> Provisioned:
-        """The endpoint of this name, which is not made. Raises EndpointNotFound."""
-        backend = await self._backend()
-        found = await self._shared(("find", name), lambda: backend.find(name))
-        if found is None:
-            raise EndpointNotFound(
-                f"the platform has no endpoint '{name}' in project {self.project}; its first call makes it, or "
-                f"Endpoint(name={name!r}, …).provision()"
-            )
-        self._provisioned[name] = Provisioned.of(found)
-        return self._provisioned[name]
-
-    async def described(self, endpoint_id: str) -> Provisioned:
-        """The endpoint with this id. Raises EndpointNotFound."""
-        found = Provisioned.of(await (await self._backend()).describe(endpoint_id))
-        self._described[endpoint_id] = found
-        return found
-
     async def provision(self, spec: EndpointSpec, target: Callable[..., Any] | None = None) -> Provisioned:
         """Find or make the endpoint, without a call. `target`: the function or class that it is declared by.
 

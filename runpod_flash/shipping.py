@@ -22,6 +22,7 @@ from runpod_flash.local_modules import LocalFiles, LocalModules, module_of
 from worker_runtime.wire import neutral, paths, payload
 from worker_runtime.wire.class_names import ClassNames, standard_module
 from worker_runtime.wire.errors import CannotTravel
+from worker_runtime.wire.routes import by_name
 from worker_runtime.wire.specs import ArtifactManifest, Batch, EnvironmentRequest
 
 V = TypeVar("V")
@@ -181,6 +182,8 @@ class Shipper:
 
     def _build(self, target: FunctionType | type, asked: _Asked, known: _Shipped | None) -> _Shipped:
         kind, name, environment, max_concurrency, batch, needed, way = asked
+        if kind == "routes" and way.neutral:
+            return self._named_routes(target, asked)
         entry = self._entry(target, way)
         if entry is None:
             identity = self._identify(target)
@@ -200,6 +203,25 @@ class Shipper:
         for found in identity.classes if identity is not None else ():
             payload.track(found, self.type_key(found))
         return _Shipped(asked, identity, files, artifact)
+
+    def _named_routes(self, target: Any, asked: _Asked) -> _Shipped:
+        """Routes as the names of their functions and the files that have them."""
+        _, name, environment, max_concurrency, batch, needed, way = asked
+        modules = set(needed)
+
+        def entry(function: Any) -> str:
+            found = self._entry(function, way)
+            assert found is not None
+            modules.add(found.partition(":")[0])
+            return found
+
+        code = by_name(target(), entry)
+        files = self._files_of(frozenset(modules))
+        self._sent.update(map(module_of, files.contents))
+        manifest = ArtifactManifest(
+            "routes", name, hashlib.sha256(code).hexdigest(), environment, None, files.hashes, max_concurrency, batch
+        )
+        return _Shipped(asked, None, files, Artifact(manifest, manifest.id, code, files.contents))
 
     def _entry(self, target: FunctionType | type, way: Crossing) -> str | None:
         """The import path of what a local module defines, None for what must be pickled."""

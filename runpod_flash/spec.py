@@ -24,6 +24,8 @@ DEFAULT_WORKERS_MIN = 0
 DEFAULT_WORKERS_MAX = 1
 """How many workers there are at least and at most where the user names no number."""
 
+DEFAULT_IDLE_TIMEOUT_S = 60
+
 DEFAULT_SCALER_VALUE = 4
 """Seconds of waiting (QUEUE_DELAY) or jobs per worker (REQUEST_COUNT) where the user names a scaler without a value."""
 
@@ -48,7 +50,7 @@ class EndpointSpec:
     image: str = ""
     workers_min: int = DEFAULT_WORKERS_MIN
     workers_max: int = DEFAULT_WORKERS_MAX
-    idle_timeout: int = 60
+    idle_timeout: int = DEFAULT_IDLE_TIMEOUT_S
     dependencies: tuple[str, ...] = ()
     system_dependencies: tuple[str, ...] = ()
     accelerate_downloads: bool = True

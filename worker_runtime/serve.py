@@ -28,11 +28,20 @@ from worker_runtime.asgi import Guarded
 from worker_runtime.failures import load_failure
 from worker_runtime.wire import paths, payload
 from worker_runtime.wire.errors import PicklesRefused
-from worker_runtime.wire.routes import BODY_METHODS, CANNOT_SERVE, WEBSOCKET, Served, ServedRoute
+from worker_runtime.wire.routes import (
+    BODY_METHODS,
+    CANNOT_SERVE,
+    WEBSOCKET,
+    Served,
+    ServedRoute,
+    from_names,
+    is_by_name,
+)
 
 LARGEST_MESSAGE = 64 * 1024**2
 """Bytes of a websocket's message; what passes the gateway is smaller."""
 
+_NO_START = 3  # the exit code of a server whose port is taken
 _LIBRARIES = (fastapi.__name__, starlette.__name__)
 _MEDIA: dict[type, str] = {str: "text/plain; charset=utf-8", bytes: "application/octet-stream"}
 _LINES = "application/x-ndjson"
@@ -41,7 +50,8 @@ _LINES = "application/x-ndjson"
 def main(setup: Mapping[str, Any]) -> None:
     """Serve until SIGTERM. `setup`: artifact (path), pickles, port, name, grace_s (seconds for requests at the end).
 
-    What keeps the code from being loaded is written to standard error, and the process ends with CANNOT_SERVE.
+    What keeps the code from being loaded, or the application from starting, is written to standard error, and the
+    process ends with CANNOT_SERVE.
     """
     sys.argv = [setup["name"]]
     faulthandler.enable()
@@ -67,9 +77,11 @@ def main(setup: Mapping[str, Any]) -> None:
             timeout_graceful_shutdown=max(1, int(setup["grace_s"])),
         )
     )
-    server.run()
+    with contextlib.suppress(SystemExit):  # which some versions raise where they cannot start
+        server.run()
     if not server.started:
-        sys.exit(3)
+        lifespan_failed = getattr(getattr(server, "lifespan", None), "should_exit", False)
+        sys.exit(CANNOT_SERVE if lifespan_failed else _NO_START)
 
 
 def load(artifact: bytes, *, pickles: bool = True) -> Served:
@@ -77,9 +89,12 @@ def load(artifact: bytes, *, pickles: bool = True) -> Served:
 
     Raises PicklesRefused where it would have to be unpickled and must not be, and whatever the user's code raises.
     """
+    code = paths.read_code(artifact) or b""
+    if is_by_name(code):
+        return from_names(code)
     if not pickles:
         raise PicklesRefused("it is a pickle, and this platform loads no pickles of yours")
-    served = payload.decode(paths.read_code(artifact) or b"")()
+    served = payload.decode(code)()
     assert isinstance(served, Served)
     return served
 

@@ -1,4 +1,7 @@
-"""After an upgrade: endpoints with a command, which nobody would declare anew, come along from the version before."""
+"""After an upgrade: endpoints with a command or an image come along from the version before.
+
+Nobody need declare them anew, as programs do that ship code.
+"""
 
 import contextlib
 import fcntl
@@ -12,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from runpod_flash.control_plane.problems import Problem
-from runpod_flash.control_plane.records import EndpointRecord
+from runpod_flash.control_plane.records import EndpointRecord, is_ours
 from runpod_flash.state_folder import StateFolder
 
 logger = logging.getLogger(__name__)
@@ -22,7 +25,7 @@ Check = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 def endpoints_to_take_over(state: StateFolder, check: Check) -> list[EndpointRecord]:
-    """The endpoints with a command that the version used last has left, with their ids; none while it still runs.
+    """The endpoints with a command or an image that the version used last has left; none while it still runs.
 
     That database is only read. One that cannot be read is said in the log, and gives none.
     """
@@ -69,7 +72,7 @@ def _checked(rows: list[dict[str, Any]], check: Check) -> Iterator[EndpointRecor
     known = {field.name for field in fields(EndpointRecord)}
     for row in rows:
         body = json.loads(row["body"])
-        if not body.get("command"):
+        if not body.get("command") and is_ours(str(body.get("image") or "")):
             continue
         try:
             kept = {name: value for name, value in row.items() if name in known}

@@ -30,7 +30,6 @@ class ServedCode:
 
     Attributes:
         vet: gives the environment that the endpoint's owner may have; raises InstallFailed where it is none.
-        takes_pickles: whether pickles of the endpoint's owner are loaded.
         on_known: called with an endpoint's id when its pool is there, or it is known that there is none.
     """
 
@@ -41,7 +40,6 @@ class ServedCode:
         self._refusals: dict[str, str] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
         self.vet: Callable[[EndpointRecord, EnvironmentRequest], EnvironmentRequest] = lambda endpoint, request: request
-        self.takes_pickles: Callable[[EndpointRecord], bool] = lambda endpoint: True
         self.on_known: Callable[[str], None] = lambda endpoint: None
 
     def pool(self, endpoint: EndpointRecord) -> Pool | None:
@@ -90,8 +88,6 @@ class ServedCode:
     async def _ask(self, endpoint: EndpointRecord) -> None:
         assert endpoint.artifact is not None
         try:
-            if not self.takes_pickles(endpoint):
-                raise WireError("routes come as a pickle, and this platform loads no pickles of yours")
             wanted = self.vet(endpoint, self._pools.manifest(endpoint.artifact).environment)
             key = await self._environments.key(wanted)
         except (InstallFailed, ContentNotFound, WireError, OSError) as error:

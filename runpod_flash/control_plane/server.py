@@ -182,9 +182,7 @@ class ControlPlane:
         )
         self._platform.look.disk, self._platform.intake.unload = self._disk.to_json, Carried(self._blobs).unload
         self._platform.intake.seal = self._seal.seal
-        self._platform.intake.takes_pickles = self._served.takes_pickles = lambda endpoint: self._settings.pickles.of(
-            endpoint.owner
-        )
+        self._platform.intake.takes_pickles = lambda endpoint: self._settings.pickles.of(endpoint.owner)
         self._platform.intake.on_end = self._job_ended
         self._dispatcher.on_end = lambda job: self._job_ended(job.record.id)
         self._blobs.admit = self._files.admit = self._disk.admit

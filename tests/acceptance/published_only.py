@@ -42,6 +42,7 @@ REASONS: dict[str, str] = {
     "test_restarts.py::test_a_result_that_finds_no_room_on_the_disk_is_an_error_and_the_endpoint_lives": _SIZE,
     "test_routes.py::test_a_whole_application_with_its_lifespan_and_a_websocket": _ROUTES,
     "test_routes.py::test_changed_code_and_env_are_rolled_without_a_failed_request": _ROUTES,
+    "test_routes.py::test_routes_of_files_are_served_by_another_python": _ROUTES,
     "test_routes.py::test_routes_answer_as_fastapi_has_it_and_what_they_print_is_seen": _ROUTES,
     "test_routes.py::test_who_leaves_ends_the_request_and_a_killed_worker_is_an_error_of_that_request_alone": _ROUTES,
     "test_stopping.py::test_one_that_drains_says_so_and_the_second_time_stops_at_once": _CAUSE,

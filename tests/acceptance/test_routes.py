@@ -1,10 +1,17 @@
 """Routes of one endpoint on shared workers, over the real control plane: served, called, streamed, rolled, lost."""
 
 import json
+import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.place import Place
+from tests.support.pythons import find_python
 from tests.support.waiting import wait_until
+
+HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
+OTHER = next((version for version in ("3.13", "3.12", "3.11") if version != HERE and find_python(version)), None)
 
 STORE = """
 import asyncio, json, os, sys
@@ -298,3 +305,41 @@ def test_changed_code_and_env_are_rolled_without_a_failed_request(shared_place: 
         load.kill()
         load.communicate()
     assert said.splitlines() == ["own {'version': 1, 'colour': 'red'}", "seen [[200, 1], [200, 2]]"]
+
+
+ELSEWHERE = """
+import asyncio, sys
+from pydantic import BaseModel
+from runpod_flash import Endpoint
+from runpod_flash.errors import NotPortable
+from routes_in_a_module import twice
+
+api = Endpoint(name="elsewhere", cpu="cpu3c-1-2", python_version={python!r})
+lost = Endpoint(name="lost", cpu="cpu3c-1-2", python_version={python!r})
+
+class Item(BaseModel):
+    name: str
+
+@api.post("/item")
+async def item(item: Item):
+    return [twice(item.name), "%d.%d" % sys.version_info[:2]]
+
+async def main():
+    print(await api.post("/item", {{"name": "ab"}}))
+    lost.get("/x")(lambda: 1)
+    try:
+        await lost.get("/x")
+    except NotPortable as error:
+        print("refused", "lambda" in str(error))
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(OTHER is None, reason="there is one Python version on this machine")
+def test_routes_of_files_are_served_by_another_python(shared_place: Place) -> None:
+    shared_place.write("routes_in_a_module.py", "def twice(text):\n    return text * 2\n")
+    done = shared_place.run_script(ELSEWHERE.format(python=OTHER), timeout_s=170).good()
+    assert done.stdout.splitlines() == [f"['abab', '{OTHER}']", "refused True"]

@@ -65,6 +65,17 @@ def test_what_a_template_said_is_taken_back_with_it(platform: InlinePlatform) ->
     assert not [key for key in OPTIONAL if body_of(platform).get(key) is not None]
 
 
+def test_an_idle_timeout_that_is_not_sent_is_said(platform: InlinePlatform, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, options in enumerate((
+        {"idle_timeout": 5}, {"idle_timeout": 60, "scaler_type": "REQUEST_COUNT"},
+        {"idle_timeout": 5, "scaler_type": "REQUEST_COUNT"},
+    )):  # fmt: skip
+        Endpoint(f"e{number}", **CPU, **options).provision()  # type: ignore[arg-type]
+    said = [line for line in capsys.readouterr().err.splitlines() if "is not sent" in line]
+    assert len(said) == 1
+    assert "idle_timeout=5 of endpoint 'e2'" in said[0]
+
+
 def test_two_functions_with_one_name_must_not_differ(platform: InlinePlatform) -> None:
     @Endpoint("shared", **CPU)
     def one() -> int:

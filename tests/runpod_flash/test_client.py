@@ -251,6 +251,8 @@ def test_what_a_client_submitted_is_noted(platform: FakePlatform, session: Sessi
     noted = asyncio.run(session.noted())
     assert [(each.job_id, each.endpoint, each.endpoint_id) for each in noted] == [(job.id, "ep0", "ep0")]
     assert [each.id for each in EP.recover()] == [job.id]
+    sync = EP.runsync({"a": 2})
+    assert [each.job_id for each in asyncio.run(session.noted())] == [job.id, sync.id]
 
 
 @pytest.mark.parametrize(

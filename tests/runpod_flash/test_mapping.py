@@ -225,6 +225,29 @@ def test_an_input_that_raises_is_raised_after_the_results_that_are_there() -> No
     asyncio.run(main())
 
 
+async def _all(results: Mapped[int]) -> list[int]:
+    return [result async for result in results]
+
+
+def test_an_input_that_awaits_what_was_cancelled_ends_and_does_not_hang() -> None:
+    async def inputs() -> AsyncIterator[int]:
+        yield 1
+        cancelled = asyncio.ensure_future(asyncio.sleep(3600))
+        cancelled.cancel()
+        await cancelled
+
+    def plain() -> Iterator[int]:
+        yield 1
+        raise asyncio.CancelledError
+
+    async def main(iterable: Any) -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(_all(add.map(iterable)), 20)
+
+    for iterable in (inputs(), plain()):
+        asyncio.run(main(iterable))
+
+
 def test_an_input_that_raises_at_once() -> None:
     class Broken:
         def __iter__(self) -> Iterator[int]:

@@ -42,6 +42,9 @@ WRONG = [
     ({"name": "x", "image": "--privileged"}, "image= is '--privileged'"),
     ({"name": "x", "image": ""}, "image= is ''"),
     ({"name": "x", "image": "a", "dependencies": ["numpy"]}, "dependencies= has no effect with image="),
+    ({"name": "x", "image": "a", "max_concurrency": 2}, "max_concurrency= has no effect with image="),
+    ({"name": "x", "image": "a", "retries": 0}, "retries= has no effect with image="),
+    ({"name": "x", "image": "a", "batch": (2, 10)}, "batch= has no effect with image="),
     ({"name": "x", "image": "a", "system_dependencies": ["ffmpeg"]}, "system_dependencies= has no effect with image="),
     ({"template": {"ports": "80/http"}}, "template= is .*must be a PodTemplate; did you mean PodTemplate\\(\\*\\*"),
     (

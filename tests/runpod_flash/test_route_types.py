@@ -6,9 +6,14 @@ import pytest
 from pydantic import BaseModel
 
 from runpod_flash import Endpoint
-from runpod_flash.errors import ConfigError
+from runpod_flash.crossing import Crossing
+from runpod_flash.errors import ConfigError, NotPortable
 from runpod_flash.route_types import Code, code_of, without_effect
+from runpod_flash.shipping import Shipper
 from tests.runpod_flash import routes_by_text
+from worker_runtime.wire import paths
+from worker_runtime.wire.routes import is_by_name
+from worker_runtime.wire.specs import EnvironmentRequest
 
 
 class Item(BaseModel):
@@ -110,3 +115,37 @@ def test_options_that_routes_pass_over_are_told() -> None:
         "max_concurrency", "retries", "execution_timeout_ms",
     ]  # fmt: skip
     assert without_effect(Endpoint(name="api", cpu="cpu3c-1-2").spec) == {}
+
+
+def test_the_same_routes_are_the_same_artifact_and_others_are_another() -> None:
+    def shipped(number: int, path: str = "/x", shipper: Shipper | None = None) -> str:
+        def f(x: int = number) -> int:
+            return x
+
+        code = made(f, "get", path)
+        artifact = (shipper or Shipper()).ship(
+            code.target, name="api", environment=EnvironmentRequest("3.11"), max_concurrency=1, gives_routes=True
+        )
+        assert artifact.manifest.kind == "routes"
+        return artifact.id
+
+    assert shipped(1) == shipped(1)
+    assert len({shipped(1), shipped(2), shipped(1, "/y")}) == 3
+
+
+def test_where_no_pickle_may_go_routes_are_names_and_files() -> None:
+    way = Crossing("3.99", "pickles do not travel there")
+
+    def shipped(function: Any) -> bytes:
+        artifact = Shipper().ship(
+            made(function).target, name="api", environment=EnvironmentRequest("3.99"), max_concurrency=1,
+            way=way, gives_routes=True,
+        )  # fmt: skip
+        assert "tests/runpod_flash/routes_by_text.py" in artifact.manifest.files
+        return paths.read_code(artifact.data()) or b""
+
+    code = shipped(routes_by_text.takes_box)
+    assert is_by_name(code)
+    assert b"tests.runpod_flash.routes_by_text:takes_box" in code
+    with pytest.raises(NotPortable, match="a lambda has no name in a file"):
+        shipped(lambda x: x)

@@ -10,8 +10,12 @@ from fastapi import Header, Request
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
-from worker_runtime.serve import application_of
-from worker_runtime.wire.routes import Served, ServedRoute
+from tests.worker_runtime.scripted_plane import by_value
+from worker_runtime.serve import application_of, load
+from worker_runtime.wire import paths
+from worker_runtime.wire.errors import PicklesRefused
+from worker_runtime.wire.routes import Served, ServedRoute, by_name
+from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
 
 
 class Item(BaseModel):
@@ -238,3 +242,14 @@ def test_a_websocket_gets_its_parameters() -> None:
 def test_an_application_is_made_by_its_function() -> None:
     made = object()
     assert application_of(Served(make_app=lambda: made), "title") is made
+
+
+def test_pickles_are_loaded_where_they_may_be_and_names_everywhere() -> None:
+    served = Served((ServedRoute("GET", "/x", asyncio.sleep, {}),))
+    _, pickled = by_value(lambda: served, kind="routes")
+    assert load(pickled) == served
+    with pytest.raises(PicklesRefused):
+        load(pickled, pickles=False)
+    code = by_name(served, lambda function: "asyncio:sleep")
+    names = paths.pack(ArtifactManifest("routes", "r", "0", EnvironmentRequest("3.11")), code, {})
+    assert load(names, pickles=False) == served

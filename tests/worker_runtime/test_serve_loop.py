@@ -99,6 +99,24 @@ def test_what_cannot_be_loaded_is_hopeless_and_says_why(short_folder: Path, code
     asyncio.run(main())
 
 
+@played
+async def test_an_application_whose_lifespan_fails_is_hopeless_too(folder: Path) -> None:
+    def make() -> Any:
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": "no model"})
+
+        return application
+
+    served = Served(make_app=make)
+    async with server(folder) as plane:
+        await plane.ship(by_value(lambda: served, kind="routes"))
+        gone, _ = await plane.frame("gone")
+        assert gone["hopeless"] is True
+        assert "no model" in "".join(gone["stderr"])
+        await plane.process.wait()
+
+
 def _importing() -> Any:
     def gives() -> Any:
         import broken_routes  # type: ignore[import-not-found]

@@ -53,6 +53,12 @@ def newer(tmp_path: Path) -> StateFolder:
     return StateFolder(tmp_path, "b" * 64)
 
 
+def test_endpoints_of_images_come_along(older: StateFolder, newer: StateFolder) -> None:
+    image, _ = left(older, {**BODY, "name": "contained", "image": "a/b", "args": "x"}, {**BODY, "name": "shipped"})
+    older.plane_lock.touch()
+    assert endpoints_to_take_over(newer, created) == [image]
+
+
 @pytest.mark.parametrize("ended", [True, False])
 def test_endpoints_with_a_command_come_along_as_they_were(older: StateFolder, newer: StateFolder, ended: bool) -> None:
     serves, _ = left(older, SERVES, {**BODY, "name": "shipped"}, ended=ended)
