@@ -1,9 +1,9 @@
 """What program and platform agree on: an endpoint as it is declared here is there, found, changed or made."""
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.confighash import config_hash
@@ -11,6 +11,9 @@ from runpod_flash.errors import BackendError, ConfigError
 from runpod_flash.output import Output
 from runpod_flash.spec import OPTIONAL, EndpointSpec, to_body
 from runpod_flash.volumes import NetworkVolume
+
+VolumeIds: TypeAlias = MutableMapping[NetworkVolume, str]
+"""Which ids network volumes have on a platform."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,17 @@ class Provisioned:
         return cls(str(described["id"]), str(urls.get("base") or urls.get("run", "")).removesuffix("/run"), version)
 
 
-async def provision_volume(backend: Backend, volume: NetworkVolume, output: Output) -> str:
-    """Bring a network volume to the platform, unless it is there; its id. Raises VolumeNotFound, BackendError."""
+async def provision_volume(backend: Backend, volume: NetworkVolume, output: Output, known: VolumeIds) -> str:
+    """Bring a network volume to the platform, unless it is there; its id, which `known` gets as well.
+
+    Raises:
+        VolumeNotFound, BackendError: as named.
+    """
+    known[volume] = await _found_or_made(backend, volume, output)
+    return known[volume]
+
+
+async def _found_or_made(backend: Backend, volume: NetworkVolume, output: Output) -> str:
     if volume.given_id is not None:
         return str((await backend.volumes.get(volume.given_id))["id"])
     assert volume.name is not None
@@ -87,15 +99,18 @@ async def provision(
     backend: Backend,
     spec: EndpointSpec,
     output: Output,
-    volume_ids: Sequence[str] = (),
+    known: VolumeIds | None = None,
     artifact: str | None = None,
 ) -> Provisioned:
-    """Bring the endpoint to the platform as it is declared, with these network volumes.
+    """Bring the endpoint to the platform as it is declared, and before it its volumes, whose ids `known` gets.
 
     `artifact`: the id of the routes that it serves.
 
-    Raises BackendError, ConfigError.
+    Raises:
+        VolumeNotFound, BackendError, ConfigError: as named.
     """
+    ids = {} if known is None else known
+    volume_ids = [await provision_volume(backend, volume, output, ids) for volume in spec.volume]
     body = to_body(spec, default_queue_delay=backend.default_queue_delay, volume_ids=volume_ids, artifact=artifact)
     found = await backend.find(spec.name)
     if found is None:

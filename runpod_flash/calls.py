@@ -1,7 +1,7 @@
 """One call as the user made it: what `remote` hands to `session`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, Final, Protocol
@@ -85,6 +85,7 @@ class Request:
     instance: RemoteObject | None = None
     options: JobOptions = AS_USUAL
     retries: int | Retries | None = None  # None: the endpoint's
+    stream: bool = False  # it is a generator, whose items are wanted
 
     @property
     def shown(self) -> str:
@@ -94,8 +95,28 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A submitted job: its id, its endpoint's id ("" where only the name is known) and name."""
+    """A submitted job: its id, its endpoint's id ("" where only the name is known) and name.
+
+    `stream`: it is known to be the call of a generator, which has items and no result.
+    """
 
     job_id: str
     endpoint_id: str
     name: str
+    stream: bool = False
+
+
+def detached(tickets: Sequence[Ticket], name: str) -> str:
+    """What a user is told who does not wait any more for the jobs of the function `name`, which may still run."""
+    if not tickets:
+        return f"detached from {name} before its call had reached the platform"
+    ticket = tickets[0]
+    if len(tickets) > 1:
+        return (
+            f"detached from {len(tickets)} jobs of endpoint '{ticket.name}', which may still run; come back with "
+            f"{name}.recover()"
+        )
+    return (
+        f"detached from job {ticket.job_id} of endpoint '{ticket.name}', which may still run; come back with "
+        f"`flash jobs attach {ticket.job_id}` or {name}.job({ticket.job_id!r}).result()"
+    )

@@ -5,7 +5,7 @@ them out, gets all verbs by inheriting.
 """
 
 import contextlib
-import uuid
+import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -187,7 +187,7 @@ class ClientVerbs:
 
 
 async def _run_sync(session: "Session", endpoint: Located, job: PlainJob, limit_s: float) -> "EndpointJob[Any]":
-    asyncio, backend, key = lazy.load("asyncio"), await session.backend(), uuid.uuid4().hex
+    asyncio, backend, key = lazy.load("asyncio"), await session.backend(), os.urandom(16).hex()
     end, job_id = asyncio.get_running_loop().time() + limit_s, ""
     try:
         seen = await backend.run_sync(endpoint.id, job.input, key, job.options, limit_s)

@@ -5,6 +5,7 @@ first call of an endpoint, and again when the platform says that it has lost it.
 """
 
 import asyncio
+import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from runpod_flash.shipping import Artifact
 from runpod_flash.spec import EndpointSpec
 from worker_runtime.wire import neutral
 from worker_runtime.wire.jobs import Call, Instance, Payload
+from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
 
 Holding = tuple[str, str]
 """An artifact (its id) and who has it: an endpoint (its id), or the platform as a whole ("")."""
@@ -63,6 +65,48 @@ def encoded(request: Request, way: Crossing) -> bytes:
     return encode(request.args, request.kwargs)
 
 
+def as_taken(
+    request: Request, way: Crossing, arguments: bytes, settings: Settings, backend: Backend
+) -> tuple[Crossing, bytes]:
+    """The way and the arguments now that the platform is known: encoded anew where it takes no pickles."""
+    if backend.takes_pickles or way.neutral:
+        return way, arguments
+    way = way_to(request.spec, settings, backend)
+    return way, encoded(request, way)
+
+
+def environment_of(
+    spec: EndpointSpec, way: Crossing, backend: Backend, index: PackageIndex, packages: tuple[str, ...] = ()
+) -> EnvironmentRequest:
+    """What the workers of an endpoint need; `packages`: more than the user named, from `index` as those."""
+    dependencies = (*spec.dependencies, *packages)
+    return EnvironmentRequest(
+        python=way.python,
+        dependencies=dependencies,
+        system_dependencies=spec.system_dependencies,
+        caller=sys.executable if backend.shares_machine and way.python == crossing.HERE else None,
+        index=index if dependencies else PackageIndex(),
+        accelerate=spec.accelerate_downloads or not dependencies,
+    )
+
+
+def shipped(request: Request, way: Crossing, backend: Backend, index: PackageIndex) -> Artifact:
+    """The artifact of what a request calls. `index`: where the packages of its environment come from.
+
+    Raises:
+        ShippingError: it cannot be sent this way; see `shipping.ship`.
+    """
+    spec = request.spec
+    return shipping.ship(
+        request.target,
+        name=spec.name,
+        environment=environment_of(spec, way, backend, index),
+        max_concurrency=spec.concurrency,
+        batch=spec.batch,
+        way=way,
+    )
+
+
 class Delivery:
     """Delivers over one connection. `held` is shared by the connections of a session: what the platform has already."""
 
@@ -87,6 +131,7 @@ class Delivery:
             retries=retries,
             backoff=backoff,
             inline=not backend.takes_uploads,
+            stream=request.stream,
         )
         instance = request.instance
         if instance is not None and instance.constructor is not None:

@@ -1,5 +1,6 @@
 """How endpoints are found, and routes come to the platform: the part of a session that is about no calls."""
 
+import functools
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Hashable
 from pathlib import Path
@@ -7,18 +8,16 @@ from types import FunctionType
 from typing import Any, TypeVar
 
 from runpod_flash import options, route_types, shipping
-from runpod_flash.agreement import Declarations, Provisioned, provision, provision_volume
+from runpod_flash.agreement import Declarations, Provisioned, VolumeIds, provision
 from runpod_flash.backends.base import Backend
-from runpod_flash.crossing import Crossing
-from runpod_flash.delivery import Delivery, Holding, way_to
+from runpod_flash.delivery import Delivery, Holding, environment_of, way_to
 from runpod_flash.errors import BackendError, ContentNotFound, EndpointNotFound
 from runpod_flash.output import Output
 from runpod_flash.routes import RouteTable
 from runpod_flash.settings import Settings, served_here
 from runpod_flash.shipping import Artifact
 from runpod_flash.spec import EndpointSpec
-from runpod_flash.volumes import NetworkVolume
-from worker_runtime.wire.specs import EnvironmentRequest
+from worker_runtime.wire.specs import PackageIndex
 
 T = TypeVar("T")
 
@@ -33,7 +32,7 @@ class Serving:
     _provisioned: dict[str, Provisioned]
     _described: dict[str, Provisioned]
     _held: set[Holding]
-    volume_ids: dict[NetworkVolume, str]
+    volume_ids: VolumeIds
 
     @property
     @abstractmethod
@@ -55,10 +54,8 @@ class Serving:
         """The connection of the running event loop."""
 
     @abstractmethod
-    def _environment(
-        self, backend: Backend, spec: EndpointSpec, way: Crossing, packages: tuple[str, ...] = ()
-    ) -> EnvironmentRequest:
-        """What the workers need; `packages`: more than the user named."""
+    def _package_index(self) -> PackageIndex:
+        """Where packages come from."""
 
     @abstractmethod
     def _carriers(self) -> tuple[Delivery, dict[str, Served]]:
@@ -107,7 +104,7 @@ class Serving:
         artifact = shipping.ship(
             code.target,
             name=spec.name,
-            environment=self._environment(backend, spec, way, code.packages),
+            environment=environment_of(spec, way, backend, self._package_index(), code.packages),
             max_concurrency=1,
             way=way,
             gives_routes=True,
@@ -117,17 +114,6 @@ class Serving:
         except ContentNotFound:
             self._held.clear()
             return await self._served(backend, spec, code.target, artifact)
-
-    async def _provision(self, backend: Backend, spec: EndpointSpec, artifact: str | None = None) -> Provisioned:
-        ids = [await self.provision_volume(volume) for volume in spec.volume]
-        return await provision(backend, spec, self.output, ids, artifact)
-
-    async def provision_volume(self, volume: NetworkVolume) -> str:
-        """The id of a network volume, which after this is on the platform. Raises VolumeNotFound, BackendError."""
-        backend = await self.backend()
-        found = await self._shared(volume, lambda: provision_volume(backend, volume, self.output))
-        self.volume_ids[volume] = found
-        return found
 
     def forget_served(self, name: str) -> None:
         """The endpoint of this name is not there any more."""
@@ -144,7 +130,8 @@ class Serving:
             for key, message in route_types.without_effect(spec).items():
                 self.output.notice({"key": key, "message": message})
             await delivery.upload(backend, artifact)
-            found = await self._shared((spec, artifact.id), lambda: self._provision(backend, spec, artifact.id))
+            making = functools.partial(provision, backend, spec, self.output, self.volume_ids, artifact.id)
+            found = await self._shared((spec, artifact.id), making)
             known = served[spec.name] = spec, artifact.id, found
         self._provisioned[spec.name] = known[2]
         return known[2]

@@ -8,30 +8,29 @@ The current session is a context variable. Its default does nothing until the fi
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import sys
 import uuid
-from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runpod_flash import backends, crossing, journal, options, outcome, package_index, shipping
+from runpod_flash import backends, journal, options, outcome, package_index, shipping
 from runpod_flash import output as output_module
 from runpod_flash import settings as settings_module
-from runpod_flash.agreement import Declarations, Provisioned
+from runpod_flash.agreement import Declarations, Provisioned, VolumeIds, provision
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.blocking import Bridge, Running
-from runpod_flash.calls import JobOptions, Request, Ticket
+from runpod_flash.calls import JobOptions, Request, Ticket, detached
 from runpod_flash.crossing import Crossing
-from runpod_flash.delivery import Delivery, Holding, encoded, way_to
+from runpod_flash.delivery import Delivery, Holding, as_taken, encoded, shipped, way_to
 from runpod_flash.errors import (
-    BackendError,
     BackendUnavailable,
     ContentNotFound,
     EndpointNotFound,
     FlashError,
-    JobNotFound,
 )
 from runpod_flash.journal import Journal, Submission
 from runpod_flash.objects import Objects
@@ -40,8 +39,7 @@ from runpod_flash.project import project_of_program
 from runpod_flash.serving import Served, Serving
 from runpod_flash.settings import Settings
 from runpod_flash.spec import EndpointSpec
-from runpod_flash.volumes import NetworkVolume
-from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
+from worker_runtime.wire.specs import PackageIndex
 
 T = TypeVar("T")
 
@@ -72,7 +70,7 @@ class Session(Serving):
         project: folder in which names of endpoints are unique; default: the program's own.
 
     Attributes:
-        volume_ids: the network volumes that this program has found or made.
+        objects: what this program has on the platform and does not leave there.
     """
 
     def __init__(self, settings: Settings | None = None, project: Path | None = None) -> None:
@@ -82,10 +80,10 @@ class Session(Serving):
         self._declared = Declarations()
         self._provisioned: dict[str, Provisioned] = {}  # by name
         self._described: dict[str, Provisioned] = {}  # by id
-        self.volume_ids: dict[NetworkVolume, str] = {}
+        self.volume_ids: VolumeIds = {}  # of those that this program has found or made
         self._journal: Journal | None = None
         self._held: set[Holding] = set()
-        self._objects = Objects(self._bridge, self._backend)
+        self.objects: Objects = Objects(self._bridge, self._backend)
         self._index: PackageIndex | None = None
 
     @property
@@ -175,6 +173,10 @@ class Session(Serving):
                 lines = list(await backend.logs(await self._endpoint_id(ticket), ticket.job_id))
         raise outcome.failure_of(job, ticket.name, lines[-_LOG_LINES:], shipping.names())
 
+    async def located(self, ticket: Ticket) -> tuple[Backend, str]:
+        """The connection of the running event loop, and the id of the ticket's endpoint."""
+        return await self._backend(), await self._endpoint_id(ticket)
+
     async def status(self, ticket: Ticket) -> Json:
         """The job as it is now."""
         return await (await self._backend()).status(await self._endpoint_id(ticket), ticket.job_id)
@@ -186,13 +188,6 @@ class Session(Serving):
     async def retry(self, ticket: Ticket) -> Json:
         """Queue a job that has failed or timed out once more; gives its id and new status."""
         return await (await self._backend()).retry(await self._endpoint_id(ticket), ticket.job_id)
-
-    async def chunks(self, ticket: Ticket) -> AsyncGenerator[Any, None]:
-        """What a job yields, as it comes, until it has ended."""
-        backend = await self._backend()
-        async with contextlib.aclosing(backend.chunks(await self._endpoint_id(ticket), ticket.job_id)) as chunks:
-            async for chunk in chunks:
-                yield chunk
 
     async def logs(self, ticket: Ticket) -> list[str]:
         """What a job has written."""
@@ -254,24 +249,6 @@ class Session(Serving):
         """All that the platform knows of a job: see `Backend.facts`."""
         return await (await self._backend()).facts(job_id)
 
-    async def ticket(self, job_id: str) -> Ticket:
-        """The ticket of a job of any endpoint; as it is noted where the platform knows jobs by their endpoints only.
-
-        Raises:
-            JobNotFound: there is no such job.
-            BackendError: neither the platform nor the journal knows its endpoint.
-        """
-        try:
-            endpoint = (await self.facts(job_id))["endpoint"]
-        except JobNotFound:
-            raise
-        except BackendError:
-            found = next((each for each in await self.noted() if each.job_id == job_id), None)
-            if found is None:
-                raise
-            return Ticket(job_id, found.endpoint_id, found.endpoint)
-        return Ticket(job_id, str(endpoint["id"]), str(endpoint["name"]))
-
     # --- calls from blocking code -------------------------------------------------------------------------------------
 
     def call_blocking(self, request: Request) -> Any:
@@ -285,7 +262,7 @@ class Session(Serving):
         The first Ctrl-C cancels it and waits shortly for its end; a second one leaves the jobs of `tickets` alone, and
         tells how to come back to them. `name` is what the user calls the function.
         """
-        self._objects.watch_exit()
+        self.objects.watch_exit()
         running = self._bridge.prepare(work)
         try:
             try:
@@ -297,7 +274,7 @@ class Session(Serving):
                 raise
         except KeyboardInterrupt:
             if not running.ended:
-                self._say_detached(tickets(), name)
+                self.output.say(detached(tickets(), name))
             raise
 
     def submit_blocking(self, request: Request) -> Ticket:
@@ -306,7 +283,7 @@ class Session(Serving):
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> Running[T]:
         """Run a coroutine on the bridge."""
-        self._objects.watch_exit()
+        self.objects.watch_exit()
         return self._bridge.start(coroutine)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -319,43 +296,21 @@ class Session(Serving):
             running.wait(_DETACH_S)
             raise
 
-    def _say_detached(self, tickets: Sequence[Ticket], name: str) -> None:
-        if len(tickets) > 1:
-            self.output.say(
-                f"detached from {len(tickets)} jobs of endpoint '{tickets[0].name}', which may still run; come back "
-                f"with {name}.recover()"
-            )
-            return
-        for ticket in tickets:
-            self.output.say(
-                f"detached from job {ticket.job_id} of endpoint '{ticket.name}', which may still run; come back with "
-                f"`flash jobs attach {ticket.job_id}` or {name}.job({ticket.job_id!r}).result()"
-            )
-
     # --- the steps of a submission ------------------------------------------------------------------------------------
 
     async def _submit(self, request: Request, way: Crossing, arguments: bytes, key: str) -> Ticket:
         backend = await self._backend()
         spec = request.spec
-        if not backend.takes_pickles and not way.neutral:
-            way = way_to(spec, self.settings, backend)
-            arguments = encoded(request, way)
-        artifact = shipping.ship(
-            request.target,
-            name=spec.name,
-            environment=self._environment(backend, spec, way),
-            max_concurrency=spec.concurrency,
-            batch=spec.batch,
-            way=way,
-        )
+        way, arguments = as_taken(request, way, arguments, self.settings, backend)
+        artifact = shipped(request, way, backend, self._package_index())
         endpoint_id = (await self._agree(backend, spec, request.target)).id
         delivery = self._link().delivery
         parcel = await delivery.pack(backend, artifact, request, arguments)
         sending = delivery.submit(backend, endpoint_id, parcel, key)
         job_id = await self._send(spec.name, request.shown, endpoint_id, sending, key)
         if request.instance is not None and not request.instance.borrowed:
-            self._objects.add(request.instance)
-        return Ticket(job_id, endpoint_id, spec.name)
+            self.objects.add(request.instance)
+        return Ticket(job_id, endpoint_id, spec.name, request.stream)
 
     async def _send(self, name: str, shown: str, endpoint_id: str, sending: Coroutine[Any, Any, str], key: str) -> str:
         """The id of the job that `sending` submits. It is noted before and after, with what is called as `shown`."""
@@ -383,25 +338,15 @@ class Session(Serving):
             if target is not None:
                 self._declared.add(spec, target)
             options.check_requirements(spec)
-            known = agreed[spec.name] = spec, await self._shared(spec, lambda: self._provision(backend, spec))
+            making = functools.partial(provision, backend, spec, self.output, self.volume_ids)
+            known = agreed[spec.name] = spec, await self._shared(spec, making)
         self._provisioned[spec.name] = known[1]
         return known[1]
 
-    def _environment(
-        self, backend: Backend, spec: EndpointSpec, way: Crossing, packages: tuple[str, ...] = ()
-    ) -> EnvironmentRequest:
-        """What the workers need; `packages`: more than the user named."""
-        dependencies = (*spec.dependencies, *packages)
+    def _package_index(self) -> PackageIndex:
         if self._index is None:
             self._index = package_index.read(self.settings.environ, Path(sys.prefix))
-        return EnvironmentRequest(
-            python=way.python,
-            dependencies=dependencies,
-            system_dependencies=spec.system_dependencies,
-            caller=sys.executable if backend.shares_machine and way.python == crossing.HERE else None,
-            index=self._index if dependencies else PackageIndex(),
-            accelerate=spec.accelerate_downloads or not dependencies,
-        )
+        return self._index
 
     async def _abandon(self, endpoint_id: str, job_id: "str | asyncio.Task[str]") -> None:
         """Cancel the job of a call that nobody waits for any more. One more cancellation does not stop this."""
@@ -427,13 +372,13 @@ class Session(Serving):
             raise
 
     async def _connect(self) -> Backend:
-        self._objects.watch_exit()
+        self.objects.watch_exit()
         settings = self.settings
         if settings.runpod_api_key and not settings.target_chosen:
             message = "RUNPOD_API_KEY is set, but this version has no cloud target yet: calls run on this machine"
             self.output.notice({"key": "no-cloud", "message": message})
         backend = await backends.connect(settings, self.project)
-        self._objects.drop_doomed()
+        self.objects.drop_doomed()
         return backend
 
     def _link(self) -> _Link:
@@ -464,7 +409,7 @@ class Session(Serving):
 
     def close(self) -> None:
         """Drop remote objects and end the bridge; connections end with their event loops."""
-        self._objects.close()
+        self.objects.close()
         if self._journal is not None:
             self._journal.close()
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from runpod_flash.agreement import provision_volume
 from runpod_flash.backends.base import VolumeStore
 from runpod_flash.duals import dual
 from runpod_flash.errors import ConfigError, PayloadTooLarge, VolumeFileNotFound, VolumeNotFound
@@ -26,7 +27,7 @@ class VolumeCalls:
 
     @dual
     async def provision(self) -> NetworkVolume:
-        await self._session.provision_volume(self._volume)
+        await self._provisioned()
         return self._volume
 
     @dual
@@ -37,7 +38,7 @@ class VolumeCalls:
         if not whole:
             _check_file(source)
             target = f"{target}/{source.name}" if _names_folder(remote) else target
-        volume_id = await self._session.provision_volume(self._volume)
+        volume_id = await self._provisioned()
         store = await self._store()
         await self._check_room(store, volume_id, sum(path.stat().st_size for path, _ in files if not path.is_dir()))
         with self._session.output.waiting(self._label, f"putting {source.name}"):
@@ -90,6 +91,10 @@ class VolumeCalls:
     @dual
     async def delete(self, path: str) -> None:
         await (await self._store()).delete(await self._id(), _remote(path))
+
+    async def _provisioned(self) -> str:
+        session = self._session
+        return await provision_volume(await session.backend(), self._volume, session.output, session.volume_ids)
 
     async def _store(self) -> VolumeStore:
         return (await self._session.backend()).volumes

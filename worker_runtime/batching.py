@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from worker_runtime.execute import Execution, Group, Outcome
-from worker_runtime.failures import Failed, describe
+from worker_runtime.failures import Failed
 from worker_runtime.interrupts import Cancelled, Interrupts, Key, PoolThread
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
 from worker_runtime.wire.specs import Batch
@@ -26,6 +26,9 @@ _KEY: Final[Key] = ("batch", 0)  # each batch has interrupts of its own
 
 Ended = Sequence[Outcome]
 """The outcomes of a batch, in the order of its calls."""
+
+Inputs = Sequence[tuple[Execution, tuple[Any, ...]]]
+"""The calls of a batch with their arguments."""
 
 
 @dataclass(eq=False, slots=True)
@@ -120,7 +123,7 @@ class _Running:
         self._interrupts = Interrupts()
 
     def leave(self, member: Member) -> None:
-        member.give(Outcome(error=describe(Cancelled())))
+        member.give(member.execution.failed(Cancelled()))
         if not self._started:
             self.members.remove(member)
         elif all(each.outcome.done() for each in self.members):
@@ -135,7 +138,7 @@ class _Running:
             await self._run(pool)
         except Exception as error:  # noqa: BLE001 - nobody may wait for ever
             for member in self.members:
-                member.give(Outcome(error=describe(error)))
+                member.give(member.execution.failed(error))
         finally:
             self._interrupts.end(_KEY)
 
@@ -145,14 +148,13 @@ class _Running:
             member.give(None)
         inputs = [(member, arguments) for member in self.members if (arguments := _arguments(member)) is not None]
         if inputs:
-            members, arguments = zip(*inputs, strict=True)
-            ended = await self._ended(pool, members[0].execution, arguments)
-            for member, outcome in zip(members, ended, strict=True):
+            ended = await self._ended(pool, [(member.execution, arguments) for member, arguments in inputs])
+            for (member, _), outcome in zip(inputs, ended, strict=True):
                 member.give(outcome)
 
-    async def _ended(self, pool: Executor, first: Execution, arguments: Sequence[tuple[Any, ...]]) -> Ended:
+    async def _ended(self, pool: Executor, inputs: Inputs) -> Ended:
         loop = asyncio.get_running_loop()
-        call = _Call(first, arguments)
+        call = _Call(inputs)
         try:
             if call.load():
                 return await self._as_task(call.run_async())
@@ -195,9 +197,10 @@ class _Running:
 class _Call:
     """The one call that a batch is: lists in, a list out."""
 
-    def __init__(self, first: Execution, arguments: Sequence[tuple[Any, ...]]) -> None:
-        self._first, self._count = first, len(arguments)
-        self._columns = [list(column) for column in zip(*arguments, strict=True)]
+    def __init__(self, inputs: Inputs) -> None:
+        self._calls = [execution for execution, _ in inputs]
+        self._first = self._calls[0]
+        self._columns = [list(column) for column in zip(*(arguments for _, arguments in inputs), strict=True)]
 
     def load(self) -> bool:
         """See `Execution.load`."""
@@ -228,26 +231,23 @@ class _Call:
 
     def failed(self, error: BaseException) -> Ended:
         """All of them fail with this."""
-        info = error.info if isinstance(error, Failed) else describe(error)
-        return [Outcome(error=info)] * self._count
+        return [call.failed(error) for call in self._calls]
 
     def _spread(self, value: Any) -> Ended:
         if not isinstance(value, list | tuple):
             return self._refused(f"gave {type(value).__name__}; it must give a list with one result for each call")
-        if len(value) != self._count:
+        if len(value) != len(self._calls):
             return self._refused(
-                f"gave {len(value)} results for {self._count} calls; it must give a list with one result for each"
+                f"gave {len(value)} results for {len(self._calls)} calls; it must give a list with one result for each"
             )
-        return [self._one(each) for each in value]
-
-    def _one(self, result: Any) -> Outcome:
-        if isinstance(result, BaseException):
-            return Outcome(error=describe(result))
-        return self._first.encode(result)
+        return [
+            call.failed(result) if isinstance(result, BaseException) else call.encode(result)
+            for call, result in zip(self._calls, value, strict=True)
+        ]
 
     def _refused(self, what: str) -> Ended:
         message = f"the batched function '{self._first.name}' {what}"
-        return [Outcome(error=ErrorInfo(ErrorKind.USER, "BatchError", message))] * self._count
+        return [Outcome(error=ErrorInfo(ErrorKind.USER, "BatchError", message))] * len(self._calls)
 
 
 def _arguments(member: Member) -> tuple[Any, ...] | None:

@@ -19,7 +19,8 @@ from typing import Any
 
 from worker_runtime.failures import Failed, cannot_travel, describe, load_failure, script_failure, unpicklable
 from worker_runtime.instances import Instances, TooManyInstances
-from worker_runtime.wire import encoding, payload
+from worker_runtime.streaming import Sink, drain, drain_async, is_stream
+from worker_runtime.wire import encoding, neutral, payload
 from worker_runtime.wire.class_names import SCRIPT
 from worker_runtime.wire.errors import CannotTravel, PicklesRefused
 from worker_runtime.wire.jobs import Call, ErrorInfo, Payload
@@ -28,8 +29,8 @@ from worker_runtime.wire.specs import ArtifactManifest, Batch
 KEPT = 16
 """How many loaded artifacts are kept: functions with their globals, so a model cached in a global lives on."""
 
-Group = tuple[str, str | None, str | None]
-"""What calls have in common that one call of a function can serve: artifact, method and object."""
+Group = tuple[str, str | None, str | None, bool]
+"""What calls have in common that one call of a function can serve: artifact, method, object, encoding."""
 
 TARGET = "__flash_target__"
 """Attribute of the SDK's decorated objects: the function or class that was decorated."""
@@ -116,10 +117,21 @@ class Execution:
 
     Attributes:
         name: what the user calls the function or method.
+
+    Args:
+        sink: where the items of a generator go, for a call that asks for its stream.
     """
 
-    def __init__(self, call: Call, values: Mapping[str, bytes], artifacts: Artifacts, instances: Instances) -> None:
+    def __init__(
+        self,
+        call: Call,
+        values: Mapping[str, bytes],
+        artifacts: Artifacts,
+        instances: Instances,
+        sink: Sink | None = None,
+    ) -> None:
         self._call, self._values, self._artifacts, self._instances = call, values, artifacts, instances
+        self._sink = sink if call.stream else None
         self.name = artifacts.name(call.artifact) + (f".{call.method}" if call.method else "")
         self._target: Any = None
         self._peer = encoding.PICKLES
@@ -127,8 +139,10 @@ class Execution:
     @property
     def group(self) -> "Group":
         """Which calls one call of the function could serve together with this one."""
-        instance = self._call.instance
-        return self._call.artifact, self._call.method, None if instance is None else instance.id
+        instance, arguments = self._call.instance, self._call.arguments
+        data = arguments.inline if arguments.inline is not None else self._values.get(arguments.sha256 or "", b"")
+        alike = None if instance is None else instance.id, neutral.is_neutral(data)
+        return self._call.artifact, self._call.method, *alike
 
     def load(self) -> bool:
         """Load the code; whether what shall be called is asynchronous. Raises Failed."""
@@ -142,10 +156,13 @@ class Execution:
             function = self.function()
             args, kwargs = self.arguments()
             value = function(*args, **kwargs)
+            if self._sink is not None and inspect.isgenerator(value):
+                drain(self.name, value, self._sink, self._peer)
+                return Outcome()
         except Failed as failed:
             return Outcome(error=failed.info)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
-            return Outcome(error=describe(error, peer=self._peer))
+            return self.failed(error)
         if inspect.iscoroutine(value):
             return self._awaited(value)
         return self.encode(value)
@@ -155,19 +172,27 @@ class Execution:
         try:
             function = await self.function_async()
             args, kwargs = self.arguments()
-            value = await function(*args, **kwargs)
+            value = function(*args, **kwargs)
+            if self._sink is not None and inspect.isasyncgen(value):
+                await drain_async(self.name, value, self._sink, self._peer)
+                return Outcome()
+            value = await value if inspect.isawaitable(value) else value
         except Failed as failed:
             return Outcome(error=failed.info)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
-            return Outcome(error=describe(error, peer=self._peer))
+            return self.failed(error)
         return self.encode(value)
 
     async def _awaited(self, rest: Coroutine[Any, Any, Any]) -> Outcome:
         try:
             value = await rest
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
-            return Outcome(error=describe(error, peer=self._peer))
+            return self.failed(error)
         return self.encode(value)
+
+    def failed(self, error: BaseException) -> Outcome:
+        """The outcome of a call that raised."""
+        return Outcome(error=error.info if isinstance(error, Failed) else describe(error, peer=self._peer))
 
     def function(self) -> Callable[..., Any]:
         """What shall be called: after `load`, in this thread. Raises Failed, and what a constructor raises."""
@@ -225,6 +250,9 @@ class Execution:
 
     def encode(self, value: Any) -> Outcome:
         """The outcome of a call that gave this value."""
+        if self._sink is not None and not is_stream(value):
+            text = f"'{self.name}' gave no generator but {type(value).__name__}, so that there is nothing to stream"
+            return Outcome(error=describe(TypeError(text), peer=self._peer))
         try:
             return Outcome(self._peer.encode(value))
         except CannotTravel as error:
@@ -246,11 +274,15 @@ async def run(execution: Execution, pool: Executor | None = None) -> Outcome:
 
 
 def is_async(function: Any) -> bool:
-    """Whether calling it gives a coroutine, as far as can be told without calling it."""
+    """Whether calling it gives what a loop runs, as far as can be told without calling it."""
     while isinstance(function, functools.partial):
         function = function.func
-    if inspect.iscoroutinefunction(function):
+    if _runs_on_loop(function):
         return True
     if isinstance(function, type):
         return False
-    return inspect.iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004 - wanted is the method
+    return _runs_on_loop(getattr(type(function), "__call__", None))  # noqa: B004 - wanted is the method
+
+
+def _runs_on_loop(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)

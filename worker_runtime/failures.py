@@ -1,5 +1,6 @@
 """Exceptions as data: what user code raised, described without the frames of this package."""
 
+import contextlib
 import inspect
 import platform
 import traceback
@@ -9,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from worker_runtime.wire import encoding
+from worker_runtime.wire.class_names import MAIN, SCRIPT
 from worker_runtime.wire.errors import CannotTravel
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
 
@@ -54,33 +56,36 @@ def script_failure(what: str, error: BaseException) -> ErrorInfo:
     return replace(info, message=f"{info.message}; {advice}")
 
 
-def cannot_travel(function: str, error: CannotTravel, peer: encoding.Peer) -> ErrorInfo:
-    """The result of `function` has no encoding that the caller could read."""
+def cannot_travel(function: str, error: CannotTravel, peer: encoding.Peer, *, what: str = "the result") -> ErrorInfo:
+    """The result of `function`, or `what` it gives else, has no encoding that the caller could read."""
     message = (
-        f"{''.join(error.steps) or 'the value'} in the result of '{function}' {error.what}, which only a pickle could "
+        f"{''.join(error.steps) or 'the value'} in {what} of '{function}' {error.what}, which only a pickle could "
         f"carry, and none goes from Python {'.'.join(platform.python_version_tuple()[:2])} (the endpoint) to "
         f"{peer.python} (the caller) here; return plain data instead"
     )
     return ErrorInfo(ErrorKind.UNPICKLABLE_RESULT, CannotTravel.__name__, message)
 
 
-def unpicklable(function: str, value: Any, error: BaseException) -> ErrorInfo:
-    """The result of `function` cannot travel."""
+def unpicklable(function: str, value: Any, error: BaseException, *, what: str = "the result") -> ErrorInfo:
+    """The result of `function`, or `what` it gives else, cannot travel."""
     kind = type_name(type(value))
     if inspect.isgenerator(value) or inspect.isasyncgen(value) or inspect.iscoroutine(value):
         word = {"generator": "a generator", "async_generator": "an asynchronous generator"}.get(kind, "a coroutine")
-        message = f"the result of '{function}' is {word}, which cannot leave the worker; return a list of its values"
+        message = f"{what} of '{function}' is {word}, which cannot leave the worker; return a list of its values"
+        if word != "a coroutine":
+            message += ", or put @Endpoint on the function that yields them and call its .stream(…)"
     else:
         message = (
-            f"the result of '{function}', of type {kind}, cannot be pickled: {type_name(type(error))}: {_text(error)}; "
+            f"{what} of '{function}', of type {kind}, cannot be pickled: {type_name(type(error))}: {_text(error)}; "
             "return plain data instead"
         )
     return ErrorInfo(ErrorKind.UNPICKLABLE_RESULT, type_name(type(error)), message, _traceback(error))
 
 
 def type_name(kind: type) -> str:
-    """The qualified name: "ValueError", "__main__.Oops"."""
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    """The qualified name, as the caller knows it: "ValueError", "__main__.Oops"."""
+    module = MAIN if kind.__module__ == SCRIPT else kind.__module__
+    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
 
 
 def _text(error: BaseException) -> str:
@@ -116,7 +121,8 @@ def _encoded(error: BaseException, peer: encoding.Peer) -> bytes | None:
         rebuilt = encoding.decode(encoded, encoding.ON_WORKERS)
         notes = getattr(error, "__notes__", [])
         if getattr(rebuilt, "__notes__", []) != notes:
-            encoded = peer.encode(_Noted(error, notes))
+            with contextlib.suppress(CannotTravel):  # only a pickle carries them then
+                encoded = peer.encode(_Noted(error, notes))
     except Exception:  # noqa: BLE001 - the user's own __reduce__ and __init__ run here; the text travels anyway
         return None
     return encoded if type(rebuilt) is type(error) and len(encoded) <= EXCEPTION_LIMIT else None

@@ -45,11 +45,10 @@ def container_run(
     The container shares the machine's network: it reaches the control plane at its address, and a load-balanced one
     answers at its port. Variables go by their names, so that no secret is in a command line.
     """
-    assert engine.program is not None
     assert endpoint.image is not None
     name = container_name(worker)
     named = [key for key in env if _PLAIN.fullmatch(key) and not _OF_PROGRAMS.fullmatch(key)]
-    words = [engine.program, "run", "--rm", "--init", "--name", name, "--label", engine.label, "--network", "host"]
+    words = [*engine.words, "run", "--rm", "--init", "--name", name, "--label", engine.label, "--network", "host"]
     words += ["--cap-drop", "NET_RAW"]  # on the machine's network it would hear the keys of others
     for key, value in env.items():
         words += ["--env", key if key in named else f"{key}={value}"]
@@ -63,7 +62,7 @@ def container_run(
     return ContainerRun(
         command=f"exec {shlex.join(words)}",
         env={**engine.env, **{key: env[key] for key in named}},
-        farewell=(engine.program, "rm", "--force", name),
+        farewell=(*engine.words, "rm", "--force", name),
     )
 
 

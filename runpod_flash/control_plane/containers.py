@@ -62,6 +62,12 @@ class Engine:
         return self.program is not None and "podman" in Path(self.program).name
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """How the program is called. podman by itself would make containers inside of the worker, which may not."""
+        assert self.program is not None
+        return (self.program, "--remote") if self.is_podman else (self.program,)
+
+    @property
     def label(self) -> str:
         """The label of this control plane's containers."""
         return f"{_LABEL}={self.plane}"
@@ -87,8 +93,9 @@ class Engine:
         if answer is None or answer.status:
             words = f"it was silent for {_ANSWER_S:g} s" if answer is None else f"it says:\n{_said(answer)}"
             raise InstallFailed(
-                f"image {image} cannot run: {self.program} is there, but its engine does not answer; start it, or say "
-                f"by DOCKER_HOST where it is, then call again; {words}",
+                f"image {image} cannot run: {self.program} is there, but its engine does not answer; start it "
+                f"({'podman system service' if self.is_podman else 'dockerd'}), or say where it is by "
+                f"{'CONTAINER_HOST' if self.is_podman else 'DOCKER_HOST'}, then call again; {words}",
                 holds_s=0,
             )
         if (known := await self._ask("image", "inspect", image, limit_s=_ANSWER_S)) is not None and not known.status:
@@ -123,11 +130,10 @@ class Engine:
 
     async def _ask(self, *words: str, limit_s: float) -> CommandResult | None:
         """What the engine's program answers; None where it takes too long."""
-        assert self.program is not None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
                 try:
-                    return await run_command([self.program, *words], env=self.env)
+                    return await run_command([*self.words, *words], env=self.env)
                 except OSError as error:
                     return CommandResult(127, "", str(error))
         return None

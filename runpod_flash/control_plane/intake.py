@@ -15,7 +15,7 @@ from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Submission
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.terms import Terms
-from runpod_flash.errors import ContentNotFound, EndpointNotFound, NotPortable
+from runpod_flash.errors import ConfigError, ContentNotFound, EndpointNotFound, NotPortable
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind
 from worker_runtime.wire.specs import EnvironmentRequest
@@ -104,6 +104,7 @@ class Intake:
             raise Problem(400, "not allowed for LB API: this endpoint answers HTTP requests and takes no jobs")
         call, call_input, policy = None, asked.input, asked.policy
         if not endpoint.runs_command:
+            _check_call(endpoint, call_input)
             call, call_input = await self.unload(call_input)
             self._dispatcher.pools.check_content(call)
             if self._dispatcher.pools.manifest(call.artifact).entry is None and not self.takes_pickles(endpoint):
@@ -216,6 +217,17 @@ class Intake:
         if pool.environment is None:
             pool.environment = self._environments.ready(environment_key)
         return pool
+
+
+def _check_call(endpoint: EndpointRecord, call_input: Mapping[str, Any]) -> None:
+    """Raise Problem (422) where the input of a job is nobody's call, but plain."""
+    if "flash" not in call_input:
+        raise Problem(
+            422,
+            f"endpoint {endpoint.name!r} runs a decorated function or class, so its jobs are calls of that, and it "
+            "takes no plain input; call the function, or make an endpoint of a handler: flash server add --command …",
+            code=ConfigError.__name__,
+        )
 
 
 async def _as_sent(call_input: Mapping[str, Any]) -> tuple[Call, Mapping[str, Any]]:

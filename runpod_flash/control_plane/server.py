@@ -50,6 +50,7 @@ from runpod_flash.control_plane.sealing import Seal
 from runpod_flash.control_plane.served_code import ServedCode
 from runpod_flash.control_plane.settings import PlaneSettings
 from runpod_flash.control_plane.store import Store
+from runpod_flash.control_plane.streams import Streams
 from runpod_flash.control_plane.supervisor import Supervisor
 from runpod_flash.control_plane.vetting import vet
 from runpod_flash.control_plane.views import job_object
@@ -84,8 +85,7 @@ class ControlPlane:
         self._hub = EventHub()
         self._engine = self._container_engine()
         self._catalog = Catalog(self._store)
-        self._volumes = Volumes(state.volumes, settings.datacenter)
-        self._files = VolumeFiles(self._volumes)
+        self._files = VolumeFiles(Volumes(state.volumes, settings.datacenter))
         self._api_keys = ApiKeys(state.api_keys, self._catalog)
         if settings.listen is not None:
             self._api_keys.check()
@@ -186,14 +186,22 @@ class ControlPlane:
         self._platform.intake.on_end = self._job_ended
         self._dispatcher.on_end = lambda job: self._job_ended(job.record.id)
         self._blobs.admit = self._files.admit = self._disk.admit
-        self._volumes.users = self._catalog.users_of_volume
+        self._files.volumes.users = self._catalog.users_of_volume
         self._dispatcher.results.patience_s = self._settings.disk_patience_s
         self._dispatcher.recorder.on_refused = self._disk.reserve.give
         self._dispatcher.on_load = self._load_changed
         self._balanced.on_load = self._autoscaler.load_changed
+        self._stream()
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         self._catalog.on_change = self._endpoint_changed
         self._catalog.on_delete = self._endpoint_deleted
+
+    def _stream(self) -> None:
+        """Lead the items of generators from workers to readers."""
+        dispatcher = self._dispatcher
+        streams = Streams(self._platform.chunks, dispatcher.results, dispatcher.recorder, self._limits)
+        dispatcher.stream_through(streams)
+        self._platform.will_read, self._supervisor.on_item = streams.read, streams.item
 
     def _load_changed(self, endpoint_id: str) -> None:
         self._autoscaler.load_changed(endpoint_id)
@@ -226,7 +234,7 @@ class ControlPlane:
             work=state.work / state.content[:12],
             hidden=tuple(map(str, hidden)),
             readonly=tuple(map(str, readonly)),
-            volumes=self._volumes,
+            volumes=self._files.volumes,
             private=None if settings.listen is None else state.home,
             base_env=settings.base_env,
             lease_s=settings.lease_s,
@@ -418,7 +426,7 @@ class ControlPlane:
             try:
                 await self._store.collect(now)
                 await self._blobs.collect(now, 2 * keep, self._fleet.content() | self._catalog.content())
-                await asyncio.to_thread(self._volumes.sweep)
+                await asyncio.to_thread(self._files.volumes.sweep)
                 self._disk.watch()
             except (BackendError, OSError) as error:
                 logger.warning("old results and values cannot be removed: %s", error)

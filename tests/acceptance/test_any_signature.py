@@ -24,7 +24,7 @@ from runpod_flash.session import Session, use
 from tests.support.any_call import PRELUDE, VALUES, Arguments, Signature, arguments, signatures
 from tests.support.place import Place
 
-EXAMPLES = {"inline": 250, "real": 80, "inline, many": 3000}
+EXAMPLES = {"inline": 150, "real": 60, "inline, many": 3000}
 FUNCTIONS = {
     "def": "def target({signature}):\n    return told({names})\n",
     "async def": "async def target({signature}):\n    await asyncio.sleep(0)\n    return told({names})\n",

@@ -136,6 +136,19 @@ print(json.dumps([found, f.remote(1), f.id == found[0][0]]))
     assert [tuple(each) for each in found] == [(shown[name]["id"], shown[name]["url"]) for name in names]
 
 
+def test_code_in_a_worker_is_a_client_too(shared_place: Place, queue: str, balanced: str) -> None:
+    script = """
+@Endpoint(name="client-in-worker", cpu="cpu3c-1-2")
+async def call(queue, balanced):
+    from runpod_flash import Endpoint
+    job = await Endpoint(id=queue).runsync({"n": 1}, timeout=60)
+    return job.output, (await Endpoint(id=balanced).get("/there"))["path"]
+print(json.dumps(call.remote(QUEUE, BALANCED)))
+"""
+    found = printed(shared_place, script, QUEUE=queue, BALANCED=balanced)
+    assert found == [{"echo": {"n": 1}}, "/there"]
+
+
 MISTAKES: Mapping[str, tuple[str, str]] = {
     "ep.run({'a': 1})": ("EndpointNotFound", "no endpoint 'nobodys'"),
     "ep.get.blocking('/x')": ("EndpointNotFound", "no endpoint 'nobodys'"),
@@ -148,6 +161,8 @@ MISTAKES: Mapping[str, tuple[str, str]] = {
     "Endpoint(id='a', image='b')": ("ConfigError", "exclude each other"),
     "queue.get.blocking('/x')": ("ResponseError", "takes jobs and answers no HTTP requests"),
     "balanced.run({'a': 1})": ("ConfigError", "answers HTTP requests and takes no jobs"),
+    "own.run({'a': 1})": ("ConfigError", "endpoint 'client-own' runs a decorated function"),
+    "own.runsync({'a': 1})": ("ConfigError", "takes no plain input"),
     "queue.status('unknown')": ("JobNotFound", "unknown"),
 }
 
@@ -155,6 +170,7 @@ MISTAKES: Mapping[str, tuple[str, str]] = {
 def test_mistakes(shared_place: Place, queue: str, balanced: str) -> None:
     script = """
 ep, queue, balanced = Endpoint(id="nobodys"), Endpoint(id=QUEUE), Endpoint(id=BALANCED)
+own = Endpoint(id=Endpoint("client-own", cpu="cpu3c-1-2").provision().id)
 found = []
 for mistake in MISTAKES:
     try:

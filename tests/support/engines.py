@@ -1,7 +1,6 @@
 """Container engines for tests: a stand-in, and the real one of this machine where one answers."""
 
 import contextlib
-import io
 import json
 import os
 import re
@@ -9,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,10 +37,13 @@ class TestEngine:
     program: str
     env: Mapping[str, str]
     folder: Path | None = None  # of the stand-in
+    options: tuple[str, ...] = ()  # before each command
 
     def ask(self, *words: str) -> str:
         """What `docker WORDS…` prints."""
-        done = subprocess.run([self.program, *words], env={**os.environ, **self.env}, capture_output=True, text=True)
+        done = subprocess.run(
+            [self.program, *self.options, *words], env={**os.environ, **self.env}, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -105,36 +108,33 @@ def stand_in(folder: Path) -> Iterator[StandIn]:
 
 def real_engine() -> TestEngine | None:
     """docker or podman of this machine, where its engine answers; the image is made on it."""
-    for name in ("docker", "podman"):
+    for name, options in (("docker", ()), ("podman", ("--remote",))):
         program = shutil.which(name)
-        if program is None or subprocess.run([program, "info"], capture_output=True).returncode:
+        if program is None or subprocess.run([program, *options, "info"], capture_output=True).returncode:
             continue
         kept = {key: value for key, value in os.environ.items() if key.startswith(("DOCKER_", "CONTAINER_HOST"))}
-        engine = TestEngine(program, {**kept, "FLASH_CONTAINER_ENGINE": program})
-        if subprocess.run([program, "image", "inspect", IMAGE], capture_output=True).returncode:
-            _make_image(program)
+        engine = TestEngine(program, {**kept, "FLASH_CONTAINER_ENGINE": program}, options=options)
+        if subprocess.run([program, *options, "image", "inspect", IMAGE], capture_output=True).returncode:
+            _make_image(engine)
         return engine
     return None
 
 
-def _make_image(program: str) -> None:
+def _make_image(engine: TestEngine) -> None:
     """The image from this machine's own interpreter, since no registry can be counted on."""
     python = os.path.realpath(sys.executable)
     library = Path(os.__file__).parent
     needed = {python, "/bin/sh", *_libraries(python), *_libraries("/bin/sh")}
     for module in (library / "lib-dynload").glob("*.so"):
         needed |= _libraries(str(module))
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as archive:
-        for path in sorted(needed):
-            archive.add(os.path.realpath(path), path, recursive=False)
-        archive.add(library, str(library), filter=_slim)
-        archive.add(WORKER, ENTRY[1])
-    entry = json.dumps(ENTRY)
-    subprocess.run(
-        [program, "import", "--change", f"ENTRYPOINT {entry}", "-", IMAGE], input=data.getvalue(), check=True,
-        capture_output=True,
-    )  # fmt: skip
+    with tempfile.NamedTemporaryFile(suffix=".tar") as file:
+        with tarfile.open(fileobj=file, mode="w") as archive:
+            for path in sorted(needed):
+                archive.add(os.path.realpath(path), path, recursive=False)
+            archive.add(library, str(library), filter=_slim)
+            archive.add(WORKER, ENTRY[1])
+        file.flush()
+        engine.ask("import", "--change", f"ENTRYPOINT {json.dumps(ENTRY)}", file.name, IMAGE)
 
 
 def _libraries(path: str) -> set[str]:

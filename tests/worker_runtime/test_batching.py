@@ -11,7 +11,7 @@ import pytest
 from worker_runtime.batching import Batches, Member
 from worker_runtime.execute import Artifacts, Execution, Outcome
 from worker_runtime.instances import Instances
-from worker_runtime.wire import payload
+from worker_runtime.wire import encoding, neutral, payload
 from worker_runtime.wire.jobs import Call, ErrorKind, Instance, Payload
 from worker_runtime.wire.specs import ArtifactManifest, Batch, EnvironmentRequest
 
@@ -68,6 +68,11 @@ async def sleep(xs: list[int]) -> list[int]:
     return xs
 
 
+def refuse_odd(xs: list[int]) -> list[Any]:
+    STARTED.append(xs)
+    return [ValueError(x) if x % 2 else x for x in xs]
+
+
 class Adder:
     def __init__(self, by: int) -> None:
         if by < 0:
@@ -94,11 +99,15 @@ class Scene:
         self.members: list[Member] = []
 
     def call(
-        self, *args: Any, begin: Callable[[], bool] = lambda: True, by: int | None = None
+        self,
+        *args: Any,
+        begin: Callable[[], bool] = lambda: True,
+        by: int | None = None,
+        peer: encoding.Peer = encoding.PICKLES,
     ) -> "asyncio.Task[Outcome | None]":
         instance = None if by is None else Instance(f"i{by}", Payload.of(payload.encode(((by,), {}))))
         method = None if by is None else "add"
-        call = Call(self.id, Payload.of(payload.encode((args, {}))), method, instance)
+        call = Call(self.id, Payload.of(peer.encode((args, {}))), method, instance)
         member = Member(Execution(call, {}, self.artifacts, self.instances), begin)
         self.members.append(member)
         return asyncio.ensure_future(self.batches.run(self.limits, self.at_once, member))
@@ -111,7 +120,7 @@ def play(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
 def value(outcome: Outcome | None) -> Any:
     assert outcome is not None
     assert outcome.error is None, outcome.error
-    return payload.decode(outcome.value)
+    return encoding.decode(outcome.value, encoding.ON_WORKERS)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -161,6 +170,25 @@ def test_a_worker_that_can_take_no_more_waits_for_nobody() -> None:
         calls = [scene.call(1, by=10), scene.call(2, by=20), scene.call(3, by=10)]  # three are all that it takes
         assert [value(await call) for call in calls] == [11, 22, 13]
         assert sorted(STARTED) == [[1, 3], [2]]
+
+    play(main)
+
+
+def test_calls_in_two_encodings_are_two_batches_and_each_is_answered_in_its_own() -> None:
+    async def main() -> None:
+        scene, other = Scene(refuse_odd), encoding.Peer("3.12")
+        calls = [scene.call(1), scene.call(2, peer=other), scene.call(3, peer=other)]
+        pickled, good, bad = [await call for call in calls]
+        assert sorted(STARTED) == [[1], [2, 3]]
+        assert value(good) == 2
+        for outcome, is_neutral in ((pickled, False), (bad, True)):
+            assert outcome is not None
+            assert outcome.error is not None
+            assert outcome.error.exception is not None
+            assert neutral.is_neutral(outcome.error.exception) is is_neutral
+            assert isinstance(encoding.decode(outcome.error.exception, encoding.ON_WORKERS), ValueError)
+        assert good is not None
+        assert neutral.is_neutral(good.value)
 
     play(main)
 

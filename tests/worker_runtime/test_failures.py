@@ -7,6 +7,7 @@ import pytest
 
 from worker_runtime.failures import MESSAGE_LIMIT, describe, load_failure, type_name, unpicklable
 from worker_runtime.wire import payload
+from worker_runtime.wire.class_names import SCRIPT
 from worker_runtime.wire.jobs import ErrorKind
 
 
@@ -73,7 +74,7 @@ def test_results_that_cannot_travel_are_named() -> None:
     info = unpicklable("f", (number for number in [1]), TypeError("cannot pickle 'generator' object"))
     assert info.kind is ErrorKind.UNPICKLABLE_RESULT
     said = "the result of 'f' is a generator, which cannot leave the worker; return a list of its values"
-    assert info.message == said
+    assert info.message == f"{said}, or put @Endpoint on the function that yields them and call its .stream(…)"
     info = unpicklable("f", {1: 2}, TypeError("cannot pickle '_thread.lock' object"))
     assert "of type dict" in info.message
     assert "TypeError: cannot pickle '_thread.lock' object" in info.message
@@ -100,3 +101,10 @@ def test_notes_travel_whatever_the_exception_thinks_of_them(kind: type[Exception
     rebuilt = payload.decode(found.exception)
     assert type(rebuilt) is kind
     assert (rebuilt.args, rebuilt.__notes__) == (("bad",), ["at the third row"])
+
+
+def test_classes_of_the_script_are_called_as_the_caller_knows_them() -> None:
+    base = type("Base", (Exception,), {"__module__": SCRIPT})
+    info = describe(type("Oops", (base,), {"__module__": SCRIPT})("x"))
+    assert info.type == "__main__.Oops"
+    assert "__main__.Base" in info.bases  # by which `Retries(on=…)` knows it

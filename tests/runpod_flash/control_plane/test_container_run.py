@@ -57,7 +57,10 @@ def test_its_share_of_the_machine() -> None:
     assert sized[-5:-1] == ["--cpuset-cpus", "2,3", "--memory", "2048m"]
     assert words(run(networkVolumes=["v1"]))[-3:-1] == ["--volume", "/srv/v1:/runpod-volume"]
     assert words(run(gpu={"pools": ["AMPERE_24"]}))[-3:-1] == ["--gpus", '"device=0,1"']
-    podman = words(run(gpu={"pools": ["AMPERE_24"]}, program="/usr/bin/podman"))
+    by_podman = run(gpu={"pools": ["AMPERE_24"]}, program="/usr/bin/podman")
+    podman = words(by_podman)
+    assert podman[:3] == ["/usr/bin/podman", "--remote", "run"]
+    assert by_podman.farewell[:3] == ("/usr/bin/podman", "--remote", "rm")
     assert podman[-5:-1] == ["--device", "nvidia.com/gpu=0", "--device", "nvidia.com/gpu=1"]
 
 

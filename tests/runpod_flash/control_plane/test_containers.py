@@ -75,7 +75,10 @@ def test_one_that_is_not_is_fetched_and_the_engines_words_are_told(tmp_path: Pat
 def test_an_engine_that_is_silent_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(containers, "_ANSWER_S", 0.2)
     program(tmp_path / "bin", "docker", f"echo $$ > {tmp_path}/pid; exec sleep 600")
-    with pytest.raises(InstallFailed, match=r"its engine does not answer; .* it was silent for 0.2 s"):
+    with pytest.raises(
+        InstallFailed,
+        match=r"its engine does not answer; start it \(dockerd\), .* by DOCKER_HOST, .* it was silent for 0.2 s",
+    ):
         prepare(engine(tmp_path / "bin"))
     pid = int((tmp_path / "pid").read_text())
     wait_until(lambda: not Path(f"/proc/{pid}").exists(), 5, "the program that hung is ended")

@@ -10,6 +10,7 @@ import pytest
 
 from runpod_flash.control_plane.environments import InstallFailed
 from runpod_flash.control_plane.fleet import WorkerState
+from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import Policy, Submission
 from runpod_flash.control_plane.store import StoreFull
 from runpod_flash.errors import ContentNotFound, EndpointNotFound, JobNotFound, NotPortable
@@ -46,6 +47,8 @@ async def test_unknown_things_are_named_and_nothing_is_accepted(plane: SmallPlan
     with pytest.raises(ContentNotFound, match="0" * 64):
         await plane.submit(endpoint, Call(plane.artifact, Payload(sha256="0" * 64, size=9)))
     with pytest.raises(WireError):
+        await plane.platform.submit(endpoint, Submission("j", {"flash": {"x": 1}}))
+    with pytest.raises(Problem, match=r"runs a decorated function or class, .* takes no plain input"):
         await plane.platform.submit(endpoint, Submission("j", {"x": 1}))
     with pytest.raises(JobNotFound, match="j-unknown"):
         plane.platform.job(endpoint, "j-unknown")
