@@ -9,6 +9,7 @@ with Scene.open(place) as scene:
 """
 
 import contextlib
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,14 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from runpod_flash import Endpoint, EndpointJob, settings
-from runpod_flash.calls import AS_USUAL, JobOptions, Request
+from runpod_flash.calls import AS_USUAL, JobOptions
 from runpod_flash.remote import RemoteFunction
 from runpod_flash.session import Session, use
 from tests.support.packages import make_slow_source
 from tests.support.place import Place
 from tests.support.waiting import wait_until
 
-STAGES = ("queued", "building", "starting", "running", "returning")
+STREAMS = ("streaming", "half read")
+"""The stages of generators: nobody reads, or somebody has read an item."""
+
 DEADLINE_S = 30.0
 
 LARGE = 9_000_000  # as much as jobs carry by the published API alone, with room to spare
@@ -46,6 +49,12 @@ class Slow:
         hold(self.folder, "returning")
         return int, (self.number,)
 
+def flow(folder, number, stage):
+    with open(Path(folder) / "starts", "a") as file: file.write(f"{number} ")
+    yield 0
+    if stage in ("streaming", "half read"): hold(folder, stage)
+    yield number
+
 def work(folder, number, stage):
     with open(Path(folder) / "starts", "a") as file: file.write(f"{number} ")
     if stage == "running": hold(folder, stage)
@@ -63,7 +72,7 @@ PROGRAM = """
 import sys
 sys.executable, name, folder, stage, *dependencies = sys.argv[1:]
 on = Endpoint(name=name, cpu="cpu3c-1-2", workers=1, idle_timeout=300, dependencies=dependencies)
-print(on(work).remote(folder, 7, stage))
+print([*on(flow).stream(folder, 7, stage)] if "stream" in stage else on(work).remote(folder, 7, stage))
 """
 
 
@@ -91,7 +100,9 @@ class Scene:
             options["dependencies"] = [f"slow-{name} @ {source.as_uri()}"]
         namespace: dict[str, Any] = {"__name__": "__main__"}
         exec(compile(CODE, "script.py", "exec"), namespace)
-        function = Endpoint(name=name, cpu="cpu3c-1-2", workers=1, idle_timeout=300, **options)(namespace["work"])
+        function = Endpoint(name=name, cpu="cpu3c-1-2", workers=1, idle_timeout=300, **options)(
+            namespace["flow" if stage in STREAMS else "work"]
+        )
         held = Held(self, function, folder, stage)
         if stage == "queued":
             function.spawn(str(folder), 1, "running")
@@ -107,14 +118,20 @@ class Held:
     function: RemoteFunction[..., int]
     folder: Path
     stage: str
+    reading: dict[str, Iterator[int]] = dataclasses.field(default_factory=dict)
 
     def spawn(self, options: JobOptions = AS_USUAL) -> EndpointJob[int]:
         """Submit the call, with these options."""
-        args = (str(self.folder), 7, self.stage)
-        request = Request(self.function.__flash_target__, self.function.spec, args, {}, options=options)  # type: ignore[arg-type]
+        request = self.function._request((str(self.folder), 7, self.stage), {})
         with self._caller():
-            ticket = self.scene.session.submit_blocking(request)
+            ticket = self.scene.session.submit_blocking(dataclasses.replace(request, options=options))
         return EndpointJob(ticket, self.scene.session)
+
+    def value(self, job: EndpointJob[int]) -> int:
+        """The value of a call, of a generator the last item; or what ended it is raised."""
+        if self.stage in STREAMS:
+            return int([*self.reading.get(job.id, job.stream())][-1])
+        return job.result.blocking(DEADLINE_S)
 
     def lead(self) -> None:
         """Let another call get the endpoint to the stage, so that the next one is there from its beginning."""
@@ -125,6 +142,8 @@ class Held:
     async def call(self) -> int:
         """Make the call, as `await f(…)`."""
         with self._caller():
+            if self.stage in STREAMS:
+                return [int(item) async for item in self.function.stream(str(self.folder), 7, self.stage)][-1]
             return await self.function(str(self.folder), 7, self.stage)
 
     def program(self) -> "subprocess.Popen[str]":
@@ -138,14 +157,18 @@ class Held:
     def next(self) -> int:
         """The value of another call of the endpoint, which is held nowhere: 8."""
         with self._caller():
-            return self.function.spawn(str(self.folder), 8, "").result.blocking(DEADLINE_S)
+            return self.value(self.function.spawn(str(self.folder), 8, ""))
 
-    def wait(self) -> None:
-        """Wait until the call is at its stage."""
+    def wait(self, job: EndpointJob[int] | None = None) -> None:
+        """Wait until the call is at its stage; where that is so, its first item is read."""
         if self.stage == "queued":
             wait_until(lambda: self.submitted()[-1].status.blocking() == "IN_QUEUE", DEADLINE_S, "the call is queued")
         else:
             wait_until((self.folder / self.stage).exists, DEADLINE_S, f"the call is {self.stage}")
+
+        if self.stage == "half read" and job is not None:
+            self.reading[job.id] = iter(job.stream())
+            assert next(self.reading[job.id]) == 0
 
     def submitted(self) -> list[EndpointJob[int]]:
         """The jobs of the endpoint, the last one submitted at the end."""
