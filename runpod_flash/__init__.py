@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         ServerlessType,
     )
     from runpod_flash.job import EndpointJob
+    from runpod_flash.reporting import progress
     from runpod_flash.retries import Retries
     from runpod_flash.spec import DEFAULT_WORKERS_MAX, DEFAULT_WORKERS_MIN
     from runpod_flash.template import PodTemplate
@@ -40,6 +41,7 @@ __all__ = [
     "Retries",
     "ServerlessScalerType",
     "ServerlessType",
+    "progress",
 ]
 
 _HOMES = {  # of the others: hardware
@@ -50,6 +52,7 @@ _HOMES = {  # of the others: hardware
     "NetworkVolume": "volumes",
     "PodTemplate": "template",
     "Retries": "retries",
+    "progress": "reporting",
 }
 
 

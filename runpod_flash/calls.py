@@ -85,6 +85,7 @@ class Request:
     instance: RemoteObject | None = None
     options: JobOptions = AS_USUAL
     retries: int | Retries | None = None  # None: the endpoint's
+    stream: bool = False  # it is a generator, whose items are wanted
 
     @property
     def shown(self) -> str:
@@ -94,11 +95,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A submitted job: its id, its endpoint's id ("" where only the name is known) and name."""
+    """A submitted job: its id, its endpoint's id ("" where only the name is known) and name.
+
+    `stream`: it is known to be the call of a generator, which has items and no result.
+    """
 
     job_id: str
     endpoint_id: str
     name: str
+    stream: bool = False
 
 
 def detached(tickets: Sequence[Ticket], name: str) -> str:

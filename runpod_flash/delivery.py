@@ -131,6 +131,7 @@ class Delivery:
             retries=retries,
             backoff=backoff,
             inline=not backend.takes_uploads,
+            stream=request.stream,
         )
         instance = request.instance
         if instance is not None and instance.constructor is not None:

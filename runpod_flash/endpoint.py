@@ -1,7 +1,7 @@
 """`Endpoint`: the declaration of a named place where a function or class runs, and the decorator that puts it there."""
 
 import inspect
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Never, NoReturn, ParamSpec, TypeVar, overload
 
@@ -15,10 +15,10 @@ from runpod_flash.remote import (
     AsyncRemoteFunction,
     RemoteClass,
     RemoteFunction,
+    RemoteGenerator,
     RemoteInstance,
     RemoteMethod,
     handle,
-    is_generator,
     make_remote,
     provisioned,
     recovery,
@@ -41,6 +41,7 @@ B = TypeVar("B")
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+X = TypeVar("X")
 F = TypeVar("F", bound=Callable[..., Any])
 
 _KINDS = {ServerlessType.QB: "jobs (run, runsync)", ServerlessType.LB: "HTTP requests (get, post …)"}
@@ -170,6 +171,10 @@ class Endpoint(ClientVerbs):
     @overload
     def __call__(self, target: Callable[P, Coroutine[Any, Any, R]]) -> AsyncRemoteFunction[P, R]: ...
     @overload
+    def __call__(self, target: Callable[P, Iterator[X]]) -> RemoteGenerator[P, Iterator[X], X]: ...
+    @overload
+    def __call__(self, target: Callable[P, AsyncIterator[X]]) -> RemoteGenerator[P, AsyncIterator[X], X]: ...
+    @overload
     def __call__(self, target: Callable[P, R]) -> RemoteFunction[P, R]: ...
     def __call__(self, target: Any) -> Any:
         """Put a function or class on this endpoint.
@@ -177,7 +182,7 @@ class Endpoint(ClientVerbs):
         On a worker of the endpoint, `target` comes back unchanged.
 
         Raises:
-            ConfigError: `target` is something else, or a generator; or the endpoint is a client.
+            ConfigError: `target` is something else; or the endpoint is a client.
         """
         if self.is_client:
             raise ConfigError(
@@ -405,10 +410,6 @@ class Batched:
 def _decorated(target: Any, spec: EndpointSpec) -> Any:
     if not (inspect.isfunction(target) or inspect.isclass(target)):
         raise ConfigError(f"Endpoint decorates a function or a class, not {_described(target)}")
-    if is_generator(target):
-        raise ConfigError(
-            f"{target.__qualname__} is a generator; streams are not there yet in this version, so return a list"
-        )
     if target.__name__ == "<lambda>" and not spec.name:
         raise ConfigError("a lambda has no name of its own; give the endpoint one with name=")
     if not spec.name:

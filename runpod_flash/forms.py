@@ -1,4 +1,4 @@
-"""The call forms that need no more than a request: many calls at once, and calls with other options."""
+"""The call forms that need no more than a request: items of generators, many calls, calls with other options."""
 
 from collections.abc import AsyncIterable, Coroutine, Iterable, Mapping
 from typing import (
@@ -12,17 +12,20 @@ from typing import (
     Self,
     TypeAlias,
     TypeVar,
+    cast,
     overload,
 )
 
 from runpod_flash import lazy
 from runpod_flash.call_options import AS_DECLARED, KEPT, CallOptions
 from runpod_flash.calls import Request
+from runpod_flash.generators import for_items
 from runpod_flash.retries import Retries
 from runpod_flash.spec import EndpointSpec
 
 if TYPE_CHECKING:
     from runpod_flash.mapping import Mapped
+    from runpod_flash.streams import Stream
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -63,6 +66,17 @@ class Forms(Generic[P, R]):
     def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
         """Check the arguments and say what shall run. Raises CallError."""
         raise NotImplementedError
+
+    def stream(self, /, *args: P.args, **kwargs: P.kwargs) -> "Stream[Any]":
+        """The items that a generator yields on a worker, as they come: for `async for`, or `for` in blocking code.
+
+        Nothing is sent before the first item is asked for. See `Stream`.
+
+        Raises:
+            CallError: the arguments do not fit the signature, or it is no generator.
+        """
+        request = for_items(self._request(args, kwargs))
+        return cast("Stream[Any]", lazy.load("runpod_flash.streams").of_call(request, _session()))
 
     @overload
     def map(

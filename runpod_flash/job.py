@@ -1,14 +1,15 @@
 """The handle of a submitted job: ask for its state, wait, fetch its result, cancel it."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from runpod_flash import outcome
+from runpod_flash import outcome, streams
 from runpod_flash.calls import Ticket
-from runpod_flash.duals import Dual, DualIterator, dual
-from runpod_flash.errors import FlashError, WaitTimedOut
+from runpod_flash.duals import Dual, dual
+from runpod_flash.errors import CallError, FlashError, WaitTimedOut
+from runpod_flash.streams import Stream
+from worker_runtime.wire.jobs import Progress
 
 if TYPE_CHECKING:
     from runpod_flash.session import Session
@@ -51,6 +52,11 @@ class EndpointJob(Generic[R]):
         error = self._seen.get("error")
         return None if error is None else str(error)
 
+    @property
+    def progress(self) -> Progress | None:
+        """How far the function said to be, with `runpod_flash.progress`, when the job was last seen running."""
+        return outcome.progress_of(self._seen)
+
     @dual
     async def status(self) -> str:
         """Ask for the state: IN_QUEUE, IN_PROGRESS, COMPLETED, FAILED, CANCELLED or TIMED_OUT."""
@@ -84,10 +90,28 @@ class EndpointJob(Generic[R]):
         Raises:
             WaitTimedOut: it has not ended; the job lives on.
             JobError: see `errors`; or the function's own exception.
+            CallError: it is the call of a generator, which has items and no value.
         """
+        if self._ticket.stream:
+            raise CallError(f"job {self.id} of endpoint '{self._ticket.name}' is a stream; {outcome.READ_IT}")
         await self._ended(timeout, decode=False)
         self._value = await self._session.value(self._ticket, self._seen)
         return cast(R, self._value)
+
+    def stream(self) -> Stream[Any]:
+        """What the job yields, as it comes: for `async for`, or `for` in blocking code. See `Stream`.
+
+        Each item is given to one reader. To stop reading leaves the job alone; but a generator that nobody reads waits,
+        and in the end its job is given up. After the last item the job was seen to have ended.
+
+        Raises:
+            JobNotFound: there is no such job.
+            JobError: the job did not end well; the items before came. See `result` for what else is raised.
+        """
+        return streams.of_job(self._ticket, self._session, self._end_seen)
+
+    def _end_seen(self, job: Mapping[str, Any]) -> None:
+        self._seen = job
 
     @dual
     async def cancel(self) -> "EndpointJob[R]":
@@ -107,25 +131,6 @@ class EndpointJob(Generic[R]):
         self._seen = {"id": self.id, **await self._session.retry(self._ticket)}
         self._value = None
         return self
-
-    def stream(self) -> DualIterator[Any]:
-        """What the job yields, as it comes: `async for item in job.stream()`, or a plain `for` in blocking code.
-
-        Each item is handed out once, to whoever asks first. After the last one the job was seen to have ended.
-
-        Raises:
-            JobNotFound: there is no such job.
-            JobError: the job did not end well; the items before came. See `result` for what else is raised.
-        """
-        return DualIterator(self._items(), self._session)
-
-    async def _items(self) -> AsyncGenerator[Any, None]:
-        async with contextlib.aclosing(self._session.chunks(self._ticket)) as chunks:
-            async for chunk in chunks:
-                yield chunk
-        await self._ended(None)
-        if not outcome.succeeded(self._seen):
-            await self._session.value(self._ticket, self._seen)
 
     @dual
     async def logs(self) -> list[str]:
@@ -148,7 +153,7 @@ class EndpointJob(Generic[R]):
 
     async def _see(self, job: Mapping[str, Any], *, decode: bool = True) -> None:
         self._seen = job
-        if decode and outcome.succeeded(job) and self._value is None:
+        if decode and outcome.has_value(job) and self._value is None:
             self._value = await self._session.value(self._ticket, job)
 
     def __repr__(self) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from runpod_flash.calls import Request, Ticket
 from runpod_flash.errors import CallError
+from runpod_flash.generators import for_value
 from runpod_flash.inputs import END, Open, Raised, Source, Together, opener
 from runpod_flash.spec import EndpointSpec
 from runpod_flash.wording import refusal
@@ -363,12 +364,12 @@ def map_over(
     if not iterables:
         raise CallError(f"{shown}() needs an iterable of inputs; nothing was sent")
     openers = [opener(iterable, shown) for iterable in iterables]
-    callee._request((None,) * len(iterables), {})
+    for_value(callee._request((None,) * len(iterables), {}))
 
     def together(blocking: bool) -> Source:
         return Together([open_it(blocking) for open_it in openers])
 
-    return Mapped(together, lambda args: callee._request(args, {}), session, _plan(spec, **how), shown)
+    return Mapped(together, lambda args: for_value(callee._request(args, {})), session, _plan(spec, **how), shown)
 
 
 def map_over_tuples(callee: Callee, tuples: Any, session: "Session", spec: EndpointSpec, **how: Any) -> Mapped[Any]:
@@ -380,7 +381,7 @@ def map_over_tuples(callee: Callee, tuples: Any, session: "Session", spec: Endpo
             raise CallError(
                 f"{shown}() was given the input {item!r:.80}; each must be a tuple of arguments: ({item!r:.40},)"
             )
-        return callee._request(tuple(item), {})
+        return for_value(callee._request(tuple(item), {}))
 
     return Mapped(opener(tuples, shown), make, session, _plan(spec, **how), shown)
 

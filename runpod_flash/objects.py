@@ -1,4 +1,7 @@
-"""The remote objects that a program made: dropped when nobody has them any more, all of them when the program ends."""
+"""What a program has on a platform and does not leave there: remote objects, and jobs whose streams it reads.
+
+Objects are dropped, and such jobs cancelled, when nobody has them any more; all of them when the program ends.
+"""
 
 import asyncio
 import atexit
@@ -6,12 +9,16 @@ import concurrent.futures
 import contextlib
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from runpod_flash.backends.base import Backend
 from runpod_flash.blocking import Bridge
 from runpod_flash.calls import RemoteObject
-from runpod_flash.errors import BackendError, FlashError
+from runpod_flash.errors import BackendError, BackendUnavailable, FlashError
+
+OwnJob = tuple[str, str]
+"""A job: the id of its endpoint and its own."""
 
 _EXIT_S = 1.0  # how long the end of the program waits for objects to be dropped
 
@@ -28,6 +35,7 @@ class Objects:
         self._bridge, self._backend = bridge, backend
         self._used: set[str] = set()
         self._doomed: set[str] = set()  # those of them that nobody has any more
+        self._jobs: set[OwnJob] = set()  # that shall be cancelled, and whose platform was not told yet
         self._dropping: set[asyncio.Task[None]] = set()
         self._owner: int | None = None  # the process that registered `_at_exit`
 
@@ -46,20 +54,32 @@ class Objects:
 
     def drop_later(self, instance_id: str) -> None:
         """`drop` without waiting; called from anywhere, by the garbage collector too."""
-        if self._owner != os.getpid() or instance_id not in self._used or sys.is_finalizing():
-            return
+        if self._owner == os.getpid() and instance_id in self._used:
+            self._later(lambda: self.drop(instance_id))
+
+    async def cancel(self, job: OwnJob) -> None:
+        """Cancel a job that nobody reads. Where the platform cannot be reached, the end of the program tries again."""
+        self._jobs.add(job)
         try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            with contextlib.suppress(RuntimeError):  # the program ends, and no thread can be started any more
-                self._bridge.start(self.drop(instance_id))
-        else:
-            self._drop_on_loop(instance_id)
+            await (await self._backend()).cancel(*job)
+        except BackendUnavailable:
+            return
+        except BackendError:  # it is not there any more
+            pass
+        self._jobs.discard(job)
+
+    def cancel_later(self, job: OwnJob) -> None:
+        """`cancel` without waiting, as `drop_later`."""
+        if self._owner == os.getpid():
+            self._jobs.add(job)
+            self._later(lambda: self.cancel(job))
 
     def drop_doomed(self) -> None:
-        """Drop on the running event loop what could not be dropped on an earlier one."""
+        """Do on the running event loop what could not be done on an earlier one."""
         for instance_id in self._doomed:
-            self._drop_on_loop(instance_id)
+            self._on_loop(self.drop(instance_id))
+        for job in self._jobs:
+            self._on_loop(self.cancel(job))
 
     def watch_exit(self) -> None:
         """Let the end of this process drop all objects and end the bridge."""
@@ -67,6 +87,7 @@ class Objects:
             if self._owner is not None:  # a fork: objects are the parent's, who drops them
                 self._used.clear()
                 self._doomed.clear()
+                self._jobs.clear()
             else:
                 atexit.register(self._at_exit)
             self._owner = os.getpid()
@@ -78,15 +99,26 @@ class Objects:
             self._at_exit()
             self._owner = None
 
-    def _drop_on_loop(self, instance_id: str) -> None:
-        task = asyncio.get_running_loop().create_task(self.drop(instance_id))
+    def _later(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if sys.is_finalizing():
+            return
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            with contextlib.suppress(RuntimeError):  # the program ends, and no thread can be started any more
+                self._bridge.start(work())
+        else:
+            self._on_loop(work())
+
+    def _on_loop(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._dropping.add(task)
         task.add_done_callback(self._dropping.discard)
 
     def _at_exit(self) -> None:
         if self._owner != os.getpid():
             return
-        if self._used:
+        if self._used or self._jobs:
             with contextlib.suppress(FlashError, TimeoutError, RuntimeError, concurrent.futures.CancelledError):
                 if self._bridge.alive:
                     self._bridge.run(self._drop_all(), _EXIT_S)
@@ -97,4 +129,5 @@ class Objects:
     async def _drop_all(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_EXIT_S):
-                await asyncio.gather(*(self.drop(instance_id) for instance_id in list(self._used)))
+                jobs = (self.cancel(job) for job in list(self._jobs))
+                await asyncio.gather(*jobs, *(self.drop(instance_id) for instance_id in list(self._used)))

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from runpod_flash import lazy
 from runpod_flash.errors import (
+    CallError,
     InstallError,
     JobCancelled,
     JobError,
@@ -23,12 +24,15 @@ from runpod_flash.errors import (
     WireMismatch,
     WorkerLost,
 )
-from worker_runtime.wire import encoding
+from worker_runtime.wire import encoding, items
 from worker_runtime.wire.class_names import ClassNames, UnknownClass
 from worker_runtime.wire.errors import CannotTravel, VersionMismatch, WireError
-from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, JobStatus, Payload, read_output
+from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, JobStatus, Payload, Progress, Streamed, read_output
 
 E = TypeVar("E", bound=Exception)
+
+READ_IT = "read it with job.stream(): [item async for item in job.stream()], or list(job.stream()) in blocking code"
+"""What to do with a job that is a stream."""
 
 Fetch = Callable[[str], Awaitable[bytes]]
 """Gets a value from the platform by its sha256."""
@@ -91,6 +95,24 @@ def succeeded(job: Mapping[str, Any]) -> bool:
     return job.get("status") == JobStatus.COMPLETED
 
 
+def has_value(job: Mapping[str, Any]) -> bool:
+    """Whether the job gave a value; one that is a stream has items instead."""
+    output = job.get("output")
+    body = output.get("flash") if isinstance(output, Mapping) else None
+    return succeeded(job) and not (isinstance(body, Mapping) and "items" in body)
+
+
+def progress_of(job: Mapping[str, Any]) -> Progress | None:
+    """How far a job says to be; None where it has ended, or has said nothing."""
+    output = job.get("output")
+    if is_final(job) or not isinstance(output, Mapping) or not isinstance(output.get("progress"), Mapping):
+        return None
+    try:
+        return Progress.from_json(output["progress"])
+    except WireError:  # somebody else's
+        return None
+
+
 async def value_of(job: Mapping[str, Any], name: str, fetch: Fetch, names: ClassNames = ANYWHERE) -> Any:
     """The value that a completed job gave. An output that no function of ours wrote is returned as it is.
 
@@ -108,11 +130,30 @@ async def value_of(job: Mapping[str, Any], name: str, fetch: Fetch, names: Class
         found = read_output(output)
         if isinstance(found, ErrorInfo):
             raise exception_of(found, facts, names)
+        if isinstance(found, Streamed):
+            raise CallError(f"{facts} is a stream of {found.items} items and has no result; {READ_IT}")
         return decode(await payload_bytes(found, fetch), facts, names)
     except VersionMismatch as error:
         raise WireMismatch(f"the result of {facts} cannot be read: {error}") from error
     except WireError as error:
         raise WireMismatch(f"the result of {facts} does not follow the protocol: {error}") from error
+
+
+async def item_of(chunk: Any, facts: Facts, fetch: Fetch, names: ClassNames = ANYWHERE) -> Any:
+    """The value that a chunk of a stream stands for. One that no generator of ours made is returned as it is.
+
+    `names`: as for `value_of`.
+
+    Raises:
+        WireMismatch, ShippingError: as `value_of`.
+    """
+    try:
+        found = items.read(chunk)
+        return chunk if found is None else decode(await payload_bytes(found, fetch), facts, names)
+    except VersionMismatch as error:
+        raise WireMismatch(f"an item of {facts} cannot be read: {error}") from error
+    except WireError as error:
+        raise WireMismatch(f"an item of {facts} does not follow the protocol: {error}") from error
 
 
 async def payload_bytes(found: Payload, fetch: Fetch) -> bytes:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TextIO
 
 Logs = Literal["auto", "marked", "plain", "off"]
@@ -22,6 +22,9 @@ Logs = Literal["auto", "marked", "plain", "off"]
 PATIENCE_S = 0.3  # a call that takes less shows no progress
 _TICK_S = 0.1
 _WORTH_SAYING_S = 1.0
+_REPORT_EVERY_S = 10.0  # where lines stay
+_BAR = 24  # cells
+_CELLS = {True: "░█", False: ".#"}
 
 _STAGES = {
     "provisioning": "provisioning",
@@ -54,6 +57,48 @@ def progress_line(name: str, text: str, seconds: float, others: int = 0, *, dot:
     return f" {dot} ".join(parts)
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How far a call says to be; several of one endpoint are added up."""
+
+    done: float
+    total: float | None
+    message: str = ""
+
+    @classmethod
+    def of(cls, event: Mapping[str, Any]) -> "Report":
+        """Read it from an event of the platform; what is no number counts as nothing."""
+        done, total = event.get("done"), event.get("total")
+        return cls(
+            done if isinstance(done, int | float) else 0,
+            total if isinstance(total, int | float) else None,
+            _one_line(str(event.get("message") or "")),
+        )
+
+    def plus(self, other: "Report") -> "Report":
+        """Both together, with the words of the other one."""
+        total = None if self.total is None or other.total is None else self.total + other.total
+        return Report(self.done + other.done, total, other.message)
+
+    @property
+    def share(self) -> float | None:
+        """How much of it is done, 0 to 1; None where that cannot be told."""
+        return min(1.0, max(0.0, self.done / self.total)) if self.total else None
+
+
+def report_text(report: Report, *, bar: str = "") -> str:
+    """A report in words: "37/100 (37 %) resizing". `bar`: an empty and a full cell, for a bar in front of that."""
+    share = report.share
+    if share is None:
+        text = f"{report.done:g}" + (f"/{report.total:g}" if report.total is not None else " done")
+    else:
+        text = f"{report.done:g}/{report.total:g} ({share:.0%})"
+        if bar:
+            full = round(share * _BAR)
+            text = f"{bar[1] * full}{bar[0] * (_BAR - full)} {text}"
+    return f"{text} {report.message}".rstrip()
+
+
 def log_text(name: str, lines: list[str], *, marked: bool) -> str:
     """Remote lines as they are written here."""
     mark = f"[{name}] " if marked else ""
@@ -78,6 +123,13 @@ class _Wait:
     stage_since: float
     said: bool = False  # a plain line was written for this stage
     spoke: bool = False  # … or for an earlier one of this wait
+    reports: dict[str, Report] = field(default_factory=dict)  # by job, the latest at the end
+    report_said: float = 0.0  # when the last plain line told of them
+
+    @property
+    def report(self) -> Report | None:
+        """How far the calls are altogether; None where none has said so."""
+        return functools.reduce(Report.plus, self.reports.values()) if self.reports else None
 
 
 class Progress:
@@ -111,6 +163,13 @@ class Progress:
         self._told[name] = stage, text
         return self._enter(name, stage, text, now)
 
+    def report(self, name: str, job: str, report: Report) -> None:
+        """A call says how far it is."""
+        wait = self._waits.get(name)
+        if wait is not None:
+            wait.reports.pop(job, None)
+            wait.reports[job] = report
+
     def submitted(self, name: str, now: float) -> list[str]:
         """The platform has a call. It says nothing when a ready worker takes it at once, so silence means that."""
         if name in self._waits and self._waits[name].stage == "provisioning":
@@ -128,12 +187,17 @@ class Progress:
         wait.stage, wait.text, wait.stage_since, wait.said = stage, text, now, False
         return lines
 
-    def line(self, now: float, *, dot: str = "·") -> str:
+    def line(self, now: float, *, utf: bool = True) -> str:
         """The line for a terminal, "" where nothing has waited long enough."""
+        dot = "·" if utf else "-"
         waits = [(name, wait) for name, wait in self._waits.items() if now - wait.since >= PATIENCE_S]
         if not waits:
             return ""
         name, wait = min(waits, key=lambda item: (_urgency(item[1].stage), item[1].since))
+        report = wait.report
+        if report is not None:
+            text = report_text(report, bar=_CELLS[utf])
+            return progress_line(name, text, now - wait.since, len(waits) - 1, dot=dot)
         return progress_line(name, wait.text, now - wait.stage_since, len(waits) - 1, dot=dot)
 
     def lines(self, now: float) -> list[str]:
@@ -143,6 +207,10 @@ class Progress:
             if not wait.said and now - wait.since >= PATIENCE_S and _worth_a_line(wait, now):
                 wait.said = wait.spoke = True
                 found.append(f"{name}: {wait.text}")
+            report = wait.report
+            if report is not None and now - max(wait.since, wait.report_said) >= _REPORT_EVERY_S:
+                wait.report_said = now
+                found.append(f"{name}: {report_text(report)}")
         return found
 
 
@@ -194,6 +262,12 @@ class Output:
             self._say(self._progress.stage(name, stage, text, self._clock()))
             self.tick()
 
+    def progress(self, event: Mapping[str, Any]) -> None:
+        """Show `{"event": "progress", "name", "job", "done", "total", "message"}`."""
+        with self._lock:
+            self._progress.report(str(event.get("name", "")), str(event.get("job", "")), Report.of(event))
+            self.tick()
+
     def log(self, event: Mapping[str, Any]) -> None:
         """Write `{"event": "log", "name", "stream", "lines"}` to the stream of the same name."""
         if self._logs == "off":
@@ -227,7 +301,7 @@ class Output:
                 self._say(self._progress.lines(self._clock()))
             elif self._shows_progress:
                 utf = "utf" in (getattr(sys.stderr, "encoding", None) or "").lower()
-                self._draw(self._progress.line(self._clock(), dot="·" if utf else "-"))
+                self._draw(self._progress.line(self._clock(), utf=utf))
 
     def _say(self, lines: list[str]) -> None:
         if lines and self._shows_progress and not _is_terminal(sys.stderr):

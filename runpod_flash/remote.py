@@ -3,6 +3,7 @@
 await f(x)       on the caller's own event loop          f.spawn(x)   at once: a job to ask later
 f.remote(x)      blocking, from anywhere                 f.local(x)   here, without any platform
 f.map(xs)        one call for each, several at a time    f.with_options(timeout=5)   the same with other options
+f.stream(x)      the items of a generator, as they come
 """
 
 import difflib
@@ -12,7 +13,7 @@ import sys
 import types
 import weakref
 from collections.abc import Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast
 
 from runpod_flash import batches, lazy, settings, signatures
 from runpod_flash.call_options import AS_DECLARED, CallOptions
@@ -20,6 +21,7 @@ from runpod_flash.calls import RemoteObject, Request, Ticket
 from runpod_flash.duals import Dual, dual
 from runpod_flash.errors import CallError
 from runpod_flash.forms import Forms
+from runpod_flash.generators import for_value, is_generator
 from runpod_flash.signatures import Parameters
 from runpod_flash.spec import EndpointSpec
 
@@ -27,10 +29,12 @@ if TYPE_CHECKING:
     from runpod_flash.agreement import Provisioned
     from runpod_flash.job import EndpointJob
     from runpod_flash.session import Session
+    from runpod_flash.streams import Stream
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+X = TypeVar("X")
 
 _MISSING = object()
 
@@ -46,13 +50,13 @@ class CallForms(Forms[P, R]):
         Raises:
             CallError: the arguments do not fit the signature (at once, before anything is sent).
         """
-        coroutine = cast("types.CoroutineType[None, None, R]", _run(self._request(args, kwargs)))
+        coroutine = cast("types.CoroutineType[None, None, R]", _run(for_value(self._request(args, kwargs))))
         coroutine.__name__ = coroutine.__qualname__ = self.__name__  # for "… was never awaited"
         return coroutine
 
     def remote(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it on a worker and block until the result is there; works where an event loop runs, too (a notebook)."""
-        return cast(R, _session().call_blocking(self._request(args, kwargs)))
+        return cast(R, _session().call_blocking(for_value(self._request(args, kwargs))))
 
     @property
     def spawn(self) -> "Spawn[P, R]":
@@ -94,7 +98,8 @@ class RemoteFunction(CallForms[P, R]):
         self.spec = spec
         self.__flash_target__ = target
         self.__remote_config__: dict[str, Any] = remote_config(spec)
-        _mark_as_coroutine_function(self)
+        if not is_generator(target):
+            signatures.mark_as_coroutine_function(self)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:
         """Run it on a worker; await the result. See `CallForms.__call__`."""
@@ -146,11 +151,11 @@ class RemoteFunction(CallForms[P, R]):
         return self.spec
 
     def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
-        check_arguments(self.__name__, self._parameters, args, kwargs)
+        signatures.check(self.__name__, self._parameters, args, kwargs)
         if self.spec.batch is not None:
             args, kwargs = batches.as_positional(_known(self._parameters), args, kwargs), {}
-        options = self._options
-        return Request(self.__flash_target__, self.spec, args, kwargs, options=options.job, retries=options.retries)
+        target, options, streams = self.__flash_target__, self._options, is_generator(self.__flash_target__)
+        return Request(target, self.spec, args, kwargs, None, None, options.job, options.retries, streams)
 
     @functools.cached_property
     def _parameters(self) -> Parameters | None:
@@ -181,6 +186,23 @@ class AsyncRemoteFunction(RemoteFunction[P, R]):
         return cast("Coroutine[None, None, R]", super().local(*args, **kwargs))
 
 
+class RemoteGenerator(RemoteFunction[P, R], Generic[P, R, X]):
+    """A `RemoteFunction` made of a generator, which has items and no value; `local` gives the generator itself."""
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> NoReturn:
+        """Refused; see `stream`."""
+        return super().__call__(*args, **kwargs)  # type: ignore[misc]  # on its own worker it gives the generator
+
+    def remote(self, /, *args: P.args, **kwargs: P.kwargs) -> NoReturn:
+        """Refused; see `stream`."""
+        super().remote(*args, **kwargs)
+        raise AssertionError("unreachable")
+
+    def stream(self, /, *args: P.args, **kwargs: P.kwargs) -> "Stream[X]":
+        """The items that it yields on a worker, as they come; see `CallForms.stream`."""
+        return super().stream(*args, **kwargs)
+
+
 class RemoteClass(Generic[T]):
     """A class whose objects live on the workers of its endpoint. Calling it makes a `RemoteInstance` and sends nothing.
 
@@ -197,7 +219,7 @@ class RemoteClass(Generic[T]):
         """Make an object. Raises CallError where the arguments do not fit `__init__`."""
         if settings.serving.get() == self.spec.name:  # this is its worker, inside the caller's process
             return cast("RemoteInstance[T]", self.__flash_target__(*args, **kwargs))
-        check_arguments(self.__name__, self._parameters, args, kwargs)
+        signatures.check(self.__name__, self._parameters, args, kwargs)
         return RemoteInstance(self, RemoteObject(args, kwargs))
 
     def local(self, /, *args: Any, **kwargs: Any) -> T:
@@ -333,7 +355,8 @@ class RemoteMethod(CallForms[..., Any]):
         self.__name__ = name
         function = getattr(instance._kind.__flash_target__, name)
         functools.update_wrapper(self, function, updated=())
-        _mark_as_coroutine_function(self)
+        if not is_generator(function):
+            signatures.mark_as_coroutine_function(self)
 
     @property
     def _spec(self) -> EndpointSpec:
@@ -341,15 +364,12 @@ class RemoteMethod(CallForms[..., Any]):
 
     def _request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Request:
         kind, name = self._instance._kind, self._method
-        if is_generator(getattr(kind.__flash_target__, name)):
-            raise CallError(
-                f"{kind.__name__}.{name} is a generator; streams are not there yet in this version, so return a list"
-            )
-        check_arguments(f"{kind.__name__}.{name}", self._parameters, args, kwargs)
+        signatures.check(f"{kind.__name__}.{name}", self._parameters, args, kwargs)
         if kind.spec.batch is not None:
             args, kwargs = batches.as_positional(_known(self._parameters), args, kwargs), {}
-        options, instance = self._options, self._instance._handle
-        return Request(kind.__flash_target__, kind.spec, args, kwargs, name, instance, options.job, options.retries)
+        target, options, instance = kind.__flash_target__, self._options, self._instance._handle
+        streams = is_generator(getattr(target, name))
+        return Request(target, kind.spec, args, kwargs, name, instance, options.job, options.retries, streams)
 
     @property
     def _parameters(self) -> Parameters | None:
@@ -383,17 +403,6 @@ def recovery(name: str) -> "Dual[[], list[EndpointJob[Any]]]":
     return cast("Dual[[], list[EndpointJob[Any]]]", lazy.load("runpod_flash.job").recovery(name, _session()))
 
 
-def check_arguments(name: str, parameters: Parameters | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Raise CallError where Python would not take the arguments. They are sent as given, defaults not filled in."""
-    if parameters is not None:
-        parameters.check(name, args, kwargs)
-
-
-def is_generator(function: Any) -> bool:
-    """Whether calling it gives a generator, which cannot travel."""
-    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-
-
 def remote_config(spec: EndpointSpec) -> dict[str, Any]:
     """What `__remote_config__` of a decorated object holds."""
     config: dict[str, Any] = {
@@ -412,6 +421,8 @@ def make_remote(target: Any, spec: EndpointSpec) -> Any:
         return target
     if inspect.isclass(target):
         return RemoteClass(target, spec)
+    if is_generator(target):
+        return RemoteGenerator(target, spec)
     return AsyncRemoteFunction(target, spec) if inspect.iscoroutinefunction(target) else RemoteFunction(target, spec)
 
 
@@ -485,15 +496,3 @@ def _unknown(kind: RemoteClass[Any], name: str) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names) or 'none'}"
     return f"remote class {kind.__name__} has no method '{name}'; {hint}"
-
-
-async def _coroutine_function() -> None:
-    """Lends its code object to what shall count as a coroutine function."""
-
-
-def _mark_as_coroutine_function(forms: Any) -> None:
-    if sys.version_info >= (3, 12):
-        inspect.markcoroutinefunction(forms)
-        return
-    stub = cast(types.FunctionType, _coroutine_function)  # Python 3.11 goes by the code object's flag
-    forms.__code__, forms.__defaults__, forms.__kwdefaults__ = stub.__code__, None, None

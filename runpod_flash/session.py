@@ -11,7 +11,7 @@ import contextlib
 import functools
 import sys
 import uuid
-from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,12 +27,10 @@ from runpod_flash.calls import JobOptions, Request, Ticket, detached
 from runpod_flash.crossing import Crossing
 from runpod_flash.delivery import Delivery, Holding, as_taken, encoded, shipped, way_to
 from runpod_flash.errors import (
-    BackendError,
     BackendUnavailable,
     ContentNotFound,
     EndpointNotFound,
     FlashError,
-    JobNotFound,
 )
 from runpod_flash.journal import Journal, Submission
 from runpod_flash.objects import Objects
@@ -70,6 +68,9 @@ class Session(Serving):
     Args:
         settings: what to use instead of the environment.
         project: folder in which names of endpoints are unique; default: the program's own.
+
+    Attributes:
+        objects: what this program has on the platform and does not leave there.
     """
 
     def __init__(self, settings: Settings | None = None, project: Path | None = None) -> None:
@@ -82,7 +83,7 @@ class Session(Serving):
         self.volume_ids: VolumeIds = {}  # of those that this program has found or made
         self._journal: Journal | None = None
         self._held: set[Holding] = set()
-        self._objects = Objects(self._bridge, self._backend)
+        self.objects: Objects = Objects(self._bridge, self._backend)
         self._index: PackageIndex | None = None
 
     @property
@@ -172,6 +173,10 @@ class Session(Serving):
                 lines = list(await backend.logs(await self._endpoint_id(ticket), ticket.job_id))
         raise outcome.failure_of(job, ticket.name, lines[-_LOG_LINES:], shipping.names())
 
+    async def located(self, ticket: Ticket) -> tuple[Backend, str]:
+        """The connection of the running event loop, and the id of the ticket's endpoint."""
+        return await self._backend(), await self._endpoint_id(ticket)
+
     async def status(self, ticket: Ticket) -> Json:
         """The job as it is now."""
         return await (await self._backend()).status(await self._endpoint_id(ticket), ticket.job_id)
@@ -183,13 +188,6 @@ class Session(Serving):
     async def retry(self, ticket: Ticket) -> Json:
         """Queue a job that has failed or timed out once more; gives its id and new status."""
         return await (await self._backend()).retry(await self._endpoint_id(ticket), ticket.job_id)
-
-    async def chunks(self, ticket: Ticket) -> AsyncGenerator[Any, None]:
-        """What a job yields, as it comes, until it has ended."""
-        backend = await self._backend()
-        async with contextlib.aclosing(backend.chunks(await self._endpoint_id(ticket), ticket.job_id)) as chunks:
-            async for chunk in chunks:
-                yield chunk
 
     async def logs(self, ticket: Ticket) -> list[str]:
         """What a job has written."""
@@ -269,24 +267,6 @@ class Session(Serving):
         """All that the platform knows of a job: see `Backend.facts`."""
         return await (await self._backend()).facts(job_id)
 
-    async def ticket(self, job_id: str) -> Ticket:
-        """The ticket of a job of any endpoint; as it is noted where the platform knows jobs by their endpoints only.
-
-        Raises:
-            JobNotFound: there is no such job.
-            BackendError: neither the platform nor the journal knows its endpoint.
-        """
-        try:
-            endpoint = (await self.facts(job_id))["endpoint"]
-        except JobNotFound:
-            raise
-        except BackendError:
-            found = next((each for each in await self.noted() if each.job_id == job_id), None)
-            if found is None:
-                raise
-            return Ticket(job_id, found.endpoint_id, found.endpoint)
-        return Ticket(job_id, str(endpoint["id"]), str(endpoint["name"]))
-
     # --- calls from blocking code -------------------------------------------------------------------------------------
 
     def call_blocking(self, request: Request) -> Any:
@@ -300,7 +280,7 @@ class Session(Serving):
         The first Ctrl-C cancels it and waits shortly for its end; a second one leaves the jobs of `tickets` alone, and
         tells how to come back to them. `name` is what the user calls the function.
         """
-        self._objects.watch_exit()
+        self.objects.watch_exit()
         running = self._bridge.prepare(work)
         try:
             try:
@@ -321,7 +301,7 @@ class Session(Serving):
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> Running[T]:
         """Run a coroutine on the bridge."""
-        self._objects.watch_exit()
+        self.objects.watch_exit()
         return self._bridge.start(coroutine)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -347,8 +327,8 @@ class Session(Serving):
         sending = delivery.submit(backend, endpoint_id, parcel, key)
         job_id = await self._send(spec.name, request.shown, endpoint_id, sending, key)
         if request.instance is not None and not request.instance.borrowed:
-            self._objects.add(request.instance)
-        return Ticket(job_id, endpoint_id, spec.name)
+            self.objects.add(request.instance)
+        return Ticket(job_id, endpoint_id, spec.name, request.stream)
 
     async def _send(self, name: str, shown: str, endpoint_id: str, sending: Coroutine[Any, Any, str], key: str) -> str:
         """The id of the job that `sending` submits. It is noted before and after, with what is called as `shown`."""
@@ -410,13 +390,13 @@ class Session(Serving):
             raise
 
     async def _connect(self) -> Backend:
-        self._objects.watch_exit()
+        self.objects.watch_exit()
         settings = self.settings
         if settings.runpod_api_key and not settings.target_chosen:
             message = "RUNPOD_API_KEY is set, but this version has no cloud target yet: calls run on this machine"
             self.output.notice({"key": "no-cloud", "message": message})
         backend = await backends.connect(settings, self.project)
-        self._objects.drop_doomed()
+        self.objects.drop_doomed()
         return backend
 
     def _link(self) -> _Link:
@@ -447,7 +427,7 @@ class Session(Serving):
 
     def close(self) -> None:
         """Drop remote objects and end the bridge; connections end with their event loops."""
-        self._objects.close()
+        self.objects.close()
         if self._journal is not None:
             self._journal.close()
 

@@ -6,10 +6,11 @@ What a call binds to are the parameters of the outermost function, with `self` a
 
 import functools
 import inspect
+import sys
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from runpod_flash.errors import CallError
 
@@ -86,6 +87,25 @@ def is_method(defined: Any) -> bool:
     """Whether what a class has `defined` under a name is called on its objects."""
     kinds = (staticmethod, classmethod, *_BOUND_BY_THEMSELVES)
     return isinstance(defined, kinds) or (callable(defined) and not inspect.isclass(defined))
+
+
+def check(name: str, parameters: Parameters | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Raise CallError where Python would not take the arguments. They are sent as given, defaults not filled in."""
+    if parameters is not None:
+        parameters.check(name, args, kwargs)
+
+
+def mark_as_coroutine_function(forms: Any) -> None:
+    """Let `inspect.iscoroutinefunction` say yes to an object."""
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(forms)
+        return
+    stub = cast(types.FunctionType, _coroutine_function)  # Python 3.11 goes by the code object's flag
+    forms.__code__, forms.__defaults__, forms.__kwdefaults__ = stub.__code__, None, None
+
+
+async def _coroutine_function() -> None:
+    """Lends its code object to what shall count as a coroutine function."""
 
 
 def _parameters(target: Any, filled_in: int) -> Parameters | None:

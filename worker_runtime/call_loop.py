@@ -56,7 +56,7 @@ class CallWorker(Worker):
                 self._child.send(header, body)
             case messages.CANCEL:
                 self._cancel(header)
-            case messages.DROP | messages.FORGET:
+            case messages.DROP | messages.FORGET | messages.CREDIT:
                 self._child.send(header)
             case messages.DRAIN:
                 self._draining = True
@@ -136,7 +136,8 @@ class CallWorker(Worker):
                     case messages.STARTED:
                         self._started(header)
                     case _:
-                        self._link.send(header)
+                        self._link.send(header, body)
+                        del body
                 await self._link.drain()
 
     def _started(self, header: Header) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from worker_runtime.failures import Failed, cannot_travel, describe, load_failure, script_failure, unpicklable
 from worker_runtime.instances import Instances, TooManyInstances
+from worker_runtime.streaming import Sink, drain, drain_async, is_stream
 from worker_runtime.wire import encoding, neutral, payload
 from worker_runtime.wire.class_names import SCRIPT
 from worker_runtime.wire.errors import CannotTravel, PicklesRefused
@@ -116,10 +117,21 @@ class Execution:
 
     Attributes:
         name: what the user calls the function or method.
+
+    Args:
+        sink: where the items of a generator go, for a call that asks for its stream.
     """
 
-    def __init__(self, call: Call, values: Mapping[str, bytes], artifacts: Artifacts, instances: Instances) -> None:
+    def __init__(
+        self,
+        call: Call,
+        values: Mapping[str, bytes],
+        artifacts: Artifacts,
+        instances: Instances,
+        sink: Sink | None = None,
+    ) -> None:
         self._call, self._values, self._artifacts, self._instances = call, values, artifacts, instances
+        self._sink = sink if call.stream else None
         self.name = artifacts.name(call.artifact) + (f".{call.method}" if call.method else "")
         self._target: Any = None
         self._peer = encoding.PICKLES
@@ -144,6 +156,9 @@ class Execution:
             function = self.function()
             args, kwargs = self.arguments()
             value = function(*args, **kwargs)
+            if self._sink is not None and inspect.isgenerator(value):
+                drain(self.name, value, self._sink, self._peer)
+                return Outcome()
         except Failed as failed:
             return Outcome(error=failed.info)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
@@ -157,7 +172,11 @@ class Execution:
         try:
             function = await self.function_async()
             args, kwargs = self.arguments()
-            value = await function(*args, **kwargs)
+            value = function(*args, **kwargs)
+            if self._sink is not None and inspect.isasyncgen(value):
+                await drain_async(self.name, value, self._sink, self._peer)
+                return Outcome()
+            value = await value if inspect.isawaitable(value) else value
         except Failed as failed:
             return Outcome(error=failed.info)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
@@ -231,6 +250,9 @@ class Execution:
 
     def encode(self, value: Any) -> Outcome:
         """The outcome of a call that gave this value."""
+        if self._sink is not None and not is_stream(value):
+            text = f"'{self.name}' gave no generator but {type(value).__name__}, so that there is nothing to stream"
+            return Outcome(error=describe(TypeError(text), peer=self._peer))
         try:
             return Outcome(self._peer.encode(value))
         except CannotTravel as error:
@@ -252,11 +274,15 @@ async def run(execution: Execution, pool: Executor | None = None) -> Outcome:
 
 
 def is_async(function: Any) -> bool:
-    """Whether calling it gives a coroutine, as far as can be told without calling it."""
+    """Whether calling it gives what a loop runs, as far as can be told without calling it."""
     while isinstance(function, functools.partial):
         function = function.func
-    if inspect.iscoroutinefunction(function):
+    if _runs_on_loop(function):
         return True
     if isinstance(function, type):
         return False
-    return inspect.iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004 - wanted is the method
+    return _runs_on_loop(getattr(type(function), "__call__", None))  # noqa: B004 - wanted is the method
+
+
+def _runs_on_loop(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)

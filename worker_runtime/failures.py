@@ -56,25 +56,27 @@ def script_failure(what: str, error: BaseException) -> ErrorInfo:
     return replace(info, message=f"{info.message}; {advice}")
 
 
-def cannot_travel(function: str, error: CannotTravel, peer: encoding.Peer) -> ErrorInfo:
-    """The result of `function` has no encoding that the caller could read."""
+def cannot_travel(function: str, error: CannotTravel, peer: encoding.Peer, *, what: str = "the result") -> ErrorInfo:
+    """The result of `function`, or `what` it gives else, has no encoding that the caller could read."""
     message = (
-        f"{''.join(error.steps) or 'the value'} in the result of '{function}' {error.what}, which only a pickle could "
+        f"{''.join(error.steps) or 'the value'} in {what} of '{function}' {error.what}, which only a pickle could "
         f"carry, and none goes from Python {'.'.join(platform.python_version_tuple()[:2])} (the endpoint) to "
         f"{peer.python} (the caller) here; return plain data instead"
     )
     return ErrorInfo(ErrorKind.UNPICKLABLE_RESULT, CannotTravel.__name__, message)
 
 
-def unpicklable(function: str, value: Any, error: BaseException) -> ErrorInfo:
-    """The result of `function` cannot travel."""
+def unpicklable(function: str, value: Any, error: BaseException, *, what: str = "the result") -> ErrorInfo:
+    """The result of `function`, or `what` it gives else, cannot travel."""
     kind = type_name(type(value))
     if inspect.isgenerator(value) or inspect.isasyncgen(value) or inspect.iscoroutine(value):
         word = {"generator": "a generator", "async_generator": "an asynchronous generator"}.get(kind, "a coroutine")
-        message = f"the result of '{function}' is {word}, which cannot leave the worker; return a list of its values"
+        message = f"{what} of '{function}' is {word}, which cannot leave the worker; return a list of its values"
+        if word != "a coroutine":
+            message += ", or put @Endpoint on the function that yields them and call its .stream(…)"
     else:
         message = (
-            f"the result of '{function}', of type {kind}, cannot be pickled: {type_name(type(error))}: {_text(error)}; "
+            f"{what} of '{function}', of type {kind}, cannot be pickled: {type_name(type(error))}: {_text(error)}; "
             "return plain data instead"
         )
     return ErrorInfo(ErrorKind.UNPICKLABLE_RESULT, type_name(type(error)), message, _traceback(error))

@@ -8,6 +8,7 @@ in both, so that a cancel is heard while user code runs.
 import asyncio
 import contextlib
 import contextvars
+import functools
 import inspect
 import logging
 import queue
@@ -23,6 +24,8 @@ from worker_runtime.execute import Artifacts, Execution, Outcome
 from worker_runtime.failures import Failed, describe, load_failure
 from worker_runtime.instances import Instances
 from worker_runtime.interrupts import Cancelled, Interrupts, Key, MainThread, PoolThread
+from worker_runtime.outlets import Outlet, Outlets
+from worker_runtime.streaming import Sink
 from worker_runtime.wire import messages
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.frames import Header
@@ -44,8 +47,9 @@ class Runner(Protocol):
 class _Inbox:
     """Reads frames in a thread of its own. What must not wait is done there; the rest goes to `deliver`."""
 
-    def __init__(self, channel: Channel, artifacts: Artifacts, interrupts: Interrupts) -> None:
+    def __init__(self, channel: Channel, artifacts: Artifacts, interrupts: Interrupts, outlets: Outlets) -> None:
         self._channel, self._artifacts, self._interrupts = channel, artifacts, interrupts
+        self._outlets = outlets
 
     def start(self, deliver: Callable[[Header, bytes], None]) -> None:
         threading.Thread(target=self._read, args=(deliver,), name="flash-reader", daemon=True).start()
@@ -62,6 +66,8 @@ class _Inbox:
                 case messages.CANCEL:
                     if self._interrupts.cancel(_key(header)):
                         self._channel.cancelled(_key(header))
+                case messages.CREDIT:
+                    self._outlets.credit(_key(header), header)
                 case messages.RUN:
                     self._interrupts.add(_key(header))
                     deliver(header, body)
@@ -75,7 +81,7 @@ class Serial:
 
     def __init__(self, channel: Channel, artifacts: Artifacts) -> None:
         self._channel, self._artifacts, self._instances = channel, artifacts, Instances()
-        self._interrupts, self._main = Interrupts(), MainThread()
+        self._interrupts, self._main, self._outlets = Interrupts(), MainThread(), Outlets(channel, alone=True)
         self._inbox: queue.SimpleQueue[tuple[Header, bytes]] = queue.SimpleQueue()
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
@@ -84,7 +90,7 @@ class Serial:
         """Run on the main thread until drained."""
         self._main.arm()
         self._main.disarm()
-        reader = _Inbox(self._channel, self._artifacts, self._interrupts)
+        reader = _Inbox(self._channel, self._artifacts, self._interrupts, self._outlets)
         reader.start(lambda header, body: self._inbox.put((header, body)))
         while self._next():
             pass
@@ -108,16 +114,17 @@ class Serial:
         if not self._interrupts.begin(key):
             return
         self._channel.send({"type": messages.STARTED, "job": key[0], "attempt": key[1]})
-        outcome = self._outcome(key, header, body)
+        with self._outlets.of(key, header) as outlet:
+            outcome = self._outcome(key, header, body, outlet)
         if self._interrupts.end(key) and outcome.error is not None:
             self._channel.cancelled(key)
         else:
             self._channel.done(key, outcome.value, outcome.error)
 
-    def _outcome(self, key: Key, header: Header, body: bytes) -> Outcome:
+    def _outcome(self, key: Key, header: Header, body: bytes, outlet: Outlet) -> Outcome:
         try:
-            execution = _execution(header, body, self._artifacts, self._instances)
-            outcome = self._plain(key, lambda: _begin(execution))
+            execution = _execution(header, body, self._artifacts, self._instances, outlet)
+            outcome = self._plain(key, outlet, lambda: _begin(execution))
             return self._on_loop(key, outcome) if inspect.iscoroutine(outcome) else outcome
         except Failed as failed:
             return Outcome(error=failed.info)
@@ -126,14 +133,21 @@ class Serial:
             self._interrupts.disarm(key)
             return Outcome(error=describe(error))
 
-    def _plain(self, key: Key, work: Callable[[], Any]) -> Any:
-        self._main.arm()
-        self._interrupts.arm(key, self._main.stop)
+    def _plain(self, key: Key, outlet: Outlet, work: Callable[[], Any]) -> Any:
+        def arm() -> None:
+            self._main.arm()
+            self._interrupts.arm(key, self._main.stop)
+
+        def disarm() -> None:
+            self._main.disarm()
+            self._interrupts.disarm(key)
+
+        outlet.guard(disarm, arm)
+        arm()
         try:
             return contextvars.copy_context().run(work)
         finally:  # an interrupt that arrives here is caught by who called
-            self._main.disarm()
-            self._interrupts.disarm(key)
+            disarm()
 
     def _on_loop(self, key: Key, work: Coroutine[Any, Any, Outcome]) -> Outcome:
         task = self._loop.create_task(work)
@@ -163,7 +177,7 @@ class Concurrent:
 
     def __init__(self, channel: Channel, artifacts: Artifacts, concurrency: int) -> None:
         self._channel, self._artifacts, self._instances = channel, artifacts, Instances()
-        self._interrupts = Interrupts()
+        self._interrupts, self._outlets = Interrupts(), Outlets(channel, alone=False)
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="flash-call")
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
@@ -174,7 +188,7 @@ class Concurrent:
 
     def run(self) -> None:
         """Run on the main thread until drained."""
-        reader = _Inbox(self._channel, self._artifacts, self._interrupts)
+        reader = _Inbox(self._channel, self._artifacts, self._interrupts, self._outlets)
         reader.start(self._deliver)
         while not self._drained:
             try:
@@ -204,7 +218,8 @@ class Concurrent:
         async with self._slots:
             outcome = await self._batched(key, header, body)
             if outcome is None and self._begin(key):
-                outcome = await self._outcome(key, header, body)
+                with self._outlets.of(key, header) as outlet:
+                    outcome = await self._outcome(key, header, body, outlet)
             if outcome is None:
                 return
             if self._interrupts.end(key) and outcome.error is not None:
@@ -243,12 +258,13 @@ class Concurrent:
         member = Member(execution, begin)
         return await self._batches.run(*how, member)
 
-    async def _outcome(self, key: Key, header: Header, body: bytes) -> Outcome:
+    async def _outcome(self, key: Key, header: Header, body: bytes, outlet: Outlet) -> Outcome:
         try:
-            execution = _execution(header, body, self._artifacts, self._instances)
+            execution = _execution(header, body, self._artifacts, self._instances, outlet)
             if execution.load():
                 return await self._as_task(key, execution.run_async())
-            outcome = await self._loop.run_in_executor(self._pool, self._in_thread, key, execution)
+            work = functools.partial(contextvars.copy_context().run, execution.run)
+            outcome = await self._loop.run_in_executor(self._pool, self._in_thread, key, outlet, work)
             return await self._as_task(key, outcome) if inspect.iscoroutine(outcome) else outcome
         except Failed as failed:
             return Outcome(error=failed.info)
@@ -266,15 +282,24 @@ class Concurrent:
         finally:
             self._interrupts.disarm(key)
 
-    def _in_thread(self, key: Key, execution: Execution) -> Any:
+    def _in_thread(self, key: Key, outlet: Outlet, work: Callable[[], Any]) -> Any:
         thread = PoolThread()
+
+        def stop() -> None:
+            thread.stop()
+            outlet.credit.wake()
+
+        def disarm() -> None:
+            self._interrupts.disarm(key)
+            thread.clear()
+
         try:
-            self._interrupts.arm(key, thread.stop)
+            outlet.guard(disarm, lambda: self._interrupts.arm(key, stop))
+            self._interrupts.arm(key, stop)
             try:
-                return contextvars.copy_context().run(execution.run)
+                return work()
             finally:  # an interrupt that arrives here is caught below
-                self._interrupts.disarm(key)
-                thread.clear()
+                disarm()
         except KeyboardInterrupt as error:
             self._interrupts.disarm(key)
             return Outcome(error=describe(error))
@@ -308,7 +333,9 @@ def _key(header: Header) -> Key:
     return header["job"], header["attempt"]
 
 
-def _execution(header: Header, body: bytes, artifacts: Artifacts, kept: Instances) -> Execution:
+def _execution(
+    header: Header, body: bytes, artifacts: Artifacts, kept: Instances, sink: Sink | None = None
+) -> Execution:
     try:
         call = Call.from_input(header["call"])
     except WireError as error:
@@ -317,7 +344,7 @@ def _execution(header: Header, body: bytes, artifacts: Artifacts, kept: Instance
     for sha256, size in header.get("values") or ():
         values[sha256] = view[start : start + size]
         start += size
-    return Execution(call, values, artifacts, kept)
+    return Execution(call, values, artifacts, kept, sink)
 
 
 def _begin(execution: Execution) -> Outcome | Coroutine[Any, Any, Outcome]:

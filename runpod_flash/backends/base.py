@@ -162,7 +162,8 @@ class Backend(Protocol):
 
         Raises:
             JobNotFound: there is no such job.
-            BackendUnavailable: the connection broke where chunks may have been under way.
+            BackendUnavailable: the platform cannot be reached; where it has the published API alone, chunks that were
+                under way may be lost.
         """
         ...
 

@@ -8,7 +8,7 @@ jobs.
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from runpod_flash.backends.base import Json
 from runpod_flash.backends.clients import Address
-from runpod_flash.backends.connection import Connection, Locate
+from runpod_flash.backends.connection import Connection, Held, Locate, Purpose
 from runpod_flash.backends.events import FinalJobs
 from runpod_flash.backends.job_api import FINAL, JobApi, part
 from runpod_flash.backends.lookups import AT_ONCE, Looked, Lookups
@@ -37,6 +37,8 @@ from runpod_flash.web import WebAnswer, WebRequest
 _STAGES = {"IN_QUEUE": "queued", "IN_PROGRESS": "running"}
 _ASK_AGAIN_S = 30.0  # jobs whose end should have been announced are looked at this often all the same
 _CARRIED_LIMIT = 10 * 1024**2  # bytes of a request's body: what the published API takes
+_SILENCE_S = 60.0
+_HOLD_MS = 20_000  # for how long a platform may hold the question for the next items of a stream
 _POLL_S = (0.05, 2.0)  # first and longest pause between looks at a job whose end nobody announces
 
 
@@ -203,6 +205,30 @@ class HttpBackend(JobApi):
         self._final_jobs.forget(job_id)
         return await super().retry(endpoint_id, job_id)
 
+    async def chunks(self, endpoint_id: str, job_id: str) -> AsyncGenerator[Any, None]:
+        """See `Backend`. With `/flash/v1/` each question says what has arrived, so that it can be asked again."""
+        await self._connection.ready()
+        ours, name, after = self._connection.streams, self._names.get(endpoint_id, endpoint_id), 0
+        async with contextlib.aclosing(super().chunks(endpoint_id, job_id)) as published:
+            while ours:
+                with self._output.waiting(name):
+                    self._output.submitted(name)
+                    found = await self._items_after(job_id, after)
+                for number, chunk in found.get("items", []):
+                    yield chunk
+                    after = number
+                if found.get("ended") and not found["items"]:
+                    return
+            async for chunk in published:
+                yield chunk
+
+    async def _items_after(self, job_id: str, after: int) -> Json:
+        """The numbered chunks after one that has arrived, and whether the job has ended."""
+        path = f"/flash/v1/jobs/{part(job_id)}/stream"
+        content = json.dumps({"after": after, "wait": _HOLD_MS}).encode()
+        held = Held(Purpose.CHUNKS, "POST", path, _SILENCE_S, content, repeat=True, missing=JobNotFound)
+        return self._object((await self._connection.hold(held)).content, "POST", path)
+
     async def logs(self, endpoint_id: str, job_id: str) -> Sequence[str]:
         await self._connection.ready()
         if not self._connection.streams:
@@ -285,6 +311,8 @@ class HttpBackend(JobApi):
             self._final_jobs.arrive(event["job"])
         elif kind == "stage":
             self._output.stage(event)
+        elif kind == "progress":
+            self._output.progress(event)
         elif kind == "log":
             self._output.log(event)
         elif kind == "notice":

@@ -21,15 +21,28 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from runpod_flash.backends.base import Json
+from runpod_flash.backends.inline_streams import InlineStream
 from runpod_flash.calls import AS_USUAL, JobOptions
 from runpod_flash.errors import BackendError, ConfigError, ContentNotFound, EndpointNotFound, JobNotFound
+from runpod_flash.output import Output, of_program
 from runpod_flash.settings import Settings, serving
 from runpod_flash.web import WebAnswer, WebRequest
 from worker_runtime import execute, instances
 from worker_runtime.batching import Batches, Member
+from worker_runtime.reporting import Reports, reporting
 from worker_runtime.wire import paths
 from worker_runtime.wire.errors import WireError
-from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, error_output, value_output
+from worker_runtime.wire.jobs import (
+    Call,
+    ErrorInfo,
+    ErrorKind,
+    JobStatus,
+    Payload,
+    Progress,
+    error_output,
+    stream_output,
+    value_output,
+)
 
 T = TypeVar("T")
 
@@ -44,7 +57,7 @@ def connect(settings: Settings, project: Path) -> "InlineBackend":
 def platform_of(settings: Settings) -> "InlinePlatform":
     """The platform of these settings, made at the first question; tests may look into it."""
     if settings not in _platforms:
-        _platforms[settings] = InlinePlatform()
+        _platforms[settings] = InlinePlatform(of_program(settings.logs))
     return _platforms[settings]
 
 
@@ -62,6 +75,7 @@ class _Job:
     endpoint: str
     object: dict[str, Any]
     call: Call
+    stream: InlineStream
     options: JobOptions = AS_USUAL
     end: "concurrent.futures.Future[None]" = field(default_factory=concurrent.futures.Future)
     task: "asyncio.Task[None] | None" = None
@@ -70,7 +84,8 @@ class _Job:
 class InlinePlatform:
     """What a control plane would hold: endpoints, artifacts, values, jobs. Lives as long as its session's settings."""
 
-    def __init__(self) -> None:
+    def __init__(self, output: Output | None = None) -> None:
+        self.output = output or of_program()
         self.endpoints: dict[str, _Endpoint] = {}
         self.artifacts = execute.Artifacts()
         self.manifests: dict[str, int] = {}  # max_concurrency of each artifact held
@@ -96,14 +111,26 @@ class InlinePlatform:
         call = job.call
         job.task = asyncio.current_task()
         serving.set(endpoint.body["name"])
+        reports = Reports(lambda progress: self._reported(endpoint, job, progress))
         try:
-            job.object |= await self._attempts(endpoint, job, call)
+            with reporting(reports.add):
+                ended = await self._attempts(endpoint, job, call)
+            reports.finish()
+            job.object.pop("output", None)
+            job.object |= ended
         except asyncio.CancelledError:
             job.object |= _failed(
                 ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", "it was cancelled"), JobStatus.CANCELLED
             )
         finally:
+            reports.finish()
+            job.stream.stop()
             job.end.set_result(None)
+
+    def _reported(self, endpoint: _Endpoint, job: _Job, progress: Progress) -> None:
+        event = {"name": endpoint.body["name"], "job": job.object["id"], **progress.to_json()}
+        job.object["output"] = {"progress": progress.to_json()}
+        self.output.progress(event)
 
     async def _attempts(self, endpoint: _Endpoint, job: _Job, call: Call) -> dict[str, Any]:
         slots = endpoint.slots.setdefault(
@@ -123,20 +150,22 @@ class InlinePlatform:
             if not isinstance(ended, ErrorInfo):
                 return ended
             pause = self._pause_s(call, ended, job.object.get("retries", 0))
-            if pause is None:
+            if pause is None or not job.stream.restart():
                 return _failed(ended, JobStatus.TIMED_OUT if ended.kind is ErrorKind.TIMED_OUT else JobStatus.FAILED)
             job.object |= {"status": JobStatus.IN_QUEUE.value, "retries": job.object.get("retries", 0) + 1}
             await asyncio.sleep(pause)
 
     async def _attempt(self, endpoint: _Endpoint, job: _Job, call: Call) -> dict[str, Any] | ErrorInfo:
         values = {sha256: self.values[sha256] for sha256 in call.values}
-        execution = execute.Execution(call, values, self.artifacts, endpoint.objects)
+        execution = execute.Execution(call, values, self.artifacts, endpoint.objects, job.stream)
         own = job.options.timeout_ms
         limit_ms = endpoint.body["timeout"] if own is None else own
         outcome = await _within(limit_ms / 1000 or None, self._run(execution))
         if outcome is None:
             what = f"execution_timeout_ms={limit_ms}" if own is None else f"its timeout of {limit_ms / 1000:g} s"
             return ErrorInfo(ErrorKind.TIMED_OUT, "JobTimedOut", f"it ran longer than {what}")
+        if outcome.error is None and call.stream:
+            return {"status": JobStatus.COMPLETED.value, "output": stream_output(job.stream.count)}
         return self._completed(outcome.value) if outcome.error is None else outcome.error
 
     async def _run(self, execution: execute.Execution) -> execute.Outcome:
@@ -158,9 +187,13 @@ class InlinePlatform:
 
     def _completed(self, value: bytes) -> dict[str, Any]:
         payload = Payload.of(value)
-        if payload.sha256 is not None:
-            self.values[payload.sha256] = value
+        self.keep(payload, value)
         return {"status": JobStatus.COMPLETED.value, "output": value_output(payload)}
+
+    def keep(self, payload: Payload, data: bytes) -> None:
+        """Store what is too large for the JSON."""
+        if payload.sha256 is not None:
+            self.values[payload.sha256] = data
 
 
 class NoVolumes:
@@ -237,7 +270,8 @@ class InlineBackend:
         missing = [sha256 for sha256 in call.values if sha256 not in platform.values]
         if missing or call.artifact not in platform.manifests:
             raise ContentNotFound(f"there is no {f'value {missing[0]}' if missing else f'artifact {call.artifact}'}")
-        job = _Job(endpoint_id, {"id": f"{uuid.uuid4()}-inline", "status": JobStatus.IN_QUEUE.value}, call, options)
+        shown = {"id": f"{uuid.uuid4()}-inline", "status": JobStatus.IN_QUEUE.value}
+        job = _Job(endpoint_id, shown, call, InlineStream(platform.keep), options)
         platform.jobs[job.object["id"]] = job
         platform.keys[key] = job.object["id"]
         platform.start(lambda: platform.run(endpoint, job))
@@ -251,8 +285,15 @@ class InlineBackend:
                 loop.call_soon_threadsafe(ended.set)
 
         job.end.add_done_callback(tell)
-        await ended.wait()
+        with self._platform.output.waiting(self._name(endpoint_id), "running"):
+            await ended.wait()
         return dict(job.object)
+
+    async def chunks(self, endpoint_id: str, job_id: str) -> AsyncGenerator[Any, None]:
+        job = self._job(job_id)
+        async with contextlib.aclosing(job.stream.chunks(job.end)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def status(self, endpoint_id: str, job_id: str) -> Json:
         return dict(self._job(job_id).object)
@@ -280,13 +321,9 @@ class InlineBackend:
             raise ConfigError(f"job {job_id} is {job.object['status']}; only a job that failed or timed out is retried")
         queued = {"id": job_id, "status": JobStatus.IN_QUEUE.value}
         job.object, job.end = dict(queued), concurrent.futures.Future()
+        job.stream = InlineStream(self._platform.keep)
         self._platform.start(lambda: self._platform.run(endpoint, job))
         return queued
-
-    async def chunks(self, endpoint_id: str, job_id: str) -> AsyncGenerator[Any, None]:
-        await self.outcome(endpoint_id, job_id)
-        for _ in ():  # a function yields nothing
-            yield
 
     async def health(self, endpoint_id: str) -> Json:
         self._endpoint(endpoint_id)
@@ -351,6 +388,10 @@ class InlineBackend:
             return self._platform.endpoints[endpoint_id]
         except KeyError:
             raise EndpointNotFound(f"there is no endpoint {endpoint_id}") from None
+
+    def _name(self, endpoint_id: str) -> str:
+        found = self._platform.endpoints.get(endpoint_id)  # it may have been deleted since
+        return str(found.body["name"]) if found is not None else endpoint_id
 
     def _job(self, job_id: str) -> _Job:
         try:

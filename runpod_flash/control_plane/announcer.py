@@ -8,6 +8,7 @@ from runpod_flash.control_plane import causes
 from runpod_flash.control_plane.causes import CauseKind
 from runpod_flash.control_plane.fleet import Job, Pool, Worker
 from runpod_flash.control_plane.records import JobRecord
+from worker_runtime.wire.jobs import Progress
 
 _STAGES = {CauseKind.BUILDING: "building", CauseKind.STARTING: "starting"}
 _RUNNING = ("running",)
@@ -84,6 +85,12 @@ class Announcer:
         clients = worker.pool.clients if worker.port else {job.client for job in jobs if job.client is not None}
         for client in clients:
             self._publisher.publish(client, {**event, "stream": stream, "lines": list(lines)})
+
+    def progress(self, worker: Worker, job: Job, progress: Progress) -> None:
+        """Tell the job's client how far it is."""
+        if job.client is not None:
+            event = {"event": "progress", "job": job.record.id, "name": worker.pool.name, **progress.to_json()}
+            self._publisher.publish(job.client, event)
 
     def notice(self, pool: Pool, key: str, message: str) -> None:
         """Tell every client of the pool, those that come later too, a line that is said once."""

@@ -1,6 +1,6 @@
 """How a job gets to its worker and is called off there. The dispatcher has decided; the start is on disk."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from runpod_flash.control_plane.artifacts import Artifacts
@@ -34,11 +34,18 @@ class Courier(Protocol):
 
 
 class LinkCourier:
-    """To workers that run what our SDK ships: frames on their link. The worker itself kills what does not stop."""
+    """To workers that run what our SDK ships: frames on their link. The worker itself kills what does not stop.
+
+    Attributes:
+        on_stream: called before an attempt is sent that will stream.
+        window: how many items and bytes of a stream may be unread.
+    """
 
     def __init__(self, values: Values, artifacts: Artifacts) -> None:
         self._values = values
         self._artifacts = artifacts
+        self.on_stream: Callable[[Job, Worker], None] = lambda job, worker: None
+        self.window = (1, 1)
 
     def promise(self, worker: Worker) -> None: ...
 
@@ -65,6 +72,9 @@ class LinkCourier:
             "values": [[sha256, len(value)] for sha256, value in goods],
             "timeout_ms": job.record.timeout_ms,
         }
+        if job.call.stream:
+            self.on_stream(job, worker)
+            header["window"] = list(self.window)
         worker.link.send(header, goods[0][1] if len(goods) == 1 else b"".join(value for _, value in goods))
         return True
 

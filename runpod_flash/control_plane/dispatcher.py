@@ -22,8 +22,18 @@ from runpod_flash.control_plane.pools import Pools
 from runpod_flash.control_plane.recorder import JobStore, Recorder
 from runpod_flash.control_plane.records import JobRecord, LogLine
 from runpod_flash.control_plane.results import Results, Values, described
+from runpod_flash.control_plane.streams import Streams
 from runpod_flash.errors import BackendError
-from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, value_output
+from worker_runtime.wire.jobs import (
+    Call,
+    ErrorInfo,
+    ErrorKind,
+    JobStatus,
+    Payload,
+    Progress,
+    stream_output,
+    value_output,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +56,9 @@ class Dispatcher:
     def __init__(
         self, store: JobStore, values: Values, artifacts: Artifacts, fleet: Fleet, announcer: Announcer
     ) -> None:
-        self._links: Courier = LinkCourier(values, artifacts)
+        self._links = LinkCourier(values, artifacts)
         self.taking: Courier = self._links
+        self._streams: Streams | None = None
         self._fleet = fleet
         self.pools = Pools(fleet, artifacts, values)
         self._announcer = announcer
@@ -64,6 +75,11 @@ class Dispatcher:
         self.on_load: Callable[[str], None] = lambda endpoint: None
         self.on_again: Callable[[Job], None] = lambda job: None
         self.on_end: Callable[[Job], None] = lambda job: None
+
+    def stream_through(self, streams: Streams) -> None:
+        """Say where the items of generators go."""
+        self._streams = streams
+        self._links.on_stream, self._links.window, streams.end = streams.begin, streams.window, self.end
 
     # ---- jobs come in
 
@@ -262,6 +278,13 @@ class Dispatcher:
         if job is not None and not job.decided:
             job.record = replace(job.record, output=output)
 
+    def reported(self, worker: Worker, job_id: str, attempt: int, progress: Progress) -> None:
+        """A call has said how far it is; it is shown until the job ends, and its client is told."""
+        job = worker.running.get(job_id)
+        if job is not None and job.record.attempts == attempt and not job.decided:
+            job.record = replace(job.record, output={"progress": progress.to_json()})
+            self._announcer.progress(worker, job, progress)
+
     def released(self, worker: Worker, job: Job) -> None:
         """A command holds a job no more, whose end was decided elsewhere."""
         if worker.running.get(job.record.id) is job:
@@ -310,6 +333,10 @@ class Dispatcher:
 
     def _succeeded(self, job: Job, body: bytes) -> None:
         assert job.call is not None
+        if job.call.stream:
+            output = stream_output(self._streams.count(job.record.id) if self._streams is not None else 0)
+            self._after_items(job, lambda: self._finish(job, lifecycle.succeed(job.record, output, time.time())))
+            return
         payload = described(job.call, body)
         if isinstance(payload, ErrorInfo):
             self._fail(job, payload)
@@ -331,12 +358,21 @@ class Dispatcher:
             self._queue_again(job, lifecycle.unstart(job.record))
             return
         pause = lifecycle.pause_s(job.call, error, job.record.retries)
-        if pause is None:
-            self._fail(job, error)
+        if pause is None or job.record.read:
+            told = error if pause is None else lifecycle.cut_off(error)
+            self._after_items(job, lambda: self._fail(job, told))
             return
         retry_at = time.time() + pause if pause > 0 else None
         self._queue_again(job, lifecycle.requeue(job.record, counts=True, retry_at=retry_at), pause)
+        if self._streams is not None and job.call is not None and job.call.stream:
+            self._streams.restart(job.record.id)
         self.on_again(job)
+
+    def _after_items(self, job: Job, end: Callable[[], None]) -> None:
+        if self._streams is None:
+            end()
+        else:
+            self._streams.after_items(job, end)
 
     def _queue_again(self, job: Job, record: JobRecord, pause: float = 0.0) -> None:
         job.record = record
@@ -430,6 +466,8 @@ class Dispatcher:
         """The end of a job is on disk."""
         job.pool.leave(job.client)
         self._jobs.pop(job.record.id, None)
+        if self._streams is not None:
+            self._streams.forget(job.record.id)
         self.on_end(job)
         self.on_load(job.record.endpoint)
 

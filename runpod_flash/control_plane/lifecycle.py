@@ -44,6 +44,7 @@ _EVENT_OF_ERROR: Final[Mapping[ErrorKind, JobEvent]] = {
 
 
 _ENDED_WITH_IT: Final = "the control plane ended while the job ran, and retries=0 allows no second start"
+_READ: Final = "items of its stream had been read, and a second start would give them once more"
 
 
 class IllegalTransition(RuntimeError):
@@ -116,6 +117,7 @@ def reopen(job: JobRecord, now: float) -> JobRecord:
         error=None,
         worker=None,
         retries=0,
+        read=False,
         retry_at=None,
     )
 
@@ -123,10 +125,14 @@ def reopen(job: JobRecord, now: float) -> JobRecord:
 def recover(job: JobRecord, allowance: int | None, now: float) -> JobRecord:
     """The job after a restart of the control plane.
 
-    An attempt that died with it is not held against the job; but `retries=0` means one start, ever.
+    An attempt that died with it is not held against the job; but `retries=0` means one start, ever, and so do items of
+    its stream that somebody has read.
     """
     if job.status is not JobStatus.IN_PROGRESS:
         return job
+    if job.read:
+        text = f"the control plane ended while the job ran; {_READ}"
+        return refuse(job, ErrorInfo(ErrorKind.WORKER_LOST, "WorkerLost", text), now)
     if allowance == 0:
         return refuse(job, ErrorInfo(ErrorKind.WORKER_LOST, "WorkerLost", _ENDED_WITH_IT), now)
     return requeue(job, counts=False)
@@ -148,6 +154,11 @@ def may_retry(kind: ErrorKind, allowance: int | None, used: int) -> bool:
     if kind is ErrorKind.USER:
         return used < (allowance or 0)
     return False
+
+
+def cut_off(error: ErrorInfo) -> ErrorInfo:
+    """The failure of an attempt that no other follows, though its kind allows one: its stream was read in part."""
+    return replace(error, message=f"{error.message}; {_READ}")
 
 
 def pause_s(call: Call | None, error: ErrorInfo, used: int) -> float | None:

@@ -42,6 +42,8 @@ class Limits:
             ("nobody"), or for everybody ("everybody").
         take_hold_s, stream_hold_s: how long an open job-take or job-stop, and an empty stream, is held.
         ping_s: how often a worker pings. `silent_pings`: a job that so many pings in a row do not name is lost.
+        stream_items, stream_bytes: how much of the stream of a generator may be unread until it has to wait.
+        stream_unread_s: how long it waits so until its job ends; 0: as long as the job may live.
         machine_workers: how many workers there may be at a time, of all endpoints; 0: no bound.
         init_s: how long a worker's command may take until it is ready.
         balanced_wait_s, balanced_s: how long a request waits for a worker, and how long it may take.
@@ -66,6 +68,9 @@ class Limits:
     stream_hold_s: float = 10.0
     ping_s: float = 3.0
     silent_pings: int = 3
+    stream_items: int = 1000
+    stream_bytes: int = 64 * 1024**2
+    stream_unread_s: float = 3600.0
     machine_workers: int = 0
     init_s: float = 480.0
     balanced_wait_s: float = 120.0

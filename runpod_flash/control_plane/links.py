@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from runpod_flash.control_plane.fleet import Worker
 from worker_runtime.wire import PROTOCOL, frames, messages
 from worker_runtime.wire.errors import WireError
+from worker_runtime.wire.items import Item
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,10 @@ class WorkerEvents(Protocol):
 
     def retire(self, worker: Worker) -> None:
         """It takes no more jobs: it is about to end."""
+
+    def item(self, worker: Worker, job: str, attempt: int, item: Item) -> None: ...
+
+    def progressed(self, worker: Worker, job: str, attempt: int, progress: dict[str, Any]) -> None: ...
 
     def finished(self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, body: bytes) -> None: ...
 
@@ -135,6 +140,10 @@ class LinkServer:
                 if header.get("ends"):
                     self._events.retire(worker)
                 self._events.finished(worker, header["job"], header["attempt"], header.get("error"), body)
+            case messages.CHUNK:
+                self._events.item(worker, header["job"], header["attempt"], Item(body, plain=bool(header["plain"])))
+            case messages.PROGRESS:
+                self._events.progressed(worker, header["job"], header["attempt"], header["progress"])
             case messages.STARTED:
                 pass
             case other:

@@ -75,6 +75,14 @@ class Platform(Protocol):
         Waits at most `hold_s` seconds for something to happen where nothing has.
         """
 
+    async def items(
+        self, job_id: str, after: int, hold_s: float, sees: Sees, /
+    ) -> tuple[JobRecord, Sequence[tuple[int, Any]], bool]:
+        """The job, the numbered pieces of its stream after the one of this number, and whether there are more already.
+
+        Those up to that number have arrived, and are gone. Waits as `stream` does.
+        """
+
     def requests(self, endpoint_id: str, limit: int, /) -> Sequence[JobRecord]:
         """The endpoint's last jobs, the newest first."""
 

@@ -2,15 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.catalog import Catalog
-from runpod_flash.control_plane.chunks import Chunks
+from runpod_flash.control_plane.chunks import Chunks, Numbered
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.environments import Environments
-from runpod_flash.control_plane.fleet import Fleet
+from runpod_flash.control_plane.fleet import Fleet, Job
 from runpod_flash.control_plane.intake import Intake
 from runpod_flash.control_plane.overview import Overview
 from runpod_flash.control_plane.platform import Sees, Watched, everything
@@ -28,6 +28,7 @@ class PlatformCore:
         intake: how jobs come in.
         look: what there is at a glance.
         chunks: what generators have yielded.
+        will_read: called with a job before items of its stream are handed out.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class PlatformCore:
         self.look = Overview(store, catalog, fleet, dispatcher)
         self.chunks = Chunks(store)
         self.intake.on_again = self.chunks.clear
+        self.will_read: Callable[[Job], Awaitable[None]] = _nothing
         self._stopping = asyncio.Event()
 
     async def submit(self, endpoint_id: str, asked: Submission) -> JobRecord:
@@ -134,11 +136,43 @@ class PlatformCore:
         end = time.monotonic() + hold_s
         while True:
             record = self.job(endpoint_id, job_id)
+            if self.chunks.has(job_id):
+                await self._will_read(job_id)
             chunks, more = await self.chunks.drain(job_id)
             left = end - time.monotonic()
             if chunks or record.status.final or left <= 0 or self._stopping.is_set():
                 return record, chunks, more
             await self.chunks.wait(job_id, left)
+
+    async def items(
+        self, job_id: str, after: int, hold_s: float, sees: Sees = everything
+    ) -> tuple[JobRecord, list[Numbered], bool]:
+        """The job, the numbered pieces of its stream after the one of this number, and whether there are more.
+
+        Those up to that number are gone: they have arrived. Waits as `stream` does. Raises JobNotFound.
+        """
+        end = time.monotonic() + hold_s
+        asked = False
+        while True:
+            record = self._known(job_id)
+            if record is None or not sees(record.endpoint):
+                raise JobNotFound(f"there is no job {job_id}; results are kept for a limited time")
+            if after and not asked:
+                asked = True
+                await self.chunks.arrived(job_id, after)
+                continue  # from here to the waiting nothing may happen unseen
+            pieces, more = self.chunks.after(job_id, after)
+            if pieces:
+                await self._will_read(job_id)
+            left = end - time.monotonic()
+            if pieces or record.status.final or left <= 0 or self._stopping.is_set():
+                return record, pieces, more
+            await self.chunks.wait(job_id, left)
+
+    async def _will_read(self, job_id: str) -> None:
+        job = self._dispatcher.unfinished(job_id)
+        if job is not None:
+            await self.will_read(job)
 
     def requests(self, endpoint_id: str, limit: int) -> list[JobRecord]:
         """The endpoint's last jobs, the newest first. Raises EndpointNotFound."""
@@ -209,3 +243,7 @@ class PlatformCore:
     def idle(self) -> bool:
         """Whether no job is unfinished."""
         return self._dispatcher.active == 0
+
+
+async def _nothing(job: Job) -> None:
+    """Nobody wants to know."""

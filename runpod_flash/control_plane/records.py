@@ -120,3 +120,4 @@ class JobRecord:
     sealed: str | None = field(default=None, repr=False)  # what the worker alone may read, encrypted
     retry_at: float | None = None  # when a retry may be queued that has to wait; None: at once
     keep_s: float = 24 * 3600.0  # how long it is kept after its end
+    read: bool = False  # a reader has got items of its stream, so that no other attempt can follow

@@ -108,3 +108,24 @@ CREATE TRIGGER job_removed AFTER DELETE ON jobs BEGIN
     DELETE FROM job_chunks WHERE job = old.id;
     DELETE FROM webhooks WHERE job = old.id;
 END;
+
+-- version 4
+-- Numbers of chunks are never used again, over restarts too: a reader says by them what has arrived.
+DROP TRIGGER job_removed;
+ALTER TABLE job_chunks RENAME TO old_chunks;
+DROP INDEX chunks_by_job;
+CREATE TABLE job_chunks (
+    seq   INTEGER PRIMARY KEY AUTOINCREMENT,
+    job   TEXT NOT NULL,
+    chunk TEXT NOT NULL           -- JSON
+);
+INSERT INTO job_chunks (seq, job, chunk) SELECT seq, job, chunk FROM old_chunks;
+DROP TABLE old_chunks;
+CREATE INDEX chunks_by_job ON job_chunks (job, seq);
+
+CREATE TRIGGER job_removed AFTER DELETE ON jobs BEGIN
+    DELETE FROM job_inputs WHERE job = old.id;
+    DELETE FROM job_logs WHERE job = old.id;
+    DELETE FROM job_chunks WHERE job = old.id;
+    DELETE FROM webhooks WHERE job = old.id;
+END;

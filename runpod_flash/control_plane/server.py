@@ -50,6 +50,7 @@ from runpod_flash.control_plane.sealing import Seal
 from runpod_flash.control_plane.served_code import ServedCode
 from runpod_flash.control_plane.settings import PlaneSettings
 from runpod_flash.control_plane.store import Store
+from runpod_flash.control_plane.streams import Streams
 from runpod_flash.control_plane.supervisor import Supervisor
 from runpod_flash.control_plane.vetting import vet
 from runpod_flash.control_plane.views import job_object
@@ -192,9 +193,17 @@ class ControlPlane:
         self._dispatcher.recorder.on_refused = self._disk.reserve.give
         self._dispatcher.on_load = self._load_changed
         self._balanced.on_load = self._autoscaler.load_changed
+        self._stream()
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         self._catalog.on_change = self._endpoint_changed
         self._catalog.on_delete = self._endpoint_deleted
+
+    def _stream(self) -> None:
+        """Lead the items of generators from workers to readers."""
+        dispatcher = self._dispatcher
+        streams = Streams(self._platform.chunks, dispatcher.results, dispatcher.recorder, self._limits)
+        dispatcher.stream_through(streams)
+        self._platform.will_read, self._supervisor.on_item = streams.read, streams.item
 
     def _load_changed(self, endpoint_id: str) -> None:
         self._autoscaler.load_changed(endpoint_id)

@@ -24,7 +24,8 @@ from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.errors import ContentNotFound, VolumeNotFound
 from worker_runtime.wire import messages
 from worker_runtime.wire.errors import WireError
-from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
+from worker_runtime.wire.items import Item
+from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, Progress
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Supervisor:
         on_connected: called with each worker whose command, or server, has been started.
         on_leaving: called with each worker of a command, or with a server, that is to end.
         on_gone: called with each worker that has ended.
+        on_item: called with each item of a stream: worker, job, attempt, item.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Supervisor:
         self.on_connected: Callable[[Worker], None] = lambda worker: None
         self.on_leaving: Callable[[Worker], None] = lambda worker: None
         self.on_gone: Callable[[Worker], None] = lambda worker: None
+        self.on_item: Callable[[Worker, str, int, Item], None] = lambda worker, job, attempt, item: None
 
     @property
     def work(self) -> Path:
@@ -292,6 +295,12 @@ class Supervisor:
 
     def log(self, worker: Worker, job: str | None, stream: str, lines: list[str]) -> None:
         self._announcer.log(worker, job, stream, lines)
+
+    def item(self, worker: Worker, job: str, attempt: int, item: Item) -> None:
+        self.on_item(worker, job, attempt, item)
+
+    def progressed(self, worker: Worker, job: str, attempt: int, progress: dict[str, Any]) -> None:
+        self._dispatcher.reported(worker, job, attempt, Progress.from_json(progress))
 
     def finished(self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, body: bytes) -> None:
         info = None

@@ -21,6 +21,7 @@ NAMES = [
     "Retries",
     "ServerlessScalerType",
     "ServerlessType",
+    "progress",
 ]
 
 

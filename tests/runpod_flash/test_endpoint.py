@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from runpod_flash import Endpoint, ServerlessScalerType
 from runpod_flash.errors import ConfigError, UnknownOption
-from runpod_flash.remote import AsyncRemoteFunction, RemoteClass, RemoteFunction
+from runpod_flash.remote import AsyncRemoteFunction, RemoteClass, RemoteFunction, RemoteGenerator
 
 
 def plain(x: int) -> int:
@@ -82,7 +83,6 @@ def test_the_name_is_that_of_the_target_unless_given() -> None:
         (len, "not len \\(a builtin_function_or_method\\)"),
         (Model().__init__, "method-wrapper"),
         (staticmethod(plain), "not plain \\(a staticmethod\\)"),
-        (generator, "generator is a generator; streams are not there yet"),
         (lambda x: x, "give the endpoint one with name="),
         (Endpoint("x", cpu="cpu3c-1-2")(plain), "which is on an endpoint already"),
     ],
@@ -113,3 +113,12 @@ def test_jobs_of_an_endpoint_need_its_name() -> None:
     with pytest.raises(ConfigError, match=r"recover\(\) needs to know the endpoint"):
         Endpoint(cpu="cpu3c-1-2").recover()
     assert Endpoint("x").job("the-id").id == "the-id"
+
+
+def test_a_generator_is_a_function_with_a_stream() -> None:
+    found = Endpoint("x", cpu="cpu3c-1-2")(generator)
+    assert isinstance(found, RemoteGenerator)
+    assert not inspect.iscoroutinefunction(found)
+    assert list(found.local()) == list(generator())
+    again = pickle.loads(pickle.dumps(found))
+    assert type(again) is RemoteGenerator

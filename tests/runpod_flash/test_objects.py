@@ -8,7 +8,7 @@ import pytest
 
 from runpod_flash.blocking import Bridge
 from runpod_flash.calls import RemoteObject
-from runpod_flash.errors import BackendUnavailable
+from runpod_flash.errors import BackendUnavailable, JobNotFound
 from runpod_flash.objects import Objects
 from tests.support.waiting import wait_until
 
@@ -18,12 +18,22 @@ class Platform:
 
     def __init__(self) -> None:
         self.dropped: list[str] = []
-        self.away = False
+        self.cancelled: list[tuple[str, str]] = []
+        self.away = self.silent = False
 
     async def drop_instance(self, instance_id: str) -> None:
         if self.away:
             raise BackendUnavailable("away")
         self.dropped.append(instance_id)
+
+    async def cancel(self, endpoint_id: str, job_id: str) -> None:
+        if self.away:
+            raise BackendUnavailable("away")
+        if self.silent:
+            await asyncio.Event().wait()
+        self.cancelled.append((endpoint_id, job_id))
+        if job_id == "unknown":
+            raise JobNotFound("there is no such job")
 
 
 @pytest.fixture
@@ -98,3 +108,33 @@ def test_a_forked_child_drops_nothing_of_its_parent(objects: Objects, platform: 
     assert os.waitpid(child, 0)[1] == 0
     objects.close()
     assert platform.dropped == [handle.id]
+
+
+def test_jobs_that_nobody_reads_are_cancelled_with_and_without_a_loop(objects: Objects, platform: Platform) -> None:
+    objects.cancel_later(("e", "one"))
+    wait_until(lambda: platform.cancelled == [("e", "one")])
+
+    async def main() -> None:
+        objects.cancel_later(("e", "two"))
+        await asyncio.gather(*objects._dropping)
+        await objects.cancel(("e", "unknown"))
+
+    asyncio.run(main())
+    assert platform.cancelled[1:] == [("e", "two"), ("e", "unknown")]
+    objects.close()
+    assert len(platform.cancelled) == 3  # nothing is done twice
+
+
+def test_a_job_whose_loop_ended_too_early_is_cancelled_at_the_end(objects: Objects, platform: Platform) -> None:
+    async def main() -> None:
+        objects.cancel_later(("e", "late"))
+        await asyncio.sleep(0)
+
+    platform.silent = True
+    asyncio.run(main())
+    platform.silent, platform.away = False, True
+    asyncio.run(objects.cancel(("e", "away")))
+    platform.away = False
+    assert platform.cancelled == []
+    objects.close()
+    assert sorted(platform.cancelled) == [("e", "away"), ("e", "late")]

@@ -8,7 +8,18 @@ from collections.abc import Callable
 
 import pytest
 
-from runpod_flash.output import Logs, Output, Progress, elapsed_text, is_marked, log_text, progress_line, stage_text
+from runpod_flash.output import (
+    Logs,
+    Output,
+    Progress,
+    Report,
+    elapsed_text,
+    is_marked,
+    log_text,
+    progress_line,
+    report_text,
+    stage_text,
+)
 from tests.support.waiting import wait_until
 
 
@@ -301,3 +312,54 @@ def test_a_stream_without_the_letters_gets_others(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
     Output().log(log("naïve"))
     assert raw.getvalue() == b"na\\xefve\n"
+
+
+# ---- what functions say
+
+
+def said(done: float, total: float | None = None, message: str = "", job: str = "j") -> dict[str, object]:
+    return {"event": "progress", "name": "infer", "job": job, "done": done, "total": total, "message": message}
+
+
+@pytest.mark.parametrize(
+    ("report", "bar", "text"),
+    [
+        (Report(37, 100, "resizing"), "", "37/100 (37%) resizing"),
+        (Report(1, 4), ".#", "######.................. 1/4 (25%)"),
+        (Report(5, 4), ".#", "######################## 5/4 (100%)"),
+        (Report(-1, 4), ".#", "........................ -1/4 (0%)"),
+        (Report(7, None, "files"), ".#", "7 done files"),
+        (Report(0, 0), ".#", "0/0"),
+    ],
+)
+def test_reports_in_words(report: Report, bar: str, text: str) -> None:
+    assert report_text(report, bar=bar) == text
+
+
+def test_a_bar_on_a_terminal(to_terminal: Callable[[], Terminal], clock: Clock) -> None:
+    terminal, output = to_terminal(), Output(clock=clock)
+    with output.waiting("infer", "running"):
+        output.progress(said(1, 4))
+        assert terminal.shown == [""]  # a quick call shows nothing
+        clock.now += 1
+        output.progress(said(2, 4, "two\nlines"))
+        assert terminal.shown == ["infer · ████████████░░░░░░░░░░░░ 2/4 (50%) two lines · 1.0 s"]
+        output.progress(said(1, 4, job="k"))
+        assert "3/8 (38%)" in terminal.shown[0]  # of both jobs
+    assert terminal.shown == [""]
+
+
+def test_reports_are_lines_that_come_rarely_where_lines_stay(to_pipes: Callable[[], Streams], clock: Clock) -> None:
+    (_, err), output = to_pipes(), Output(clock=clock)
+    with output.waiting("infer", "running"):
+        for number in range(25):
+            clock.now += 1
+            output.progress(said(number, 25))
+    assert err.getvalue() == "infer: 9/25 (36%)\ninfer: 19/25 (76%)\n"
+
+
+def test_reports_of_what_nobody_waits_for_are_left_alone(to_pipes: Callable[[], Streams], clock: Clock) -> None:
+    (_, err), output = to_pipes(), Output(clock=clock)
+    output.progress(said(1, 2))
+    output.progress({"event": "progress", "done": "x", "total": []})
+    assert err.getvalue() == ""

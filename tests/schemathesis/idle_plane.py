@@ -21,6 +21,7 @@ from runpod_flash.control_plane.__main__ import main
 from runpod_flash.control_plane.api.app import Services
 from runpod_flash.control_plane.api.openapi.document import routes_of
 from runpod_flash.control_plane.events import EventHub
+from runpod_flash.control_plane.platform import Sees
 from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.records import JobRecord
 from runpod_flash.control_plane.webhook_sender import WebhookSender
@@ -64,13 +65,16 @@ class IdleLauncher:
 
 def shorten_waits() -> None:
     """Let what waits for a job come back soon, and let a stream of events end with its first one."""
-    wait, chunks, events = PlatformCore.wait, PlatformCore.stream, EventHub.stream
+    wait, chunks, items, events = PlatformCore.wait, PlatformCore.stream, PlatformCore.items, EventHub.stream
 
     async def short_wait(self: PlatformCore, job_id: str, timeout_s: float) -> JobRecord:
         return await wait(self, job_id, min(timeout_s, WAIT_S))
 
     async def short_chunks(self: PlatformCore, endpoint: str, job_id: str, hold_s: float) -> Any:
         return await chunks(self, endpoint, job_id, min(hold_s, WAIT_S))
+
+    async def short_items(self: PlatformCore, job_id: str, after: int, hold_s: float, sees: Sees) -> Any:
+        return await items(self, job_id, after, min(hold_s, WAIT_S), sees)
 
     async def first_event(self: EventHub, client: str) -> AsyncIterator[bytes]:
         async with contextlib.aclosing(events(self, client)) as lines:  # type: ignore[type-var]
@@ -79,6 +83,7 @@ def shorten_waits() -> None:
                 return
 
     PlatformCore.wait, PlatformCore.stream = short_wait, short_chunks  # type: ignore[method-assign]
+    PlatformCore.items = short_items  # type: ignore[method-assign, assignment]
     EventHub.stream = first_event  # type: ignore[method-assign]
 
 

@@ -50,6 +50,9 @@ class FakePlatform:
         self.answer: Callable[[Request, bytes], Response] = lambda request, body: JSONResponse({"ok": True})
         self._waiting: list[asyncio.Future[None]] = []
         self.after_run: Callable[[str], None] = lambda job: None
+        self.items: list[Any] = []  # of the stream of every job, numbered from 1
+        self.arrived = 0  # of them, as the client says
+        self.breaks_off: Callable[[], bool] = lambda: False  # in the middle of an answer with items
 
     def emit(self, event: dict[str, Any]) -> None:
         """Send an event to every stream, from any thread."""
@@ -77,6 +80,8 @@ class FakePlatform:
             Route("/flash/v1/jobs/find", self._guarded(self._find), methods=["POST"]),
             Route("/flash/v1/jobs/{job}", self._guarded(self._facts)),
             Route("/flash/v1/jobs/{job}/logs", self._guarded(self._logs)),
+            Route("/flash/v1/jobs/{job}/stream", self._guarded(self._stream), methods=["POST"]),
+            Route("/v2/{endpoint}/stream/{job}", self._guarded(self._published_stream)),
             Route("/flash/v1/instances/{id}", self._guarded(self._drop), methods=["DELETE"]),
             Route("/flash/v1/{kind}/{id}", self._guarded(self._content), methods=["HEAD", "GET", "PUT"]),
             Route("/v2/serverless", self._guarded(self._endpoints), methods=["GET", "POST"]),
@@ -214,6 +219,32 @@ class FakePlatform:
 
     async def _logs(self, request: Request) -> Response:
         return JSONResponse({"lines": [{"stream": "stdout", "line": "one"}, {"stream": "stderr", "line": "two"}]})
+
+    async def _stream(self, request: Request) -> Response:
+        body = await request.json()
+        assert self.arrived <= body["after"] <= len(self.items)
+        self.arrived = body["after"]
+        found = [[number, item] for number, item in enumerate(self.items, 1) if number > self.arrived][: self.fits]
+        ended = self.jobs[request.path_params["job"]]["status"] != "IN_QUEUE" and len(found) + self.arrived == len(
+            self.items
+        )
+        return self._in_pieces({"items": found, "ended": ended})
+
+    async def _published_stream(self, request: Request) -> Response:
+        found, self.items = self.items[: self.fits], self.items[self.fits :]
+        status = self.jobs[request.path_params["job"]]["status"] if not self.items else "IN_PROGRESS"
+        return self._in_pieces({"stream": [{"output": item} for item in found], "status": status})
+
+    def _in_pieces(self, answer: dict[str, Any]) -> Response:
+        text, breaks_off = json.dumps(answer).encode(), self.breaks_off()
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield text[: len(text) // 2]
+            if breaks_off:
+                raise ConnectionError("the test breaks the connection")
+            yield text[len(text) // 2 :]
+
+        return StreamingResponse(pieces(), media_type="application/json")
 
     async def _drop(self, request: Request) -> Response:
         return Response(status_code=204) if request.path_params["id"] == "known" else problem(404, "unknown")

@@ -21,6 +21,7 @@ class MemoryPlatform:
 
     Attributes:
         came_with: what came with each job beside its input.
+        arrived: what the last reader of each job's stream, which is "abc", says to have.
         watched: the last client that asked to hear of each job.
         missing: ids of content that a submit is told to upload.
         fault: raised by `health`, to see what becomes of unexpected failures.
@@ -31,6 +32,7 @@ class MemoryPlatform:
     came_with: dict[str, dict[str, Any]] = field(default_factory=dict)
     watched: dict[str, str] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
+    arrived: dict[str, int] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
     fault: Exception | None = None
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -85,6 +87,14 @@ class MemoryPlatform:
             "attempts": job.attempts,
             "cause": None if job.status.final else {"kind": "queued"},
         }
+
+    async def items(
+        self, job_id: str, after: int, hold_s: float, sees: Sees = everything, /
+    ) -> tuple[JobRecord, Sequence[tuple[int, Any]], bool]:
+        if not self._seen(job_id, sees):
+            raise JobNotFound(f"there is no job {job_id}")
+        self.arrived[job_id] = after
+        return self.jobs[job_id], [(number, item) for number, item in enumerate("abc", 1) if number > after], False
 
     async def cancel(self, endpoint_id: str, job_id: str, /) -> JobRecord:
         job = self.job(endpoint_id, job_id)

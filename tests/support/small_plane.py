@@ -21,9 +21,11 @@ from runpod_flash.control_plane.environments import Environment, InstallFailed
 from runpod_flash.control_plane.fleet import Fleet, Job, Worker, WorkerState
 from runpod_flash.control_plane.launchers.base import Launcher
 from runpod_flash.control_plane.launches import Site
+from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.records import JobRecord, Policy, Submission
 from runpod_flash.control_plane.store import Store
+from runpod_flash.control_plane.streams import Streams
 from runpod_flash.control_plane.supervisor import Supervisor
 from runpod_flash.control_plane.views import job_object
 from runpod_flash.control_plane.volumes import Volumes
@@ -156,6 +158,7 @@ class SmallPlane:
     values: MemoryValues
     artifacts: MemoryArtifacts
     artifact: str
+    streams: Streams
     volumes: Volumes | None
     numbers: int = 0
 
@@ -164,10 +167,19 @@ class SmallPlane:
         body = {**BODY, "name": f"palette-{len(self.catalog.list())}", **changes}
         return (await self.catalog.create("/p", body)).id
 
-    def call(self, artifact_id: str | None = None, *, instance: str | None = None, retries: int | None = None) -> Call:
+    def call(
+        self,
+        artifact_id: str | None = None,
+        *,
+        instance: str | None = None,
+        retries: int | None = None,
+        stream: bool = False,
+    ) -> Call:
         """A call of the artifact."""
         home = Instance(instance, Payload(inline=b"c", size=1)) if instance is not None else None
-        return Call(artifact_id or self.artifact, Payload(inline=b"a", size=1), instance=home, retries=retries)
+        return Call(
+            artifact_id or self.artifact, Payload(inline=b"a", size=1), instance=home, retries=retries, stream=stream
+        )
 
     async def submit(
         self,
@@ -241,7 +253,13 @@ class SmallPlane:
 
 @contextlib.asynccontextmanager
 async def small_plane(
-    folder: Path, *, gpus: str = "", launcher: Launcher | None = None, address: str = "unix:/nowhere", **site: Any
+    folder: Path,
+    *,
+    gpus: str = "",
+    launcher: Launcher | None = None,
+    address: str = "unix:/nowhere",
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    **site: Any,
 ) -> AsyncIterator[SmallPlane]:
     """Put the parts together; at the end the workers are ended and the store is closed."""
     store = Store.open(folder / "flash.db")
@@ -266,12 +284,16 @@ async def small_plane(
     autoscaler = Autoscaler(catalog, fleet, supervisor, dispatcher.pools)
     platform = PlatformCore(store, catalog, fleet, dispatcher, environments, announcer)  # type: ignore[arg-type]
     platform.intake.refusal = supervisor.refusal
+    streams = Streams(platform.chunks, dispatcher.results, dispatcher.recorder, limits)
+    dispatcher.stream_through(streams)
+    platform.will_read = streams.read
+    supervisor.on_item, dispatcher.on_end = streams.item, lambda job: platform.chunks.changed(job.record.id)
     dispatcher.on_load = autoscaler.load_changed
     supervisor.on_capacity = autoscaler.capacity_changed
     catalog.on_change, catalog.on_delete = autoscaler.endpoint_changed, autoscaler.endpoint_deleted
     plane = SmallPlane(
         store, catalog, fleet, dispatcher, supervisor, autoscaler, platform, environments, launcher, events, values,
-        artifacts, artifact(artifacts), where.volumes,
+        artifacts, artifact(artifacts), streams, where.volumes,
     )  # fmt: skip
     try:
         yield plane

@@ -16,7 +16,7 @@ from typing import Any
 import cloudpickle
 
 from worker_runtime import launch_command
-from worker_runtime.wire import frames, messages, paths, payload
+from worker_runtime.wire import frames, items, messages, paths, payload
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, Instance, Payload
 from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest, WorkerLaunch
 
@@ -156,22 +156,31 @@ class Plane:
         instance: Instance | None = None,
         timeout_ms: int = 0,
         attempt: int = 1,
+        window: tuple[int, int] | None = None,
         **kwargs: Any,
     ) -> str:
-        """Send a call; gives its job id."""
+        """Send a call; gives its job id. `window`: its stream is wanted, and may run ahead so far."""
         name = await self.ship(artifact)
         encoded = payload.encode((args, kwargs))
         arguments = Payload.of(encoded)
-        call = Call(name, arguments, method, instance)
+        call = Call(name, arguments, method, instance, stream=window is not None)
         values = [[arguments.sha256, arguments.size]] if arguments.sha256 else []
         self._jobs += 1
         job = f"job{self._jobs}"
         header = {
             "type": messages.RUN, "job": job, "attempt": attempt, "call": call.to_input(), "values": values,
-            "timeout_ms": timeout_ms,
+            "timeout_ms": timeout_ms, **({} if window is None else {"window": list(window)}),
         }  # fmt: skip
         await self.send(header, encoded if values else b"")
         return job
+
+    def items(self, job: str) -> list[Any]:
+        """The items of its stream that have come so far."""
+        return [
+            items.plain(body) if header["plain"] else payload.decode(body)
+            for _, header, body in self.frames
+            if header["type"] == messages.CHUNK and header["job"] == job
+        ]
 
     async def outcome(self, job: str) -> Any:
         """Wait for a job's end: its value, or its ErrorInfo."""

@@ -74,7 +74,7 @@ def test_results_that_cannot_travel_are_named() -> None:
     info = unpicklable("f", (number for number in [1]), TypeError("cannot pickle 'generator' object"))
     assert info.kind is ErrorKind.UNPICKLABLE_RESULT
     said = "the result of 'f' is a generator, which cannot leave the worker; return a list of its values"
-    assert info.message == said
+    assert info.message == f"{said}, or put @Endpoint on the function that yields them and call its .stream(…)"
     info = unpicklable("f", {1: 2}, TypeError("cannot pickle '_thread.lock' object"))
     assert "of type dict" in info.message
     assert "TypeError: cannot pickle '_thread.lock' object" in info.message

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.worker_runtime.scripted_plane import ROOT, Plane, by_name, instance_of, is_error
 from worker_runtime.wire import messages
 from worker_runtime.wire.jobs import ErrorKind
@@ -153,3 +155,62 @@ def test_first_calls_at_the_same_time_share_one_construction(short_folder: Path)
 def test_classes_of_main_come_back_as_themselves() -> None:
     script = Path(__file__).with_name("shipped_main.py")
     subprocess.run([sys.executable, str(script)], env={"PYTHONPATH": str(ROOT)}, check=True, timeout=60)
+
+
+WAYS = [("yields", {}), ("yields_async", {}), ("yields", FOUR), ("yields_async", FOUR)]
+
+
+@pytest.mark.parametrize(("name", "settings"), WAYS, ids=lambda value: str(value))
+def test_a_generator_waits_for_credit_and_is_closed_when_it_is_cancelled(
+    short_folder: Path, name: str, settings: dict[str, int]
+) -> None:
+    async def main() -> None:
+        async with Plane(short_folder, settings={**settings, "cancel_grace_s": 10.0}) as plane:
+            job = await plane.start(by_name(name), 10**9, window=(3, 10**6))
+            await plane.until(lambda: plane.items(job) == [0, 1, 2], "three items")
+            credit = {"type": messages.CREDIT, "job": job, "attempt": 1}
+            await plane.send({**credit, "items": 2, "bytes": 2})
+            await plane.until(lambda: plane.items(job) == [0, 1, 2, 3, 4], "two more")
+            assert "closed" not in plane.lines()
+            await plane.send({"type": messages.CANCEL, "job": job, "attempt": 1})
+            is_error(await plane.outcome(job), ErrorKind.CANCELLED)
+            await plane.until(lambda: plane.lines() == ["closed"], "the generator is closed")
+            endless = await plane.start(by_name(name), 10**9, window=(10**9, 10**12))
+            await plane.until(lambda: len(plane.items(endless)) > 100, "many items")
+            await plane.send({"type": messages.CANCEL, "job": endless, "attempt": 1})
+            is_error(await plane.outcome(endless), ErrorKind.CANCELLED)
+            assert await plane.call(by_name("add"), 1) == 3
+            assert "gone" not in plane.kinds()
+
+    asyncio.run(main())
+
+
+def test_streams_end_as_calls_do(short_folder: Path) -> None:
+    async def main() -> None:
+        async with Plane(short_folder) as plane:
+            wide = (1000, 10**6)
+            whole = await plane.start(by_name("yields"), 5, window=wide)
+            assert await plane.frame("done", job=whole)
+            assert plane.items(whole) == [0, 1, 2, 3, 4]
+            failing = await plane.start(by_name("yields_and_fails"), window=wide)
+            is_error(await plane.outcome(failing), ErrorKind.USER, "user_code.Oops")
+            assert plane.items(failing) == [(1, 2), {"flash": 3}]
+            plain = await plane.start(by_name("add"), 1, window=wide)
+            found = is_error(await plane.outcome(plain), ErrorKind.USER, "TypeError")
+            assert "gave no generator but int" in found.message
+            unasked = is_error(await plane.call(by_name("yields_async"), 3), ErrorKind.UNPICKLABLE_RESULT)
+            assert "an asynchronous generator" in unasked.message
+
+    asyncio.run(main())
+
+
+def test_a_generator_that_will_not_stop_is_stopped_at_its_next_item(short_folder: Path) -> None:
+    async def main() -> None:
+        async with Plane(short_folder, settings={"cancel_grace_s": 10.0}) as plane:
+            job = await plane.start(by_name("yields_on"), 10**9, window=(10**9, 10**12))
+            await plane.until(lambda: len(plane.items(job)) > 100, "many items")
+            await plane.send({"type": messages.CANCEL, "job": job, "attempt": 1})
+            is_error(await plane.outcome(job), ErrorKind.CANCELLED)
+            assert await plane.call(by_name("add"), 1) == 3
+
+    asyncio.run(main())

@@ -414,3 +414,34 @@ def end_after_answers(count, size):
     if not CALLS:
         Channel.done = answer_and_end
     return b"x" * size
+
+
+def yields(count):
+    try:
+        yield from range(count)
+    finally:
+        print("closed", flush=True)
+
+
+async def yields_async(count):
+    try:
+        for number in range(count):
+            yield number
+    finally:
+        await asyncio.sleep(0)
+        print("closed", flush=True)
+
+
+def yields_on(count):
+    """Takes no interrupt for an end."""
+    for number in range(count):
+        try:
+            yield number
+        except KeyboardInterrupt:
+            continue
+
+
+def yields_and_fails():
+    yield (1, 2)
+    yield {"flash": 3}
+    raise Oops(7)

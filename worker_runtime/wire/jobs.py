@@ -110,6 +110,7 @@ class Call:
 
     Where a platform has no place for artifacts and values, a call carries them: `artifact_data` are the artifact's own
     bytes, once for each endpoint; payloads are inline whatever their size; and `inline` asks for such a result.
+    With `stream`, what is called is a generator, and each item that it yields is a chunk of the job's stream (`items`).
     """
 
     artifact: str
@@ -120,6 +121,7 @@ class Call:
     backoff: Backoff | None = None  # None: after any exception, at once
     artifact_data: bytes | None = field(default=None, repr=False)
     inline: bool = False
+    stream: bool = False
 
     def to_input(self) -> dict[str, Any]:
         """The `input` of the job."""
@@ -136,6 +138,8 @@ class Call:
             body["artifact_data"] = base64.b64encode(self.artifact_data).decode()
         if self.inline:
             body["inline"] = True
+        if self.stream:
+            body["stream"] = True
         return {"flash": body}
 
     @classmethod
@@ -158,6 +162,7 @@ class Call:
             backoff=Backoff.from_json(backoff) if backoff is not None else None,
             artifact_data=_from_base64(artifact_data, "artifact_data") if artifact_data is not None else None,
             inline=require(body, "inline", bool, default=False),
+            stream=require(body, "stream", bool, default=False),
         )
 
     @property
@@ -215,9 +220,39 @@ class ErrorInfo:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """The end of a stream of so many items, which are not part of it."""
+
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a running call says to be: `done` of `total` (None: not known), in whatever unit, and words."""
+
+    done: float
+    total: float | None = None
+    message: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"done": self.done, "total": self.total, "message": self.message}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Progress":
+        """Read what `to_json` wrote. Raises WireError."""
+        done, total = _number(data, "done"), data.get("total")
+        return cls(done, None if total is None else _number(data, "total"), require(data, "message", str, default=""))
+
+
 def value_output(payload: Payload) -> dict[str, Any]:
     """The `output` of a job that gave a value."""
     return {"flash": {"value": payload.to_json()}}
+
+
+def stream_output(items: int) -> dict[str, Any]:
+    """The `output` of a job whose items, so many, are the chunks of its stream."""
+    return {"flash": {"items": items}}
 
 
 def error_output(error: ErrorInfo) -> dict[str, Any]:
@@ -225,11 +260,13 @@ def error_output(error: ErrorInfo) -> dict[str, Any]:
     return {"flash": {"error": error.to_json()}}
 
 
-def read_output(output: Any) -> Payload | ErrorInfo:
+def read_output(output: Any) -> Payload | ErrorInfo | Streamed:
     """Read the `output` of a finished job. Raises WireError where a function of ours did not write it."""
     body = require(output if isinstance(output, dict) else {}, "flash", dict)
     if "error" in body:
         return ErrorInfo.from_json(require(body, "error", dict))
+    if "items" in body:
+        return Streamed(require(body, "items", int))
     return Payload.from_json(require(body, "value", dict))
 
 
@@ -238,3 +275,10 @@ def _from_base64(text: str, name: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except ValueError as error:
         raise WireError(f"field '{name}' is no base64 text") from error
+
+
+def _number(data: Mapping[str, Any], name: str) -> float:
+    value = data.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise WireError(f"field '{name}' is {value!r:.80}; it must be a number")
+    return value

@@ -8,6 +8,8 @@ control plane → worker
     artifact  id                   body: the artifact (`paths.pack`); unpacked before the child starts
     run       job attempt call values     body: the values one after the other; `values` is [[sha256, size], …];
                                    `call` is `Call.to_input()`; `timeout_ms` 0: none
+                                   `window` [items, bytes]: how far a stream may run ahead of its reader
+    credit    job attempt items bytes      so much of its stream has been read since the last word of this kind
     cancel    job attempt          stop that call
     drop      instance             close and forget an instance
     forget    id                   this artifact is not needed any more; where it is, it is sent again
@@ -18,6 +20,8 @@ worker → control plane
     beat
     started   job attempt          user code begins
     log       job stream lines     `stream` stdout or stderr; `job` null where the call cannot be told
+    chunk     job attempt plain    body: an item of its stream (`items`): JSON where `plain` is true, else a payload
+    progress  job attempt progress how far it says to be: `Progress.to_json()`
     done      job attempt error    body: the encoded result; `error` is null or `ErrorInfo.to_json()`; with `ends` true
                                    the worker takes no more jobs, and `gone` follows
     gone      reason stderr jobs   the child ended by itself; `jobs` ran in it; the worker ends too; with `hopeless`
@@ -30,10 +34,12 @@ gone, never ready: that the command is ready is seen by what the command itself 
 A worker with a port (`WorkerLaunch.port`) serves routes: it starts its child when it has the artifact. From then on it
 is as one with a command.
 
-The link between the worker's parent and its child speaks the same run, cancel, drop, drain, artifact, forget, ready,
-started and done; there `artifact` carries the header of the manifest (`manifest`) and the body is the encoded code.
+The link between the worker's parent and its child speaks the same run, credit, cancel, drop, drain, artifact, forget,
+ready, started, chunk, progress and done; there `artifact` carries the header of the manifest (`manifest`) and the body
+is the encoded code.
 """
 
 WELCOME, ARTIFACT, RUN, CANCEL, DROP, DRAIN = "welcome", "artifact", "run", "cancel", "drop", "drain"
-FORGET = "forget"
+FORGET, CREDIT = "forget", "credit"
 HELLO, READY, BEAT, STARTED, LOG, DONE, GONE = "hello", "ready", "beat", "started", "log", "done", "gone"
+CHUNK, PROGRESS = "chunk", "progress"

@@ -13,7 +13,7 @@ from flash_cli import console
 from runpod_flash import journal
 from runpod_flash.backends.base import Json
 from runpod_flash.calls import Ticket
-from runpod_flash.errors import ConfigError, FlashError, JobNotFound, RemoteError
+from runpod_flash.errors import BackendError, ConfigError, FlashError, JobNotFound, RemoteError
 from runpod_flash.session import Session
 
 DETACHED = 130
@@ -71,7 +71,7 @@ async def _follow(session: Session, job_id: str | None, followed: list[Ticket]) 
         raise ConfigError("FLASH_TARGET is 'inline', whose jobs end with their program; set it to where the job is")
     if job_id is None:
         job_id = await _newest(session)
-    ticket = await session.ticket(job_id)
+    ticket = await _ticket(session, job_id)
     followed.append(ticket)
     lines = await session.logs(ticket)
     session.output.log({"name": ticket.name, "stream": "stdout", "lines": lines})
@@ -104,6 +104,25 @@ async def _newest(session: Session) -> str:
             "never reached the platform: its program ended or was cut off before; call it again"
         )
     return arrived[0].job_id
+
+
+async def _ticket(session: Session, job_id: str) -> Ticket:
+    """The ticket of a job of any endpoint; as it is noted where the platform knows jobs by their endpoints only.
+
+    Raises:
+        JobNotFound: there is no such job.
+        BackendError: neither the platform nor the journal knows its endpoint.
+    """
+    try:
+        endpoint = (await session.facts(job_id))["endpoint"]
+    except JobNotFound:
+        raise
+    except BackendError:
+        found = next((each for each in await session.noted() if each.job_id == job_id), None)
+        if found is None:
+            raise
+        return Ticket(job_id, found.endpoint_id, found.endpoint)
+    return Ticket(job_id, str(endpoint["id"]), str(endpoint["name"]))
 
 
 def _is_json(value: Any) -> bool:

@@ -100,6 +100,14 @@ def texts_field(body: Mapping[str, Any], name: str, most: int) -> list[str]:
     return list(dict.fromkeys(value))
 
 
+def whole_field(body: Mapping[str, Any], name: str, least: int, most: int) -> int:
+    """A field of a body that holds a whole number. Raises Problem: 400, it does not, or is out of these bounds."""
+    value = body.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise Problem(400, f"field '{name}' is {value!r:.80}; it must be a whole number, {least} to {most}")
+    return value
+
+
 def _is_id(value: object) -> bool:
     if not isinstance(value, str) or not 1 <= len(value) <= ID_LIMIT:
         return False

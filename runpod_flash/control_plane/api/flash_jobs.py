@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 
 from runpod_flash.control_plane.api import access
 from runpod_flash.control_plane.api.access import Access
-from runpod_flash.control_plane.api.bodies import json_object, text_field, texts_field
+from runpod_flash.control_plane.api.bodies import json_object, text_field, texts_field, whole_field
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.records import JobRecord
@@ -23,6 +23,10 @@ AT_ONCE = 1000
 ANSWER_LIMIT = 8 * 1024**2
 """About how many bytes of job objects are sent in one answer."""
 
+STREAM_WAIT_MS = 30_000
+"""The longest that a question for the items of a stream may be held, in milliseconds."""
+
+_LAST = 2**63 - 1
 _BODY_LIMIT = 4 * 1024**2
 
 
@@ -43,6 +47,7 @@ class FlashJobsApi:
             Route("/flash/v1/jobs/watch", self._watch, methods=["POST"]),
             Route("/flash/v1/jobs/find", self._find, methods=["POST"]),
             Route("/flash/v1/jobs/{job}", self._facts, methods=["GET"]),
+            Route("/flash/v1/jobs/{job}/stream", self._stream, methods=["POST"]),
         ]
 
     async def _watch(self, request: Request) -> Response:
@@ -68,6 +73,14 @@ class FlashJobsApi:
     async def _facts(self, request: Request) -> Response:
         facts = self._platform.facts(request.path_params["job"], self._access.sees(request))
         return JSONResponse(dict(facts))
+
+    async def _stream(self, request: Request) -> Response:
+        body = await json_object(request, _BODY_LIMIT)
+        after, wait_ms = whole_field(body, "after", 0, _LAST), whole_field(body, "wait", 0, STREAM_WAIT_MS)
+        sees = self._access.sees(request)
+        record, pieces, more = await self._platform.items(request.path_params["job"], after, wait_ms / 1000, sees)
+        found = {"items": [list(piece) for piece in pieces], "ended": record.status.final and not more}
+        return Response(_json(found), media_type="application/json")
 
 
 def _objects(records: Iterable[JobRecord], limit: int) -> dict[str, bytes]:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from starlette.responses import JSONResponse, PlainTextResponse
 
 from runpod_flash.backends import connection, http
@@ -593,3 +595,67 @@ def test_a_loop_that_ends_closes_everything(url: str, platform: FakePlatform) ->
     )  # fmt: skip
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, "end\n", "")
     wait_until(lambda: not platform.streams, 5, "the streams are closed")
+
+
+async def items_of(backend: HttpBackend, platform: FakePlatform) -> list[Any]:
+    """All items of a job's stream."""
+    job = await backend.submit("ep", {}, "key")
+    return [item async for item in backend.chunks("ep", job)]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    items=st.lists(st.integers() | st.text(max_size=3) | st.none(), max_size=12),
+    fits=st.integers(1, 4),
+    broken=st.lists(st.booleans(), max_size=12),
+)
+def test_every_item_arrives_once_in_its_order_however_often_the_connection_breaks(
+    socket: Path, items: list[Any], fits: int, broken: list[bool]
+) -> None:
+    platform = FakePlatform()
+    platform.items, platform.fits, left = list(items), fits, list(broken)
+    platform.breaks_off = lambda: bool(left) and left.pop()
+
+    async def main() -> None:
+        async with backend_at("http://fake", socket=socket) as backend:
+            assert await items_of(backend, platform) == items
+            assert platform.arrived == len(items)
+
+    with serving(platform, socket):
+        asyncio.run(main())
+
+
+def test_items_by_the_published_api(socket: Path) -> None:
+    """Each is handed out once there: where an answer is cut off, that is said, and nothing is left out silently."""
+    platform = FakePlatform()
+    platform.modern, platform.items, platform.fits = False, [1, None, {"a": 2}, "x"], 2
+
+    async def main() -> None:
+        async with backend_at("http://fake", socket=socket) as backend:
+            assert await items_of(backend, platform) == [1, None, {"a": 2}, "x"]
+            platform.items, platform.breaks_off = [1], lambda: True
+            with pytest.raises(BackendUnavailable):
+                await items_of(backend, platform)
+
+    with serving(platform, socket):
+        asyncio.run(main())
+
+
+def test_progress_is_handed_to_the_output(socket: Path) -> None:
+    platform, shown = FakePlatform(), list[Any]()
+
+    class Kept(Output):
+        def progress(self, event: Any) -> None:
+            shown.append(event)
+
+    async def main() -> None:
+        async with backend_at("http://fake", socket=socket, output=Kept()):
+            event = {"event": "progress", "name": "infer", "job": "j", "done": 1, "total": 2, "message": ""}
+            platform.emit(event)
+            async with asyncio.timeout(PATIENT):
+                while not shown:
+                    await asyncio.sleep(0.01)
+            assert shown == [event]
+
+    with serving(platform, socket):
+        asyncio.run(main())

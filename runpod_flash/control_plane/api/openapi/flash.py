@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from runpod_flash.control_plane.api.flash_jobs import AT_ONCE
+from runpod_flash.control_plane.api.flash_jobs import AT_ONCE, STREAM_WAIT_MS
 from runpod_flash.control_plane.api.openapi.flash_schemas import SCHEMAS
 from runpod_flash.control_plane.api.openapi.model import Answer, Body, Face, Operation, Parameter, Schema
 from runpod_flash.control_plane.api.openapi.shapes import (
@@ -97,6 +97,27 @@ _JOBS: Final = (
         parameters=(JOB,),
         answers={200: json_answer("The facts.", ref("JobFacts"))},
         problems=(403, 404),
+    ),
+    Operation(
+        method="POST",
+        path="/flash/v1/jobs/{job}/stream",
+        id="readStream",
+        summary="What a job has yielded after the item of this number; those up to it have arrived, and are forgotten",
+        about="Held for up to `wait` ms while there is nothing. After a broken connection, the same question again.",
+        parameters=(JOB,),
+        body=Body(
+            schema=record(
+                {
+                    "after": whole(
+                        "The number of the last item that has arrived; 0: none.", minimum=0, maximum=2**63 - 1
+                    ),
+                    "wait": whole("ms", minimum=0, maximum=STREAM_WAIT_MS),
+                }
+            ),
+            example={"after": 0, "wait": 0},
+        ),
+        answers={200: json_answer("The next items.", ref("StreamItems"))},
+        problems=(400, 403, 404, 408, 413, 507),
     ),
     Operation(
         method="GET",

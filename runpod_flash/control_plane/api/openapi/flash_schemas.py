@@ -45,6 +45,14 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         }
     ),
     "JobLogs": record({"lines": listed(record({"stream": text(enum=["stdout", "stderr"]), "line": text()}))}),
+    "StreamItems": record(
+        {
+            "items": listed(
+                {"type": "array", "description": "The item's number and its chunk.", "items": {}, "minItems": 2},
+            ),
+            "ended": {"type": "boolean", "description": "Whether the job has ended, and these are the last."},
+        }
+    ),
     "Capabilities": record(
         {
             "protocol": whole("The version of our own protocol."),

@@ -171,3 +171,37 @@ async def test_who_watches_for_another_user_is_told_apart(plane: PlaneApp) -> No
         assert (await bob.post("/flash/v1/jobs/watch", json=asked)).json()["waiting"] == [job.id]
         assert plane.platform.watched == {job.id: "bob/c"}
         assert (await looker.get(f"/flash/v1/jobs/{job.id}")).status_code == 200
+
+
+async def test_items_are_handed_out_after_the_one_that_has_arrived(plane: PlaneApp) -> None:
+    endpoint = await plane.endpoint()
+    (job,) = await jobs_of(plane, endpoint, 1)
+    path = f"/flash/v1/jobs/{job}/stream"
+    first = await plane.client.post(path, json={"after": 0, "wait": 0})
+    assert first.json() == {"items": [[1, "a"], [2, "b"], [3, "c"]], "ended": False}
+    await plane.platform.end(job, JobStatus.COMPLETED)
+    assert (await plane.client.post(path, json={"after": 2, "wait": 0})).json() == {"items": [[3, "c"]], "ended": True}
+    assert plane.platform.arrived == {job: 2}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({}, "field 'after' is None; it must be a whole number"),
+        ({"after": -1, "wait": 0}, "field 'after' is -1"),
+        ({"after": True, "wait": 0}, "field 'after' is True"),
+        ({"after": 0, "wait": 10**6}, "field 'wait' is 1000000; it must be a whole number, 0 to 30000"),
+    ],
+)
+async def test_a_question_for_items_must_be_one(plane: PlaneApp, body: dict[str, Any], said: str) -> None:
+    answer = await plane.client.post("/flash/v1/jobs/j/stream", json=body)
+    assert answer.status_code == 400
+    assert said in answer.json()["detail"]
+
+
+async def test_streams_of_others_are_unknown(plane: PlaneApp) -> None:
+    (job,) = await jobs_of(plane, await plane.endpoint(), 1)
+    stranger = await plane.user("stranger")
+    for client, name in ((stranger, job), (plane.client, "absent")):
+        answer = await client.post(f"/flash/v1/jobs/{name}/stream", json={"after": 0, "wait": 0})
+        assert answer.status_code == 404
