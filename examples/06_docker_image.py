@@ -11,8 +11,8 @@ files = Endpoint(
     name="files-of-python",
     image="python:3.13-slim",
     cpu="cpu3c-1-2",
-    template=PodTemplate(dockerArgs="python -m http.server --directory /usr $PORT"),  # the port is this machine's choice
-    env={"HEALTH_CHECK_PATH": "/"},  # what is asked to see whether it is well; /ping where nothing is said
+    template=PodTemplate(dockerArgs="python -m http.server --directory /usr $PORT"),  # this machine says which port
+    env={"HEALTH_CHECK_PATH": "/"},  # asked to see whether it is well; else /ping
 )
 
 
