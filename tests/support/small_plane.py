@@ -132,7 +132,7 @@ class ScriptedLauncher:
         process = ScriptedProcess(launch, len(self.processes) + 1, self.deaf)
         self.processes.append(process)
         if self.dead:
-            process.end(3)
+            process.end(5)
         return process
 
     @property

@@ -140,7 +140,7 @@ async def test_starts_that_fail_again_and_again_fail_the_jobs_and_stop(plane: Sm
     error = read_output(plane.platform.job(endpoint, record.id).output)
     assert isinstance(error, ErrorInfo)
     assert (error.kind, f"{crashes.STARTS} times in a row" in error.message) == (ErrorKind.WORKER_LOST, True)
-    assert "ended with 3" in error.message
+    assert "ended with 5" in error.message
     await plane.turns(200)
     assert len(plane.launcher.processes) == crashes.STARTS
     plane.launcher.dead = False

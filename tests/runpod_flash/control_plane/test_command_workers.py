@@ -38,7 +38,7 @@ async def test_a_command_that_ends_at_once_fails_its_jobs_after_some_tries(it: C
         ended = await it.plane.platform.wait(record.id, 15)
         assert (ended.status, ended.output) == (JobStatus.FAILED, None)
         assert f"{crashes.STARTS} times in a row" in str(ended.error)
-        assert "ended with 3" in str(ended.error)
+        assert "ended with 5" in str(ended.error)
 
 
 def test_a_command_that_never_asks_is_given_up(tmp_path: pytest.TempPathFactory) -> None:
