@@ -85,9 +85,7 @@ def entry(target: FunctionType | type, way: Crossing, *, is_local: bool) -> str:
 
 def not_portable(what: str, error: CannotTravel, way: Crossing, advice: str) -> NotPortable:
     """The error for a value with a part that has no neutral encoding; `what`: what the value is called."""
-    return NotPortable(
-        f"{what}{''.join(error.steps)} {error.what}, which only a pickle could carry, and {way.reason}; {advice}"
-    )
+    return NotPortable(f"{what}{error.path} {error.what}, which only a pickle could carry, and {way.reason}; {advice}")
 
 
 def argument(steps: Sequence[str], labels: Sequence[str]) -> tuple[str, tuple[str, ...]]:

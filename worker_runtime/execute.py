@@ -20,7 +20,7 @@ from typing import Any
 from worker_runtime.failures import Failed, cannot_travel, describe, load_failure, script_failure, unpicklable
 from worker_runtime.instances import Instances, TooManyInstances
 from worker_runtime.streaming import Sink, drain, drain_async, is_stream
-from worker_runtime.wire import encoding, neutral, payload
+from worker_runtime.wire import encoding, payload
 from worker_runtime.wire.class_names import SCRIPT
 from worker_runtime.wire.errors import CannotTravel, PicklesRefused
 from worker_runtime.wire.jobs import Call, ErrorInfo, Payload
@@ -29,8 +29,8 @@ from worker_runtime.wire.specs import ArtifactManifest, Batch
 KEPT = 16
 """How many loaded artifacts are kept: functions with their globals, so a model cached in a global lives on."""
 
-Group = tuple[str, str | None, str | None, bool]
-"""What calls have in common that one call of a function can serve: artifact, method, object, encoding."""
+Group = tuple[str, str | None, str | None]
+"""What calls have in common that one call of a function can serve: artifact, method and object."""
 
 TARGET = "__flash_target__"
 """Attribute of the SDK's decorated objects: the function or class that was decorated."""
@@ -139,10 +139,8 @@ class Execution:
     @property
     def group(self) -> "Group":
         """Which calls one call of the function could serve together with this one."""
-        instance, arguments = self._call.instance, self._call.arguments
-        data = arguments.inline if arguments.inline is not None else self._values.get(arguments.sha256 or "", b"")
-        alike = None if instance is None else instance.id, neutral.is_neutral(data)
-        return self._call.artifact, self._call.method, *alike
+        instance = self._call.instance
+        return self._call.artifact, self._call.method, None if instance is None else instance.id
 
     def load(self) -> bool:
         """Load the code; whether what shall be called is asynchronous. Raises Failed."""
@@ -162,7 +160,7 @@ class Execution:
         except Failed as failed:
             return Outcome(error=failed.info)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
-            return self.failed(error)
+            return Outcome(error=describe(error, peer=self._peer))
         if inspect.iscoroutine(value):
             return self._awaited(value)
         return self.encode(value)
@@ -180,14 +178,14 @@ class Execution:
         except Failed as failed:
             return Outcome(error=failed.info)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
-            return self.failed(error)
+            return Outcome(error=describe(error, peer=self._peer))
         return self.encode(value)
 
     async def _awaited(self, rest: Coroutine[Any, Any, Any]) -> Outcome:
         try:
             value = await rest
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
-            return self.failed(error)
+            return Outcome(error=describe(error, peer=self._peer))
         return self.encode(value)
 
     def failed(self, error: BaseException) -> Outcome:

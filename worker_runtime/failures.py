@@ -59,7 +59,7 @@ def script_failure(what: str, error: BaseException) -> ErrorInfo:
 def cannot_travel(function: str, error: CannotTravel, peer: encoding.Peer, *, what: str = "the result") -> ErrorInfo:
     """The result of `function`, or `what` it gives else, has no encoding that the caller could read."""
     message = (
-        f"{''.join(error.steps) or 'the value'} in {what} of '{function}' {error.what}, which only a pickle could "
+        f"{error.path or 'the value'} in {what} of '{function}' {error.what}, which only a pickle could "
         f"carry, and none goes from Python {'.'.join(platform.python_version_tuple()[:2])} (the endpoint) to "
         f"{peer.python} (the caller) here; return plain data instead"
     )

@@ -38,7 +38,7 @@ def test_many_calls_at_once(shared_place: Place) -> None:
     script = (
         MAP
         + """
-N = 500
+N = 200
 assert list(square.map(range(N))) == [x * x for x in range(N)]
 assert sorted(square.map(range(N), ordered=False)) == [x * x for x in range(N)]
 async def main():

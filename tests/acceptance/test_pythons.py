@@ -47,6 +47,10 @@ SCRIPT = """
     class Counter:
         def __init__(self, start): self.point = start
         def add(self): self.point = self.point.moved(); return self.point
+        def points(self):
+            yield self.point
+            yield "plain"
+            yield b"z" * 400_000
         def hidden(self): return [1, {"out": sys.stdout}]
 
     KINDS = [
@@ -83,6 +87,7 @@ MAIN = """
         assert await helpers.in_module(helpers.Setting("n")) == helpers.Setting("n" + OTHER)
         counter = Counter(Point(5))
         assert [await counter.add(), await counter.add()] == [Point(6), Point(7)]
+        assert [item async for item in counter.points.stream()] == [Point(7), "plain", b"z" * 400_000]
         for wrong in (counter.hidden(), echo([1, {"out": sys.stdout}]), echo(value=print)):
             try:
                 await wrong

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,18 @@ import pytest
 
 from runpod_flash import Endpoint
 from runpod_flash.backends.inline import InlineBackend, InlinePlatform, platform_of
+from runpod_flash.calls import RemoteObject, Request
+from runpod_flash.crossing import HERE
+from runpod_flash.delivery import as_taken, encoded, environment_of, way_to
 from runpod_flash.errors import ContentNotFound, PayloadTooLarge
+from runpod_flash.options import PYTHONS, check
 from runpod_flash.session import Session, use
 from runpod_flash.settings import Settings
 from tests.support.fake_platform import KEY, FakePlatform, problem, serving
+from worker_runtime.wire import neutral
 from worker_runtime.wire.jobs import Call, Payload, value_output
 from worker_runtime.wire.payload import encode
+from worker_runtime.wire.specs import PackageIndex
 
 
 @Endpoint(cpu="cpu3c-1-2")
@@ -121,3 +128,53 @@ def test_an_upload_that_fails_is_tried_by_the_next(tmp_path: Path, monkeypatch: 
         assert not Refusing.refusals
         assert add.remote(2) == 2
         assert len(platform.manifests) == 1
+
+
+# --- where no pickles go ----------------------------------------------------------------------------------------------
+
+
+OTHER = next(version for version in PYTHONS if version != HERE)
+
+
+class _Here(InlineBackend):
+    """A platform on this machine that is asked for nothing here."""
+
+    def __init__(self, *, takes_pickles: bool) -> None:
+        self.takes_pickles = takes_pickles
+
+
+@pytest.mark.parametrize(
+    ("python", "settings", "takes", "neutral"),
+    [
+        (HERE, {}, True, False),
+        (HERE, {}, False, True),
+        (HERE, {"encoding": "neutral"}, True, True),
+        (OTHER, {}, True, True),
+        (OTHER, {"target": "inline", "encoding": "neutral"}, False, False),  # nothing leaves this process
+    ],
+)
+def test_which_way_code_and_values_go(python: str, settings: dict[str, str], takes: bool, neutral: bool) -> None:
+    spec = check({"name": "f", "python_version": python})
+    assert way_to(spec, Settings(**settings), _Here(takes_pickles=takes)).neutral is neutral
+
+
+def test_the_callers_packages_are_for_its_own_python_alone() -> None:
+    backend = _Here(takes_pickles=True)
+    for python, caller in ((HERE, sys.executable), (OTHER, None)):
+        spec = check({"name": "f", "python_version": python, "dependencies": ["numpy"]})
+        asked = environment_of(spec, way_to(spec, Settings(), backend), backend, PackageIndex(), ("more",))
+        assert (asked.python, asked.caller, asked.dependencies) == (python, caller, ("numpy", "more"))
+
+
+def test_arguments_are_encoded_anew_where_the_platform_turns_out_to_take_no_pickles() -> None:
+    spec = check({"name": "f"})
+    request = Request(add.__flash_target__, spec, (1,), {}, instance=RemoteObject((2,), {}))
+    early = way_to(spec, Settings())
+    arguments = encoded(request, early)
+    assert not neutral.is_neutral(arguments)
+    assert as_taken(request, early, arguments, Settings(), _Here(takes_pickles=True)) == (early, arguments)
+    way, again = as_taken(request, early, arguments, Settings(), _Here(takes_pickles=False))
+    assert way.neutral
+    assert neutral.is_neutral(again)
+    assert request.instance is not None
+    assert neutral.is_neutral(request.instance.constructor or b"")

@@ -1,5 +1,7 @@
 """What can go wrong on the wire. The SDK and the control plane translate these at their borders."""
 
+_LONG, _SHOWN = 200, 60  # characters of a way into a value
+
 
 class WireError(ValueError):
     """Bytes or JSON that do not follow the protocol; the message names the field, what came and what is allowed."""
@@ -19,7 +21,13 @@ class CannotTravel(TypeError):
 
     def __init__(self, steps: tuple[str, ...], what: str) -> None:
         self.steps, self.what = steps, what
-        super().__init__(f"{''.join(steps) or 'it'} {what}")
+        super().__init__(f"{self.path or 'it'} {what}")
+
+    @property
+    def path(self) -> str:
+        """The way to that part in one word, the middle left out where it is long."""
+        text = "".join(self.steps)
+        return text if len(text) <= _LONG else f"{text[:_SHOWN]}…{text[-_SHOWN:]}"
 
 
 class PicklesRefused(WireError):

@@ -68,8 +68,8 @@ def _decode_exception(decoder: Decoder, nodes: list[Node]) -> Any:
     base = _builtin_base(found)
     made = base.__new__(found, *args)
     base.__init__(made, *args)
-    if attributes:
-        BaseException.__setstate__(made, attributes)
+    for name, value in attributes.items():
+        object.__setattr__(made, name, value)
     return made
 
 
