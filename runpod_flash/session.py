@@ -351,11 +351,12 @@ class Session(Serving):
     async def _abandon(self, endpoint_id: str, job_id: "str | asyncio.Task[str]") -> None:
         """Cancel the job of a call that nobody waits for any more. One more cancellation does not stop this."""
         for _ in range(2):  # the end of the event loop may cancel what is being cancelled
-            with contextlib.suppress(FlashError, TimeoutError, asyncio.CancelledError):
-                async with asyncio.timeout(CANCEL_S):
-                    known = job_id if isinstance(job_id, str) else await job_id
-                    await (await self._backend()).cancel(endpoint_id, known)
-                return
+            with contextlib.suppress(asyncio.CancelledError):
+                with contextlib.suppress(FlashError, TimeoutError):
+                    async with asyncio.timeout(CANCEL_S):
+                        known = job_id if isinstance(job_id, str) else await job_id
+                        await (await self._backend()).cancel(endpoint_id, known)
+                return  # a platform that does not answer is asked once
 
     # --- connections --------------------------------------------------------------------------------------------------
 
