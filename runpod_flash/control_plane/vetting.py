@@ -20,8 +20,9 @@ _VARIABLE: Final = "${"  # the installer would put in what this process has of t
 def vet(owner: str, request: EnvironmentRequest, environments: Path, *, allow_apt: bool = False) -> EnvironmentRequest:
     """The request as it may be carried out: the owner's as it is.
 
-    Others may use the interpreters in the folder of environments alone, for the control plane runs what a request names
-    with all its own rights, to ask what it can import. Their packages come from indexes and URLs, not from disks:
+    Others get an environment of their own, whatever interpreter they name: to ask one what it can import, the control
+    plane would run it with all its own rights, and with it what packages bring that run at every start (`.pth` files).
+    One that is not in the folder of environments is refused, since they seem to expect it. Their packages come from indexes and URLs, not from disks:
     folders of packages in their settings are some of their own machine, and are left out. System packages change this
     machine for everybody, so that its operator must have agreed (`allow_apt`).
 
@@ -39,6 +40,7 @@ def vet(owner: str, request: EnvironmentRequest, environments: Path, *, allow_ap
         )
     if request.caller is not None:
         _vet_caller(owner, request.caller, environments)
+        request = replace(request, caller=None)
     for requirement in request.dependencies:
         if not names_no_file(requirement):
             raise InstallFailed(

@@ -1,16 +1,19 @@
 """The documents are true: code runs as pasted, paths, targets, settings and versions exist."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from runpod_flash.control_plane.limits import Limits
 from runpod_flash.release import VERSION
 from tests.support.place import ROOT, Place
 
 PATTERNS = ("*.md", "docs/**/*.md", "benchmarks/*.md", "examples/*.md")
 DOCUMENTS = sorted(path for pattern in PATTERNS for path in ROOT.glob(pattern))
 RUN = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+OF_WORKERS = {"FLASH_SAME_MACHINE", "FLASH_RESOURCE_NAME"}  # which workers are told, and nobody sets
 SETTING = re.compile(r"\bFLASH_[A-Z][A-Z_]*[A-Z]\b")
 
 
@@ -23,7 +26,7 @@ def code_blocks() -> list[tuple[str, str]]:
 
 
 def settings_read() -> set[str]:
-    """The FLASH_ variables that the settings files read."""
+    """The FLASH_ variables that the settings files read, but for the bounds, of which each has its own."""
     found: set[str] = set()
     for folder in ("runpod_flash", "worker_runtime", "cli/flash_cli"):
         for path in (ROOT / folder).rglob("settings.py"):
@@ -77,8 +80,9 @@ def test_make_targets_that_documents_name_exist() -> None:
 
 def test_settings_that_documents_name_are_those_that_are_read() -> None:
     named = set(SETTING.findall("".join((ROOT / name).read_text() for name in ("README.md", "docs/settings.md"))))
-    assert named - settings_read() == set()
-    assert settings_read() - named == INTERNAL
+    bounds = {f"FLASH_{bound.name.upper()}" for bound in fields(Limits)}
+    assert named - settings_read() - bounds == set()
+    assert settings_read() - named - bounds == OF_WORKERS
 
 
 def _exists(path: str) -> bool:

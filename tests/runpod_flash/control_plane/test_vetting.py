@@ -33,9 +33,9 @@ def test_others_name_none_but_those_of_the_server(tmp_path: Path) -> None:
         "",
     ]
     for caller in (*good, *bad):
-        vet(OWNER, EnvironmentRequest("3.11", caller=caller), environments)
-    for caller in good:
-        vet("alice", EnvironmentRequest("3.11", caller=caller), environments)
+        assert vet(OWNER, EnvironmentRequest("3.11", caller=caller), environments).caller == caller
+    for caller in good:  # those may hold packages that run code at every start
+        assert vet("alice", EnvironmentRequest("3.11", caller=caller), environments).caller is None
     for caller in bad:
         with pytest.raises(InstallFailed, match="not for user alice"):
             vet("alice", EnvironmentRequest("3.11", caller=caller), environments)
