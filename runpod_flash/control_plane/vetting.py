@@ -22,9 +22,9 @@ def vet(owner: str, request: EnvironmentRequest, environments: Path, *, allow_ap
 
     Others get an environment of their own, whatever interpreter they name: to ask one what it can import, the control
     plane would run it with all its own rights, and with it what packages bring that run at every start (`.pth` files).
-    One that is not in the folder of environments is refused, since they seem to expect it. Their packages come from indexes and URLs, not from disks:
-    folders of packages in their settings are some of their own machine, and are left out. System packages change this
-    machine for everybody, so that its operator must have agreed (`allow_apt`).
+    One that is not in the folder of environments is refused, since they seem to expect it. Their packages come from
+    indexes and URLs, not from disks: folders of packages in their settings are some of their own machine, and are left
+    out. System packages change this machine for everybody, so that its operator must have agreed (`allow_apt`).
 
     Raises:
         InstallFailed: another user's request names an interpreter from elsewhere, system packages, or packages or an
