@@ -95,6 +95,7 @@ def test_a_corrupt_database(place: Place) -> None:
     assert database.read_bytes().startswith(b"this is no database")
 
 
+@pytest.mark.slow
 def test_a_locked_database(place: Place) -> None:
     place.run_script(ADD).good()
     place.flash("server", "stop").good()

@@ -54,6 +54,7 @@ def test_nothing_is_left_after_a_worker_is_killed(place: Place) -> None:
     wait_until(lambda: not sleepers(), 15, "the grandchild is gone")
 
 
+@pytest.mark.slow
 def test_a_call_that_holds_the_gil_for_three_leases_ends_once(place: Place) -> None:
     path = place.project / "starts"
     script = f"""

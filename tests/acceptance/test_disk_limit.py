@@ -18,6 +18,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_warning_then_an_error_and_what_was_accepted_stays(place: Place) -> None:
     first = place.run_script(CALLS, arguments=["2000000"]).good().stdout.split()
     assert first[1] == "True"

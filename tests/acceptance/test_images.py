@@ -204,6 +204,7 @@ def test_the_sdk_is_a_client_of_its_image(house: Place, engine: TestEngine) -> N
     assert "changes between jobs and HTTP requests, so it is made anew" in done.stderr
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_said(place: Place, tmp_path: Path) -> None:
     """No program; a program whose engine does not answer; an engine that has no such image, and then gets it."""
     stand = StandIn.below(tmp_path / "engine")

@@ -43,7 +43,7 @@ class FakePlatform:
         self.paths: list[str] = []
         self.streams: dict[str, asyncio.Queue[dict[str, Any] | None]] = {}
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.chunks: dict[str, list[list[Any]]] = {}  # of a job: what each question gives
+        self.chunks: dict[str, list[list[Any]]] = {}  # of a job, in place of `items`: what each question gives
         self.bodies: list[dict[str, Any]] = []  # of run and runsync
         self.queries: list[str] = []  # of runsync
         self.together = 1  # so many requests to an endpoint, or runsync, are answered at once, and none before
@@ -88,7 +88,6 @@ class FakePlatform:
             Route("/v2/serverless/{id}", self._guarded(self._endpoint), methods=["GET", "PATCH"]),
             Route("/v2/{endpoint}/run", self._guarded(self._run), methods=["POST"]),
             Route("/v2/{endpoint}/runsync", self._guarded(self._runsync), methods=["POST"]),
-            Route("/v2/{endpoint}/stream/{job}", self._guarded(self._stream)),
             Route("/v2/{endpoint}/retry/{job}", self._guarded(self._retry), methods=["POST"]),
             Route("/v2/{endpoint}/health", self._guarded(self._health)),
             Route("/v2/{endpoint}/purge-queue", self._guarded(self._purge), methods=["POST"]),
@@ -148,15 +147,6 @@ class FakePlatform:
         job_id = json.loads((await self._run(request)).body)["id"]
         await self._gather()
         return JSONResponse(self.jobs[job_id])
-
-    async def _stream(self, request: Request) -> Response:
-        job_id = request.path_params["job"]
-        if job_id not in self.jobs:
-            return problem(404, "no such job", "JobNotFound")
-        left = self.chunks.get(job_id, [])
-        found = left.pop(0) if left else []
-        status = "IN_PROGRESS" if left else self.jobs[job_id]["status"]
-        return JSONResponse({"status": status, "stream": [{"output": each} for each in found]})
 
     async def _retry(self, request: Request) -> Response:
         job_id = request.path_params["job"]
@@ -221,18 +211,26 @@ class FakePlatform:
         return JSONResponse({"lines": [{"stream": "stdout", "line": "one"}, {"stream": "stderr", "line": "two"}]})
 
     async def _stream(self, request: Request) -> Response:
-        body = await request.json()
-        assert self.arrived <= body["after"] <= len(self.items)
-        self.arrived = body["after"]
-        found = [[number, item] for number, item in enumerate(self.items, 1) if number > self.arrived][: self.fits]
-        ended = self.jobs[request.path_params["job"]]["status"] != "IN_QUEUE" and len(found) + self.arrived == len(
-            self.items
-        )
+        job_id, after = request.path_params["job"], (await request.json())["after"]
+        if job_id not in self.jobs:
+            return problem(404, "no such job", "JobNotFound")
+        items = [item for answer in self.chunks.get(job_id, [self.items]) for item in answer]
+        assert self.arrived <= after <= len(items) or job_id in self.chunks
+        self.arrived = after
+        found = [[number, item] for number, item in enumerate(items, 1) if number > after][: self.fits]
+        ended = self.jobs[job_id]["status"] != "IN_QUEUE" and len(found) + after == len(items)
         return self._in_pieces({"items": found, "ended": ended})
 
     async def _published_stream(self, request: Request) -> Response:
-        found, self.items = self.items[: self.fits], self.items[self.fits :]
-        status = self.jobs[request.path_params["job"]]["status"] if not self.items else "IN_PROGRESS"
+        job_id = request.path_params["job"]
+        if job_id not in self.jobs:
+            return problem(404, "no such job", "JobNotFound")
+        answers = self.chunks.get(job_id)
+        if answers is None:
+            found, self.items = self.items[: self.fits], self.items[self.fits :]
+        else:
+            found = answers.pop(0) if answers else []
+        status = "IN_PROGRESS" if answers or self.items else self.jobs[job_id]["status"]
         return self._in_pieces({"stream": [{"output": item} for item in found], "status": status})
 
     def _in_pieces(self, answer: dict[str, Any]) -> Response:

@@ -34,6 +34,7 @@ def test_pyright_understands_the_usage() -> None:
     assert said["summary"]["filesAnalyzed"] == len(USAGE)
 
 
+@pytest.mark.slow
 def test_public_types_are_known_without_inference() -> None:
     """What another checker may infer otherwise is an error: then the two would not see the same."""
     done = checked(*PYRIGHT, "--verifytypes", "runpod_flash", "--ignoreexternal", "--outputjson")

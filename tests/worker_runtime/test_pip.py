@@ -57,6 +57,7 @@ def test_nothing_is_built_where_only_wheels_are_wanted(tmp_path: Path) -> None:
     assert not ran.exists()
 
 
+@pytest.mark.slow
 def test_an_index_that_does_not_answer_is_no_wrong_version(tmp_path: Path) -> None:
     nowhere = PackageIndex(index_url="http://127.0.0.1:9/simple")
     with pytest.raises(InstallFailed, match="the package index did not answer") as caught:

@@ -29,6 +29,7 @@ def test_made_listed_revoked(place: Place) -> None:
     assert re.fullmatch(rf"{shown['id']}  alice  a laptop  full +.* ago +revoked .* ago", row)
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said(place: Place) -> None:
     place.flash("server", "start").good()
     for arguments, status, said in (

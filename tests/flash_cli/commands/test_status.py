@@ -77,6 +77,7 @@ def test_one_that_starts_or_stops_need_not_answer(place: Place, state: str, stat
         assert (plane["state"], plane["endpoints"]) == (state, [])
 
 
+@pytest.mark.slow
 def test_whose_endpoints_they_are_is_shown_where_there_are_several_users(place: Place) -> None:
     place.flash("server", "start", "--listen", "127.0.0.1:0").good()
     place.flash("server", "add", "--name", "mine", "--command", "true").good()

@@ -192,6 +192,7 @@ def installer_of(environment: Environment, name: str) -> str:
     return subprocess.run(command, capture_output=True, check=True, cwd="/", text=True).stdout.strip()
 
 
+@pytest.mark.slow
 def test_pip_installs_where_the_fast_way_is_not_wanted(world: World) -> None:
     caller = world.caller(world.leaf("1.0"))
     fast, slow = (world.build(caller, "any-top", accelerate=accelerate) for accelerate in (True, False))
