@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import runpod_flash
 
 HERE = Path(__file__).parent

@@ -3,6 +3,8 @@
 import json
 import re
 
+import pytest
+
 from tests.support.place import Place
 
 
