@@ -6,6 +6,8 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --quiet --disable-pip-version-check
 PYTEST := $(PY) -m pytest
+# These need the machine for themselves, or share what they install.
+ALONE := tests/chaos tests/conformance tests/schemathesis
 
 .PHONY: help demo test test-full test-all check fix bench bench-scaling soak wheel clean
 
@@ -19,8 +21,9 @@ test: $(VENV)/.stamp-dev  ## all tests but the slow ones, real control plane and
 	$(PYTEST) -n 3 --dist loadfile -m "not slow"
 
 test-full: $(VENV)/.stamp-dev  ## the slow tests, and the acceptance tests once more by the published API alone
-	$(PYTEST) -m slow
-	$(PYTEST) tests/acceptance --published-only
+	$(PYTEST) -m slow $(ALONE)
+	$(PYTEST) -m slow -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE))
+	$(PYTEST) tests/acceptance --published-only -n 3 --dist loadfile
 
 test-all: $(VENV)/.stamp-dev  ## `make test` on every supported Python that this machine has
 	@set -e; found=; \
