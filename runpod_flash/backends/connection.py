@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import httpx
 
 from runpod_flash.backends.base import Json
-from runpod_flash.backends.clients import Address, Lanes, holding, new_client
+from runpod_flash.backends.clients import Address, Lanes, holding, new_client, requests_at_once
 from runpod_flash.backends.events import Lines
 from runpod_flash.backends.patience import Busy, Patience, is_busy, retry_after
 from runpod_flash.backends.problems import Refusal
@@ -37,7 +37,6 @@ RECONNECT_S = 30.0
 """How long a platform that was there may be away before calls fail."""
 
 _STREAM_SILENCE_S = 45.0  # the platform sends a beat every 15 s
-_REQUESTS_AT_ONCE = 4  # more only fight for the one event loop
 _TRANSFERS_AT_ONCE = 2
 _HELD_AT_ONCE = 400  # of each purpose; each has a descriptor of this process
 _CONNECT_S = 10.0
@@ -124,7 +123,7 @@ class Connection:
         self._task: asyncio.Task[None] | None = None
         self._closed = False
         self._sending, self._sent = 0, asyncio.Event()  # requests under way; one has ended
-        self._requests = asyncio.Semaphore(_REQUESTS_AT_ONCE)
+        self._requests = asyncio.Semaphore(1)  # until it is known how far the platform is
         self._transfers = asyncio.Semaphore(_TRANSFERS_AT_ONCE)
 
     @property
@@ -184,6 +183,7 @@ class Connection:
                 return response.content
             raise self._refused(response, missing)
 
+        await self.ready()  # which says how many requests are good at a time
         return await self._repeat(once, self._requests, repeat=repeat)
 
     async def hold(self, asked: Held) -> Answer:
@@ -365,6 +365,7 @@ class Connection:
         if self._client is not None:  # of the attempt before
             await self._client.aclose()
         self._client, self._lanes = client, lanes = new_client(address), Lanes(address)
+        self._requests = asyncio.Semaphore(requests_at_once(address))
         self.streams = await self._has_our_interface(client)
         if not self.streams:
             if address.socket:

@@ -10,7 +10,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from runpod_flash.backends.clients import Address, Lanes
+from runpod_flash.backends.clients import Address, Lanes, requests_at_once
 from runpod_flash.errors import ConfigError
 from tests.support.certificates import make_certificate
 from tests.support.fake_platform import KEY, FakePlatform, serving
@@ -110,3 +110,16 @@ def test_lanes_are_clients() -> None:
             assert client.headers["authorization"] == f"Bearer {KEY}"
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("url", "socket", "number"),
+    [
+        ("http://127.0.0.1:9", None, 4),
+        ("http://localhost", "/a/socket", 4),
+        ("https://api.example.com", None, 32),
+        ("http://10.0.0.3:8443", None, 32),
+    ],
+)
+def test_requests_to_a_platform_afar_wait_for_each_other_less(url: str, socket: str | None, number: int) -> None:
+    assert requests_at_once(Address(url, None, url, "", socket)) == number
