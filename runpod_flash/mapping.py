@@ -258,12 +258,11 @@ class Mapped(Generic[R]):
     async def __anext__(self) -> R:
         flow = self._begun(blocking=False)
         while flow is not None:
-            end, result = flow.end, flow.take()  # in this order: before the end is set, all has become ready
+            result, over = self._look(flow)
             if result is not None:
                 value: R = result.value
                 return value
-            if end is not None and flow.settled:
-                self._tell(end[0])
+            if over:
                 break
             await flow.wait()
         raise StopAsyncIteration
@@ -274,15 +273,22 @@ class Mapped(Generic[R]):
     def __next__(self) -> R:
         flow = self._begun(blocking=True)
         while flow is not None:
-            end, result = flow.end, flow.take()  # in this order: before the end is set, all has become ready
+            result, over = self._look(flow)
             if result is not None:
                 value: R = result.value
                 return value
-            if end is not None and flow.settled:
-                self._tell(end[0])
+            if over:
                 break
             self._session.block(flow.wait(), lambda: flow.tickets, self._name)
         raise StopIteration
+
+    def _look(self, flow: Flow) -> "tuple[_Result | None, bool]":
+        """The next result, if it is there, and whether no more will come. Raises what ended it."""
+        end, result = flow.end, flow.take()  # in this order: before the end is set, all has become ready
+        if result is not None or end is None or not flow.settled:
+            return result, False
+        self._tell(end[0])
+        return None, True
 
     def __await__(self) -> Generator[Any, None, list[R]]:
         return self._all().__await__()

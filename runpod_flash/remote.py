@@ -84,7 +84,23 @@ class Spawn(Generic[P, R]):
         return _job(await session.submit(request), session)
 
 
-class RemoteFunction(CallForms[P, R]):
+class _OnEndpoint:
+    """What an endpoint was declared for: a function or a class."""
+
+    spec: EndpointSpec
+    __flash_target__: Any
+
+    @dual
+    async def provision(self) -> "Provisioned":
+        """Find its endpoint, change it or make it, without a call. See `Endpoint.provision`."""
+        return await self._session.provision(self.spec, self.__flash_target__)
+
+    @property
+    def _session(self) -> "Session":
+        return _session()
+
+
+class RemoteFunction(_OnEndpoint, CallForms[P, R]):
     """A function whose calls run on the workers of its endpoint.
 
     Attributes:
@@ -124,15 +140,6 @@ class RemoteFunction(CallForms[P, R]):
         """Where the requests of its endpoint go; None as for `id`."""
         found = provisioned(self.spec.name)
         return (found.url or None) if found is not None else None
-
-    @dual
-    async def provision(self) -> "Provisioned":
-        """Find its endpoint, change it or make it, without a call. See `Endpoint.provision`."""
-        return await self._session.provision(self.spec, self.__flash_target__)
-
-    @property
-    def _session(self) -> "Session":
-        return _session()
 
     def job(self, job_id: str) -> "EndpointJob[R]":
         """The handle of a job that was submitted earlier, maybe by another program."""
@@ -203,7 +210,7 @@ class RemoteGenerator(RemoteFunction[P, R], Generic[P, R, X]):
         return super().stream(*args, **kwargs)
 
 
-class RemoteClass(Generic[T]):
+class RemoteClass(_OnEndpoint, Generic[T]):
     """A class whose objects live on the workers of its endpoint. Calling it makes a `RemoteInstance` and sends nothing.
 
     Constants, static methods and class methods can be reached through it and run here.
@@ -224,20 +231,11 @@ class RemoteClass(Generic[T]):
 
     def local(self, /, *args: Any, **kwargs: Any) -> T:
         """Make a real object of the original class, here."""
-        return self.__flash_target__(*args, **kwargs)
+        return cast(T, self.__flash_target__(*args, **kwargs))
 
     def job(self, job_id: str) -> "EndpointJob[Any]":
         """The handle of a job that was submitted earlier, maybe by another program."""
         return handle(self.spec.name, job_id)
-
-    @dual
-    async def provision(self) -> "Provisioned":
-        """Find its endpoint, change it or make it, without a call. See `Endpoint.provision`."""
-        return await self._session.provision(self.spec, self.__flash_target__)
-
-    @property
-    def _session(self) -> "Session":
-        return _session()
 
     @functools.cached_property
     def _parameters(self) -> Parameters | None:
