@@ -3,6 +3,8 @@
 import json
 import signal
 
+import pytest
+
 from tests.support.place import Place
 from tests.support.waiting import wait_until
 
@@ -171,6 +173,7 @@ print("good")
     assert shared_place.run_script(script).good().stdout.strip() == "good"
 
 
+@pytest.mark.slow
 def test_a_pause_before_a_retry_survives_a_restart_and_is_told(place: Place) -> None:
     folder = place.project / "attempts"
     folder.mkdir()
@@ -239,6 +242,7 @@ print("good")
     assert shared_place.run_script(script, arguments=[str(folder)]).good().stdout.strip() == "good"
 
 
+@pytest.mark.slow
 def test_all_calls_of_a_batch_that_runs_too_long_time_out(shared_place: Place) -> None:
     script = """
 import asyncio, time
@@ -257,6 +261,7 @@ print("good")
     assert shared_place.run_script(script).good().stdout.strip() == "good"
 
 
+@pytest.mark.slow
 def test_inputs_are_pulled_as_there_is_room_for_them(shared_place: Place) -> None:
     script = (
         MAP

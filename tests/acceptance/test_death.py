@@ -74,6 +74,7 @@ print(f.remote())
     assert path.read_text() == "x"
 
 
+@pytest.mark.slow
 def test_a_call_survives_the_death_of_the_control_plane(place: Place) -> None:
     path = place.project / "running"
     script = f"""

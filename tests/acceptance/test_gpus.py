@@ -29,6 +29,7 @@ asyncio.run(main())
         assert done.stderr.count("no GPU") == 1, done.stderr
 
 
+@pytest.mark.slow
 def test_two_workers_never_share_a_device(place: Place) -> None:
     script = """
 import asyncio, json, os, time
@@ -91,6 +92,7 @@ print(f.remote(), f.remote())
     assert done.stderr.count("not the GPU that was asked for") == 1
 
 
+@pytest.mark.slow
 def test_an_idle_worker_gives_its_gpu_to_another_endpoint_that_waits(place: Place) -> None:
     script = """
 import os, time

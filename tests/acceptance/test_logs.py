@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.place import Place
 from tests.support.plane_api import control_plane
 
@@ -24,6 +26,7 @@ if __name__ == "__main__":
 WRITTEN = ["on stdout, without an end of line", "on stderr"]
 
 
+@pytest.mark.slow
 def test_what_a_child_wrote_before_sigkill_is_kept_over_attempts_and_restarts(place: Place) -> None:
     job = place.run_script(SCRIPT, env={"FLASH_LOGS": "off"}).good().stdout.strip()
     assert sorted(lines(place, job)) == sorted(2 * WRITTEN)

@@ -57,6 +57,7 @@ print(sizes[-1] - sizes[25])
 """
 
 
+@pytest.mark.slow
 def test_code_that_changes_with_each_call_does_not_fill_the_worker(shared_place: Place) -> None:
     grown = float(shared_place.run_script(CHANGING, name="changing.py").good().stdout)
     assert grown < 20, f"{grown:.0f} MB more after 55 versions of the code with 1 MB each"

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.acceptance.published_only import OTHERS, REASONS
 from tests.support.place import ROOT, Place
 from tests.support.plane_api import last_input, plane_client
@@ -17,6 +19,7 @@ def collected() -> set[str]:
     return names | {name.partition("[")[0] for name in names}
 
 
+@pytest.mark.slow
 def test_each_listed_test_exists_and_has_a_reason() -> None:
     names = collected()
     assert "test_published_only.py::test_each_listed_test_exists_and_has_a_reason" in names

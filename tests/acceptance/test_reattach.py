@@ -104,6 +104,7 @@ def test_the_call_of_a_killed_client_runs_once_and_its_result_is_there(place: Pl
     assert (place.project / "starts").read_text() == "x"
 
 
+@pytest.mark.slow
 def test_a_result_is_there_after_client_and_control_plane_were_killed(place: Place) -> None:
     with begun(place, SLOW, str(place.project)) as client:
         running(place.project / "starts")
@@ -123,6 +124,7 @@ def test_all_jobs_of_a_killed_client_are_recovered(place: Place) -> None:
         assert json.loads(found.stdout) == [number * number for number in range(50)]
 
 
+@pytest.mark.slow
 def test_what_a_client_submitted_until_it_was_killed_is_recovered(place: Place) -> None:
     """Killed in the middle: whatever has arrived is there, nothing twice, nothing that never left."""
     with begun(place, MANY, "spawn", "100000") as client:

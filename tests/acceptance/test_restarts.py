@@ -13,6 +13,7 @@ from tests.support.processes import no_process_left
 from tests.support.waiting import wait_until
 
 
+@pytest.mark.slow
 def test_a_stop_lets_what_runs_finish_and_whoever_waits_gets_the_rest_after_the_next_start(place: Place) -> None:
     starts = place.project / "starts"
     script = f"""

@@ -32,6 +32,7 @@ def begun_once(place: Place) -> None:
     wait_until((place.project / "starts").exists, 30, "the first call runs")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["signal", "command"])
 def test_one_that_drains_says_so_and_the_second_time_stops_at_once(place: Place, how: str) -> None:
     with begun(place, WAITING, str(place.project), FLASH_DRAIN_S="60") as process:
@@ -69,6 +70,7 @@ def test_a_drain_ends_with_what_runs(place: Place) -> None:
     assert (place.project / "starts").read_text() == "01"
 
 
+@pytest.mark.slow
 def test_a_drain_has_a_deadline(place: Place) -> None:
     with begun(place, WAITING, str(place.project), FLASH_DRAIN_S="0.3") as process:
         begun_once(place)

@@ -246,6 +246,7 @@ exec {python} "$@"
 """
 
 
+@pytest.mark.slow
 def test_workers_that_never_get_ready_fail_the_job_with_their_last_words(place: Place, tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text(BROKEN.format(python=sys.executable))

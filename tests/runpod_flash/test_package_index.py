@@ -152,6 +152,7 @@ SETTINGS = st.sampled_from(["index-url", "index_url", "extra-index-url", "find-l
 VALUES = st.sampled_from(["", "https://a/", "https://b/ https://c/", "/x"])
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     chosen=st.dictionaries(st.tuples(LEVELS, SECTIONS, SETTINGS), VALUES, max_size=6),

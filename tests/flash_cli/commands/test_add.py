@@ -118,6 +118,7 @@ def test_json_and_removal_by_id(place: Place) -> None:
     assert made["id"] in place.flash("server", "remove", made["id"]).good().stdout
 
 
+@pytest.mark.slow
 def test_what_cannot_be_added(place: Place) -> None:
     for arguments, said in (
         (["--name", "x", "--command", "y", "--env", "A"], "NAME=VALUE"),

@@ -63,6 +63,7 @@ def test_a_port_in_use_is_said_and_nothing_is_left(place: Place) -> None:
     assert processes_of(place.home) == []
 
 
+@pytest.mark.slow
 def test_a_control_plane_that_was_killed_does_not_run(place: Place) -> None:
     place.flash("server", "start").good()
     pid = json.loads(place.flash("server", "status", "--json").good().stdout)["planes"][0]["pid"]

@@ -50,6 +50,7 @@ def test_an_endpoint_with_its_jobs_and_workers(place: Place) -> None:
     assert str(place.project) in table
 
 
+@pytest.mark.slow
 def test_one_that_has_the_published_api_alone(place: Place) -> None:
     only = {"FLASH_PUBLISHED_ONLY": "1"}
     assert place.run_script(CALL, env=only).good().stdout == "42\n"
@@ -62,6 +63,7 @@ def test_one_that_has_the_published_api_alone(place: Place) -> None:
     assert "1 completed" in table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("state", "status"), [("starting", 0), ("stopping", 0), ("serving", 1)])
 def test_one_that_starts_or_stops_need_not_answer(place: Place, state: str, status: int) -> None:
     place.flash("server", "start").good()
