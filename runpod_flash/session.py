@@ -189,9 +189,10 @@ class Session(Serving):
         """Queue a job that has failed or timed out once more; gives its id and new status."""
         return await (await self._backend()).retry(await self._endpoint_id(ticket), ticket.job_id)
 
-    async def logs(self, ticket: Ticket) -> list[str]:
-        """What a job has written."""
-        return list(await (await self._backend()).logs(await self._endpoint_id(ticket), ticket.job_id))
+    async def logs(self, ticket: Ticket, *, follow: bool = False) -> list[str]:
+        """What a job has written; `follow`: what it writes from then on is shown as it comes."""
+        backend, endpoint_id = await self._backend(), await self._endpoint_id(ticket)
+        return list(await backend.logs(endpoint_id, ticket.job_id, follow=follow))
 
     # --- endpoints that are there already ----------------------------------------------------------------------------
 

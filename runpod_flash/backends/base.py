@@ -184,8 +184,11 @@ class Backend(Protocol):
         """
         ...
 
-    async def logs(self, endpoint_id: str, job_id: str) -> Sequence[str]:
-        """The lines that the job wrote to stdout and stderr and that the platform still has, oldest first."""
+    async def logs(self, endpoint_id: str, job_id: str, *, follow: bool = False) -> Sequence[str]:
+        """The lines that the job wrote to stdout and stderr and that the platform still has, oldest first.
+
+        `follow`: those that it writes from then on, neither more nor fewer, are shown as they come. Raises JobNotFound.
+        """
         ...
 
     async def find_submitted(self, keys: Sequence[str]) -> Mapping[str, Json] | None:

@@ -229,11 +229,15 @@ class HttpBackend(JobApi):
         held = Held(Purpose.CHUNKS, "POST", path, _SILENCE_S, content, repeat=True, missing=JobNotFound)
         return self._object((await self._connection.hold(held)).content, "POST", path)
 
-    async def logs(self, endpoint_id: str, job_id: str) -> Sequence[str]:
+    async def logs(self, endpoint_id: str, job_id: str, *, follow: bool = False) -> Sequence[str]:
         await self._connection.ready()
         if not self._connection.streams:
             return []
-        listing = await self._json("GET", f"/flash/v1/jobs/{part(job_id)}/logs", missing=JobNotFound)
+        if follow:
+            asked = {"client": self._connection.client_id, "jobs": [job_id], "lines": True}
+            listing = await self._json("POST", "/flash/v1/jobs/watch", json=asked)
+        else:
+            listing = await self._json("GET", f"/flash/v1/jobs/{part(job_id)}/logs", missing=JobNotFound)
         return [str(line.get("line", "")) for line in listing.get("lines", [])]
 
     async def find_submitted(self, keys: Sequence[str]) -> Mapping[str, Json] | None:

@@ -348,7 +348,7 @@ class InlineBackend:
         self._endpoint(endpoint_id)
         raise BackendError(f"the inline target serves no HTTP, so {asked} has nobody to answer it; use another target")
 
-    async def logs(self, endpoint_id: str, job_id: str) -> Sequence[str]:
+    async def logs(self, endpoint_id: str, job_id: str, *, follow: bool = False) -> Sequence[str]:
         self._job(job_id)
         return []  # written straight to this process's streams
 

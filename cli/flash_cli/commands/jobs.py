@@ -73,7 +73,7 @@ async def _follow(session: Session, job_id: str | None, followed: list[Ticket]) 
         job_id = await _newest(session)
     ticket = await _ticket(session, job_id)
     followed.append(ticket)
-    lines = await session.logs(ticket)
+    lines = await session.logs(ticket, follow=True)
     session.output.log({"name": ticket.name, "stream": "stdout", "lines": lines})
     job = await session.wait(ticket)
     try:

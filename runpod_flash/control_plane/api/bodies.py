@@ -100,6 +100,14 @@ def texts_field(body: Mapping[str, Any], name: str, most: int) -> list[str]:
     return list(dict.fromkeys(value))
 
 
+def flag_field(body: Mapping[str, Any], name: str) -> bool:
+    """A field of a body that is true or false, or absent: false. Raises Problem: 400, it is something else."""
+    value = body.get(name, False)
+    if not isinstance(value, bool):
+        raise Problem(400, f"field '{name}' is {value!r:.80}; it must be true or false")
+    return value
+
+
 def whole_field(body: Mapping[str, Any], name: str, least: int, most: int) -> int:
     """A field of a body that holds a whole number. Raises Problem: 400, it does not, or is out of these bounds."""
     value = body.get(name)

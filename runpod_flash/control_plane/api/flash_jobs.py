@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 
 from runpod_flash.control_plane.api import access
 from runpod_flash.control_plane.api.access import Access
-from runpod_flash.control_plane.api.bodies import json_object, text_field, texts_field, whole_field
+from runpod_flash.control_plane.api.bodies import flag_field, json_object, text_field, texts_field, whole_field
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.records import JobRecord
@@ -54,14 +54,17 @@ class FlashJobsApi:
         self._access.check(access.principal_of(request), Need.RUN)
         body = await json_object(request, _BODY_LIMIT)
         client, asked = text_field(body, "client"), texts_field(body, "jobs", AT_ONCE)
-        watched = self._platform.watch(access.stream_of(request, client), asked, self._access.sees(request))
+        sees, lines = self._access.sees(request), flag_field(body, "lines")
+        watched = self._platform.watch(access.stream_of(request, client), asked, sees)
         jobs = _objects(watched.final, self._answer_limit)
         answered = {*jobs, *watched.waiting, *watched.unknown}
-        rest = {
+        rest: dict[str, Any] = {
             "waiting": list(watched.waiting),
             "unknown": list(watched.unknown),
             "rest": [job_id for job_id in asked if job_id not in answered],
         }
+        if lines and asked[0] not in watched.unknown:  # in the same turn, so that none is missed or told twice
+            rest["lines"] = lines_of(self._platform.logs(asked[0], sees))
         body_text = b'{"jobs":[%s],%s' % (b",".join(jobs.values()), _json(rest)[1:])
         return Response(body_text, media_type="application/json")
 
@@ -81,6 +84,11 @@ class FlashJobsApi:
         record, pieces, more = await self._platform.items(request.path_params["job"], after, wait_ms / 1000, sees)
         found = {"items": [list(piece) for piece in pieces], "ended": record.status.final and not more}
         return Response(_json(found), media_type="application/json")
+
+
+def lines_of(logs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What a job wrote, as JSON."""
+    return [{"stream": line["stream"], "line": line["line"]} for line in logs]
 
 
 def _objects(records: Iterable[JobRecord], limit: int) -> dict[str, bytes]:

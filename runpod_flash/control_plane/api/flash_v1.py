@@ -11,6 +11,7 @@ from runpod_flash.control_plane.api import access
 from runpod_flash.control_plane.api.access import Access
 from runpod_flash.control_plane.api.addresses import url_for
 from runpod_flash.control_plane.api.bodies import ID_LIMIT
+from runpod_flash.control_plane.api.flash_jobs import lines_of
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.platform import Platform
@@ -94,7 +95,7 @@ class FlashApi:
 
     async def _get_logs(self, request: Request) -> Response:
         lines = self._platform.logs(request.path_params["job"], self._access.sees(request))
-        return JSONResponse({"lines": [{"stream": line["stream"], "line": line["line"]} for line in lines]})
+        return JSONResponse({"lines": lines_of(lines)})
 
     async def _drop_instance(self, request: Request) -> Response:
         self._access.check(access.principal_of(request), Need.RUN)

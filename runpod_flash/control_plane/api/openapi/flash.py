@@ -9,6 +9,7 @@ from runpod_flash.control_plane.api.openapi.model import Answer, Body, Face, Ope
 from runpod_flash.control_plane.api.openapi.shapes import (
     JOB,
     client,
+    flag,
     identifier,
     json_answer,
     listed,
@@ -74,7 +75,14 @@ _JOBS: Final = (
         summary="How many jobs stand; the client's event stream is told the ends of the others",
         about="Job objects above about 8 MB stay for the next request: their ids are under `rest`.",
         body=Body(
-            schema=record({"client": client(), "jobs": listed(identifier(), minItems=1, maxItems=AT_ONCE)}),
+            schema=record(
+                {
+                    "client": client(),
+                    "jobs": listed(identifier(), minItems=1, maxItems=AT_ONCE),
+                    "lines": flag("Whether what the first of them has written so far is told, too."),
+                },
+                optional=("lines",),
+            ),
             example={"client": "c", "jobs": ["j-u1"]},
         ),
         answers={200: json_answer("How they stand.", ref("WatchedJobs"))},

@@ -8,6 +8,7 @@ from runpod_flash.control_plane.api.openapi.shapes import flag, identifier, list
 from runpod_flash.control_plane.causes import CauseKind
 
 _COUNTS: Final = {"type": "object", "additionalProperties": whole()}
+_LINE: Final = record({"stream": text(enum=["stdout", "stderr"]), "line": text()})
 
 SCHEMAS: Final[Mapping[str, Schema]] = {
     "WatchedJobs": record(
@@ -16,7 +17,9 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "waiting": listed(identifier(), "Those whose end the stream is told."),
             "unknown": listed(identifier()),
             "rest": listed(identifier(), "Those to ask for again."),
-        }
+            "lines": listed(_LINE, "Of the first, if asked for; the stream has those that it writes from now on."),
+        },
+        optional=("lines",),
     ),
     "FoundJobs": record(
         {
@@ -44,7 +47,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "cause": {"allOf": [ref("Cause")], "nullable": True},
         }
     ),
-    "JobLogs": record({"lines": listed(record({"stream": text(enum=["stdout", "stderr"]), "line": text()}))}),
+    "JobLogs": record({"lines": listed(_LINE)}),
     "StreamItems": record(
         {
             "items": listed(

@@ -173,6 +173,18 @@ async def test_who_watches_for_another_user_is_told_apart(plane: PlaneApp) -> No
         assert (await looker.get(f"/flash/v1/jobs/{job.id}")).status_code == 200
 
 
+async def test_who_follows_a_job_gets_what_it_wrote_until_then(plane: PlaneApp) -> None:
+    endpoint = await plane.endpoint()
+    (job,) = await jobs_of(plane, endpoint, 1)
+    asked = {"client": "c", "jobs": [job, "unknown"], "lines": True}
+    watched = (await plane.client.post("/flash/v1/jobs/watch", json=asked)).json()
+    assert (watched["waiting"], watched["lines"]) == ([job], [{"stream": "stdout", "line": "hello"}])
+    for change in ({"lines": False}, {"jobs": ["unknown", job]}):
+        assert "lines" not in (await plane.client.post("/flash/v1/jobs/watch", json={**asked, **change})).json()
+    refused = await plane.client.post("/flash/v1/jobs/watch", json={**asked, "lines": "yes"})
+    assert (refused.status_code, "true or false" in refused.json()["detail"]) == (400, True)
+
+
 async def test_items_are_handed_out_after_the_one_that_has_arrived(plane: PlaneApp) -> None:
     endpoint = await plane.endpoint()
     (job,) = await jobs_of(plane, endpoint, 1)
