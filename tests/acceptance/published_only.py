@@ -9,6 +9,7 @@ _NOTICE = "notices come on the event stream alone"
 _CAUSE = "why a job waits is told by /flash/v1/ alone"
 _PROJECT = "the project of an endpoint, which `flash status` shows, is told by /flash/v1/status alone"
 _SIZE = "it is more than a call or a job's output carries, and large values travel by /flash/v1/values alone"
+_KEYS = "keys are made by /flash/v1/keys alone"
 _ROUTES = "the code of routes is brought by /flash/v1/artifacts alone"
 
 OTHERS = ("test_privacy.py", "test_server_for_others.py")
@@ -27,6 +28,7 @@ REASONS: dict[str, str] = {
     "test_environments.py::test_a_caller_whose_numpy_differs_from_what_a_dependency_wants": _NOTICE,
     "test_gpus.py::test_a_machine_without_a_gpu_runs_on_the_cpu_and_says_so_once_to_each_program": _NOTICE,
     "test_gpus.py::test_another_gpu_than_asked_for_is_used_and_said": _NOTICE,
+    "test_images.py::test_a_server_runs_images_of_others_where_it_has_agreed": _KEYS,
     "test_logs.py::test_what_a_child_wrote_before_sigkill_is_kept_over_attempts_and_restarts": _OUTPUT,
     "test_memory.py::test_a_call_that_needs_more_memory_than_its_size_has": _OUTPUT,
     "test_parameters.py::test_a_driver_that_is_too_old_is_named_once": _NOTICE,
@@ -46,10 +48,8 @@ REASONS: dict[str, str] = {
     "test_routes.py::test_routes_answer_as_fastapi_has_it_and_what_they_print_is_seen": _ROUTES,
     "test_routes.py::test_who_leaves_ends_the_request_and_a_killed_worker_is_an_error_of_that_request_alone": _ROUTES,
     "test_stopping.py::test_one_that_drains_says_so_and_the_second_time_stops_at_once": _CAUSE,
-    "test_upgrade.py::test_keys_that_one_version_has_made_hold_with_another": "keys are made by /flash/v1/keys alone",
-    "test_volumes.py::test_users_of_a_server_have_volumes_of_their_own_and_their_code_sees_no_others": (
-        "keys are made by /flash/v1/keys alone"
-    ),
+    "test_upgrade.py::test_keys_that_one_version_has_made_hold_with_another": _KEYS,
+    "test_volumes.py::test_users_of_a_server_have_volumes_of_their_own_and_their_code_sees_no_others": _KEYS,
     "test_volumes.py::test_what_is_put_is_seen_by_functions_and_what_they_write_is_fetched": (
         "files of network volumes come and go by /flash/v1/volumes alone"
     ),
