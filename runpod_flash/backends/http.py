@@ -236,6 +236,8 @@ class HttpBackend(JobApi):
         if follow:
             asked = {"client": self._connection.client_id, "jobs": [job_id], "lines": True}
             listing = await self._json("POST", "/flash/v1/jobs/watch", json=asked)
+            if job_id in listing.get("unknown", ()):
+                raise JobNotFound(f"the platform has no job {job_id}; jobs are kept for a limited time after their end")
         else:
             listing = await self._json("GET", f"/flash/v1/jobs/{part(job_id)}/logs", missing=JobNotFound)
         return [str(line.get("line", "")) for line in listing.get("lines", [])]

@@ -108,7 +108,8 @@ N = 50
 print("second", f.remote(1))
 print("third", asyncio.run(f(2)))
 """
-    done = shared_place.run(["-i", "-q"], stdin=session)
+    own = {"HOME": str(shared_place.home)}  # where an interactive Python leaves its history
+    done = shared_place.run(["-i", "-q"], env=own, stdin=session)
     said = [line for line in done.good().stdout.splitlines() if line.startswith(("first", "second", "third"))]
     assert said == [
         "first 6", "second 51", "third 52",

@@ -7,6 +7,7 @@ says at its top what was added and changed. Packages that are heavy are small st
 import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -203,6 +204,7 @@ def test_system_packages(shared_place: Place, offline: Mapping[str, str]) -> Non
     done = shared_place.run([str(HERE / "13_system.py")], env=offline, timeout_s=170)
     if done.status == 0:
         assert done.stdout.strip() == "{'processed': True}"
+        subprocess.run(["dpkg", "-s", "libgl1-mesa-glx", "libglib2.0-0"], check=True, capture_output=True)
     else:  # this system has no package of that name, or may not install: then it is said, with what to do
         assert "libgl1-mesa-glx" in done.stderr
         assert "InstallError" in done.stderr

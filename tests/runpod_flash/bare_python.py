@@ -120,6 +120,7 @@ def program(folder: Path, source: str, *, out: Path, seed: int = 0, name: str = 
     else:
         command += ["-c", text]
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": str(seed)}
+    environ["HOME"] = str(folder)  # where an interactive Python leaves its history
     done = subprocess.run(command, cwd=folder, env=environ, input=stdin, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
