@@ -19,14 +19,14 @@ MANIFEST, CODE, FILES = "manifest.json", "code.payload", "files/"
 
 
 def pack(manifest: ArtifactManifest, code: bytes | None, files: Mapping[str, bytes]) -> bytes:
-    """Make the artifact's bytes. `files` maps the manifest's paths to their content."""
+    """Make the artifact's bytes, the same ones whenever it is asked. `files` maps paths to their content."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        archive.writestr(MANIFEST, json.dumps(manifest.to_json(), sort_keys=True))
+    with zipfile.ZipFile(buffer, "w") as archive:
+        _add(archive, MANIFEST, json.dumps(manifest.to_json(), sort_keys=True).encode())
         if code is not None:
-            archive.writestr(CODE, code)
+            _add(archive, CODE, code)
         for path in sorted(files):
-            archive.writestr(FILES + path, files[path])
+            _add(archive, FILES + path, files[path])
     return buffer.getvalue()
 
 
@@ -74,6 +74,11 @@ def check_relative(path: str) -> PurePosixPath:
     if not path or pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path:
         raise WireError(f"path {path!r} leaves the folder it belongs to")
     return pure
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    member = zipfile.ZipInfo(name)  # with the date that zip files begin at, not with today's
+    archive.writestr(member, data, zipfile.ZIP_DEFLATED, compresslevel=1)
 
 
 def _open(artifact: bytes) -> zipfile.ZipFile:

@@ -9,6 +9,7 @@ from typing import Any
 from worker_runtime.wire import PROTOCOL
 from worker_runtime.wire.errors import VersionMismatch, WireError
 from worker_runtime.wire.fields import absolute, optional, require, seconds, string_map, strings
+from worker_runtime.wire.interface import Interface
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ class ArtifactManifest:
     `entry` is "module:qualname" for what is imported by name from `files`, None for what is pickled (`code.payload`).
     `code` is a hash of the function or class and the globals it refers to. `files` maps relative POSIX paths to sha256.
     The pickle of "routes" is a function without parameters that gives what is served (`routes.Served`).
+    `interface` says what plain JSON its calls take, where it was built to be deployed.
     """
 
     kind: str  # one of KINDS
@@ -97,9 +99,12 @@ class ArtifactManifest:
     files: Mapping[str, str] = field(default_factory=dict)
     max_concurrency: int = 1
     batch: Batch | None = None  # the function takes lists; `max_concurrency` counts its calls, not its batches
+    interface: Interface | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"protocol": PROTOCOL, **asdict(self), "files": dict(self.files)}
+        data = {"protocol": PROTOCOL, **asdict(self), "files": dict(self.files)}
+        del data["interface"]
+        return data if self.interface is None else {**data, "interface": self.interface.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "ArtifactManifest":
@@ -115,7 +120,7 @@ class ArtifactManifest:
         concurrency = require(data, "max_concurrency", int, default=1)
         if concurrency < 1:
             raise WireError(f"field 'max_concurrency' is {concurrency}; it must be 1 or more")
-        batch = optional(data, "batch", dict)
+        batch, interface = optional(data, "batch", dict), optional(data, "interface", dict)
         return cls(
             kind=kind,
             name=require(data, "name", str),
@@ -125,6 +130,7 @@ class ArtifactManifest:
             files=string_map(data, "files"),
             max_concurrency=concurrency,
             batch=Batch.from_json(batch) if batch is not None else None,
+            interface=Interface.from_json(interface) if interface is not None else None,
         )
 
     @property

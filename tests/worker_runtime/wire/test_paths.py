@@ -79,3 +79,13 @@ def test_a_zip_without_a_manifest() -> None:
         archive.writestr("x", "y")
     with pytest.raises(WireError, match="holds no manifest"):
         paths.read_manifest(buffer.getvalue())
+
+
+def test_the_same_artifact_has_the_same_bytes_whenever_it_is_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"a.py": b"A = 1\n"}
+    manifest = ArtifactManifest(
+        "function", "f", "0", EnvironmentRequest("3.12"), "a:f", {"a.py": hashlib.sha256(files["a.py"]).hexdigest()}
+    )
+    before = paths.pack(manifest, None, files)
+    monkeypatch.setattr("time.localtime", lambda *_: (2001, 2, 3, 4, 5, 6, 0, 0, 0))
+    assert paths.pack(manifest, None, files) == before
