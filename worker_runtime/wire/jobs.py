@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from worker_runtime.wire import PROTOCOL
+from worker_runtime.wire.call_shape import Shape
 from worker_runtime.wire.errors import VersionMismatch, WireError
 from worker_runtime.wire.fields import optional, require, strings
 from worker_runtime.wire.retries import Backoff
@@ -110,6 +111,7 @@ class Call:
 
     Where a platform has no place for artifacts and values, a call carries them: `artifact_data` are the artifact's own
     bytes, once for each endpoint; payloads are inline whatever their size; and `inline` asks for such a result.
+    `shape` says which parameters it fills, where it goes to code that its caller has not brought.
     With `stream`, what is called is a generator, and each item that it yields is a chunk of the job's stream (`items`).
     """
 
@@ -122,6 +124,7 @@ class Call:
     artifact_data: bytes | None = field(default=None, repr=False)
     inline: bool = False
     stream: bool = False
+    shape: Shape | None = None
 
     def to_input(self) -> dict[str, Any]:
         """The `input` of the job."""
@@ -140,6 +143,8 @@ class Call:
             body["inline"] = True
         if self.stream:
             body["stream"] = True
+        if self.shape is not None:
+            body["shape"] = self.shape.to_json()
         return {"flash": body}
 
     @classmethod
@@ -152,6 +157,7 @@ class Call:
                 f"the call has protocol {protocol}, this side speaks {PROTOCOL}; use one version on both sides"
             )
         instance, artifact_data = optional(body, "instance", dict), optional(body, "artifact_data", str)
+        shape = optional(body, "shape", dict)
         backoff = optional(body, "backoff", dict)
         return cls(
             artifact=require(body, "artifact", str),
@@ -163,6 +169,7 @@ class Call:
             artifact_data=_from_base64(artifact_data, "artifact_data") if artifact_data is not None else None,
             inline=require(body, "inline", bool, default=False),
             stream=require(body, "stream", bool, default=False),
+            shape=Shape.from_json(shape) if shape is not None else None,
         )
 
     @property
