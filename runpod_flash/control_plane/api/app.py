@@ -28,6 +28,7 @@ from runpod_flash.control_plane.command_workers import CommandWorkers
 from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.keys import AuthMiddleware, Keyring
 from runpod_flash.control_plane.limits import Limits
+from runpod_flash.control_plane.own_code import check_body
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Pickles, WorkerKey
 from runpod_flash.control_plane.problems import LastResort, handlers
@@ -98,7 +99,7 @@ def build_app(services: Services) -> Starlette:
             access,
             VolumeAccess(services.files.volumes),
             services.url,
-            services.blobs.has_artifact,
+            lambda body: check_body(body, services.blobs),
         ).routes(),
         *NetworkVolumesApi(services.files.volumes).routes(),
         *JobsApi(services.platform, access, services.limits, rates, services.check_webhook).routes(),
