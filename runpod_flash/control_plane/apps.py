@@ -172,7 +172,8 @@ class Apps:
         """A version has been deployed: it is the active one from now on. Raises StageNotFound, StoreError."""
         kept = sorted(each.number for each in self.versions(stage))
         drop = [number for number in kept[: max(0, len(kept) + 1 - VERSIONS_KEPT)] if number != version.base]
-        new = replace(self._now(stage), version=version.number, deployed_at=self._clock())
+        now = self._clock()
+        new = replace(self._now(stage), version=version.number, deployed_at=now, renewed_at=now)
         self._artifacts.update(version.artifacts)
         await self._table.add_version(new, version, drop)
         self._artifacts = self._table.artifacts()

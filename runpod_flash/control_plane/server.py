@@ -38,6 +38,7 @@ from runpod_flash.control_plane.disk import DiskGuard
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.environments import Environments
 from runpod_flash.control_plane.events import EventHub
+from runpod_flash.control_plane.expiring import Expiring
 from runpod_flash.control_plane.fleet import Fleet
 from runpod_flash.control_plane.keys import ensure_key
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
@@ -90,6 +91,7 @@ class ControlPlane:
         self._catalog = Catalog(self._store)
         self._apps = Apps(self._store, self._catalog)
         self._deploys = Deploys(self._apps, self._catalog)
+        self._expiring = Expiring(self._apps, self._catalog, self._store, settings.expiry)
         self._files = VolumeFiles(Volumes(state.volumes, settings.datacenter))
         self._api_keys = ApiKeys(state.api_keys, self._catalog)
         if settings.listen is not None:
@@ -178,6 +180,7 @@ class ControlPlane:
         """The event stream that hears of it. Raises where it may not send requests to workers of that endpoint."""
         if not self._access.endpoint(connection, Need.RUN, endpoint_id).is_load_balanced:
             raise Problem(400, "not allowed for LB API: this endpoint takes jobs and answers no HTTP requests")
+        self._expiring.used(endpoint_id)
         return client_of(connection)
 
     def _connect(self) -> None:
@@ -198,12 +201,25 @@ class ControlPlane:
         self._dispatcher.on_load = self._load_changed
         self._balanced.on_load = self._autoscaler.load_changed
         self._stream()
+        self._expire()
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         self._preparing.refusal = self._supervisor.refusal
         self._deploys.prepare, self._deploys.has_artifact = self._preparing.prepare, self._blobs.has_artifact
         self._apps.end_jobs = self._platform.delete_endpoint_jobs
         self._catalog.on_change = self._endpoint_changed
         self._catalog.on_delete = self._endpoint_deleted
+
+    def _expire(self) -> None:
+        """Let what nobody renews or uses scale to zero, and go after a while."""
+        self._platform.on_use, self._platform.look.expires_at = self._expiring.used, self._expiring.expires_at
+        self._autoscaler.rests, self._expiring.on_phase = self._expiring.rests, self._autoscaler.load_changed
+        self._expiring.is_busy = self._is_busy
+
+    def _is_busy(self, endpoint_id: str) -> bool:
+        """Whether an endpoint has jobs or requests."""
+        pools = self._fleet.of(endpoint_id)
+        requests = any(pool.has_work or any(worker.requests for worker in pool.workers.values()) for pool in pools)
+        return requests or bool(self._dispatcher.jobs_of(endpoint_id))
 
     def _stream(self) -> None:
         """Lead the items of generators from workers to readers."""
@@ -217,12 +233,14 @@ class ControlPlane:
         self._balanced.look(endpoint_id)
 
     def _endpoint_changed(self, endpoint: EndpointRecord, rolled: bool) -> None:
+        self._expiring.used(endpoint.id)
         if endpoint.artifact is not None:
             self._served.look(endpoint)
         self._autoscaler.endpoint_changed(endpoint, rolled)
 
     def _endpoint_deleted(self, endpoint_id: str) -> None:
         self._served.forget(endpoint_id)
+        self._expiring.forget(endpoint_id)
         self._autoscaler.endpoint_deleted(endpoint_id)
         self._load_changed(endpoint_id)
 
@@ -292,6 +310,7 @@ class ControlPlane:
                     self._collect(),
                     self._webhooks.run(),
                     self._api_keys.watch(),
+                    self._expiring.run(),
                 )
             ]
             ends = [asyncio.ensure_future(end) for end in (servers.ended(), self._stop.wait())]
@@ -365,6 +384,7 @@ class ControlPlane:
                 api_keys=self._api_keys,
                 files=self._files,
                 deploys=self._deploys,
+                expiring=self._expiring,
                 worker_keys=self._supervisor.worker_keys,
                 published_only=self._settings.published_only,
                 url=self._url or f"http://127.0.0.1:{self._port}",
