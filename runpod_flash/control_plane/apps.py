@@ -1,7 +1,7 @@
 """Apps and their stages: what there is, whose it is, until when. In memory for who asks, in the store to last."""
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -45,6 +45,10 @@ class Apps:
     def apps_of(self, owner: str, *, ephemeral: bool = False) -> list[AppRecord]:
         """A user's apps, the oldest first. `ephemeral`: those, too, that were made for a stage that expires."""
         return [app for app in self._apps.values() if app.owner == owner and (app.lasting or ephemeral)]
+
+    def every_app(self) -> list[AppRecord]:
+        """The apps of all users."""
+        return list(self._apps.values())
 
     def get(self, owner: str, name: str) -> AppRecord:
         """The app. Raises AppNotFound."""
@@ -235,7 +239,7 @@ class Apps:
         self._apps.pop((app.owner, app.name), None)
 
     async def adopt(
-        self, apps: Sequence[AppRecord], stages: Collection[tuple[StageRecord, Sequence[VersionRecord]]]
+        self, apps: Sequence[AppRecord], stages: Sequence[tuple[StageRecord, Sequence[VersionRecord]]]
     ) -> None:
         """Take apps and stages as they were elsewhere. Raises StoreError."""
         for app in apps:
