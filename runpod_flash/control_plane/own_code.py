@@ -1,8 +1,10 @@
 """Endpoints with code of their own that take jobs: inputs become calls of that code, and of no other.
 
-{"input": {"prompt": "a cat"}}               plain JSON: checked against the parameters, and answered as JSON
-{"input": {"flash": {…, "arguments": …}}}    from our SDK: values in the neutral encoding, which runs nothing
-{"input": {"flash": {…, "check": true}}}     whether the code can be loaded
+    {"input": {"prompt": "a cat"}}               plain JSON: checked against the parameters, and answered as JSON
+    {"input": {"flash": {…, "arguments": …}}}    from our SDK: values in the neutral encoding, which runs nothing
+    {"input": {"flash": {…, "check": true}}}     whether the code can be loaded
+
+Each is bound to the version that the endpoint has when it comes.
 """
 
 import json
