@@ -1,5 +1,6 @@
 """What inputs become at endpoints with code of their own, and which code they can have."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -7,9 +8,9 @@ import pytest
 
 from runpod_flash.control_plane.own_code import call_of, check_body, input_as_sent
 from runpod_flash.control_plane.problems import Problem
-from runpod_flash.control_plane.records import EndpointRecord
+from runpod_flash.control_plane.records import EndpointRecord, JobRecord
 from runpod_flash.errors import ContentNotFound, NotPortable
-from tests.support.memory_fleet import MemoryArtifacts
+from tests.support.memory_fleet import MemoryArtifacts, MemoryValues
 from tests.support.own_code import CHECK, code, parameter
 from worker_runtime.wire import neutral, paths, payload
 from worker_runtime.wire.class_names import ClassNames
@@ -30,9 +31,23 @@ def of(job_input: dict[str, Any]) -> Call:
 def test_plain_json_is_a_call_of_what_is_there_now() -> None:
     call = of({"a": 1})
     assert (call.artifact, call.method, call.plain, call.inline, call.retries) == (SHIPPED.id, None, True, True, None)
-    assert call.arguments.inline is not None
-    assert input_as_sent(call, call.arguments.inline) == {"a": 1}
-    assert of({"a": 1, "b": "x" * INLINE_LIMIT}).arguments.size > INLINE_LIMIT
+
+
+def test_the_input_is_kept_as_it_was_sent() -> None:
+    small, large = {"a": 1}, {"a": 1, "b": "x" * INLINE_LIMIT}
+    data = of(large).arguments.inline
+    assert data is not None
+    stored, values = Payload.of(data), MemoryValues()
+    assert stored.sha256 is not None
+    values.held[stored.sha256] = data
+
+    def kept(job_input: dict[str, Any]) -> Any:
+        return asyncio.run(input_as_sent(JobRecord("j", "e", job_input, 0.0), values))
+
+    assert kept(of(small).to_input()) == small
+    assert kept(replace(of(large), arguments=stored).to_input()) == large
+    for other in (Call("", NEUTRAL).to_input(), {"flash": "a command's own"}, {"a": 1}):
+        assert kept(other) is other
 
 
 def test_what_does_not_fit_is_a_problem_with_each_fault() -> None:
