@@ -8,6 +8,7 @@ from runpod_flash.control_plane.api.openapi import (
     itself,
     jobs,
     keys,
+    look,
     network_volumes,
     serverless,
     workers,
@@ -21,6 +22,7 @@ FACES: Final[tuple[Face, ...]] = (
     balanced.FACE,
     workers.FACE,
     flash.FACE,
+    look.FACE,
     keys.FACE,
     itself.FACE,
 )
