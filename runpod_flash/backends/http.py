@@ -19,6 +19,7 @@ from runpod_flash.backends.clients import Address
 from runpod_flash.backends.connection import Connection, Held, Locate, Purpose
 from runpod_flash.backends.events import FinalJobs
 from runpod_flash.backends.job_api import FINAL, JobApi, part
+from runpod_flash.backends.look import HttpLook
 from runpod_flash.backends.lookups import AT_ONCE, Looked, Lookups
 from runpod_flash.backends.volumes import HttpVolumes
 from runpod_flash.calls import AS_USUAL, JobOptions
@@ -95,6 +96,7 @@ class HttpBackend(JobApi):
             Connection(locate, self._take, self._final_jobs.lose, patience_s=patience_s, on_wait=self._waits)
         )
         self._volumes = HttpVolumes(self._connection, self._json, self._scope)
+        self._looker = HttpLook(self._connection, self._json)
 
     @property
     def shares_machine(self) -> bool:
@@ -119,6 +121,10 @@ class HttpBackend(JobApi):
     @property
     def volumes(self) -> HttpVolumes:
         return self._volumes
+
+    @property
+    def look(self) -> HttpLook:
+        return self._looker
 
     async def open(self) -> None:
         """Connect. Raises BackendUnavailable, AuthError, WireMismatch, ConfigError."""

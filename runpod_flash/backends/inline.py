@@ -206,6 +206,13 @@ class NoVolumes:
         )
 
 
+class NoLook:
+    """Stands for what cannot be seen from outside. Whatever is asked of it raises ConfigError."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ConfigError("FLASH_TARGET=inline runs functions in their own program, so nobody else sees them")
+
+
 class InlineBackend:
     """See `Backend`."""
 
@@ -215,6 +222,7 @@ class InlineBackend:
     serves_routes = False
     takes_pickles = True
     volumes = NoVolumes()
+    look = NoLook()
 
     def __init__(self, platform: InlinePlatform) -> None:
         self._platform = platform
