@@ -21,6 +21,17 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def size(count: float) -> str:
+    """A number of bytes for people: 512 B, 3.2 MB."""
+    if count < 1000:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB"):
+        count /= 1000
+        if count < 1000:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1000:.1f} GB"
+
+
 def data(value: Any) -> None:
     """Write a result for programs: one JSON document."""
     print(json.dumps(value, indent=2, sort_keys=True), flush=True)

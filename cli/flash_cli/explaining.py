@@ -1,18 +1,15 @@
 """Why an endpoint gets what it gets: each file and each package, and what was left out by which rule."""
 
-import ast
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from packaging.requirements import Requirement
-
-from flash_cli import locking
+from flash_cli import console, locking
 from flash_cli.building import Built
 from flash_cli.manifest import BuiltEndpoint
 from flash_cli.packing import ShippedFile
-from flash_cli.requirement_files import canonical, package_name
+from flash_cli.requirement_files import package_name
 from runpod_flash.bytecode import absolute
 from runpod_flash.errors import ConfigError
 from runpod_flash.local_modules import imports_at, module_of
@@ -45,7 +42,10 @@ class Explained:
     def to_json(self) -> dict[str, Any]:
         """As programs read it."""
         lists = {"files": self.files, "packages": self.packages, "leftOut": self.left_out}
-        return {"endpoint": self.endpoint.name, **{name: [one.to_json() for one in each] for name, each in lists.items()}}
+        return {
+            "endpoint": self.endpoint.name,
+            **{name: [one.to_json() for one in each] for name, each in lists.items()},
+        }
 
 
 def explain(built: Built, name: str) -> Explained:
@@ -58,6 +58,29 @@ def explain(built: Built, name: str) -> Explained:
     shipped = built.shipped[endpoint.name]
     files = tuple(Item(each.path, _why(each, shipped, endpoint), each.size) for each in shipped)
     return Explained(endpoint, files, tuple(_packages(built, endpoint)), tuple(_left_out(built, shipped)))
+
+
+def lines(explained: Explained) -> Iterator[str]:
+    """The same for people."""
+    endpoint = explained.endpoint
+    total = sum(each.size or 0 for each in explained.files)
+    yield f"{endpoint.name}: {endpoint.kind} {endpoint.object} of {endpoint.file}, Python {endpoint.python or '-'}"
+    yield f"\n{len(explained.files)} files travel, {console.size(total)} ({console.size(endpoint.size)} packed)"
+    yield from _columns(explained.files)
+    locked = "locked" if endpoint.lock else "not locked"
+    yield f"\n{len(explained.packages)} packages are installed, {locked}"
+    yield from _columns(explained.packages)
+    yield "\nleft out of the project:"
+    yield from _columns(explained.left_out[:_SHOWN])
+    if len(explained.left_out) > _SHOWN:
+        yield f"  … and {len(explained.left_out) - _SHOWN} more; --json has all"
+
+
+def _columns(items: Sequence[Item]) -> Iterator[str]:
+    width = max((len(each.what) for each in items), default=0)
+    for each in items:
+        size = "" if each.size is None else f"{console.size(each.size):>9}  "
+        yield f"  {each.what:<{width}}  {size}{each.why}"
 
 
 def _found(built: Built, name: str) -> BuiltEndpoint:

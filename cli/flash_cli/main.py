@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flash_cli import console
-from flash_cli.faces import look
+from flash_cli.faces import build, look
 from flash_cli.faces.jobs import jobs
 from flash_cli.faces.server import server
 from flash_cli.faces.target import target
@@ -16,6 +16,7 @@ from runpod_flash.release import VERSION
 
 app = group("Look after what runs on this machine: control plane, endpoints, workers.")
 look.add(app)
+build.add(app)
 app.add_typer(server, name="server")
 app.add_typer(jobs, name="jobs")
 app.add_typer(target, name="target")
