@@ -38,6 +38,7 @@ class FakePlatform:
         self.clients: dict[str, str] = {}  # job -> client
         self.endpoints: dict[str, dict[str, Any]] = {}
         self.contents: dict[str, bytes] = {}
+        self.apps: list[dict[str, Any]] = []
         self.requests: Counter[str] = Counter()
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
@@ -83,6 +84,7 @@ class FakePlatform:
             Route("/flash/v1/jobs/{job}/stream", self._guarded(self._stream), methods=["POST"]),
             Route("/v2/{endpoint}/stream/{job}", self._guarded(self._published_stream)),
             Route("/flash/v1/instances/{id}", self._guarded(self._drop), methods=["DELETE"]),
+            Route("/flash/v1/apps", self._guarded(self._apps)),
             Route("/flash/v1/{kind}/{id}", self._guarded(self._content), methods=["HEAD", "GET", "PUT"]),
             Route("/v2/serverless", self._guarded(self._endpoints), methods=["GET", "POST"]),
             Route("/v2/serverless/{id}", self._guarded(self._endpoint), methods=["GET", "PATCH"]),
@@ -255,6 +257,9 @@ class FakePlatform:
         if name not in self.contents:
             return problem(404, "not here")
         return Response(self.contents[name], media_type="application/octet-stream")
+
+    async def _apps(self, request: Request) -> Response:
+        return JSONResponse({"apps": self.apps})
 
     async def _endpoints(self, request: Request) -> Response:
         if request.method == "GET":
