@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flash_cli import console
+from flash_cli.faces import login
 from flash_cli.faces.jobs import jobs
 from flash_cli.faces.server import server
 from flash_cli.faces.target import target
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.add_typer(server, name="server")
 app.add_typer(jobs, name="jobs")
 app.add_typer(target, name="target")
+login.add(app)
 
 
 def _version(wanted: bool) -> None:

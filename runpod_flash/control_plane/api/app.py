@@ -13,6 +13,7 @@ from runpod_flash.control_plane.api.flash_jobs import FlashJobsApi
 from runpod_flash.control_plane.api.flash_v1 import FlashApi
 from runpod_flash.control_plane.api.jobs import JobsApi
 from runpod_flash.control_plane.api.keys_api import KeysApi
+from runpod_flash.control_plane.api.logins_api import LoginsApi
 from runpod_flash.control_plane.api.management_v2 import ManagementApi
 from runpod_flash.control_plane.api.network_volumes import NetworkVolumesApi
 from runpod_flash.control_plane.api.openai import OpenAiApi
@@ -28,6 +29,7 @@ from runpod_flash.control_plane.command_workers import CommandWorkers
 from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.keys import AuthMiddleware, Keyring
 from runpod_flash.control_plane.limits import Limits
+from runpod_flash.control_plane.logins import Logins
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Pickles, WorkerKey
 from runpod_flash.control_plane.problems import LastResort, handlers
@@ -85,6 +87,7 @@ def build_app(services: Services) -> Starlette:
             services.url,
         ).routes(),
         *KeysApi(services.api_keys).routes(),
+        *LoginsApi(Logins(services.api_keys)).routes(),
         *VolumeFilesApi(services.files).routes(),
     ]
     middleware = [Middleware(LastResort), Middleware(AuthMiddleware, identify=keyring.principal)]

@@ -8,6 +8,7 @@ from runpod_flash.control_plane.api.openapi import (
     itself,
     jobs,
     keys,
+    logins,
     network_volumes,
     serverless,
     workers,
@@ -22,5 +23,6 @@ FACES: Final[tuple[Face, ...]] = (
     workers.FACE,
     flash.FACE,
     keys.FACE,
+    logins.FACE,
     itself.FACE,
 )
