@@ -5,7 +5,7 @@ A backend belongs to the event loop that opened it and closes itself when that l
 translated inside the backend.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -110,6 +110,12 @@ class Backend(Protocol):
 
     async def put_artifact(self, artifact_id: str, data: bytes) -> None:
         """Store an artifact. Raises PayloadTooLarge, WireMismatch."""
+
+    async def upload_artifact(self, artifact_id: str, source: Path, said: Callable[[int, int], None]) -> None:
+        """Store an artifact from a file, piece by piece, unless it is there; go on where an earlier attempt ended.
+
+        `said` is told how many bytes have arrived, of how many. Raises PayloadTooLarge, ShippingError, BackendError.
+        """
 
     async def put_value(self, sha256: str, data: bytes) -> None:
         """Store a payload by its hash; nothing is sent when the platform has it. Raises PayloadTooLarge."""
