@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from runpod_flash.backends import uploads
+from runpod_flash.backends.apps import HttpApps
 from runpod_flash.backends.base import Json
 from runpod_flash.backends.clients import Address
 from runpod_flash.backends.connection import Connection, Held, Locate, Purpose
@@ -97,6 +98,7 @@ class HttpBackend(JobApi):
             Connection(locate, self._take, self._final_jobs.lose, patience_s=patience_s, on_wait=self._waits)
         )
         self._volumes = HttpVolumes(self._connection, self._json, self._scope)
+        self._apps = HttpApps(self._connection, self._json)
 
     @property
     def shares_machine(self) -> bool:
@@ -121,6 +123,10 @@ class HttpBackend(JobApi):
     @property
     def volumes(self) -> HttpVolumes:
         return self._volumes
+
+    @property
+    def apps(self) -> HttpApps:
+        return self._apps
 
     async def open(self) -> None:
         """Connect. Raises BackendUnavailable, AuthError, WireMismatch, ConfigError."""

@@ -206,6 +206,16 @@ class NoVolumes:
         )
 
 
+class NoApps:
+    """Stands for the apps that there are not. Whatever is asked of it raises ConfigError."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ConfigError(
+            "FLASH_TARGET=inline has no apps: functions run in this process, and nothing can be deployed to it; use "
+            "FLASH_TARGET=local, which needs no account either"
+        )
+
+
 class InlineBackend:
     """See `Backend`."""
 
@@ -215,6 +225,7 @@ class InlineBackend:
     serves_routes = False
     takes_pickles = True
     volumes = NoVolumes()
+    apps = NoApps()
 
     def __init__(self, platform: InlinePlatform) -> None:
         self._platform = platform

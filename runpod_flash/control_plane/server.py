@@ -24,6 +24,7 @@ from runpod_flash.control_plane.api.access import Access, client_of
 from runpod_flash.control_plane.api.app import Services, build_app
 from runpod_flash.control_plane.api.serverless_body import created
 from runpod_flash.control_plane.api_keys import ApiKeys
+from runpod_flash.control_plane.apps import Apps
 from runpod_flash.control_plane.artifacts import Artifacts
 from runpod_flash.control_plane.autoscaler import Autoscaler
 from runpod_flash.control_plane.balanced_workers import BalancedWorkers
@@ -32,6 +33,7 @@ from runpod_flash.control_plane.carried import Carried
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.command_workers import CommandWorkers
 from runpod_flash.control_plane.containers import Engine
+from runpod_flash.control_plane.deploys import Deploys
 from runpod_flash.control_plane.disk import DiskGuard
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.environments import Environments
@@ -43,6 +45,7 @@ from runpod_flash.control_plane.launches import Site
 from runpod_flash.control_plane.links import LinkServer
 from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.predecessor import endpoints_to_take_over
+from runpod_flash.control_plane.preparing import Preparing
 from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import EndpointRecord
@@ -85,6 +88,8 @@ class ControlPlane:
         self._hub = EventHub()
         self._engine = self._container_engine()
         self._catalog = Catalog(self._store)
+        self._apps = Apps(self._store, self._catalog)
+        self._deploys = Deploys(self._apps, self._catalog)
         self._files = VolumeFiles(Volumes(state.volumes, settings.datacenter))
         self._api_keys = ApiKeys(state.api_keys, self._catalog)
         if settings.listen is not None:
@@ -117,6 +122,7 @@ class ControlPlane:
         self._seal = Seal(state.plane / "seal")
         self._access = Access(self._catalog)
         self._served = ServedCode(self._dispatcher.pools, self._environments)
+        self._preparing = Preparing(self._dispatcher.pools, self._environments, self._engine)
         self._balanced = self._balanced_workers()
         self._commands = self._command_workers()
         self._webhooks = Webhooks(self._store, self._limits, job_object)
@@ -177,7 +183,7 @@ class ControlPlane:
     def _connect(self) -> None:
         """Tie the parts together where one must hear of another."""
         self._platform.intake.refusal, self._platform.intake.admit = self._supervisor.refusal, self._disk.admit
-        self._platform.intake.vet = self._served.vet = lambda endpoint, request: vet(
+        self._platform.intake.vet = self._served.vet = self._preparing.vet = lambda endpoint, request: vet(
             endpoint.owner, request, self._state.environments, allow_apt=self._settings.allow_apt
         )
         self._platform.look.disk, self._platform.intake.unload = self._disk.to_json, Carried(self._blobs).unload
@@ -193,6 +199,9 @@ class ControlPlane:
         self._balanced.on_load = self._autoscaler.load_changed
         self._stream()
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
+        self._preparing.refusal = self._supervisor.refusal
+        self._deploys.prepare, self._deploys.has_artifact = self._preparing.prepare, self._blobs.has_artifact
+        self._apps.end_jobs = self._platform.delete_endpoint_jobs
         self._catalog.on_change = self._endpoint_changed
         self._catalog.on_delete = self._endpoint_deleted
 
@@ -323,6 +332,7 @@ class ControlPlane:
             waiting.cancel()
         self._show("stopping")
         self._dispatcher.stop()
+        await self._deploys.close()
         await self._served.close()
         await self._balanced.close()
         await self._supervisor.close()
@@ -354,6 +364,7 @@ class ControlPlane:
                 capabilities=capabilities,
                 api_keys=self._api_keys,
                 files=self._files,
+                deploys=self._deploys,
                 worker_keys=self._supervisor.worker_keys,
                 published_only=self._settings.published_only,
                 url=self._url or f"http://127.0.0.1:{self._port}",
@@ -420,12 +431,16 @@ class ControlPlane:
             elif time.monotonic() - max(idle_since, self._hub.last_left, quiet_since) > limit:
                 self._stop.set()
 
+    def _named_content(self) -> set[str]:
+        """The ids of the artifacts that endpoints have, or may have again."""
+        return self._catalog.content() | self._apps.content()
+
     async def _collect(self) -> None:
         while True:
             now, keep = time.time(), self._settings.terms.keep_s
             try:
                 await self._store.collect(now)
-                await self._blobs.collect(now, 2 * keep, self._fleet.content() | self._catalog.content())
+                await self._blobs.collect(now, 2 * keep, self._fleet.content() | self._named_content())
                 await asyncio.to_thread(self._files.volumes.sweep)
                 self._disk.watch()
             except (BackendError, OSError) as error:

@@ -61,7 +61,7 @@ def requests_url(endpoint_id: str, base_url: str, *, balanced: bool) -> str:
 def endpoint_object(record: EndpointRecord, base_url: str) -> dict[str, Any]:
     """The endpoint object of `/v2/serverless`. `base_url` is where the client reaches this server."""
     url = requests_url(record.id, base_url, balanced=False)
-    shown: dict[str, Any] = {"id": record.id, **record.body, "createdAt": _iso(record.created_at)}
+    shown: dict[str, Any] = {"id": record.id, **record.body, "createdAt": iso_time(record.created_at)}
     if "cpu" in shown:
         shown["cpu"] = [{**cpu, "memory": cpu["vcpuCount"] * RAM_GB_PER_VCPU[cpu["id"]]} for cpu in shown["cpu"]]
     if record.is_load_balanced:
@@ -94,5 +94,6 @@ def _milliseconds(start: float, end: float) -> int:
     return max(0, round((end - start) * 1000))
 
 
-def _iso(seconds: float) -> str:
+def iso_time(seconds: float) -> str:
+    """A moment, in seconds since the epoch, as the published API writes it."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

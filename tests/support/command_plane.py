@@ -19,9 +19,11 @@ from runpod_flash.control_plane.api.access import Access
 from runpod_flash.control_plane.api.access import client_of as client_of_stream
 from runpod_flash.control_plane.api.app import Services, build_app
 from runpod_flash.control_plane.api_keys import ApiKeys
+from runpod_flash.control_plane.apps import Apps
 from runpod_flash.control_plane.balanced_workers import BalancedWorkers
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.command_workers import CommandWorkers
+from runpod_flash.control_plane.deploys import Deploys
 from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.fleet import Worker
 from runpod_flash.control_plane.limits import Limits
@@ -135,7 +137,8 @@ async def command_plane(
         keys, blobs, hub = ApiKeys(folder / "api_keys.json", plane.catalog), Blobs(folder / "blobs"), EventHub()
         services = Services(
             plane.platform, plane.catalog, blobs, hub, KEY, {"protocol": 1, "gpus": []}, keys,
-            VolumeFiles(Volumes(folder / "volumes")), plane.supervisor.worker_keys, limits=limits, workers=commands,
+            VolumeFiles(Volumes(folder / "volumes")), Deploys(Apps(plane.store, plane.catalog), plane.catalog),
+            plane.supervisor.worker_keys, limits=limits, workers=commands,
             check_webhook=webhooks.check,
         )  # fmt: skip
         app = build_app(services)

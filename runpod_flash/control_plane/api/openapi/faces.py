@@ -3,6 +3,7 @@
 from typing import Final
 
 from runpod_flash.control_plane.api.openapi import (
+    apps,
     balanced,
     flash,
     itself,
@@ -21,6 +22,7 @@ FACES: Final[tuple[Face, ...]] = (
     balanced.FACE,
     workers.FACE,
     flash.FACE,
+    apps.FACE,
     keys.FACE,
     itself.FACE,
 )
