@@ -195,10 +195,10 @@ class Pool:
         """Whether jobs or requests wait for a worker."""
         return bool(self.queue) or self.waiting_requests > 0
 
-    def live(self, generation: int) -> Iterator[Worker]:
-        """The workers that can take new jobs now or soon."""
+    def live(self, generation: int | None) -> Iterator[Worker]:
+        """The workers that can take new jobs now or soon: of this generation, None of any."""
         for worker in self.workers.values():
-            if worker.generation == generation and worker.state in (WorkerState.STARTING, WorkerState.READY):
+            if generation in (None, worker.generation) and worker.state in (WorkerState.STARTING, WorkerState.READY):
                 yield worker
 
     @property

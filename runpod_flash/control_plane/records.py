@@ -40,8 +40,13 @@ class EndpointRecord:
 
     @property
     def artifact(self) -> str | None:
-        """The id of the artifact whose routes its workers serve; None where calls bring theirs, or for a command."""
+        """The id of the artifact that its workers serve or run; None where calls bring theirs, or for a command."""
         return self.body.get("artifact")
+
+    @property
+    def has_own_calls(self) -> bool:
+        """Whether its jobs are calls of its own artifact, and of no other."""
+        return self.artifact is not None and not self.is_load_balanced
 
     @property
     def image(self) -> str | None:

@@ -31,6 +31,7 @@ from runpod_flash.control_plane.deploys import Deploys
 from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.keys import AuthMiddleware, Keyring
 from runpod_flash.control_plane.limits import Limits
+from runpod_flash.control_plane.own_code import check_body
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Pickles, WorkerKey
 from runpod_flash.control_plane.problems import LastResort, handlers
@@ -108,7 +109,7 @@ def build_app(services: Services) -> Starlette:
             access,
             volumes,
             services.url,
-            services.blobs.has_artifact,
+            lambda body: check_body(body, services.blobs),
         ).routes(),
         *NetworkVolumesApi(services.files.volumes).routes(),
         *(() if services.published_only else AppJobsApi(services.deploys.apps, jobs).routes()),
