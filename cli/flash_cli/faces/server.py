@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from flash_cli.completing import EndpointName
 from flash_cli.root import Json, group
 from runpod_flash import lazy
 
@@ -63,7 +64,7 @@ def server_add(
 
 
 @server.command("remove")
-def server_remove(endpoint: Annotated[str, typer.Argument(metavar="NAME", help="Name or id of the endpoint.")]) -> None:
+def server_remove(endpoint: EndpointName) -> None:
     """Remove an endpoint with its jobs and workers."""
     lazy.load("flash_cli.commands.add").remove(endpoint)
 
