@@ -318,6 +318,7 @@ class Supervisor:
         if worker.state is WorkerState.STARTING:
             worker.state = WorkerState.DRAINING  # its end is none that is to be tried again
             words = "\n".join([reason, *stderr[-20:]])
+            self._announcer.ended(worker, reason)
             self._dispatcher.fail_pool(worker.pool, ErrorInfo(ErrorKind.LOAD, "LoadError", words))
 
     def gone(self, worker: Worker, reason: str, stderr: list[str]) -> None:
@@ -428,6 +429,7 @@ class Supervisor:
         self.on_gone(worker)
         if state is WorkerState.DRAINING or self._closing:
             return
+        self._announcer.ended(worker, reason)
         words = "\n".join([reason, *stderr[-20:]])
         pool.crashes = pool.crashes.after_end(was_ready=state is WorkerState.READY, reason=words, now=time.monotonic())
         if pool.crashes.hopeless:

@@ -15,6 +15,7 @@ from runpod_flash.control_plane.api.flash_jobs import FlashJobsApi
 from runpod_flash.control_plane.api.flash_v1 import FlashApi
 from runpod_flash.control_plane.api.jobs import JobsApi
 from runpod_flash.control_plane.api.keys_api import KeysApi
+from runpod_flash.control_plane.api.look_api import LookApi
 from runpod_flash.control_plane.api.management_v2 import ManagementApi
 from runpod_flash.control_plane.api.network_volumes import NetworkVolumesApi
 from runpod_flash.control_plane.api.openai import OpenAiApi
@@ -94,6 +95,7 @@ def build_app(services: Services) -> Starlette:
             services.pickles,
             services.url,
         ).routes(),
+        *LookApi(services.platform, services.catalog, access).routes(),
         *KeysApi(services.api_keys).routes(),
         *VolumeFilesApi(services.files).routes(),
         *AppsApi(services.deploys.apps, services.deploys, volumes, services.url).routes(),

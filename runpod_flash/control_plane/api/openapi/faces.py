@@ -9,6 +9,7 @@ from runpod_flash.control_plane.api.openapi import (
     itself,
     jobs,
     keys,
+    look,
     network_volumes,
     serverless,
     workers,
@@ -23,6 +24,7 @@ FACES: Final[tuple[Face, ...]] = (
     workers.FACE,
     flash.FACE,
     apps.FACE,
+    look.FACE,
     keys.FACE,
     itself.FACE,
 )
