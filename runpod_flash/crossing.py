@@ -23,10 +23,12 @@ class Crossing:
     Attributes:
         python: the version of Python that they have.
         reason: why no pickles are sent; "": they are.
+        script: the module that this program's script is there; None: the one as which it travels.
     """
 
     python: str = HERE
     reason: str = ""
+    script: str | None = None
 
     @property
     def neutral(self) -> bool:

@@ -45,11 +45,12 @@ _HOLD_MS = 20_000  # for how long a platform may hold the question for the next 
 _POLL_S = (0.05, 2.0)  # first and longest pause between looks at a job whose end nobody announces
 
 
-async def connect(settings: Settings, project: Path) -> "HttpBackend":
+async def connect(settings: Settings, project: Path | str) -> "HttpBackend":
     """Open the platform at the URL `settings.target`.
 
-    Names are the platform's own there, whatever the project. Only code that runs in a worker, and calls other endpoints
-    of its control plane, is on the same machine, and in the project that the worker was told, if that has any.
+    Names are those of the scope that is given as text, else the platform's own, whatever the project. Only code that
+    runs in a worker, and calls other endpoints of its control plane, is on the same machine, and in the project that
+    the worker was told, if that has any.
 
     Raises:
         BackendUnavailable, AuthError, WireMismatch, ConfigError: it cannot be reached, refuses, differs, is no URL.
@@ -65,7 +66,7 @@ async def connect(settings: Settings, project: Path) -> "HttpBackend":
         return address
 
     output, here = of_program(settings.logs), settings.same_machine
-    scope = settings.project if here else None
+    scope = project if isinstance(project, str) else settings.project if here else None
     delay = 0.0 if here else 4.0
     backend = HttpBackend(locate, output, shares_machine=here, default_queue_delay=delay, project=scope)
     await backend.open()
@@ -82,7 +83,7 @@ class HttpBackend(JobApi):
         *,
         shares_machine: bool,
         default_queue_delay: float,
-        project: Path | None = None,
+        project: Path | str | None = None,
         patience_s: float = 0.0,
     ) -> None:
         """`project` scopes names, None: they are global. `patience_s`: how long the first connection is tried."""

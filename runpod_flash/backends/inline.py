@@ -49,7 +49,7 @@ T = TypeVar("T")
 _platforms: "weakref.WeakKeyDictionary[Settings, InlinePlatform]" = weakref.WeakKeyDictionary()
 
 
-def connect(settings: Settings, project: Path) -> "InlineBackend":
+def connect(settings: Settings, project: Path | str) -> "InlineBackend":
     """The backend for these settings: all event loops of a session share one platform."""
     return InlineBackend(platform_of(settings))
 
