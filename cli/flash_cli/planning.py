@@ -85,22 +85,41 @@ class Plan:
         return tuple(change for change in self.changes if change.kind in kinds)
 
 
-def plan(old: BuildManifest | None, new: BuildManifest, *, prune: bool = False) -> Plan:
-    """What leads from one manifest, whose bodies are complete, to another. `prune`: what left the code is removed.
+def plan(
+    old: BuildManifest | None,
+    new: BuildManifest,
+    present: Mapping[str, str | None] | None = None,
+    *,
+    prune: bool = False,
+) -> Plan:
+    """What leads from what a stage has to the manifest `new`.
 
     An endpoint cannot change between jobs and HTTP requests: it is removed and made anew.
+
+    Args:
+        old: what was deployed last, with complete bodies; None: nothing.
+        new: what shall be there, with complete bodies.
+        present: the endpoints that the stage really has, by name, with their artifacts: more than `old` where some left
+            the code before, others where a deploy was broken off; None: those of `old`.
+        prune: whether what is not in `new` is removed.
     """
-    there = {endpoint.name: endpoint for endpoint in (old.endpoints if old else ())}
-    changes = [change for endpoint in new.endpoints for change in _of(there.get(endpoint.name), endpoint)]
+    noted = {endpoint.name: endpoint for endpoint in (old.endpoints if old else ())}
+    there = {name: endpoint.artifact for name, endpoint in noted.items()} if present is None else dict(present)
+    changes: list[Change] = []
+    for endpoint in new.endpoints:
+        before = noted.get(endpoint.name)
+        if endpoint.name not in there:
+            changes.append(Change(endpoint.name, ChangeKind.CREATE))
+        elif before is None or before.artifact != there[endpoint.name]:
+            changes.append(Change(endpoint.name, ChangeKind.ROLL))
+        else:
+            changes += _of(before, endpoint)
     wanted = {endpoint.name for endpoint in new.endpoints}
     gone = ChangeKind.REMOVE if prune else ChangeKind.LEFT
     return Plan((*changes, *(Change(name, gone) for name in there if name not in wanted)))
 
 
-def _of(old: BuiltEndpoint | None, new: BuiltEndpoint) -> Iterator[Change]:
-    if old is None:
-        yield Change(new.name, ChangeKind.CREATE)
-        return
+def _of(old: BuiltEndpoint, new: BuiltEndpoint) -> Iterator[Change]:
     before, after = _whole(old), _whole(new)
     if before.get("type") != after.get("type"):
         yield Change(new.name, ChangeKind.REMOVE)

@@ -68,6 +68,12 @@ class AppStore(Protocol):
     async def delete_stage(self, app: str, stage: str) -> None:
         """Remove a stage with its endpoints and their jobs. Raises AppNotFound, StageNotFound, StageBusy."""
 
+    async def delete_endpoint(self, app: str, stage: str, endpoint: str) -> None:
+        """Remove one endpoint of a stage, by its name, with its jobs; a deploy that has it makes it anew.
+
+        Raises AppNotFound, StageNotFound, EndpointNotFound, StageBusy.
+        """
+
     async def renew(self, app: str, stage: str) -> str | None:
         """Let a stage that expires live on; until when, None: it lasts. Raises AppNotFound, StageNotFound."""
         ...

@@ -106,6 +106,20 @@ def test_from_jobs_to_requests_is_another_endpoint() -> None:
     assert [change.kind for change in changes] == [ChangeKind.REMOVE, ChangeKind.CREATE]
 
 
+def test_what_the_stage_really_has_counts() -> None:
+    def kinds(present: dict[str, str | None], prune: bool = False) -> list[tuple[str, ChangeKind]]:
+        return [(each.endpoint, each.kind) for each in plan(of(INFER), of(INFER), present, prune=prune).changes]
+
+    assert kinds({"infer": "a" * 64}) == [("infer", ChangeKind.KEEP)]
+    assert kinds({}) == [("infer", ChangeKind.CREATE)]
+    assert kinds({"infer": "b" * 64}) == [("infer", ChangeKind.ROLL)]  # of a deploy that was broken off
+    left = {"infer": "a" * 64, "old": None}
+    assert kinds(left) == [("infer", ChangeKind.KEEP), ("old", ChangeKind.LEFT)]
+    assert kinds(left, prune=True) == [("infer", ChangeKind.KEEP), ("old", ChangeKind.REMOVE)]
+    back = plan(None, of(INFER), {"infer": "a" * 64}).changes  # it had left the code, and is in it again
+    assert [each.kind for each in back] == [ChangeKind.ROLL]
+
+
 bodies = st.fixed_dictionaries(
     {"type": st.sampled_from(["QUEUE", "LOAD_BALANCER"]), "timeout": st.integers(0, 2), "env": st.just({})},
     optional={"cpu": st.just([]), "disk": st.integers(1, 2)},
