@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flash_cli.manifest import BuildManifest, BuiltEndpoint
+from flash_cli.manifest import BuildManifest
 from runpod_flash.agreement import VolumeIds, provision_volume
 from runpod_flash.backends.base import Backend
 from runpod_flash.errors import ConfigError

@@ -67,5 +67,6 @@ def _sample(schema: Mapping[str, Any], named: Mapping[str, Any], depth: int) -> 
 
 
 def _post(url: str, body: Mapping[str, Any]) -> str:
-    return f"curl -X POST {KEY} -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))} {shlex.quote(url)}"
-
+    return (
+        f"curl -X POST {KEY} -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))} {shlex.quote(url)}"
+    )

@@ -161,9 +161,7 @@ async def _made(backend: Backend, proposal: Proposal) -> Any:
         raise
 
 
-async def _upload(
-    backend: Backend, proposal: Proposal, endpoints: Sequence[BuiltEndpoint], telling: Telling
-) -> None:
+async def _upload(backend: Backend, proposal: Proposal, endpoints: Sequence[BuiltEndpoint], telling: Telling) -> None:
     """Bring the code of endpoints, each once."""
     gate = asyncio.Semaphore(_UPLOADS_AT_ONCE)
     by_artifact = {endpoint.artifact: endpoint for endpoint in endpoints if endpoint.artifact}

@@ -16,7 +16,9 @@ ROLLING_FIELDS = frozenset(
 )  # fmt: skip
 """The fields of a body whose change needs new workers, as the control plane has it; all others change in place."""
 
-_PACKAGE = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)(\[[^\]]*\])?\s*(==\s*(?P<version>[^\s;\\]+)|@\s*(?P<url>[^\s;\\]+))")
+_PACKAGE = re.compile(
+    r"(?P<name>[A-Za-z0-9][\w.-]*)(\[[^\]]*\])?\s*(==\s*(?P<version>[^\s;\\]+)|@\s*(?P<url>[^\s;\\]+))"
+)
 
 
 class ChangeKind(StrEnum):

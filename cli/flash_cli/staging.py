@@ -39,7 +39,9 @@ def app_of(project: Path, settings: Settings, said: str | None = None) -> str:
     try:
         return check_name("app", finding.app_of(project))
     except ConfigError as error:
-        raise ConfigError(f"{error}; say --app NAME, or write app = 'NAME' below [tool.flash] in pyproject.toml") from error
+        raise ConfigError(
+            f"{error}; say --app NAME, or write app = 'NAME' below [tool.flash] in pyproject.toml"
+        ) from error
 
 
 async def stage_of(backend: Backend, app: str, settings: Settings, said: str | None = None) -> str:
@@ -74,4 +76,3 @@ async def has_app(backend: Backend, app: str) -> bool:
     except AppNotFound:
         return False
     return True
-

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from flash_cli import bodies, console, deploying, plan_text, staging
+from flash_cli import console, deploying, plan_text, staging
 from flash_cli.building import BuildOptions
 from flash_cli.curl_lines import curl
 from flash_cli.deploying import Proposal, Telling
@@ -55,7 +55,7 @@ class Wanted:
 
     app: str | None = None
     stage: str | None = None
-    build: Build = Build()  # noqa: RUF009 - frozen
+    build: Build = Build()
     prune: bool = False
     preview: bool = False
     yes: bool = False
@@ -242,7 +242,9 @@ def _finish(
             {
                 **_plan_document(found),
                 "version": answer["version"],
-                "endpoints": [{"name": each.name, "id": each.id, "url": each.url, "curl": line} for each, line in there],
+                "endpoints": [
+                    {"name": each.name, "id": each.id, "url": each.url, "curl": line} for each, line in there
+                ],
                 "smoke": [each.to_json() for each in smoked],
                 "expiresAt": answer["stage"].get("expiresAt"),
                 "seconds": round(took_s, 3),

@@ -85,7 +85,9 @@ def _list(endpoints: Sequence[Found], *, as_json: bool) -> None:
     elif not endpoints:
         console.say("no endpoints")
     else:
-        console.table(("ENDPOINT", "ID", "TYPE", "OF"), [(each.name, each.id, each.type, _of(each)) for each in endpoints])
+        console.table(
+            ("ENDPOINT", "ID", "TYPE", "OF"), [(each.name, each.id, each.type, _of(each)) for each in endpoints]
+        )
 
 
 def _named(known: Sequence[Found], place: Place, wanted: Wanted) -> list[Found]:

@@ -46,7 +46,9 @@ def deploy(
     env: StageOption = None,
     app: AppOption = None,
     no_deps: NoDeps = False,
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Keep the archive there.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Keep the archive there.")
+    ] = None,
     exclude: Exclude = "",
     python_version: Python = None,
     upgrade: Upgrade = False,
@@ -70,9 +72,7 @@ def deploy(
     """
     commands = lazy.load("flash_cli.commands.deploy")
     build = commands.Build(no_deps, exclude, python_version, upgrade)
-    commands.deploy(
-        commands.Wanted(app, env, build, prune, preview, yes, smoke, smoke_timeout, rollback, output, json)
-    )
+    commands.deploy(commands.Wanted(app, env, build, prune, preview, yes, smoke, smoke_timeout, rollback, output, json))
 
 
 def rollback(
@@ -87,7 +87,8 @@ def rollback(
 
 def undeploy(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME|list]", help="An endpoint; 'list' shows all.", autocompletion=endpoints)
+        str | None,
+        typer.Argument(metavar="[NAME|list]", help="An endpoint; 'list' shows all.", autocompletion=endpoints),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All endpoints of yours on the target.")] = False,
     interactive: Annotated[bool, typer.Option("--interactive", "-i", help="Choose from a list.")] = False,
