@@ -21,6 +21,7 @@ from runpod_flash.backends.clients import Address
 from runpod_flash.backends.connection import Connection, Held, Locate, Purpose
 from runpod_flash.backends.events import FinalJobs
 from runpod_flash.backends.job_api import FINAL, JobApi, part
+from runpod_flash.backends.look import HttpLook
 from runpod_flash.backends.lookups import AT_ONCE, Looked, Lookups
 from runpod_flash.backends.uploads import Said
 from runpod_flash.backends.volumes import HttpVolumes
@@ -100,6 +101,7 @@ class HttpBackend(JobApi):
         )
         self._volumes = HttpVolumes(self._connection, self._json, self._scope)
         self._apps = HttpApps(self._connection, self._json)
+        self._looker = HttpLook(self._connection, self._json)
 
     @property
     def shares_machine(self) -> bool:
@@ -128,6 +130,10 @@ class HttpBackend(JobApi):
     @property
     def apps(self) -> HttpApps:
         return self._apps
+
+    @property
+    def look(self) -> HttpLook:
+        return self._looker
 
     async def open(self) -> None:
         """Connect. Raises BackendUnavailable, AuthError, WireMismatch, ConfigError."""

@@ -122,6 +122,7 @@ class FlashApi:
         shown = dict(self._platform.overview(self._access.sees(request)))
         if not access.principal_of(request).is_admin:
             shown.pop("disk", None)
+        shown["user"] = access.principal_of(request).user
         base = url_for(request, self._url)
         shown["endpoints"] = [
             {**each, "url": requests_url(each["id"], base, balanced=each["type"] == "LOAD_BALANCER")}

@@ -89,6 +89,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "started": number("Seconds since the epoch."),
             "disk": {"type": "object", "description": "For the owner only.", "additionalProperties": True},
             "jobs": whole("Unfinished ones."),
+            "user": text("Who asks; empty: whoever runs the control plane."),
             "endpoints": listed(
                 record(
                     {
