@@ -36,7 +36,8 @@ max-examples = 40
 # What a schema cannot say: which fields go together, that bytes have the hash that was announced, the state of a job
 [[operations]]
 include-operation-id = ["createEndpoint", "updateEndpoint", "putArtifact", "putValue", "retryJob", "createKey",
-    "approveLogin", "createNetworkVolume", "putVolumeFile", "makeVolumeFolder", "getVolumeFile", "listVolumeFiles", "deleteVolumeFile",
+    "approveLogin", "createNetworkVolume", "putVolumeFile", "makeVolumeFolder", "getVolumeFile",
+    "listVolumeFiles", "deleteVolumeFile",
     "updateNetworkVolume"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "404", "409", "422"]
 
