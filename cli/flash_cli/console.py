@@ -1,5 +1,6 @@
 """The only file that prints: results to stdout, everything else to stderr."""
 
+import contextlib
 import json
 import re
 import sys
@@ -22,6 +23,12 @@ def note(text: str) -> None:
 def data(value: Any) -> None:
     """Write a result for programs: one JSON document."""
     print(json.dumps(value, indent=2, sort_keys=True), flush=True)
+
+
+def event(value: Any) -> None:
+    """Write what happens for programs: a JSON object on one line. A reader that has gone disturbs nothing."""
+    with contextlib.suppress(OSError, ValueError):
+        print(json.dumps(value, separators=(",", ":")), flush=True)
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
