@@ -6,13 +6,12 @@ from typing import Annotated
 import typer
 
 from flash_cli import console
-from flash_cli.faces import login
+from flash_cli.faces import login, look
 from flash_cli.faces.jobs import jobs
 from flash_cli.faces.server import server
 from flash_cli.faces.target import target
 from flash_cli.page import Page
-from flash_cli.root import HELP_NAMES, Json, Options
-from runpod_flash import lazy
+from flash_cli.root import HELP_NAMES, Options
 from runpod_flash.errors import FlashError
 from runpod_flash.release import VERSION
 
@@ -24,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+look.add(app)
 app.add_typer(server, name="server")
 app.add_typer(jobs, name="jobs")
 app.add_typer(target, name="target")
@@ -47,12 +47,6 @@ def options(
     context.ensure_object(Options).debug = debug
     if context.invoked_subcommand is None:
         console.say(context.get_help())
-
-
-@app.command()
-def status(json: Json = False) -> None:
-    """Show endpoints with their workers and jobs."""
-    lazy.load("flash_cli.commands.status").status(as_json=json)
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch, url: str, platform: FakePlatform) ->
     monkeypatch.setenv("FLASH_TARGET", url)
     monkeypatch.setenv("FLASH_API_KEY", KEY)
     monkeypatch.setattr(complete, "PATIENCE_S", 30.0)
-    platform.apps = [{"name": "shop", "stages": STAGES}, {"name": "blog", "stages": []}]
+    platform.listed_apps = [{"name": "shop", "stages": STAGES}, {"name": "blog", "stages": []}]
     platform.endpoints = {f"ep{i}": {"id": f"ep{i}", "name": name} for i, name in enumerate(["resize", "infer"])}
     return platform
 
@@ -52,7 +52,7 @@ def test_names_come_from_the_chosen_target(chosen: FakePlatform) -> None:
 
 
 def test_an_answer_that_is_none_offers_nothing(chosen: FakePlatform, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen.apps = [{"title": "shop"}]
+    chosen.listed_apps = [{"title": "shop"}]
     assert complete.names("apps") == []
     monkeypatch.setenv("FLASH_API_KEY", "wrong")
     assert complete.names("endpoints") == []
