@@ -44,7 +44,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def test_every_file_has_its_reason(whole: Built) -> None:
     found = {each.what: (each.why, each.size) for each in explaining.explain(whole, "infer").files}
     assert found["a.py"][0] == "defines run"
-    assert found["pkg/inner.py"] == ("imported by a.py line 4", 28)
+    assert found["pkg/inner.py"] == ("imported by a.py line 4", 27)
     assert found["pkg/__init__.py"][0] == "imported by a.py line 4"
     assert found["pkg/deep.py"][0] == "imported by pkg/inner.py line 3"
     assert found["pkg/data.json"][0] == "lies in a package that is imported"
