@@ -72,7 +72,7 @@ class _Program:
         return modules
 
     def _describe_all(self, modules: Mapping[str, ModuleType]) -> None:
-        describer = Describer(self._root, self._request["python"])
+        describer = Describer(self._root, modules, self._request["python"])
         known: dict[str, tuple[Any, Place]] = {}
         for file, variable, found in declared_in(modules):
             self._tell(describing=file)
