@@ -54,7 +54,7 @@ def build(wanted: Wanted) -> None:
         console.note(f"warning: {warning}")
     if built.faults:
         _refuse(built.faults, as_json=wanted.as_json)
-    explained = None if wanted.explain is None else explaining.explain(built, wanted.explain)
+    explained = None if wanted.explain is None else asyncio.run(explaining.explain(built, wanted.explain))
     kept = archive.keep(built, root, wanted.output)
     took_s = time.monotonic() - started
     if wanted.as_json:
