@@ -142,6 +142,67 @@ class VolumeStore(Protocol):
         """Delete a file, or a folder with all that is in it. Raises as `entries` does."""
 
 
+class Look(Protocol):
+    """What there is on a platform, what was, and what workers write. Nothing is changed."""
+
+    async def overview(self) -> Json:
+        """Endpoints with their jobs and workers: `user` (who asks), `endpoints`, `jobs` (how many are unfinished).
+
+        Of each endpoint `id`, `name`, `type`, `url`, `project` (the scope of its name, "" where that is not told),
+        `owner`, `jobs`, `workers`, `workerIds`, `waiting`; those of a stage have `app`, `stage`, `expiresAt`, too.
+        """
+        ...
+
+    async def jobs(
+        self, endpoints: Sequence[str] = (), *, statuses: Sequence[str] = (), since: float = 0.0, limit: int = 100
+    ) -> list[Json]:
+        """The last jobs, the newest first: the job object without output, `endpoint`, `attempts` and times.
+
+        Args:
+            endpoints: the ids of those whose jobs they are; none: of all.
+            statuses: in one of these states; none: in any.
+            since: submitted after that, in seconds since the epoch.
+            limit: at most so many.
+
+        Raises:
+            EndpointNotFound, BackendError: there is no such endpoint, the platform lists no jobs.
+        """
+        ...
+
+    async def lines_of_endpoint(
+        self,
+        endpoint_id: str,
+        take: Callable[[Json], None],
+        *,
+        since: float = 0.0,
+        tail: int | None = None,
+        follow: bool = False,
+    ) -> None:
+        """Give `take` the lines that workers of an endpoint wrote, the oldest first: `time`, `job`, `stream`, `line` …
+
+        Args:
+            endpoint_id: the endpoint.
+            take: gets each line.
+            since: only those after that, in seconds since the epoch.
+            tail: of them so many of the last; None: all that the platform has.
+            follow: go on with those that come, until the endpoint is gone or the platform stops.
+
+        Raises:
+            EndpointNotFound, BackendError: there is no such endpoint, the platform tells no lines.
+        """
+
+    async def lines_of_job(
+        self,
+        job_id: str,
+        take: Callable[[Json], None],
+        *,
+        since: float = 0.0,
+        tail: int | None = None,
+        follow: bool = False,
+    ) -> None:
+        """The same of one job; `follow` ends with it. Raises JobNotFound, BackendError."""
+
+
 class Backend(Protocol):
     """The way to one platform.
 
@@ -154,6 +215,7 @@ class Backend(Protocol):
         takes_pickles: whether the platform lets this user's pickles be loaded.
         volumes: its network volumes.
         apps: its apps, and their stages.
+        look: what there is on it.
     """
 
     @property
@@ -176,6 +238,9 @@ class Backend(Protocol):
 
     @property
     def apps(self) -> AppStore: ...
+
+    @property
+    def look(self) -> Look: ...
 
     async def find(self, name: str) -> Json | None:
         """The endpoint of this name in the project, as the platform describes it (`id` and the body), or None."""

@@ -49,7 +49,7 @@ T = TypeVar("T")
 _platforms: "weakref.WeakKeyDictionary[Settings, InlinePlatform]" = weakref.WeakKeyDictionary()
 
 
-def connect(settings: Settings, project: Path) -> "InlineBackend":
+def connect(settings: Settings, project: Path | str) -> "InlineBackend":
     """The backend for these settings: all event loops of a session share one platform."""
     return InlineBackend(platform_of(settings))
 
@@ -216,6 +216,13 @@ class NoApps:
         )
 
 
+class NoLook:
+    """Stands for what cannot be seen from outside. Whatever is asked of it raises ConfigError."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ConfigError("FLASH_TARGET=inline runs functions in their own program, so nobody else sees them")
+
+
 class InlineBackend:
     """See `Backend`."""
 
@@ -226,6 +233,7 @@ class InlineBackend:
     takes_pickles = True
     volumes = NoVolumes()
     apps = NoApps()
+    look = NoLook()
 
     def __init__(self, platform: InlinePlatform) -> None:
         self._platform = platform

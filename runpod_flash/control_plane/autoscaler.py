@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from runpod_flash.control_plane import replacing, scaling
+from runpod_flash.control_plane import replacing, scaling, versions
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.fleet import Fleet, Job, Pool, Worker, WorkerState
 from runpod_flash.control_plane.pools import Pools
@@ -60,13 +60,14 @@ class Autoscaler:
     def endpoint_changed(self, endpoint: EndpointRecord, rolled: bool) -> None:
         """The endpoint was updated. `rolled`: its workers are of an old generation and are replaced.
 
-        Those that answer requests go on with that until others can: see `replacing`.
+        Those that answer requests go on with that until others can: see `replacing`. For endpoints with code of their
+        own that takes jobs, see `versions`.
         """
         if endpoint.runs_command:
             self._pools.of_command(endpoint)
         for pool in self._fleet.of(endpoint.id):
             pool.name, pool.gave_up = endpoint.name, ""
-            if rolled:
+            if rolled and not endpoint.has_own_calls:
                 for worker in list(pool.workers.values()):
                     if not (endpoint.is_load_balanced and replacing.serves(worker)):
                         self._supervisor.retire(worker)
@@ -96,10 +97,12 @@ class Autoscaler:
         resting = self.rests(endpoint)
         limits = _limits(endpoint.body, resting=resting)
         idle_timeout = 0.0 if resting else _idle_timeout(endpoint.body)
-        pools = self._fleet.of(endpoint_id)
+        pools = versions.ordered(self._fleet.of(endpoint_id), endpoint)
+        for worker in versions.outdated(endpoint, pools):
+            self._supervisor.retire(worker)
         for position, pool in enumerate(pools):
-            if replacing.is_current(pool, endpoint):
-                self._grow(endpoint, pool, pools, _limits_of(pool, limits, first=position == 0))
+            if versions.is_current(pool, endpoint) or (versions.is_old(pool, endpoint) and pool.queue):
+                self._grow(endpoint, pool, pools, _limits_of(pool, limits, first=_is_first(pool, position, endpoint)))
         if endpoint.is_load_balanced:
             for worker in replacing.replaced(endpoint, pools, time.monotonic()):
                 self._supervisor.retire(worker)
@@ -112,11 +115,11 @@ class Autoscaler:
         self._look_again(endpoint, pools, limits, idle_timeout)
 
     def _grow(self, endpoint: EndpointRecord, pool: Pool, pools: list[Pool], limits: scaling.Limits) -> None:
-        live = list(pool.live(endpoint.generation))
+        live = versions.live(pool, endpoint)
         wanted, room = scaling.decide(_load(pool, live, limits), limits), limits.maximum
         if endpoint.is_load_balanced:  # those of an old generation end as soon as the new ones are there
             wanted = max(wanted, len(replacing.old_servers(endpoint, pools)))
-        else:
+        elif not endpoint.has_own_calls:  # whose versions stand side by side until the old one has no jobs left
             room -= sum(other.busy for other in pools if other is not pool)
         missing = min(wanted, max(room, 0)) - len(live)
         pool.paused = "the endpoint has workers=0" if limits.maximum == 0 else ""
@@ -163,9 +166,11 @@ class Autoscaler:
     def _shrink(self, endpoint: EndpointRecord, pools: list[Pool], limits: scaling.Limits, timeout: float) -> None:
         now = time.monotonic()
         for position, pool in enumerate(pools):
-            live = list(pool.live(endpoint.generation))
+            live = versions.live(pool, endpoint)
             idle = sorted((worker for worker in live if worker.idle), key=lambda worker: worker.idle_since)
-            keep = scaling.needed(_load(pool, live, limits), _limits_of(pool, limits, first=position == 0))
+            keep = scaling.needed(
+                _load(pool, live, limits), _limits_of(pool, limits, first=_is_first(pool, position, endpoint))
+            )
             over = max(0, len(live) - int(endpoint.body["workers"]["max"]))
             count = scaling.surplus(
                 [now - worker.idle_since for worker in idle], workers=len(live), minimum=keep, idle_timeout=timeout
@@ -229,6 +234,10 @@ def _overdue(pool: Pool, limits: scaling.Limits) -> int:
 def _runnable(workers: int, slots: int) -> int:
     """How many jobs so many workers run at a time, as a number that can be counted to."""
     return min(workers * slots, sys.maxsize)
+
+
+def _is_first(pool: Pool, position: int, endpoint: EndpointRecord) -> bool:
+    return position == 0 and not versions.is_old(pool, endpoint)
 
 
 def _limits_of(pool: Pool, limits: scaling.Limits, *, first: bool) -> scaling.Limits:

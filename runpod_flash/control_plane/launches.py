@@ -85,10 +85,10 @@ class Launches:
             private=str(self._site.private or self._site.work),
             volume=None if volumes is None or volume is None else str(volumes.files(volume.id)),
             must_isolate=self._site.must_isolate,
-            pickles=self._site.pickles.of(endpoint.owner),
+            pickles=self._site.pickles.of(endpoint.owner) and not endpoint.has_own_calls,
             command=endpoint.command,
             directory=endpoint.body.get("directory"),
-            port=worker.port if endpoint.artifact is not None else 0,
+            port=worker.port if endpoint.is_load_balanced and endpoint.artifact is not None else 0,
         )
         return launch if endpoint.image is None else self._contained(launch, worker, endpoint, api_url)
 

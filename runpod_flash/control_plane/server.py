@@ -44,6 +44,7 @@ from runpod_flash.control_plane.keys import ensure_key
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.launches import Site
 from runpod_flash.control_plane.links import LinkServer
+from runpod_flash.control_plane.own_code import input_as_sent
 from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.preparing import Preparing
 from runpod_flash.control_plane.principals import Need
@@ -196,6 +197,7 @@ class ControlPlane:
         self._dispatcher.on_end = lambda job: self._job_ended(job.record.id)
         self._blobs.admit = self._files.admit = self._disk.admit
         self._files.volumes.users = self._catalog.users_of_volume
+        self._webhooks.as_sent = lambda record: input_as_sent(record, self._blobs)
         self._dispatcher.results.patience_s = self._settings.disk_patience_s
         self._dispatcher.recorder.on_refused = self._disk.reserve.give
         self._dispatcher.on_load = self._load_changed
@@ -240,6 +242,7 @@ class ControlPlane:
         self._autoscaler.endpoint_changed(endpoint, rolled)
 
     def _endpoint_deleted(self, endpoint_id: str) -> None:
+        self._announcer.logs.forget(endpoint_id)
         self._served.forget(endpoint_id)
         self._expiring.forget(endpoint_id)
         self._autoscaler.endpoint_deleted(endpoint_id)

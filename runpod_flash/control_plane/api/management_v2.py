@@ -19,7 +19,6 @@ from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.views import endpoint_object, workers_object
-from runpod_flash.errors import ContentNotFound
 from runpod_flash.scopes import StageName, is_managed, stage_of
 
 BODY_LIMIT = 1024**2
@@ -42,10 +41,14 @@ class ManagementApi:
         access: Access,
         volumes: VolumeAccess,
         url: str,
-        has_artifact: Callable[[str], bool],
+        check_artifact: Callable[[Mapping[str, Any]], None],
     ) -> None:
-        """`url`: where this server is found by those who came by a way that has no URL, its unix socket."""
-        self._has_artifact = has_artifact
+        """
+        Args:
+            url: where this server is found by those who came by a way that has no URL, its unix socket.
+            check_artifact: raises ContentNotFound or Problem where a body names an artifact that it cannot have.
+        """
+        self._check_artifact = check_artifact
         self._catalog = catalog
         self._platform = platform
         self._access = access
@@ -99,12 +102,6 @@ class ManagementApi:
 
         async with self._volumes.attaching(patch):
             return await self._catalog.update(record.id, change)
-
-    def _check_artifact(self, body: Mapping[str, Any]) -> None:
-        """Raise ContentNotFound where the body names an artifact that is not here."""
-        artifact = body.get("artifact")
-        if artifact is not None and not self._has_artifact(artifact):
-            raise ContentNotFound(f"there is no artifact {artifact}; upload it first")
 
     async def _workers(self, request: Request) -> Response:
         record = self._access.endpoint(request, Need.READ, request.path_params["id"])
