@@ -21,6 +21,7 @@ from runpod_flash.control_plane.deploys import Deploys
 from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.expiring import Expiring
 from runpod_flash.control_plane.expiry import ExpiryTerms
+from runpod_flash.control_plane.own_code import check_body
 from runpod_flash.control_plane.principals import OWNER, Pickles, Scope, WorkerKey
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.volume_files import VolumeFiles
@@ -98,7 +99,8 @@ async def plane_app(
     files = VolumeFiles(Volumes(folder / "volumes"))
     files.volumes.users = catalog.users_of_volume
     deploys = Deploys(Apps(store, catalog), catalog)
-    deploys.has_artifact, deploys.apps.end_jobs = blobs.has_artifact, platform.delete_endpoint_jobs
+    deploys.apps.end_jobs = platform.delete_endpoint_jobs
+    deploys.check_artifact = lambda body: check_body(body, blobs)
     expiring = Expiring(deploys.apps, catalog, store, ExpiryTerms())
     services = Services(
         platform,
