@@ -7,10 +7,13 @@ translated inside the backend.
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from runpod_flash.calls import AS_USUAL, JobOptions
 from runpod_flash.web import WebAnswer, WebRequest
+
+if TYPE_CHECKING:
+    from runpod_flash.backends.clients import Address
 
 Json: TypeAlias = Mapping[str, Any]
 """A JSON object as it came from, or goes to, the platform."""
@@ -67,6 +70,12 @@ class AppStore(Protocol):
 
     async def delete_stage(self, app: str, stage: str) -> None:
         """Remove a stage with its endpoints and their jobs. Raises AppNotFound, StageNotFound, StageBusy."""
+
+    async def delete_endpoint(self, app: str, stage: str, endpoint: str) -> None:
+        """Remove one endpoint of a stage, by its name, with its jobs; a deploy that has it makes it anew.
+
+        Raises AppNotFound, StageNotFound, EndpointNotFound, StageBusy.
+        """
 
     async def renew(self, app: str, stage: str) -> str | None:
         """Let a stage that expires live on; until when, None: it lasts. Raises AppNotFound, StageNotFound."""
@@ -242,6 +251,15 @@ class Backend(Protocol):
     @property
     def look(self) -> Look: ...
 
+    async def address(self) -> "Address":
+        """Where the platform is now and the key for it, for programs that speak HTTP to it themselves.
+
+        Raises:
+            BackendUnavailable: it cannot be reached.
+            BackendError: it is not reached over HTTP.
+        """
+        ...
+
     async def find(self, name: str) -> Json | None:
         """The endpoint of this name in the project, as the platform describes it (`id` and the body), or None."""
 
@@ -267,6 +285,12 @@ class Backend(Protocol):
 
     async def put_artifact(self, artifact_id: str, data: bytes) -> None:
         """Store an artifact. Raises PayloadTooLarge, WireMismatch."""
+
+    async def upload_artifact(self, artifact_id: str, source: Path, said: Callable[[int, int], None]) -> None:
+        """Store an artifact from a file, piece by piece, unless it is there; go on where an earlier attempt ended.
+
+        `said` is told how many bytes have arrived, of how many. Raises PayloadTooLarge, ShippingError, BackendError.
+        """
 
     async def put_value(self, sha256: str, data: bytes) -> None:
         """Store a payload by its hash; nothing is sent when the platform has it. Raises PayloadTooLarge."""

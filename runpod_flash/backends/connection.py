@@ -55,6 +55,7 @@ class Purpose(Enum):
     RESULT = "the result of a job"
     CHUNKS = "the next pieces of a stream"
     BALANCED = "the answer of a load-balanced endpoint"
+    UPLOAD = "the next piece of an upload"
     LINES = "what workers write"
 
 
@@ -157,6 +158,12 @@ class Connection:
                 self._up = asyncio.get_running_loop().create_future()
                 self._task = asyncio.create_task(self._live(self._up), name="flash-connection")
         await asyncio.shield(self._up)
+
+    async def address(self) -> Address:
+        """Where the platform is now, for those who speak HTTP to it themselves. Raises as `ready` does."""
+        await self.ready()
+        assert self._address is not None
+        return self._address
 
     async def send(
         self,

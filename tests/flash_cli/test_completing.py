@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from starlette.responses import JSONResponse
 
 from flash_cli.commands import complete
 from tests.support.fake_platform import KEY, FakePlatform
@@ -31,8 +30,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch, url: str, platform: FakePlatform) ->
     monkeypatch.setenv("FLASH_TARGET", url)
     monkeypatch.setenv("FLASH_API_KEY", KEY)
     monkeypatch.setattr(complete, "PATIENCE_S", 30.0)
-    apps = [{"name": "shop", "stages": STAGES}, {"name": "blog", "stages": []}]
-    platform.apps = lambda request: JSONResponse({"apps": apps})
+    platform.listed_apps = [{"name": "shop", "stages": STAGES}, {"name": "blog", "stages": []}]
     platform.endpoints = {f"ep{i}": {"id": f"ep{i}", "name": name} for i, name in enumerate(["resize", "infer"])}
     return platform
 
@@ -54,7 +52,7 @@ def test_names_come_from_the_chosen_target(chosen: FakePlatform) -> None:
 
 
 def test_an_answer_that_is_none_offers_nothing(chosen: FakePlatform, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen.apps = lambda request: JSONResponse({"apps": [{"title": "shop"}]})
+    chosen.listed_apps = [{"title": "shop"}]
     assert complete.names("apps") == []
     monkeypatch.setenv("FLASH_API_KEY", "wrong")
     assert complete.names("endpoints") == []

@@ -2,7 +2,7 @@
 
 import typer
 
-from flash_cli import console, target_key
+from flash_cli import console, plane, target_key
 from runpod_flash import settings, targets
 from runpod_flash.errors import ConfigError
 from runpod_flash.settings import Settings
@@ -84,6 +84,20 @@ def warn_of_variable(chosen: Settings) -> None:
     """Say that the environment chooses another target, where it does."""
     if given := chosen.environ.get("FLASH_TARGET"):
         console.say(f"warning: FLASH_TARGET is set to {given}, which goes before this as long as it is set")
+
+
+def key() -> None:
+    """Print the key for where calls go, for use in other commands.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    chosen = settings.load()
+    found = chosen.api_key if chosen.target.startswith("http") else plane.state_folder(chosen).read_key()
+    if not found:
+        where = f"{chosen.target}; say `flash target use`" if chosen.target.startswith("http") else "this machine yet"
+        raise ConfigError(f"there is no key for {where}")
+    console.say(found)
 
 
 def _why(chosen: Settings) -> str:

@@ -57,3 +57,9 @@ def target_list(json: Json = False) -> None:
 def target_show() -> None:
     """Show the platform that calls go to, and what chose it."""
     lazy.load("flash_cli.commands.target").show()
+
+
+@target.command("key")
+def target_key() -> None:
+    """Print the key for the platform that calls go to: curl -H "Authorization: Bearer $(flash target key)" ..."""
+    lazy.load("flash_cli.commands.target").key()
