@@ -61,6 +61,7 @@ class PlaneApp:
     workers: list[WorkerKey]  # that live now
     files: VolumeFiles
     deploys: Deploys
+    expiring: Expiring
 
     async def user(self, name: str, scope: Scope = Scope.FULL, endpoints: Sequence[str] = ()) -> httpx.AsyncClient:
         """A client with a new key of this user."""
@@ -119,7 +120,7 @@ async def plane_app(
     )
     app = build_app(services)
     async with client_of(app, KEY) as client:
-        yield PlaneApp(app, client, catalog, platform, blobs, hub, keys, workers, files, deploys)
+        yield PlaneApp(app, client, catalog, platform, blobs, hub, keys, workers, files, deploys, expiring)
     store.close()
 
 
