@@ -1,7 +1,9 @@
 """Apps, their stages and deploys, over the real control plane and real workers."""
 
+import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +13,7 @@ import pytest
 from runpod_flash.backends.base import AppStore
 from runpod_flash.errors import AppNotFound, BackendUnavailable, ConfigError, NameTaken, StageMoved, StageNotFound
 from tests.support.app_plane import manifest, pages, with_apps
+from tests.support.newer import newer_version
 from tests.support.place import Place
 from tests.support.plane_api import control_plane, plane_client, plane_folder, plane_record
 from tests.support.waiting import wait_until
@@ -188,3 +191,29 @@ def test_a_stage_that_is_not_renewed_scales_to_zero_and_goes(place: Place) -> No
         assert client.get("/flash/v1/apps?ephemeral=true").json()["apps"] != []
         wait_until(lambda: client.get(f"/v2/serverless/{endpoint['id']}").status_code == 404, 20, "it is gone")
         assert client.get("/flash/v1/apps?ephemeral=true").json()["apps"] == []
+
+
+@pytest.mark.slow
+def test_a_newer_version_takes_the_stages_over_from_one_that_runs(place: Place, tmp_path: Path) -> None:
+    newer = {"PYTHONPATH": newer_version(tmp_path / "newer")}
+    done = deployed(place, manifest(pages("a", "one")))
+    older = control_plane(place)
+    place.flash("server", "start", env=newer).good()
+    older.wait(40)
+
+    def taken() -> list[Any]:
+        status = json.loads(place.flash("status", "--json", env=newer).good().stdout)
+        return [endpoint for plane in status["planes"] for endpoint in plane["endpoints"]]
+
+    wait_until(taken, 20, "the newer one has taken it over")
+    (endpoint,) = taken()
+    assert (endpoint["id"], endpoint["app"]) == (done["changes"][0]["id"], "shop")
+    place.flash("server", "stop", env=newer).good()
+    place.flash("server", "start", env=newer).good()
+    (folder,) = [path.parent for path in place.home.glob("planes/*/record.json")]
+    key = (folder / "key").read_text().strip()
+    answer = httpx.get(
+        f"{done['stage']['endpoints'][0]['url']}/page",
+        headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=60,
+    )  # fmt: skip
+    assert answer.text.split()[0] == "one"
