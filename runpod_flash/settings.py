@@ -37,12 +37,17 @@ class Settings:
         api_key_from: where it came from: the variable's name, or the path of a file.
         runpod_api_key: key for Runpod's cloud (`RUNPOD_API_KEY`).
         home: folder of the embedded control plane's state (`FLASH_HOME`, else the user's data folder).
+        user_home: folder of the user's files (`HOME`), where other tools keep theirs; None in a worker.
         runtime_home: folder for sockets, where the system has one (`XDG_RUNTIME_DIR`).
         project: folder in which names of endpoints are unique (`FLASH_PROJECT`); None: the program's own.
         same_machine: whether a platform at a URL runs on this machine (`FLASH_SAME_MACHINE=1`, set in workers).
         in_worker: whether this program is the code of an endpoint, run by one of its workers.
         logs: how output of workers is shown: auto, marked, plain or off (`FLASH_LOGS`).
         encoding: "neutral" sends no pickles at all; "auto" sends them where they may go (`FLASH_ENCODING`).
+        app: whose deployed endpoints calls go to (`FLASH_APP`); "": see `deployed`.
+        stage: which stage of it (`FLASH_ENV`); "": as for `app`. With FLASH_IS_LIVE_PROVISIONING=true both are "".
+        sentinel_timeout_s: seconds after which a call to a deployed endpoint does not wait any more
+            (`FLASH_SENTINEL_TIMEOUT`); None: as long as it takes.
         environ: all variables, .env included; for what reads settings of other tools (pip's).
     """
 
@@ -52,13 +57,31 @@ class Settings:
     api_key_from: str = "FLASH_API_KEY"
     runpod_api_key: str | None = field(default=None, repr=False)
     home: "Path" = field(default_factory=lambda: _default_home())
+    user_home: "Path | None" = None
     runtime_home: "Path | None" = None
     project: "Path | None" = None
     same_machine: bool = False
     in_worker: bool = False
     logs: str = "auto"
     encoding: str = "auto"
+    app: str = ""
+    stage: str = ""
+    sentinel_timeout_s: float | None = None
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def runpod_key(self) -> tuple[str, str] | None:
+        """The key for Runpod's cloud and where it is from: RUNPOD_API_KEY, else what `flash login runpod` has kept.
+
+        Raises:
+            ConfigError: the file that keeps it cannot be read.
+        """
+        if self.runpod_api_key:
+            return self.runpod_api_key, "RUNPOD_API_KEY"
+        if self.user_home is None:
+            return None
+        config = lazy.load("runpod_flash.runpod_config")
+        kept = config.key(self.user_home)
+        return None if kept is None else (kept, str(config.path_of(self.user_home)))
 
 
 def load(environ: Mapping[str, str] | None = None, folder: "Path | None" = None) -> Settings:
@@ -75,12 +98,14 @@ def load(environ: Mapping[str, str] | None = None, folder: "Path | None" = None)
         **_platform(env, home, in_worker=_is_worker(process)),
         runpod_api_key=env.get("RUNPOD_API_KEY") or None,
         home=home,
+        user_home=path(process["HOME"]) if process.get("HOME") and not _is_worker(process) else None,
         runtime_home=path(env["XDG_RUNTIME_DIR"]) if env.get("XDG_RUNTIME_DIR") else None,
         project=path(env["FLASH_PROJECT"]).absolute() if env.get("FLASH_PROJECT") else None,
         same_machine=env.get("FLASH_SAME_MACHINE") == "1",
         in_worker=_is_worker(process),
         logs=_choice(env, "FLASH_LOGS", LOG_STYLES),
         encoding=_choice(env, "FLASH_ENCODING", ENCODINGS),
+        **_deployed(process if _is_worker(process) else env),  # a .env that lies near a worker is not its own
         environ=env,
     )
 
@@ -120,6 +145,20 @@ def _target(text: str) -> str:
     raise ConfigError(
         f"FLASH_TARGET is {text!r}; it must be {', '.join(TARGETS)} or the URL of a control plane (http://host:port)"
     )
+
+
+def _deployed(env: Mapping[str, str]) -> dict[str, Any]:
+    """Which deployed endpoints are meant; none with FLASH_IS_LIVE_PROVISIONING=true, as the original has it."""
+    patience = env.get("FLASH_SENTINEL_TIMEOUT") or None
+    try:
+        seconds = None if patience is None else float(patience)
+    except ValueError:
+        seconds = 0.0
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise ConfigError(f"FLASH_SENTINEL_TIMEOUT is {patience!r}; it must be a number of seconds above 0")
+    if env.get("FLASH_IS_LIVE_PROVISIONING", "").lower() == "true":
+        return {}
+    return {"app": env.get("FLASH_APP", ""), "stage": env.get("FLASH_ENV", ""), "sentinel_timeout_s": seconds}
 
 
 def _choice(env: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from worker_runtime.wire import PROTOCOL
+from worker_runtime.wire.call_shape import Shape
 from worker_runtime.wire.errors import VersionMismatch, WireError
 from worker_runtime.wire.fields import optional, require, strings
 from worker_runtime.wire.retries import Backoff
@@ -116,6 +117,7 @@ class Call:
     the code is loaded, and of a class the object is made that plain calls share.
     Where a platform has no place for artifacts and values, a call carries them: `artifact_data` are the artifact's own
     bytes, once for each endpoint; payloads are inline whatever their size; and `inline` asks for such a result.
+    `shape` says which parameters it fills, where it goes to code that its caller has not brought.
     With `stream`, what is called is a generator, and each item that it yields is a chunk of the job's stream (`items`).
     """
 
@@ -130,6 +132,7 @@ class Call:
     stream: bool = False
     plain: bool = False
     check: bool = False
+    shape: Shape | None = None
 
     def to_input(self) -> dict[str, Any]:
         """The `input` of the job."""
@@ -149,6 +152,8 @@ class Call:
         for name in ("stream", "plain", "check"):
             if getattr(self, name):
                 body[name] = True
+        if self.shape is not None:
+            body["shape"] = self.shape.to_json()
         return {"flash": body}
 
     @classmethod
@@ -163,6 +168,7 @@ class Call:
         instance, artifact_data = optional(body, "instance", dict), optional(body, "artifact_data", str)
         backoff, check = optional(body, "backoff", dict), require(body, "check", bool, default=False)
         arguments = optional(body, "arguments", dict) if check else require(body, "arguments", dict)
+        shape = optional(body, "shape", dict)
         return cls(
             artifact=require(body, "artifact", str, default=""),
             arguments=Payload.from_json(arguments) if arguments is not None else Payload.inlined(b""),
@@ -175,6 +181,7 @@ class Call:
             stream=require(body, "stream", bool, default=False),
             plain=require(body, "plain", bool, default=False),
             check=check,
+            shape=Shape.from_json(shape) if shape is not None else None,
         )
 
     @property

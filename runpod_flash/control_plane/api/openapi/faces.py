@@ -3,11 +3,14 @@
 from typing import Final
 
 from runpod_flash.control_plane.api.openapi import (
+    apps,
     balanced,
     flash,
     itself,
     jobs,
     keys,
+    logins,
+    look,
     network_volumes,
     serverless,
     workers,
@@ -21,6 +24,9 @@ FACES: Final[tuple[Face, ...]] = (
     balanced.FACE,
     workers.FACE,
     flash.FACE,
+    apps.FACE,
+    look.FACE,
     keys.FACE,
+    logins.FACE,
     itself.FACE,
 )
