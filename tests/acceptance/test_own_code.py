@@ -21,13 +21,14 @@ import dataclasses, datetime
 class Cat:
     name: str
     born: datetime.date
-def adopt(name, /, *, year=2020, **more):
+def adopt(name, /, *, year=2020, friend: Cat | None = None, **more):
     if year < 0: raise ValueError(f"nobody is born in {year}")
-    return Cat(name, datetime.date(year, 1, 2)), sorted(more)
+    return Cat(name, friend.born if friend else datetime.date(year, 1, 2)), sorted(more)
 """
 ADOPT = (
     parameter("name", "string", place="positional"),
     parameter("year", "integer", required=False, place="named"),
+    parameter("friend", required=False, place="named"),
     parameter("more", required=False, place="rest"),
 )
 
@@ -37,6 +38,8 @@ def test_a_function_takes_plain_json_and_gives_some(shared_place: Place) -> None
         endpoint = here.endpoint("adopt", code("adopt", FUNCTION, ADOPT))
         done = here.runsync(endpoint, {"name": "Minka", "year": 2021, "a": 1, "b": None})
         assert (done["status"], done["output"]) == ("COMPLETED", [{"name": "Minka", "born": "2021-01-02"}, ["a", "b"]])
+        friendly = here.runsync(endpoint, {"name": "Mo", "friend": done["output"][0]})
+        assert friendly["output"] == [{"name": "Mo", "born": "2021-01-02"}, []]
         failed = here.runsync(endpoint, {"name": "Minka", "year": -1})
         assert failed["status"] == "FAILED"
         assert "output" not in failed
