@@ -8,8 +8,8 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from runpod_flash.errors import ConfigError
 from runpod_flash import lazy
+from runpod_flash.errors import ConfigError
 
 
 def say(text: str) -> None:

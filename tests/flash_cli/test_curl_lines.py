@@ -72,7 +72,10 @@ SCHEMAS: list[dict[str, Any]] = [
         "$defs": {
             "Point": {
                 "type": "object",
-                "properties": {"x": {"type": "number"}, "next": {"anyOf": [{"$ref": "#/$defs/Point"}, {"type": "null"}]}},
+                "properties": {
+                    "x": {"type": "number"},
+                    "next": {"anyOf": [{"$ref": "#/$defs/Point"}, {"type": "null"}]},
+                },
                 "required": ["x"],
             }
         },
