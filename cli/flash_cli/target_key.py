@@ -8,11 +8,10 @@ from urllib.parse import urlsplit
 import typer
 
 from flash_cli import console
+from flash_cli.plain_client import HERE
 from runpod_flash import backends
 from runpod_flash.errors import AuthError, BackendError, BackendUnavailable, ConfigError, WireMismatch
 from runpod_flash.settings import Settings
-
-_HERE = ("localhost", "127.0.0.1", "::1")
 
 
 def given(name: str, key: str | None, *, key_stdin: bool) -> tuple[str, str] | None:
@@ -47,7 +46,7 @@ def check(url: str, key: str | None, source: str, *, way_out: str = "") -> None:
 def warn_of_plain_http(url: str) -> None:
     """Say that a key goes over the network unencrypted, where it does."""
     parts = urlsplit(url)
-    if parts.scheme == "http" and parts.hostname not in _HERE:
+    if parts.scheme == "http" and parts.hostname not in HERE:
         console.say("warning: http:// sends the key and all data unencrypted; https:// does not")
 
 

@@ -104,6 +104,10 @@ class Announcer:
         """Keep, with what the endpoint's workers wrote, why one of them ended that was not told to."""
         self.logs.say(worker.pool.key.endpoint, worker.id, f"worker {worker.id} ended: {reason}")
 
+    def failed(self, pool: Pool, why: str) -> None:
+        """Keep, with what the endpoint's workers wrote, why there can be none."""
+        self.logs.say(pool.key.endpoint, "", why)
+
     def progress(self, worker: Worker, job: Job, progress: Progress) -> None:
         """Tell the job's client how far it is."""
         if job.client is not None:

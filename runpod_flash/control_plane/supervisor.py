@@ -117,6 +117,7 @@ class Supervisor:
         finally:  # cancelled too: a job may have come since
             pool.building = None
             if failure is not None:
+                self._announcer.failed(pool, failure.message)
                 self._dispatcher.fail_pool(pool, failure)
             self._announcer.refresh(pool)
             self._dispatcher.on_load(pool.key.endpoint)

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from flash_cli import plane
+from flash_cli.plain_client import plain_client
 from runpod_flash import settings, targets
 from runpod_flash.backends import daemon
 from runpod_flash.errors import FlashError
@@ -49,8 +50,7 @@ def _ask(kind: str, app: str | None, found: Names) -> None:
 def _client(chosen: Settings) -> httpx.Client:
     """The way to the chosen target. Raises LookupError where there is none now."""
     if chosen.target.startswith("http"):
-        headers = {"Authorization": f"Bearer {chosen.api_key}"} if chosen.api_key else {}
-        return httpx.Client(base_url=chosen.target, headers=headers, timeout=PATIENCE_S)
+        return plain_client(chosen.target, chosen.api_key, timeout_s=PATIENCE_S)
     state = plane.state_folder(chosen)
     record = daemon.running(state) if chosen.target == LOCAL else None
     way = daemon.reach(record) if record is not None else None

@@ -100,6 +100,31 @@ def keys_create(
     lazy.load("flash_cli.commands.keys").create(user, name=name, scope=scope.value, endpoints=endpoint or [])
 
 
+@keys.command("approve")
+def keys_approve(
+    code: Annotated[str, typer.Argument(metavar="CODE", help="As `flash login` has shown it.")],
+    user: Annotated[str, typer.Option(metavar="NAME", help="Whose key it will be: a-z, 0-9, '.', '_' and '-'.")],
+    name: Annotated[str, typer.Option(metavar="TEXT", help="What it is for; without it, who asked.")] = "",
+    scope: Annotated[Scope, typer.Option(help="What may be done with it.")] = Scope.FULL,
+    endpoint: Annotated[list[str] | None, typer.Option(metavar="ID", help="For scope endpoint; repeatable.")] = None,
+) -> None:
+    """Give a key to the one who asks for it with `flash login`. Ask that person for the code: labels prove nothing."""
+    wanted = {"user": user, "name": name, "scope": scope.value, "endpoints": endpoint or []}
+    lazy.load("flash_cli.commands.keys").approve(code, wanted)
+
+
+@keys.command("deny")
+def keys_deny(code: Annotated[str, typer.Argument(metavar="CODE", help="As `flash login` has shown it.")]) -> None:
+    """Give none to the one who asks for it with `flash login`."""
+    lazy.load("flash_cli.commands.keys").deny(code)
+
+
+@keys.command("requests")
+def keys_requests(json: Json = False) -> None:
+    """Show who asks for a key with `flash login` and has no answer yet."""
+    lazy.load("flash_cli.commands.keys").requests(as_json=json)
+
+
 @keys.command("list")
 def keys_list(json: Json = False) -> None:
     """Show all keys, never what is secret of them."""

@@ -15,6 +15,7 @@ from runpod_flash.control_plane.api.flash_jobs import FlashJobsApi
 from runpod_flash.control_plane.api.flash_v1 import FlashApi
 from runpod_flash.control_plane.api.jobs import JobsApi
 from runpod_flash.control_plane.api.keys_api import KeysApi
+from runpod_flash.control_plane.api.logins_api import LoginsApi
 from runpod_flash.control_plane.api.look_api import LookApi
 from runpod_flash.control_plane.api.management_v2 import ManagementApi
 from runpod_flash.control_plane.api.network_volumes import NetworkVolumesApi
@@ -30,8 +31,10 @@ from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.command_workers import CommandWorkers
 from runpod_flash.control_plane.deploys import Deploys
 from runpod_flash.control_plane.events import EventHub
+from runpod_flash.control_plane.expiring import Expiring
 from runpod_flash.control_plane.keys import AuthMiddleware, Keyring
 from runpod_flash.control_plane.limits import Limits
+from runpod_flash.control_plane.logins import Logins
 from runpod_flash.control_plane.own_code import check_body
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Pickles, WorkerKey
@@ -48,6 +51,7 @@ class Services:
         capabilities: the answer to `GET /flash/v1/capabilities`.
         files: those of network volumes, and the volumes.
         deploys: to stages of apps, and these.
+        expiring: removes what has expired.
         worker_keys: gives the keys of the workers that live now.
         workers: serves those that run commands.
         published_only: leaves out all below `/flash/v1/`.
@@ -65,6 +69,7 @@ class Services:
     api_keys: ApiKeys
     files: VolumeFiles
     deploys: Deploys
+    expiring: Expiring
     worker_keys: Callable[[], Iterable[WorkerKey]] = tuple
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     workers: CommandWorkers | None = None
@@ -97,8 +102,9 @@ def build_app(services: Services) -> Starlette:
         ).routes(),
         *LookApi(services.platform, services.catalog, access).routes(),
         *KeysApi(services.api_keys).routes(),
+        *LoginsApi(Logins(services.api_keys)).routes(),
         *VolumeFilesApi(services.files).routes(),
-        *AppsApi(services.deploys.apps, services.deploys, volumes, services.url).routes(),
+        *AppsApi(services.deploys.apps, services.deploys, services.expiring, volumes, services.url).routes(),
     ]
     middleware = [Middleware(LastResort), Middleware(AuthMiddleware, identify=keyring.principal)]
     balanced = services.workers.balanced if services.workers is not None else None

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from runpod_flash.control_plane.environments import InstallFailed
 from runpod_flash.control_plane.fleet import Worker, WorkerState
 from runpod_flash.control_plane.history import AT_ONCE
 from runpod_flash.control_plane.platform import JobQuery
@@ -93,6 +94,17 @@ def test_why_a_worker_ended_is_told_with_what_it_wrote_last(tmp_path: Path) -> N
             ("stderr", "last words"),
             ("platform", f"worker {worker.id} ended: killed by signal 11 (SIGSEGV)"),
         ]
+
+    run(tmp_path, play)
+
+
+def test_why_an_environment_cannot_be_had_is_told(tmp_path: Path) -> None:
+    async def play(plane: SmallPlane) -> None:
+        plane.environments.failure = InstallFailed("no version of nothing\nwas found")
+        endpoint = await plane.endpoint()
+        record = await plane.submit(endpoint)
+        await plane.platform.wait(record.id, 5)
+        assert texts(plane, endpoint) == [("no version of nothing", None), ("was found", None)]
 
     run(tmp_path, play)
 
