@@ -260,13 +260,18 @@ def module_of(path: str) -> str:
 
 def source_imports(source: bytes) -> tuple[Import, ...]:
     """The imports in a module's source, sorted; none where it is no Python source (it fails where it is imported)."""
+    return tuple(sorted({found for found, _ in imports_at(source)}))
+
+
+def imports_at(source: bytes) -> list[tuple[Import, int]]:
+    """The imports in a module's source with their lines; none where it is no Python source."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(source)
-        return tuple(sorted({found for node in ast.walk(tree) for found in _imports(node)}))
+        return [(found, getattr(node, "lineno", 0)) for node in ast.walk(tree) for found in _imports(node)]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ()
+        return []
 
 
 def _imports(node: ast.AST) -> Iterator[Import]:
