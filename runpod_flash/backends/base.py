@@ -7,10 +7,13 @@ translated inside the backend.
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from runpod_flash.calls import AS_USUAL, JobOptions
 from runpod_flash.web import WebAnswer, WebRequest
+
+if TYPE_CHECKING:
+    from runpod_flash.backends.clients import Address
 
 Json: TypeAlias = Mapping[str, Any]
 """A JSON object as it came from, or goes to, the platform."""
@@ -247,6 +250,15 @@ class Backend(Protocol):
 
     @property
     def look(self) -> Look: ...
+
+    async def address(self) -> "Address":
+        """Where the platform is now and the key for it, for programs that speak HTTP to it themselves.
+
+        Raises:
+            BackendUnavailable: it cannot be reached.
+            BackendError: it is not reached over HTTP.
+        """
+        ...
 
     async def find(self, name: str) -> Json | None:
         """The endpoint of this name in the project, as the platform describes it (`id` and the body), or None."""

@@ -159,6 +159,12 @@ class Connection:
                 self._task = asyncio.create_task(self._live(self._up), name="flash-connection")
         await asyncio.shield(self._up)
 
+    async def address(self) -> Address:
+        """Where the platform is now, for those who speak HTTP to it themselves. Raises as `ready` does."""
+        await self.ready()
+        assert self._address is not None
+        return self._address
+
     async def send(
         self,
         method: str,

@@ -139,6 +139,9 @@ class HttpBackend(JobApi):
         """Connect. Raises BackendUnavailable, AuthError, WireMismatch, ConfigError."""
         await self._connection.ready()
 
+    async def address(self) -> Address:
+        return await self._connection.address()
+
     async def find(self, name: str) -> Json | None:
         listing = await self._json("GET", "/v2/serverless", headers=self._scope)
         endpoints = listing.get("endpoints")

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from runpod_flash.backends.base import Json
 from runpod_flash.backends.inline_streams import InlineStream
@@ -43,6 +43,9 @@ from worker_runtime.wire.jobs import (
     stream_output,
     value_output,
 )
+
+if TYPE_CHECKING:
+    from runpod_flash.backends.clients import Address
 
 T = TypeVar("T")
 
@@ -237,6 +240,9 @@ class InlineBackend:
 
     def __init__(self, platform: InlinePlatform) -> None:
         self._platform = platform
+
+    async def address(self) -> "Address":
+        raise BackendError("the inline target is this program itself and has no address")
 
     async def find(self, name: str) -> Json | None:
         endpoints = self._platform.endpoints.items()
