@@ -215,6 +215,7 @@ class ControlPlane:
     def _expire(self) -> None:
         """Let what nobody renews or uses scale to zero, and go after a while."""
         self._platform.on_use, self._platform.look.expires_at = self._expiring.used, self._expiring.expires_at
+        self._platform.look.version_of = self._apps.version_of
         self._autoscaler.rests, self._expiring.on_phase = self._expiring.rests, self._autoscaler.load_changed
         self._expiring.is_busy = self._is_busy
         self._succession.on_adopted = lambda endpoint: self._endpoint_changed(endpoint, False)
