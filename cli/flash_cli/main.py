@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flash_cli import console
-from flash_cli.faces import login, look
+from flash_cli.faces import init, login, look
 from flash_cli.faces.jobs import jobs
 from flash_cli.faces.server import server
 from flash_cli.faces.target import target
@@ -23,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+init.add(app)
 look.add(app)
 app.add_typer(server, name="server")
 app.add_typer(jobs, name="jobs")
