@@ -1,7 +1,7 @@
 """Apps and their stages: what there is, whose it is, until when. In memory for who asks, in the store to last."""
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -45,6 +45,10 @@ class Apps:
     def apps_of(self, owner: str, *, ephemeral: bool = False) -> list[AppRecord]:
         """A user's apps, the oldest first. `ephemeral`: those, too, that were made for a stage that expires."""
         return [app for app in self._apps.values() if app.owner == owner and (app.lasting or ephemeral)]
+
+    def every_app(self) -> list[AppRecord]:
+        """The apps of all users."""
+        return list(self._apps.values())
 
     def get(self, owner: str, name: str) -> AppRecord:
         """The app. Raises AppNotFound."""
@@ -172,7 +176,8 @@ class Apps:
         """A version has been deployed: it is the active one from now on. Raises StageNotFound, StoreError."""
         kept = sorted(each.number for each in self.versions(stage))
         drop = [number for number in kept[: max(0, len(kept) + 1 - VERSIONS_KEPT)] if number != version.base]
-        new = replace(self._now(stage), version=version.number, deployed_at=self._clock())
+        now = self._clock()
+        new = replace(self._now(stage), version=version.number, deployed_at=now, renewed_at=now)
         self._artifacts.update(version.artifacts)
         await self._table.add_version(new, version, drop)
         self._artifacts = self._table.artifacts()
@@ -234,7 +239,7 @@ class Apps:
         self._apps.pop((app.owner, app.name), None)
 
     async def adopt(
-        self, apps: Sequence[AppRecord], stages: Collection[tuple[StageRecord, Sequence[VersionRecord]]]
+        self, apps: Sequence[AppRecord], stages: Sequence[tuple[StageRecord, Sequence[VersionRecord]]]
     ) -> None:
         """Take apps and stages as they were elsewhere. Raises StoreError."""
         for app in apps:

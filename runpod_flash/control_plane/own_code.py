@@ -1,8 +1,10 @@
 """Endpoints with code of their own that take jobs: inputs become calls of that code, and of no other.
 
-{"input": {"prompt": "a cat"}}               plain JSON: checked against the parameters, and answered as JSON
-{"input": {"flash": {…, "arguments": …}}}    from our SDK: values in the neutral encoding, which runs nothing
-{"input": {"flash": {…, "check": true}}}     whether the code can be loaded
+    {"input": {"prompt": "a cat"}}               plain JSON: checked against the parameters, and answered as JSON
+    {"input": {"flash": {…, "arguments": …}}}    from our SDK: values in the neutral encoding, which runs nothing
+    {"input": {"flash": {…, "check": true}}}     whether the code can be loaded
+
+Each is bound to the version that the endpoint has when it comes.
 """
 
 import json
@@ -12,10 +14,12 @@ from typing import Any
 
 from runpod_flash.control_plane.artifacts import ArtifactSource
 from runpod_flash.control_plane.problems import Problem
-from runpod_flash.control_plane.records import EndpointRecord
+from runpod_flash.control_plane.records import EndpointRecord, JobRecord
+from runpod_flash.control_plane.results import Values
 from runpod_flash.errors import CallError, ConfigError, ContentNotFound, NotPortable
 from worker_runtime.wire import neutral, paths
 from worker_runtime.wire.call_shape import misfit
+from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.jobs import Call, Payload
 from worker_runtime.wire.plain_input import Misfit, bind
 from worker_runtime.wire.specs import ArtifactManifest
@@ -117,8 +121,18 @@ def _check_shape(endpoint: EndpointRecord, manifest: ArtifactManifest, call: Cal
         )
 
 
-def input_as_sent(call: Call, arguments: bytes) -> Mapping[str, Any]:
-    """The plain input that became this call; `arguments` are its own, read where they are stored."""
-    assert call.plain
-    found: Mapping[str, Any] = json.loads(arguments)
+async def input_as_sent(record: JobRecord, values: Values) -> Mapping[str, Any]:
+    """The input of a job as its client sent it: a plain call keeps that inside.
+
+    Raises FileNotFoundError where it was large, and is not kept any more.
+    """
+    try:
+        call = Call.from_input(record.input) if "flash" in record.input else None
+    except WireError:  # it is for a command to understand
+        call = None
+    if call is None or not call.plain:
+        return record.input
+    kept = call.arguments
+    data = kept.inline if kept.inline is not None else await values.read(kept.sha256 or "")
+    found: Mapping[str, Any] = json.loads(data)
     return found

@@ -29,6 +29,7 @@ class PlatformCore:
         look: what there is at a glance.
         chunks: what generators have yielded.
         will_read: called with a job before items of its stream are handed out.
+        on_use: called with the id of each endpoint to which a job comes.
     """
 
     def __init__(
@@ -49,10 +50,12 @@ class PlatformCore:
         self.chunks = Chunks(store)
         self.intake.on_again = self.chunks.clear
         self.will_read: Callable[[Job], Awaitable[None]] = _nothing
+        self.on_use: Callable[[str], None] = lambda endpoint: None
         self._stopping = asyncio.Event()
 
     async def submit(self, endpoint_id: str, asked: Submission) -> JobRecord:
         """See `Intake.submit`."""
+        self.on_use(endpoint_id)
         return await self.intake.submit(endpoint_id, asked)
 
     async def replay(self) -> int:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from runpod_flash.control_plane.store import Statement, Store
 from runpod_flash.scopes import StageName
@@ -80,38 +80,52 @@ class VersionRecord:
 _VERSION_COLUMNS: Final = tuple(each.name for each in fields(VersionRecord))
 
 
-class StageTable:
-    """Reads and writes the rows. Raises StoreError, as the store does."""
+class Reads(Protocol):
+    """Gives the rows of a query: the store, or the database of another version."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def read(self, sql: str, *values: Any) -> list[Any]: ...
+
+
+class StageRows:
+    """Reads the rows. Raises what `Reads` does."""
+
+    def __init__(self, source: Reads) -> None:
+        self._source = source
 
     def apps(self) -> list[AppRecord]:
         """All apps, the oldest first."""
-        rows = self._store.read("SELECT owner, name, created_at, lasting FROM apps ORDER BY created_at, name")
+        rows = self._source.read("SELECT owner, name, created_at, lasting FROM apps ORDER BY created_at, name")
         return [AppRecord(owner, name, created_at, bool(lasting)) for owner, name, created_at, lasting in rows]
 
     def stages(self) -> list[StageRecord]:
         """All stages, the oldest first."""
         names = ", ".join(each.name for each in fields(StageRecord))
-        return [StageRecord(*row) for row in self._store.read(f"SELECT {names} FROM stages ORDER BY created_at, name")]
+        return [StageRecord(*row) for row in self._source.read(f"SELECT {names} FROM stages ORDER BY created_at, name")]
 
     def artifacts(self) -> set[str]:
         """The ids of the artifacts that any version names."""
-        return {each for (text,) in self._store.read("SELECT artifacts FROM versions") for each in json.loads(text)}
+        return {each for (text,) in self._source.read("SELECT artifacts FROM versions") for each in json.loads(text)}
 
     def versions(self, stage: StageRecord) -> list[VersionRecord]:
         """The versions of a stage that are kept, without their manifests; the oldest first."""
         names = ", ".join(name for name in _VERSION_COLUMNS if name != "manifest")
         where = f"WHERE {_STAGE_KEY.format(name='stage')} ORDER BY number"
-        rows = self._store.read(f"SELECT {names} FROM versions {where}", *stage.key)
+        rows = self._source.read(f"SELECT {names} FROM versions {where}", *stage.key)
         return [_version(row) for row in rows]
 
     def version(self, stage: StageRecord, number: int) -> VersionRecord | None:
         """A version with its manifest; None where it was never there, or is kept no longer."""
         where = f"WHERE {_STAGE_KEY.format(name='stage')} AND number = ?"
-        rows = self._store.read(f"SELECT {', '.join(_VERSION_COLUMNS)} FROM versions {where}", *stage.key, number)
+        rows = self._source.read(f"SELECT {', '.join(_VERSION_COLUMNS)} FROM versions {where}", *stage.key, number)
         return _version(rows[0]) if rows else None
+
+
+class StageTable(StageRows):
+    """Reads and writes the rows. Raises StoreError, as the store does."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._store = store
 
     def save_app(self, app: AppRecord) -> Awaitable[None]:
         """Write an app, new or changed."""

@@ -19,6 +19,8 @@ from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.deploys import Deploys
 from runpod_flash.control_plane.events import EventHub
+from runpod_flash.control_plane.expiring import Expiring
+from runpod_flash.control_plane.expiry import ExpiryTerms
 from runpod_flash.control_plane.principals import OWNER, Pickles, Scope, WorkerKey
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.volume_files import VolumeFiles
@@ -97,6 +99,7 @@ async def plane_app(
     files.volumes.users = catalog.users_of_volume
     deploys = Deploys(Apps(store, catalog), catalog)
     deploys.has_artifact, deploys.apps.end_jobs = blobs.has_artifact, platform.delete_endpoint_jobs
+    expiring = Expiring(deploys.apps, catalog, store, ExpiryTerms())
     services = Services(
         platform,
         catalog,
@@ -107,6 +110,7 @@ async def plane_app(
         keys,
         files,
         deploys,
+        expiring,
         lambda: workers,
         published_only=published_only,
         pickles=pickles,

@@ -1,8 +1,10 @@
 """Plain JSON for the calls of an interface: which call is meant, whether its parameters are filled, and rightly so.
 
-{"input": {"prompt": "a cat", "steps": 20}}              a function, or a class with one public method
-{"input": {"method": "upscale", "image": "…"}}           a class with several
-{"input": {}}, {"input": {"__empty": true}}              no arguments
+    {"input": {"prompt": "a cat", "steps": 20}}              a function, or a class with one public method
+    {"input": {"method": "upscale", "image": "…"}}           a class with several
+    {"input": {}}, {"input": {"__empty": true}}              no arguments
+
+Values are checked as far as their outermost type; what is inside them is for the code itself to check.
 """
 
 import difflib

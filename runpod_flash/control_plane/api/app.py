@@ -29,6 +29,7 @@ from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.command_workers import CommandWorkers
 from runpod_flash.control_plane.deploys import Deploys
 from runpod_flash.control_plane.events import EventHub
+from runpod_flash.control_plane.expiring import Expiring
 from runpod_flash.control_plane.keys import AuthMiddleware, Keyring
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.own_code import check_body
@@ -47,6 +48,7 @@ class Services:
         capabilities: the answer to `GET /flash/v1/capabilities`.
         files: those of network volumes, and the volumes.
         deploys: to stages of apps, and these.
+        expiring: removes what has expired.
         worker_keys: gives the keys of the workers that live now.
         workers: serves those that run commands.
         published_only: leaves out all below `/flash/v1/`.
@@ -64,6 +66,7 @@ class Services:
     api_keys: ApiKeys
     files: VolumeFiles
     deploys: Deploys
+    expiring: Expiring
     worker_keys: Callable[[], Iterable[WorkerKey]] = tuple
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     workers: CommandWorkers | None = None
@@ -96,7 +99,7 @@ def build_app(services: Services) -> Starlette:
         ).routes(),
         *KeysApi(services.api_keys).routes(),
         *VolumeFilesApi(services.files).routes(),
-        *AppsApi(services.deploys.apps, services.deploys, volumes, services.url).routes(),
+        *AppsApi(services.deploys.apps, services.deploys, services.expiring, volumes, services.url).routes(),
     ]
     middleware = [Middleware(LastResort), Middleware(AuthMiddleware, identify=keyring.principal)]
     balanced = services.workers.balanced if services.workers is not None else None

@@ -1,4 +1,4 @@
-"""Apps and their stages: made, listed, deployed to, rolled back, renewed and deleted below `/flash/v1/apps`."""
+"""Apps and their stages: made, listed, deployed to, rolled back, renewed and deleted; what has expired, collected."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -10,12 +10,14 @@ from starlette.routing import BaseRoute, Route
 from runpod_flash.control_plane.api import app_bodies
 from runpod_flash.control_plane.api.access import Access, principal_of
 from runpod_flash.control_plane.api.addresses import url_for
-from runpod_flash.control_plane.api.bodies import json_object
+from runpod_flash.control_plane.api.bodies import flag_field, json_object
 from runpod_flash.control_plane.api.progress import progress_lines
 from runpod_flash.control_plane.api.volume_access import VolumeAccess
 from runpod_flash.control_plane.app_views import app_object, change_object, stage_object, version_object
 from runpod_flash.control_plane.apps import Apps
 from runpod_flash.control_plane.deploys import Deployed, Deploys, Manifest, Order, Tell
+from runpod_flash.control_plane.expiring import Ended, Expiring
+from runpod_flash.control_plane.expiry import Phase
 from runpod_flash.control_plane.principals import Need, Principal, Scope
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.stage_table import AppRecord, StageRecord
@@ -29,12 +31,13 @@ _BODY_LIMIT: Final = 64 * 1024
 
 
 class AppsApi:
-    """The routes below `/flash/v1/apps`. Everybody has apps of their own and sees no others."""
+    """The routes below `/flash/v1/apps`, and `/flash/v1/gc`. Everybody has apps of their own and sees no others."""
 
-    def __init__(self, apps: Apps, deploys: Deploys, volumes: VolumeAccess, url: str) -> None:
+    def __init__(self, apps: Apps, deploys: Deploys, expiring: Expiring, volumes: VolumeAccess, url: str) -> None:
         """`url`: where this server is found by those who came by its unix socket."""
         self._apps = apps
         self._deploys = deploys
+        self._expiring = expiring
         self._volumes = volumes
         self._url = url
 
@@ -49,6 +52,7 @@ class AppsApi:
             Route(f"{stage}/renew", self._renew, methods=["POST"]),
             Route(f"{stage}/deploy", self._deploy, methods=["POST"]),
             Route(f"{stage}/rollback", self._rollback, methods=["POST"]),
+            Route("/flash/v1/gc", self._collect, methods=["POST"]),
         ]
 
     # ---- apps
@@ -148,6 +152,15 @@ class AppsApi:
             raise Problem(422, "; ".join(faults), code="ConfigError", errors=faults)
         return Order(manifest, bodies, self._volumes.attaching)
 
+    async def _collect(self, request: Request) -> Response:
+        """Remove what has expired: the owner of the control plane everybody's, others their own."""
+        principal = _allowed(request, Need.MANAGE)
+        body = await json_object(request, _BODY_LIMIT)
+        app_bodies.only(body, "dryRun")
+        owner = None if principal.is_admin else principal.user
+        removed = await self._expiring.collect(Phase.RESTING, owner, dry_run=flag_field(body, "dryRun"))
+        return JSONResponse({"removed": [_ended_object(ended) for ended in removed]})
+
     async def _answered(self, request: Request, work: Callable[[Tell], Awaitable[Deployed]]) -> Response:
         """The result as JSON, or, for those who want that, its progress first, a line each."""
 
@@ -160,6 +173,11 @@ class AppsApi:
         if LINES in request.headers.get("Accept", ""):
             return StreamingResponse(progress_lines(done), media_type=LINES)
         return JSONResponse(await done(lambda event: None))
+
+
+def _ended_object(ended: Ended) -> dict[str, str]:
+    """What was removed, or would be."""
+    return {"kind": ended.kind, "name": ended.name, "app": ended.app, "owner": ended.owner, "why": ended.why}
 
 
 def _allowed(request: Request, need: Need) -> Principal:

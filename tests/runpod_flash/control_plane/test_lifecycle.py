@@ -13,7 +13,6 @@ from runpod_flash.control_plane.records import JobRecord
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, read_output
 from worker_runtime.wire.retries import Backoff
 
-
 ONCE = Call("a", Payload.of(b""), retries=0)
 
 

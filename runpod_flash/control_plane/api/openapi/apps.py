@@ -149,6 +149,24 @@ _DEPLOYS: Final = (
 )
 
 
+_GC: Final = Operation(
+    method="POST",
+    path="/flash/v1/gc",
+    id="collectExpired",
+    summary="Remove stages that have expired, and endpoints that were not used for long",
+    about="Of everybody where the owner of the control plane asks, else of the one who does.",
+    body=Body(
+        schema={
+            **record({"dryRun": flag("Whether it is only said what would be removed.")}, optional=("dryRun",)),
+            "additionalProperties": False,
+        },
+        example={"dryRun": True},
+    ),
+    answers={200: json_answer("What was removed, or would be.", record({"removed": listed(ref("Ended"))}))},
+    problems=(400, 403, 408, 413, 507),
+)
+
+
 def _by_name(operation: Operation) -> Operation:
     """An operation of the job API under the path for endpoints that headers name."""
     headers = tuple(
@@ -208,7 +226,7 @@ _FREE: Final = {"type": "object", "additionalProperties": True}
 FACE: Final = Face(
     name="Apps",
     about="Apps, their stages, and what is deployed to them. Everybody has apps of their own.",
-    operations=(*_APPS, *_STAGES, *_DEPLOYS, *_JOBS),
+    operations=(*_APPS, *_STAGES, *_DEPLOYS, _GC, *_JOBS),
     schemas=lambda: {
         "Stage": record(_SHOWN),
         "WholeStage": record(
@@ -251,6 +269,15 @@ FACE: Final = Face(
             ),
             "additionalProperties": False,
         },
+        "Ended": record(
+            {
+                "kind": text(enum=["stage", "endpoint"]),
+                "name": text(),
+                "app": text("Empty for an endpoint without one."),
+                "owner": text(),
+                "why": text(),
+            }
+        ),
         "Deployed": record(
             {
                 "version": whole("The active version."),

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -247,3 +248,19 @@ async def test_what_an_app_has_is_changed_with_it_alone(plane: PlaneApp) -> None
     listed = (await plane.client.get("/v2/serverless", headers=scope)).json()["endpoints"]
     assert [each["id"] for each in listed] == [endpoint]
     assert (await plane.client.get(f"/v2/serverless/{endpoint}")).status_code == 200
+
+
+async def test_what_has_expired_is_collected(plane: PlaneApp) -> None:
+    await stage(plane, "dev", expiresIn=60)
+    assert (await plane.client.post("/flash/v1/gc", json={})).json() == {"removed": []}
+    apps = plane.deploys.apps
+    record = apps.stage(OWNER, "shop", "dev")
+    await apps.adopt([], [(replace(record, renewed_at=0.0), [])])
+    for _ in range(2):
+        asked = (await plane.client.post("/flash/v1/gc", json={"dryRun": True})).json()["removed"]
+        assert [(each["kind"], each["name"], each["app"]) for each in asked] == [("stage", "dev", "shop")]
+    async with await plane.user("ada") as ada:
+        assert (await ada.post("/flash/v1/gc", json={})).json() == {"removed": []}
+    assert (await plane.client.post("/flash/v1/gc", json={"dryRun": False})).json() == {"removed": asked}
+    assert apps.all_stages() == []
+    assert (await plane.client.post("/flash/v1/gc", json={"dryRun": "no"})).status_code == 400
