@@ -294,6 +294,12 @@ class Output:
             self._draw("")
             _write(sys.stderr, f"flash: {message}\n")
 
+    def line(self, text: str) -> None:
+        """Write a line of the program's own to stdout."""
+        with self._lock:
+            self._draw("")
+            _write(sys.stdout, f"{text}\n")
+
     def tick(self) -> None:
         """Bring what is shown up to date with the clock."""
         with self._lock:

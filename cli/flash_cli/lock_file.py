@@ -1,8 +1,8 @@
 """`flash.lock` in a project: the lock of each endpoint, kept in version control beside the code.
 
-    [infer, model]
-    # these packages and what they need, for Python 3.12 on …     the text that `locking.lock` gives
-    numpy==2.1.0 --hash=sha256:…
+[infer, model]
+# these packages and what they need, for Python 3.12 on …     the text that `locking.lock` gives
+numpy==2.1.0 --hash=sha256:…
 """
 
 import asyncio
@@ -17,7 +17,9 @@ from runpod_flash.errors import ConfigError
 
 NAME = "flash.lock"
 
-_HEAD = "# Made by flash build: what is installed for each endpoint. Keep it in version control; --upgrade makes it anew.\n"
+_HEAD = (
+    "# Made by flash build: what is installed for each endpoint. Keep it in version control; --upgrade makes it anew.\n"
+)
 _SECTION = re.compile(r"\[([^\[\]]+)\]")
 
 
@@ -57,8 +59,9 @@ class LockFile:
                 for name in names:
                     lines[name].append(line)
             elif line.strip() and not line.startswith("#"):
-                raise ConfigError(f"{file} line {number} belongs to no endpoint: {line:.60!r}; delete the file, then it "
-                                  "is made anew")
+                raise ConfigError(
+                    f"{file} line {number} belongs to no endpoint: {line:.60!r}; delete the file, then it is made anew"
+                )
         return cls({name: "".join(f"{line}\n" for line in found) for name, found in lines.items()})
 
     def text(self) -> str:

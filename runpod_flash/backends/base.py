@@ -7,10 +7,13 @@ translated inside the backend.
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from runpod_flash.calls import AS_USUAL, JobOptions
 from runpod_flash.web import WebAnswer, WebRequest
+
+if TYPE_CHECKING:
+    from runpod_flash.backends.clients import Address
 
 Json: TypeAlias = Mapping[str, Any]
 """A JSON object as it came from, or goes to, the platform."""
@@ -67,6 +70,12 @@ class AppStore(Protocol):
 
     async def delete_stage(self, app: str, stage: str) -> None:
         """Remove a stage with its endpoints and their jobs. Raises AppNotFound, StageNotFound, StageBusy."""
+
+    async def delete_endpoint(self, app: str, stage: str, endpoint: str) -> None:
+        """Remove one endpoint of a stage, by its name, with its jobs; a deploy that has it makes it anew.
+
+        Raises AppNotFound, StageNotFound, EndpointNotFound, StageBusy.
+        """
 
     async def renew(self, app: str, stage: str) -> str | None:
         """Let a stage that expires live on; until when, None: it lasts. Raises AppNotFound, StageNotFound."""
@@ -142,6 +151,67 @@ class VolumeStore(Protocol):
         """Delete a file, or a folder with all that is in it. Raises as `entries` does."""
 
 
+class Look(Protocol):
+    """What there is on a platform, what was, and what workers write. Nothing is changed."""
+
+    async def overview(self) -> Json:
+        """Endpoints with their jobs and workers: `user` (who asks), `endpoints`, `jobs` (how many are unfinished).
+
+        Of each endpoint `id`, `name`, `type`, `url`, `project` (the scope of its name, "" where that is not told),
+        `owner`, `jobs`, `workers`, `workerIds`, `waiting`; those of a stage have `app`, `stage`, `expiresAt`, too.
+        """
+        ...
+
+    async def jobs(
+        self, endpoints: Sequence[str] = (), *, statuses: Sequence[str] = (), since: float = 0.0, limit: int = 100
+    ) -> list[Json]:
+        """The last jobs, the newest first: the job object without output, `endpoint`, `attempts` and times.
+
+        Args:
+            endpoints: the ids of those whose jobs they are; none: of all.
+            statuses: in one of these states; none: in any.
+            since: submitted after that, in seconds since the epoch.
+            limit: at most so many.
+
+        Raises:
+            EndpointNotFound, BackendError: there is no such endpoint, the platform lists no jobs.
+        """
+        ...
+
+    async def lines_of_endpoint(
+        self,
+        endpoint_id: str,
+        take: Callable[[Json], None],
+        *,
+        since: float = 0.0,
+        tail: int | None = None,
+        follow: bool = False,
+    ) -> None:
+        """Give `take` the lines that workers of an endpoint wrote, the oldest first: `time`, `job`, `stream`, `line` …
+
+        Args:
+            endpoint_id: the endpoint.
+            take: gets each line.
+            since: only those after that, in seconds since the epoch.
+            tail: of them so many of the last; None: all that the platform has.
+            follow: go on with those that come, until the endpoint is gone or the platform stops.
+
+        Raises:
+            EndpointNotFound, BackendError: there is no such endpoint, the platform tells no lines.
+        """
+
+    async def lines_of_job(
+        self,
+        job_id: str,
+        take: Callable[[Json], None],
+        *,
+        since: float = 0.0,
+        tail: int | None = None,
+        follow: bool = False,
+    ) -> None:
+        """The same of one job; `follow` ends with it. Raises JobNotFound, BackendError."""
+
+
 class Backend(Protocol):
     """The way to one platform.
 
@@ -154,6 +224,7 @@ class Backend(Protocol):
         takes_pickles: whether the platform lets this user's pickles be loaded.
         volumes: its network volumes.
         apps: its apps, and their stages.
+        look: what there is on it.
     """
 
     @property
@@ -176,6 +247,18 @@ class Backend(Protocol):
 
     @property
     def apps(self) -> AppStore: ...
+
+    @property
+    def look(self) -> Look: ...
+
+    async def address(self) -> "Address":
+        """Where the platform is now and the key for it, for programs that speak HTTP to it themselves.
+
+        Raises:
+            BackendUnavailable: it cannot be reached.
+            BackendError: it is not reached over HTTP.
+        """
+        ...
 
     async def find(self, name: str) -> Json | None:
         """The endpoint of this name in the project, as the platform describes it (`id` and the body), or None."""
@@ -202,6 +285,12 @@ class Backend(Protocol):
 
     async def put_artifact(self, artifact_id: str, data: bytes) -> None:
         """Store an artifact. Raises PayloadTooLarge, WireMismatch."""
+
+    async def upload_artifact(self, artifact_id: str, source: Path, said: Callable[[int, int], None]) -> None:
+        """Store an artifact from a file, piece by piece, unless it is there; go on where an earlier attempt ended.
+
+        `said` is told how many bytes have arrived, of how many. Raises PayloadTooLarge, ShippingError, BackendError.
+        """
 
     async def put_value(self, sha256: str, data: bytes) -> None:
         """Store a payload by its hash; nothing is sent when the platform has it. Raises PayloadTooLarge."""

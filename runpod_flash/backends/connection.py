@@ -55,6 +55,8 @@ class Purpose(Enum):
     RESULT = "the result of a job"
     CHUNKS = "the next pieces of a stream"
     BALANCED = "the answer of a load-balanced endpoint"
+    UPLOAD = "the next piece of an upload"
+    LINES = "what workers write"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,12 @@ class Connection:
                 self._task = asyncio.create_task(self._live(self._up), name="flash-connection")
         await asyncio.shield(self._up)
 
+    async def address(self) -> Address:
+        """Where the platform is now, for those who speak HTTP to it themselves. Raises as `ready` does."""
+        await self.ready()
+        assert self._address is not None
+        return self._address
+
     async def send(
         self,
         method: str,
@@ -240,6 +248,34 @@ class Connection:
                 return await take(response.aiter_bytes(_CHUNK))
 
         return await self._repeat(once, self._transfers)
+
+    async def read_lines(
+        self,
+        path: str,
+        params: Callable[[], Mapping[str, str]],
+        take: Callable[[Json], None],
+        missing: type[FlashError],
+    ) -> None:
+        """Hand each JSON object of an answer of lines to `take`, as it comes, to the answer's end.
+
+        Where a connection breaks, it is asked for again, with what `params` gives then. Raises as `send` does.
+        """
+        timeout = httpx.Timeout(connect=_CONNECT_S, read=_STREAM_SILENCE_S, write=60.0, pool=None)
+
+        async def once(_: httpx.AsyncClient) -> None:
+            assert self._lanes is not None
+            async with self._lanes.lane() as client:
+                asked = client.stream("GET", path, params=params(), timeout=timeout)
+                async with asked as response:
+                    if not response.is_success:
+                        await response.aread()
+                        raise self._refused(response, missing)
+                    lines = Lines()
+                    async for chunk in response.aiter_bytes():
+                        for each in lines.feed(chunk):
+                            take(each)
+
+        await self._repeat(once, self._held_requests[Purpose.LINES])
 
     async def upload(
         self,

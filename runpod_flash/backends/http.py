@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from runpod_flash.backends import uploads
 from runpod_flash.backends.apps import HttpApps
 from runpod_flash.backends.base import Json
 from runpod_flash.backends.clients import Address
 from runpod_flash.backends.connection import Connection, Held, Locate, Purpose
 from runpod_flash.backends.events import FinalJobs
 from runpod_flash.backends.job_api import FINAL, JobApi, part
+from runpod_flash.backends.look import HttpLook
 from runpod_flash.backends.lookups import AT_ONCE, Looked, Lookups
+from runpod_flash.backends.uploads import Said
 from runpod_flash.backends.volumes import HttpVolumes
 from runpod_flash.calls import AS_USUAL, JobOptions
 from runpod_flash.errors import (
@@ -98,6 +101,7 @@ class HttpBackend(JobApi):
         )
         self._volumes = HttpVolumes(self._connection, self._json, self._scope)
         self._apps = HttpApps(self._connection, self._json)
+        self._looker = HttpLook(self._connection, self._json)
 
     @property
     def shares_machine(self) -> bool:
@@ -127,9 +131,16 @@ class HttpBackend(JobApi):
     def apps(self) -> HttpApps:
         return self._apps
 
+    @property
+    def look(self) -> HttpLook:
+        return self._looker
+
     async def open(self) -> None:
         """Connect. Raises BackendUnavailable, AuthError, WireMismatch, ConfigError."""
         await self._connection.ready()
+
+    async def address(self) -> Address:
+        return await self._connection.address()
 
     async def find(self, name: str) -> Json | None:
         listing = await self._json("GET", "/v2/serverless", headers=self._scope)
@@ -160,6 +171,9 @@ class HttpBackend(JobApi):
 
     async def put_artifact(self, artifact_id: str, data: bytes) -> None:
         await self._connection.store(f"/flash/v1/artifacts/{part(artifact_id)}", data, ContentNotFound)
+
+    async def upload_artifact(self, artifact_id: str, source: Path, said: Said) -> None:
+        await uploads.bring(self._connection, f"/flash/v1/artifacts/{part(artifact_id)}", source, said)
 
     async def put_value(self, sha256: str, data: bytes) -> None:
         path = f"/flash/v1/values/{part(sha256)}"

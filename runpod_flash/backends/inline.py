@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from runpod_flash.backends.base import Json
 from runpod_flash.backends.inline_streams import InlineStream
@@ -43,6 +43,9 @@ from worker_runtime.wire.jobs import (
     stream_output,
     value_output,
 )
+
+if TYPE_CHECKING:
+    from runpod_flash.backends.clients import Address
 
 T = TypeVar("T")
 
@@ -216,6 +219,13 @@ class NoApps:
         )
 
 
+class NoLook:
+    """Stands for what cannot be seen from outside. Whatever is asked of it raises ConfigError."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ConfigError("FLASH_TARGET=inline runs functions in their own program, so nobody else sees them")
+
+
 class InlineBackend:
     """See `Backend`."""
 
@@ -226,9 +236,13 @@ class InlineBackend:
     takes_pickles = True
     volumes = NoVolumes()
     apps = NoApps()
+    look = NoLook()
 
     def __init__(self, platform: InlinePlatform) -> None:
         self._platform = platform
+
+    async def address(self) -> "Address":
+        raise BackendError("the inline target is this program itself and has no address")
 
     async def find(self, name: str) -> Json | None:
         endpoints = self._platform.endpoints.items()
@@ -257,6 +271,11 @@ class InlineBackend:
         manifest = paths.read_manifest(data)
         self._platform.artifacts.add(artifact_id, manifest, paths.read_code(data))
         self._platform.manifests[artifact_id] = manifest.max_concurrency
+
+    async def upload_artifact(self, artifact_id: str, source: Path, said: Callable[[int, int], None]) -> None:
+        data = await asyncio.to_thread(source.read_bytes)
+        await self.put_artifact(artifact_id, data)
+        said(len(data), len(data))
 
     async def put_value(self, sha256: str, data: bytes) -> None:
         assert hashlib.sha256(data).hexdigest() == sha256

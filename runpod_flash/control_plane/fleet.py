@@ -13,7 +13,7 @@ from runpod_flash.control_plane.environments import Environment
 from runpod_flash.control_plane.inventory import Grant
 from runpod_flash.control_plane.job_logs import LogTail
 from runpod_flash.control_plane.launchers.base import WorkerProcess
-from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.control_plane.records import JobRecord, LogLine
 from worker_runtime.wire.jobs import Call
 from worker_runtime.wire.specs import EnvironmentRequest
 
@@ -63,7 +63,7 @@ class Job:
     queued_at: float
     done: asyncio.Future[JobRecord]
     number: int = 0
-    logs: LogTail = field(default_factory=LogTail)
+    logs: LogTail[LogLine] = field(default_factory=LogTail)
     sent: bool = False  # the running attempt has been sent to its worker
     outcome: JobRecord | None = None  # the decided end, before it is on disk; then it becomes the record
     timers: "dict[str, asyncio.TimerHandle]" = field(default_factory=dict)  # of its deadlines, by name

@@ -12,7 +12,7 @@ from runpod_flash.control_plane.fleet import Fleet, Job, Worker, WorkerState
 from runpod_flash.control_plane.platform import Sees, everything
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord
 from runpod_flash.control_plane.store import Store
-from runpod_flash.control_plane.views import iso_time, job_object
+from runpod_flash.control_plane.views import about_job, iso_time, job_object
 from runpod_flash.scopes import stage_of
 from worker_runtime.wire.jobs import ErrorKind, JobStatus
 
@@ -35,13 +35,12 @@ class Overview:
         self._started = time.time()
 
     def facts(self, record: JobRecord) -> Mapping[str, Any]:
-        """All that is known of a job: as published, its endpoint, its attempts, why it waits."""
+        """All that is known of a job: as published, its endpoint, its attempts and times, why it waits."""
         endpoint = self._catalog.get(record.endpoint)
         cause = self._cause(record)
         return {
             "job": job_object(record, time.time()),
-            "endpoint": {"id": endpoint.id, "name": endpoint.name, "project": endpoint.project},
-            "attempts": record.attempts,
+            **about_job(record, endpoint),
             "cause": None if cause is None else cause.to_json(),
         }
 

@@ -242,6 +242,7 @@ class ControlPlane:
         self._autoscaler.endpoint_changed(endpoint, rolled)
 
     def _endpoint_deleted(self, endpoint_id: str) -> None:
+        self._announcer.logs.forget(endpoint_id)
         self._served.forget(endpoint_id)
         self._expiring.forget(endpoint_id)
         self._autoscaler.endpoint_deleted(endpoint_id)

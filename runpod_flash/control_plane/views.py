@@ -47,6 +47,22 @@ def request_object(record: JobRecord, now: float) -> dict[str, Any]:
     return {name: value for name, value in job_object(record, now).items() if name != "output"}
 
 
+def listed_job(record: JobRecord, endpoint: EndpointRecord, now: float) -> dict[str, Any]:
+    """A job in a list of many endpoints': as in that of its endpoint's requests, with that, its times and attempts."""
+    return {**request_object(record, now), **about_job(record, endpoint)}
+
+
+def about_job(record: JobRecord, endpoint: EndpointRecord) -> dict[str, Any]:
+    """What the published job object does not have: its endpoint, how often and when it ran."""
+    return {
+        "endpoint": {"id": endpoint.id, "name": endpoint.name, "project": endpoint.project},
+        "attempts": record.attempts,
+        "createdAt": iso_time(record.created_at),
+        "startedAt": None if record.started_at is None else iso_time(record.started_at),
+        "finishedAt": None if record.finished_at is None else iso_time(record.finished_at),
+    }
+
+
 def metrics_object(health: Mapping[str, Mapping[str, int]], workers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The ids of the workers that can take a job at once, and the counters of workers."""
     ready = [worker["id"] for worker in workers if worker["status"] == "IDLE"]

@@ -36,14 +36,24 @@ max-examples = 40
 # What a schema cannot say: which fields go together, that bytes have the hash that was announced, the state of a job
 [[operations]]
 include-operation-id = ["createEndpoint", "updateEndpoint", "putArtifact", "putValue", "retryJob", "createKey",
-    "createNetworkVolume", "putVolumeFile", "makeVolumeFolder", "getVolumeFile", "listVolumeFiles", "deleteVolumeFile",
-    "updateNetworkVolume"]
+    "approveLogin", "createNetworkVolume", "putVolumeFile", "makeVolumeFolder", "getVolumeFile", "listVolumeFiles",
+    "deleteVolumeFile", "updateNetworkVolume"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "404", "409", "422"]
 
 # Workers would take any method, and there are none
 [[operations]]
 include-tag = ["Balanced"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "404"]
+checks.unsupported_method.enabled = false
+
+# A few are remembered of each address
+[[operations]]
+include-operation-id = ["askForLogin"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "429"]
+
+# Its last part is taken for the code of a login
+[[operations]]
+include-operation-id = ["claimLogin"]
 checks.unsupported_method.enabled = false
 
 # Their last part is taken for the id of a job, so GET finds none: 404 instead of 405
@@ -123,8 +133,11 @@ def made(client: httpx.Client, served: str) -> dict[str, Sequence[str]]:
     some = (endpoint, UNKNOWN_ENDPOINT)
     scaling = {"type": "REQUEST_COUNT", "requestCount": 1}
     balanced = created(client, "balanced", type="LOAD_BALANCER", scaling=scaling)
+    codes = [client.post("/flash/v1/logins", json={"label": name}).json()["code"] for name in ("in", "out")]
     return {
         **volumes(client),
+        "approveLogin.code": (codes[0], "no-such-code"),
+        "denyLogin.code": (codes[1], "no-such-code"),
         "endpoint": some,
         **{f"{operation}.endpoint": (served, UNKNOWN_ENDPOINT) for operation in ("getOpenAI", "postOpenAI")},
         **{f"{operation}.id": some for operation in ("getEndpoint", "updateEndpoint", "listWorkers")},

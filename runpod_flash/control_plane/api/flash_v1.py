@@ -1,4 +1,4 @@
-"""What Runpod's API has no place for: capabilities, artifacts, values, event streams, logs, instances, status."""
+"""What Runpod's API has no place for: capabilities, artifacts, values, event streams, instances, status."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,15 +10,19 @@ from starlette.routing import BaseRoute, Route
 from runpod_flash.control_plane.api import access
 from runpod_flash.control_plane.api.access import Access
 from runpod_flash.control_plane.api.addresses import url_for
-from runpod_flash.control_plane.api.bodies import ID_LIMIT
-from runpod_flash.control_plane.api.flash_jobs import lines_of
+from runpod_flash.control_plane.api.bodies import ID_LIMIT, swallow
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.events import EventHub
+from runpod_flash.control_plane.pieces import Gap, Piece, Pieces
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Need, Pickles
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.views import requests_url
-from runpod_flash.errors import ContentNotFound
+from runpod_flash.errors import ContentNotFound, FlashError
+from worker_runtime.wire.errors import WireError
+
+OFFSET = "Upload-Offset"
+"""The header that says how many bytes of an artifact have arrived."""
 
 
 class FlashApi:
@@ -43,6 +47,7 @@ class FlashApi:
         self._platform = platform
         self._access = allowed
         self._blobs = blobs
+        self._pieces = Pieces(blobs)
         self._hub = hub
         self._capabilities = dict(capabilities)
         self._pickles = pickles
@@ -54,7 +59,6 @@ class FlashApi:
             Route("/flash/v1/events", self._get_events, methods=["GET"]),
             Route("/flash/v1/artifacts/{id}", self._artifact, methods=["HEAD", "PUT"]),
             Route("/flash/v1/values/{id}", self._value, methods=["HEAD", "GET", "PUT"]),
-            Route("/flash/v1/jobs/{job}/logs", self._get_logs, methods=["GET"]),
             Route("/flash/v1/instances/{id}", self._drop_instance, methods=["DELETE"]),
             Route("/flash/v1/status", self._get_status, methods=["GET"]),
         ]
@@ -74,13 +78,29 @@ class FlashApi:
         artifact_id = request.path_params["id"]
         if request.method == "PUT":
             self._access.check(access.principal_of(request), Need.MANAGE)
+            if (piece := request.headers.get("Content-Range")) is not None:
+                return await self._put_piece(request, artifact_id, Piece.parse(piece))
             size = await self._blobs.put_artifact(artifact_id, request.stream())
             return JSONResponse({"id": artifact_id, "size": size}, status_code=201)
         try:
             size = self._blobs.artifact_path(artifact_id).stat().st_size
         except FileNotFoundError:
-            raise _absent("artifact", artifact_id) from None
+            received = self._pieces.received(access.principal_of(request).user, artifact_id)
+            raise _absent("artifact", artifact_id, {OFFSET: str(received)} if received else {}) from None
         return Response(headers={"Content-Length": str(size)})
+
+    async def _put_piece(self, request: Request, artifact_id: str, piece: Piece) -> Response:
+        user, stream = access.principal_of(request).user, request.stream()
+        try:
+            received = await self._pieces.put(user, artifact_id, piece, stream)
+        except (FlashError, WireError) as error:
+            await swallow(stream)
+            if isinstance(error, Gap):
+                raise Problem(409, str(error), headers={OFFSET: str(error.received)}) from None
+            raise
+        if received == piece.total:
+            return JSONResponse({"id": artifact_id, "size": received}, status_code=201)
+        return JSONResponse({"received": received}, status_code=202, headers={OFFSET: str(received)})
 
     async def _value(self, request: Request) -> Response:
         sha256 = request.path_params["id"]
@@ -93,10 +113,6 @@ class FlashApi:
         except FileNotFoundError:
             raise _absent("value", sha256) from None
 
-    async def _get_logs(self, request: Request) -> Response:
-        lines = self._platform.logs(request.path_params["job"], self._access.sees(request))
-        return JSONResponse({"lines": lines_of(lines)})
-
     async def _drop_instance(self, request: Request) -> Response:
         self._access.check(access.principal_of(request), Need.RUN)
         await self._platform.drop_instance(request.path_params["id"], self._access.sees(request))
@@ -106,6 +122,7 @@ class FlashApi:
         shown = dict(self._platform.overview(self._access.sees(request)))
         if not access.principal_of(request).is_admin:
             shown.pop("disk", None)
+        shown["user"] = access.principal_of(request).user
         base = url_for(request, self._url)
         shown["endpoints"] = [
             {**each, "url": requests_url(each["id"], base, balanced=each["type"] == "LOAD_BALANCER")}
@@ -114,5 +131,5 @@ class FlashApi:
         return JSONResponse(shown)
 
 
-def _absent(kind: str, name: str) -> Problem:
-    return Problem(404, f"there is no {kind} {name}", code=ContentNotFound.__name__)
+def _absent(kind: str, name: str, headers: Mapping[str, str] | None = None) -> Problem:
+    return Problem(404, f"there is no {kind} {name}", code=ContentNotFound.__name__, headers=headers)

@@ -9,6 +9,8 @@ from runpod_flash.control_plane.api.openapi import (
     itself,
     jobs,
     keys,
+    logins,
+    look,
     network_volumes,
     serverless,
     workers,
@@ -23,6 +25,8 @@ FACES: Final[tuple[Face, ...]] = (
     workers.FACE,
     flash.FACE,
     apps.FACE,
+    look.FACE,
     keys.FACE,
+    logins.FACE,
     itself.FACE,
 )

@@ -1,0 +1,86 @@
+"""The dev server's own pages: what there is, `/ping`, and Swagger over the project's document."""
+
+import functools
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from flash_cli.dev import document
+from flash_cli.dev.state import Project, State
+from runpod_flash.errors import BackendError
+
+_HERE: Final = Path(__file__).parent
+_OURS: Final = "start.js"
+_FILES: Final[Mapping[str, str]] = {
+    _OURS: "text/javascript",
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon-32x32.png": "image/png",
+}
+_HEADERS: Final[Mapping[str, str]] = {
+    # Swagger's own styles have images as data; scripts and styles in the page itself are refused
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+
+
+class Pages:
+    """Answers GET requests for the few paths that are the server's own."""
+
+    async def answer(self, project: Project, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Answer a request for one of the pages; False where it is for none of them."""
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+            return False
+        path = scope["path"]
+        if path == "/ping":
+            response: Response = JSONResponse({"status": "healthy"})
+        elif path == "/docs":
+            response = FileResponse(_HERE / "page.html", media_type="text/html", headers=_HEADERS)
+        elif path.startswith("/docs/") and path.removeprefix("/docs/") in _FILES:
+            response = _file(path.removeprefix("/docs/"))
+        elif path == "/openapi.json":
+            response = self._document(await project.settled(), scope)
+        elif path == "/":
+            response = JSONResponse(_overview(await project.settled(), _base(scope)))
+        else:
+            return False
+        await response(scope, receive, send)
+        return True
+
+    def _document(self, state: State, scope: Scope) -> Response:
+        return JSONResponse(document.of(state.table, _base(scope)), headers=_HEADERS)
+
+
+def _overview(state: State, base: str) -> dict[str, Any]:
+    """What `GET /` says: all addresses, and what is wrong."""
+    lines = [
+        {"method": line.method, "url": base + line.path, "endpoint": line.endpoint.name, "kind": line.endpoint.kind}
+        for line in state.table.lines()
+    ]
+    broken = [{"file": file, "problem": message} for file, message in state.files.items()]
+    return {"endpoints": lines, "broken": broken, "problem": state.problem or None, "docs": f"{base}/docs"}
+
+
+def _base(scope: Scope) -> str:
+    return str(Request(scope).base_url).rstrip("/")
+
+
+def _file(name: str) -> Response:
+    folder = _HERE if name == _OURS else _swagger()
+    return FileResponse(folder / name, media_type=_FILES[name], headers=_HEADERS)
+
+
+@functools.cache
+def _swagger() -> Path:
+    """The folder of Swagger's files. Its package is found, not imported: that would load zipfile and tempfile."""
+    package = importlib.util.find_spec("swagger_ui_bundle")
+    if package is None or package.origin is None:
+        raise BackendError("package swagger-ui-bundle is not installed, so there is no page; /openapi.json is there")
+    return next(Path(package.origin).parent.glob("vendor/swagger-ui-*"))
