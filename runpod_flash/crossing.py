@@ -23,10 +23,12 @@ class Crossing:
     Attributes:
         python: the version of Python that they have.
         reason: why no pickles are sent; "": they are.
+        script: the module that this program's script is there; None: the one as which it travels.
     """
 
     python: str = HERE
     reason: str = ""
+    script: str | None = None
 
     @property
     def neutral(self) -> bool:
@@ -78,7 +80,7 @@ def entry(target: FunctionType | type, way: Crossing, *, is_local: bool) -> str:
     if name is not None:
         return f"{name}:{qualified}"
     raise NotPortable(
-        f"{qualified}() cannot go to the workers of this endpoint: {way.reason}, and {_why_no_file(target)}. Move it "
+        f"{qualified}() cannot go to the workers of this endpoint: {way.reason}, and {why_no_file(target)}. Move it "
         f"to the top of a .py file and call it from there, or {_without(way)}"
     )
 
@@ -104,7 +106,8 @@ def argument(steps: Sequence[str], labels: Sequence[str]) -> tuple[str, tuple[st
     return f"argument {labels[index] if index < len(labels) else index + 1}", tuple(steps[2:])
 
 
-def _why_no_file(target: FunctionType | type) -> str:
+def why_no_file(target: FunctionType | type) -> str:
+    """Why no file that can travel has a function or class under its own name."""
     qualified = target.__qualname__
     if "<lambda>" in qualified:
         return "a lambda has no name in a file"

@@ -5,13 +5,14 @@ first call of an endpoint, and again when the platform says that it has lost it.
 """
 
 import asyncio
+import inspect
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from runpod_flash import crossing, shipping
+from runpod_flash import crossing, shipping, signatures
 from runpod_flash.backends.base import Backend
 from runpod_flash.calls import AS_USUAL, JobOptions, Request
 from runpod_flash.crossing import Crossing
@@ -20,8 +21,11 @@ from runpod_flash.settings import Settings
 from runpod_flash.shipping import Artifact
 from runpod_flash.spec import EndpointSpec
 from worker_runtime.wire import neutral
+from worker_runtime.wire.call_shape import Shape
 from worker_runtime.wire.jobs import Call, Instance, Payload
 from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
+
+_BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 Holding = tuple[str, str]
 """An artifact (its id) and who has it: an endpoint (its id), or the platform as a whole ("")."""
@@ -29,9 +33,12 @@ Holding = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """What a submission brings: the call, the code that it may have to carry, and what its job is submitted with."""
+    """What a submission brings: the call, the code that it may have to carry, and what its job is submitted with.
 
-    artifact: Artifact
+    `artifact` is None where the endpoint has code of its own.
+    """
+
+    artifact: Artifact | None
     call: Call
     options: JobOptions = AS_USUAL
 
@@ -114,24 +121,25 @@ class Delivery:
         self._held = held
         self._turns: defaultdict[Holding, asyncio.Lock] = defaultdict(asyncio.Lock)  # one brings it, others wait
 
-    async def pack(self, backend: Backend, artifact: Artifact, request: Request, arguments: bytes) -> Parcel:
-        """The parcel of a request; what can be uploaded is on the platform after this.
+    async def pack(self, backend: Backend, artifact: Artifact | None, request: Request, arguments: bytes) -> Parcel:
+        """The parcel of a request; what can be uploaded is on the platform after this. See `Parcel` for `artifact`.
 
         Raises:
             BackendError, ShippingError: the platform does not take it.
         """
-        if backend.takes_uploads:
+        if backend.takes_uploads and artifact is not None:
             await self.upload(backend, artifact)
         wanted = request.spec.retries if request.retries is None else request.retries
         retries, backoff = as_sent(wanted)
         call = Call(
-            artifact.id,
+            "" if artifact is None else artifact.id,
             await _payload(backend, arguments),
             request.method,
             retries=retries,
             backoff=backoff,
             inline=not backend.takes_uploads,
             stream=request.stream,
+            shape=_shape(request) if artifact is None else None,
         )
         instance = request.instance
         if instance is not None and instance.constructor is not None:
@@ -141,11 +149,11 @@ class Delivery:
 
     async def submit(self, backend: Backend, endpoint_id: str, parcel: Parcel, key: str) -> str:
         """Submit the call and return the job's id; see `Backend.submit`."""
-        holding = endpoint_id, parcel.artifact.id
-        if parcel.call.inline and holding not in self._held:
+        artifact, holding = parcel.artifact, (endpoint_id, parcel.call.artifact)
+        if artifact is not None and parcel.call.inline and holding not in self._held:
             async with self._turns[holding]:
                 if holding not in self._held:
-                    call = replace(parcel.call, artifact_data=parcel.artifact.data())
+                    call = replace(parcel.call, artifact_data=artifact.data())
                     job_id = await backend.submit(endpoint_id, call.to_input(), key, parcel.options)
                     self._held.add(holding)
                     return job_id
@@ -161,6 +169,20 @@ class Delivery:
                 if not await backend.has_artifact(artifact.id):
                     await backend.put_artifact(artifact.id, artifact.data())
                 self._held.add(holding)
+
+
+def _shape(request: Request) -> Shape | None:
+    """Which parameters a call fills; None where what is called does not tell."""
+    target, method = request.target, request.method
+    if isinstance(target, type) and method is not None:
+        known = signatures.of_method(target, method, inspect.getattr_static(target, method))
+    else:
+        known = signatures.of_function(target)
+    if known is None:
+        return None
+    by_place = [each.name for each in known.of_callers.parameters.values() if each.kind in _BY_PLACE]
+    count = len(request.args)
+    return Shape(tuple(by_place[:count]), tuple(request.kwargs), max(0, count - len(by_place)))
 
 
 async def _payload(backend: Backend, data: bytes) -> Payload:

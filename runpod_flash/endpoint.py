@@ -335,6 +335,8 @@ class Endpoint(ClientVerbs):
 
     async def _of_image(self, kind: ServerlessType | None) -> "Provisioned":
         """The endpoint of the image, which takes jobs or HTTP requests as its first use says. Raises ConfigError."""
+        if self._session.deployed is not None:
+            return await self._session.named(self.spec.name)
         kind = kind or self._kind
         if kind is None:
             try:

@@ -12,6 +12,8 @@ FlashError
 │  ├─ BackendUnavailable              it cannot be reached or started
 │  ├─ AuthError                       it refuses the key
 │  ├─ EndpointNotFound · JobNotFound
+│  ├─ AppNotFound · StageNotFound · NameTaken
+│  ├─ StageBusy · StageMoved          another deploy of the stage is under way, or came first
 │  ├─ VolumeNotFound · VolumeFileNotFound (FileNotFoundError)
 │  ├─ ResponseError                   a load-balanced endpoint answered with a status that is not 2xx; has status, body
 │  ├─ ContentNotFound                 it no longer holds an artifact or value that a call names
@@ -86,6 +88,26 @@ class EndpointNotFound(BackendError):
 
 class JobNotFound(BackendError):
     """The platform has no such job (any more)."""
+
+
+class AppNotFound(BackendError):
+    """The platform has no such app. The message has the nearest one."""
+
+
+class StageNotFound(BackendError):
+    """The app has no such stage. The message has the nearest one."""
+
+
+class NameTaken(BackendError):
+    """There is something of this name already."""
+
+
+class StageBusy(BackendError):
+    """Another deploy of this stage is under way. The message says since when; nothing was changed."""
+
+
+class StageMoved(BackendError):
+    """Another deploy of this stage came first, so that the plan is no longer right. Nothing was changed."""
 
 
 class VolumeNotFound(BackendError):

@@ -93,6 +93,21 @@ class _Located:
         return f"{stem}/__init__{suffix}" if self.folders else stem + suffix
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Local modules that were found, unread.
+
+    Attributes:
+        modules: their files, by POSIX path relative to the folder that goes on `sys.path`.
+        packages: the folders of the outermost packages that they belong to, by their paths there.
+        importers: which of these modules imports a module, by their paths; those that were asked for have none.
+    """
+
+    modules: Mapping[str, str]
+    packages: Mapping[str, str]
+    importers: Mapping[str, str]
+
+
 class LocalModules:
     """Finds local modules and remembers what their files import."""
 
@@ -113,6 +128,16 @@ class LocalModules:
         closure = _Closure(self._imports_of)
         closure.follow(roots)
         return closure.read()
+
+    def find(self, roots: Iterable[str]) -> Found:
+        """As `files`, without reading more than the source of the modules, and without the rest of their packages.
+
+        Raises:
+            ShippingError: one of them cannot be read.
+        """
+        closure = _Closure(self._imports_of)
+        closure.follow(roots)
+        return closure.found()
 
     def is_local(self, name: str) -> bool:
         """Whether the module of this absolute name is one of the user's own."""
@@ -174,27 +199,36 @@ class _Closure:
         self._files: dict[str, str] = {}  # relative path -> file
         self._packages: dict[str, str] = {}  # relative path of an outermost regular package -> its folder
         self._stamps: dict[str, _Stamp] = {}
+        self._importers: dict[str, str] = {}  # relative path -> that of a module that imports it
 
     def follow(self, roots: Iterable[str]) -> None:
-        waiting, seen = list(roots), set[str]()
+        waiting, seen = [(name, "") for name in roots], set[str]()
         while waiting:
-            name = waiting.pop()
+            name, importer = waiting.pop()
             if name in seen:
                 continue
             seen.add(name)
-            waiting.append(name.rpartition(".")[0])  # the packages it lies in are imported first
+            waiting.append((name.rpartition(".")[0], importer))  # the packages it lies in are imported first
             found = self._locator.locate(name)
             if found is None and name and "." not in name and name not in sys.stdlib_module_names:
                 self._watch_roots()
             if found is not None and found.local and found.file is not None:
-                self._files[found.relative_path] = found.file
+                path = found.relative_path
+                self._files[path] = found.file
+                if importer and importer != path:
+                    self._importers[path] = importer
                 self._note_package(found)
-                waiting.extend(absolute(self._imports_of(found.file), _package_of(found)))
+                imported = absolute(self._imports_of(found.file), _package_of(found))
+                waiting.extend((each, path) for each in imported)
+
+    def found(self) -> Found:
+        """What was found."""
+        return Found(dict(self._files), dict(self._packages), dict(self._importers))
 
     def read(self) -> LocalFiles:
         """Read what was found. Raises PayloadTooLarge, ShippingError."""
         for place, folder in sorted(self._packages.items()):
-            for path, file in _package_files(folder, self._stamps):
+            for path, file in package_files(folder, self._stamps):
                 self._files.setdefault(f"{place}/{path}", file)
         self._stamps.update((file, _stamp(file)) for file in self._files.values())
         _check_size({path: self._stamps[file][1] for path, file in self._files.items()})
@@ -283,8 +317,8 @@ def _stamp(path: str) -> _Stamp:
     return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
-def _package_files(folder: str, stamps: dict[str, _Stamp]) -> Iterator[tuple[str, str]]:
-    """Yield (relative path, file) of what travels with a package; notes the state of the folders."""
+def package_files(folder: str, stamps: dict[str, _Stamp]) -> Iterator[tuple[str, str]]:
+    """Yield (relative path, file) of what travels with a package; notes the state of the folders in `stamps`."""
     scanned = data = 0
     for place, folders, files in os.walk(folder):
         stamps[place] = _stamp(place)

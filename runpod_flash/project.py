@@ -1,8 +1,12 @@
-"""Which project a program belongs to: names of endpoints are unique within it."""
+"""Which project a program belongs to: names of endpoints are unique within it; and the name of the app it makes."""
 
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
+
+from runpod_flash.errors import ConfigError
+from runpod_flash.scopes import usable_name
 
 _MARKS = ("pyproject.toml", "setup.py", "setup.cfg", ".git", "requirements.txt")
 _INSTALLED = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
@@ -30,3 +34,22 @@ def find_project(script: str | None, cwd: Path, installed: tuple[Path, ...]) -> 
         if any((folder / mark).exists() for mark in _MARKS):
             return folder
     return start
+
+
+def app_of(project: Path) -> str:
+    """The name of the app that a project is deployed as, where nobody says another: `app` of [tool.flash], or its own.
+
+    Raises:
+        ConfigError: its pyproject.toml cannot be read, or says a name that is no text.
+    """
+    file = project / "pyproject.toml"
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}; mend it, or name the app") from error
+    tool = data.get("tool", {})
+    flash = tool.get("flash", {}) if isinstance(tool, dict) else {}
+    named = flash.get("app") if isinstance(flash, dict) else None
+    if named is not None and not isinstance(named, str):
+        raise ConfigError(f"app of [tool.flash] in {file} is {named!r:.80}; it must be a text")
+    return named or usable_name(project.resolve().name) or "app"

@@ -31,6 +31,18 @@ def name() -> str | None:
     return spec.name if spec is not None else SCRIPT
 
 
+def module_in(folder: Path) -> str | None:
+    """The module that the script is where `folder` is on `sys.path`. None: it is none there."""
+    file = file_of()
+    if file is None:
+        return None
+    try:
+        parts = Path(os.path.realpath(file)).relative_to(os.path.realpath(folder)).with_suffix("").parts
+    except ValueError:
+        return None
+    return ".".join(parts) if all(map(str.isidentifier, parts)) else None
+
+
 def defines(target: FunctionType | type) -> bool:
     """Whether the script's file is where a function or class of `__main__` was written.
 

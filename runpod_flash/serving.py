@@ -11,6 +11,7 @@ from runpod_flash import options, route_types, shipping
 from runpod_flash.agreement import Declarations, Provisioned, VolumeIds, provision
 from runpod_flash.backends.base import Backend
 from runpod_flash.delivery import Delivery, Holding, environment_of, way_to
+from runpod_flash.deployed import Deployed
 from runpod_flash.errors import BackendError, ContentNotFound, EndpointNotFound
 from runpod_flash.output import Output
 from runpod_flash.routes import RouteTable
@@ -49,6 +50,11 @@ class Serving:
     def output(self) -> Output:
         """What shows progress to the user."""
 
+    @property
+    @abstractmethod
+    def deployed(self) -> Deployed | None:
+        """The stage whose endpoints names mean; None: they mean those of the project."""
+
     @abstractmethod
     async def backend(self) -> Backend:
         """The connection of the running event loop."""
@@ -66,8 +72,11 @@ class Serving:
         """Do something once for all of this loop that ask for it at the same time."""
 
     async def named(self, name: str) -> Provisioned:
-        """The endpoint of this name, which is not made. Raises EndpointNotFound."""
-        backend = await self.backend()
+        """The endpoint of this name, which is not made. Raises EndpointNotFound, AppNotFound, StageNotFound."""
+        backend, deployed = await self.backend(), self.deployed
+        if deployed is not None:
+            self._provisioned[name] = await self._shared(("find", name), lambda: deployed.find(backend, name))
+            return self._provisioned[name]
         found = await self._shared(("find", name), lambda: backend.find(name))
         if found is None:
             raise EndpointNotFound(
@@ -86,7 +95,7 @@ class Serving:
     async def serve(self, table: RouteTable) -> Provisioned:
         """The endpoint of these routes, which after this is on the platform as declared, and serves them.
 
-        On a worker of the endpoint it is found as it is.
+        On a worker of the endpoint, and where it is deployed, it is found as it is.
 
         Raises:
             ConfigError, ShippingError, BackendError: see `errors`.
@@ -94,6 +103,11 @@ class Serving:
         backend, spec = await self.backend(), table.spec
         if served_here(spec.name):
             return await self.named(spec.name)
+        if self.deployed is not None:
+            served = self._carriers()[1]
+            if spec.name not in served:
+                served[spec.name] = spec, "", await self.named(spec.name)
+            return served[spec.name][2]
         if not backend.serves_routes:
             raise BackendError(
                 f"the routes of endpoint '{spec.name}' cannot be served by this target: it takes no code for that; "

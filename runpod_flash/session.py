@@ -26,6 +26,7 @@ from runpod_flash.blocking import Bridge, Running
 from runpod_flash.calls import JobOptions, Request, Ticket, detached
 from runpod_flash.crossing import Crossing
 from runpod_flash.delivery import Delivery, Holding, as_taken, encoded, shipped, way_to
+from runpod_flash.deployed import Deployed
 from runpod_flash.errors import (
     BackendUnavailable,
     ContentNotFound,
@@ -39,6 +40,7 @@ from runpod_flash.project import project_of_program
 from runpod_flash.serving import Served, Serving
 from runpod_flash.settings import Settings
 from runpod_flash.spec import EndpointSpec
+from worker_runtime.wire.class_names import ClassNames
 from worker_runtime.wire.specs import PackageIndex
 
 T = TypeVar("T")
@@ -64,6 +66,8 @@ class _Link:
 
 class Session(Serving):
     """Calls go through it. Made without effect; settings are read, and the platform is reached, by the first call.
+
+    With FLASH_APP or FLASH_ENV set, names mean what is deployed: see `deployed`.
 
     Args:
         settings: what to use instead of the environment.
@@ -100,6 +104,21 @@ class Session(Serving):
             self._project = self.settings.project or project_of_program()
         return self._project
 
+    @functools.cached_property
+    def deployed(self) -> Deployed | None:
+        """The stage whose endpoints names mean; None: they mean those of the project. Raises ConfigError."""
+        return Deployed.of(self.settings, self.project)
+
+    @property
+    def scope(self) -> Path | str:
+        """Where names of endpoints are unique."""
+        return self.project if self.deployed is None else self.deployed.stage.scope
+
+    @property
+    def names(self) -> ClassNames:
+        """How values name classes."""
+        return shipping.names() if self.deployed is None else shipping.names(self.deployed.way)
+
     @property
     def output(self) -> Output:
         """What shows progress and the workers' output to the user."""
@@ -110,7 +129,7 @@ class Session(Serving):
         """Where submissions are noted. None in a worker, and for the inline target, whose jobs end with the program."""
         settings = self.settings
         if self._journal is None and settings.target != "inline" and not settings.in_worker:
-            self._journal = Journal(settings.home, settings.target, str(self.project), self._cannot_note)
+            self._journal = Journal(settings.home, settings.target, str(self.scope), self._cannot_note)
         return self._journal
 
     def provisioned(self, name: str) -> Provisioned | None:
@@ -133,7 +152,8 @@ class Session(Serving):
         if tickets is not None:
             tickets.append(ticket)
         try:
-            job = await self.wait(ticket)
+            async with contextlib.nullcontext() if self.deployed is None else self.deployed.waiting(ticket):
+                job = await self.wait(ticket)
         except asyncio.CancelledError:
             await self._abandon(ticket.endpoint_id, ticket.job_id)
             raise
@@ -145,7 +165,7 @@ class Session(Serving):
         Raises:
             ConfigError, ShippingError, BackendError: see `errors`.
         """
-        way = way_to(request.spec, self.settings)
+        way = way_to(request.spec, self.settings) if self.deployed is None else self.deployed.way
         arguments = encoded(request, way)
         key = uuid.uuid4().hex
         for left in reversed(range(_SUBMITS)):
@@ -166,12 +186,12 @@ class Session(Serving):
         """The value of a final job, or its exception is raised."""
         backend = await self._backend()
         if outcome.succeeded(job):
-            return await outcome.value_of(job, ticket.name, backend.get_value, shipping.names())
+            return await outcome.value_of(job, ticket.name, backend.get_value, self.names)
         lines: list[str] = []
         with contextlib.suppress(FlashError, TimeoutError):  # the failure itself matters more
             async with asyncio.timeout(CANCEL_S):
                 lines = list(await backend.logs(await self._endpoint_id(ticket), ticket.job_id))
-        raise outcome.failure_of(job, ticket.name, lines[-_LOG_LINES:], shipping.names())
+        raise outcome.failure_of(job, ticket.name, lines[-_LOG_LINES:], self.names)
 
     async def located(self, ticket: Ticket) -> tuple[Backend, str]:
         """The connection of the running event loop, and the id of the ticket's endpoint."""
@@ -211,7 +231,9 @@ class Session(Serving):
         return Ticket(await self._send(name, "run", endpoint_id, sending, key), endpoint_id, name)
 
     async def provision(self, spec: EndpointSpec, target: Callable[..., Any] | None = None) -> Provisioned:
-        """Find or make the endpoint, without a call. `target`: the function or class that it is declared by.
+        """Find or make the endpoint, without a call; what is deployed is found alone.
+
+        `target`: the function or class that it is declared by.
 
         Raises:
             ConfigError, BackendError: see `errors`.
@@ -230,7 +252,7 @@ class Session(Serving):
 
         Those are all that are noted and that the platform still has, acknowledged or not.
         """
-        ours = str(self.project), name
+        ours = str(self.scope), name
         noted = [each for each in await self.noted() if (each.project, each.endpoint) == ours]
         if noted:
             await (await self._backend()).find(name)  # so that the backend knows the name to show
@@ -303,7 +325,7 @@ class Session(Serving):
         backend = await self._backend()
         spec = request.spec
         way, arguments = as_taken(request, way, arguments, self.settings, backend)
-        artifact = shipped(request, way, backend, self._package_index())
+        artifact = shipped(request, way, backend, self._package_index()) if self.deployed is None else None
         endpoint_id = (await self._agree(backend, spec, request.target)).id
         delivery = self._link().delivery
         parcel = await delivery.pack(backend, artifact, request, arguments)
@@ -332,7 +354,10 @@ class Session(Serving):
         self.output.notice({"key": "no-journal", "message": message})
 
     async def _agree(self, backend: Backend, spec: EndpointSpec, target: Callable[..., Any] | None) -> Provisioned:
-        """The endpoint, which after this is on the platform as it is declared, by `target` if there is one."""
+        """The endpoint, which after this is on the platform as it is declared, by `target` if there is one.
+
+        What is deployed is found as it is.
+        """
         agreed = self._link().agreed
         known = agreed.get(spec.name)
         if known is None or known[0] != spec:
@@ -340,6 +365,8 @@ class Session(Serving):
                 self._declared.add(spec, target)
             options.check_requirements(spec)
             making = functools.partial(provision, backend, spec, self.output, self.volume_ids)
+            if self.deployed is not None:
+                making = functools.partial(self.deployed.find, backend, spec.name)
             known = agreed[spec.name] = spec, await self._shared(spec, making)
         self._provisioned[spec.name] = known[1]
         return known[1]
@@ -379,7 +406,7 @@ class Session(Serving):
         if settings.runpod_api_key and not settings.target_chosen:
             message = "RUNPOD_API_KEY is set, but this version has no cloud target yet: calls run on this machine"
             self.output.notice({"key": "no-cloud", "message": message})
-        backend = await backends.connect(settings, self.project)
+        backend = await backends.connect(settings, self.scope)
         self.objects.drop_doomed()
         return backend
 

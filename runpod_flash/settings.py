@@ -43,6 +43,10 @@ class Settings:
         in_worker: whether this program is the code of an endpoint, run by one of its workers.
         logs: how output of workers is shown: auto, marked, plain or off (`FLASH_LOGS`).
         encoding: "neutral" sends no pickles at all; "auto" sends them where they may go (`FLASH_ENCODING`).
+        app: whose deployed endpoints calls go to (`FLASH_APP`); "": see `deployed`.
+        stage: which stage of it (`FLASH_ENV`); "": as for `app`. With FLASH_IS_LIVE_PROVISIONING=true both are "".
+        sentinel_timeout_s: seconds after which a call to a deployed endpoint does not wait any more
+            (`FLASH_SENTINEL_TIMEOUT`); None: as long as it takes.
         environ: all variables, .env included; for what reads settings of other tools (pip's).
     """
 
@@ -58,6 +62,9 @@ class Settings:
     in_worker: bool = False
     logs: str = "auto"
     encoding: str = "auto"
+    app: str = ""
+    stage: str = ""
+    sentinel_timeout_s: float | None = None
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -81,6 +88,7 @@ def load(environ: Mapping[str, str] | None = None, folder: "Path | None" = None)
         in_worker=_is_worker(process),
         logs=_choice(env, "FLASH_LOGS", LOG_STYLES),
         encoding=_choice(env, "FLASH_ENCODING", ENCODINGS),
+        **_deployed(process if _is_worker(process) else env),  # a .env that lies near a worker is not its own
         environ=env,
     )
 
@@ -120,6 +128,20 @@ def _target(text: str) -> str:
     raise ConfigError(
         f"FLASH_TARGET is {text!r}; it must be {', '.join(TARGETS)} or the URL of a control plane (http://host:port)"
     )
+
+
+def _deployed(env: Mapping[str, str]) -> dict[str, Any]:
+    """Which deployed endpoints are meant; none with FLASH_IS_LIVE_PROVISIONING=true, as the original has it."""
+    patience = env.get("FLASH_SENTINEL_TIMEOUT") or None
+    try:
+        seconds = None if patience is None else float(patience)
+    except ValueError:
+        seconds = 0.0
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise ConfigError(f"FLASH_SENTINEL_TIMEOUT is {patience!r}; it must be a number of seconds above 0")
+    if env.get("FLASH_IS_LIVE_PROVISIONING", "").lower() == "true":
+        return {}
+    return {"app": env.get("FLASH_APP", ""), "stage": env.get("FLASH_ENV", ""), "sentinel_timeout_s": seconds}
 
 
 def _choice(env: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:

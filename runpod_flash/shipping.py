@@ -141,7 +141,7 @@ class Shipper:
         modules: set[str] = set()
         try:
             if way.neutral:
-                found = neutral.encode((args, dict(kwargs)), self.names())
+                found = neutral.encode((args, dict(kwargs)), self.names(way))
                 encoded, modules = found.data, set(found.modules)
             else:
                 encoded = payload.encode((args, dict(kwargs)), self.type_key, modules=modules)
@@ -156,12 +156,12 @@ class Shipper:
                     self._needed.put(target, known.union(filter(self._local_name, modules)))
         return encoded
 
-    def names(self) -> ClassNames:
+    def names(self, way: Crossing = PICKLED) -> ClassNames:
         """How this program and its workers call classes. What they name may be imported here, where it came from here.
 
         Those are modules that have travelled, and the standard library; what is loaded already needs no import.
         """
-        return ClassNames(lambda module: module in self._sent or standard_module(module), script.name())
+        return ClassNames(lambda module: module in self._sent or standard_module(module), way.script or script.name())
 
     def type_key(self, kind: type) -> str | None:
         """The key of a class that travels by value: equal in every process for equal code, None where it has none.

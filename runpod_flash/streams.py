@@ -6,7 +6,7 @@ import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from runpod_flash import outcome, shipping
+from runpod_flash import outcome
 from runpod_flash.calls import Request, Ticket
 from runpod_flash.errors import CallError, FlashError
 
@@ -163,7 +163,7 @@ class Stream(Generic[X]):
 async def _items(ticket: Ticket, session: "Session") -> AsyncGenerator[Any, None]:
     """What a job yields, as it comes, until it has ended, well or not."""
     backend, endpoint_id = await session.located(ticket)
-    facts, names = outcome.Facts(ticket.job_id, ticket.name), shipping.names()
+    facts, names = outcome.Facts(ticket.job_id, ticket.name), session.names
     async with contextlib.aclosing(backend.chunks(endpoint_id, ticket.job_id)) as chunks:
         async for chunk in chunks:
             yield await outcome.item_of(chunk, facts, backend.get_value, names)

@@ -94,6 +94,8 @@ class VolumeCalls:
 
     async def _provisioned(self) -> str:
         session = self._session
+        if session.deployed is not None:  # where nothing is made but by a deploy
+            return await self._id()
         return await provision_volume(await session.backend(), self._volume, session.output, session.volume_ids)
 
     async def _store(self) -> VolumeStore:
@@ -108,9 +110,11 @@ class VolumeCalls:
         assert volume.datacenter is not None
         found = await store.find(volume.name, volume.datacenter.value)
         if found is None:
+            ways = "put(), by provision(), or by the first call of an endpoint that has it"
+            if (deployed := self._session.deployed) is not None:
+                ways = f"`flash deploy --app {deployed.stage.app} --env {deployed.stage.stage}`"
             raise VolumeNotFound(
-                f"there is no network volume {volume.name!r} in {volume.datacenter.value}; it is made by put(), by "
-                "provision(), or by the first call of an endpoint that has it"
+                f"there is no network volume {volume.name!r} in {volume.datacenter.value}; it is made by {ways}"
             )
         self._session.volume_ids[volume] = str(found["id"])
         return str(found["id"])

@@ -19,11 +19,14 @@ from typing import Any
 
 from worker_runtime.failures import Failed, cannot_travel, describe, load_failure, script_failure, unpicklable
 from worker_runtime.instances import Instances, TooManyInstances
-from worker_runtime.streaming import Sink, drain, drain_async, is_stream
+from worker_runtime.plain_calls import arguments as plain_arguments
+from worker_runtime.plain_calls import shared_object
+from worker_runtime.streaming import Collecting, Sink, drain, drain_async, is_stream
 from worker_runtime.wire import encoding, payload
 from worker_runtime.wire.class_names import SCRIPT
 from worker_runtime.wire.errors import CannotTravel, PicklesRefused
-from worker_runtime.wire.jobs import Call, ErrorInfo, Payload
+from worker_runtime.wire.interface import Interface
+from worker_runtime.wire.jobs import PLAIN_LIMIT, Call, ErrorInfo, Payload
 from worker_runtime.wire.specs import ArtifactManifest, Batch
 
 KEPT = 16
@@ -76,6 +79,11 @@ class Artifacts:
         shipped = self._shipped.get(artifact)
         return shipped.manifest.name if shipped is not None else "the function"
 
+    def interface(self, artifact: str) -> Interface | None:
+        """What plain JSON its calls take; None where it was not built for that."""
+        shipped = self._shipped.get(artifact)
+        return None if shipped is None else shipped.manifest.interface
+
     def batch(self, artifact: str) -> tuple[Batch, int] | None:
         """How its calls are batched, and how many batches run at a time; None where they are not."""
         shipped = self._shipped.get(artifact)
@@ -119,7 +127,7 @@ class Execution:
         name: what the user calls the function or method.
 
     Args:
-        sink: where the items of a generator go, for a call that asks for its stream.
+        sink: where the items of a generator go, for a call that asks for its stream, or came as plain JSON.
     """
 
     def __init__(
@@ -131,32 +139,47 @@ class Execution:
         sink: Sink | None = None,
     ) -> None:
         self._call, self._values, self._artifacts, self._instances = call, values, artifacts, instances
-        self._sink = sink if call.stream else None
+        self._sink: Sink | None = sink if call.stream else None
+        self._collecting = Collecting(sink, PLAIN_LIMIT) if call.plain and sink is not None else None
         self.name = artifacts.name(call.artifact) + (f".{call.method}" if call.method else "")
         self._target: Any = None
-        self._peer = encoding.PICKLES
+        self._peer = encoding.PLAIN if call.plain else encoding.PICKLES
 
     @property
     def group(self) -> "Group":
         """Which calls one call of the function could serve together with this one."""
-        instance = self._call.instance
-        return self._call.artifact, self._call.method, None if instance is None else instance.id
+        return self._call.artifact, self._call.method, self._object
+
+    @property
+    def _object(self) -> str | None:
+        """The id of the object whose method is called; None where it is a function, or the class's own."""
+        if self._call.instance is not None:
+            return self._call.instance.id
+        is_shared = (self._call.plain and self._call.method is not None) or (
+            self._call.check and isinstance(self._target, type)
+        )
+        return shared_object(self._call.artifact) if is_shared else None
 
     def load(self) -> bool:
         """Load the code; whether what shall be called is asynchronous. Raises Failed."""
         self._target = self._artifacts.load(self._call.artifact)
+        if self._call.check:
+            return False
         method = self._call.method
         return is_async(getattr(self._target, method, None) if method is not None else self._target)
 
     def run(self) -> Outcome | Coroutine[Any, Any, Outcome]:
         """Call it in this thread. A plain function that gives a coroutine: the rest, to be awaited."""
         try:
+            if self._call.check:
+                self._own()
+                return Outcome()
             function = self.function()
             args, kwargs = self.arguments()
             value = function(*args, **kwargs)
-            if self._sink is not None and inspect.isgenerator(value):
-                drain(self.name, value, self._sink, self._peer)
-                return Outcome()
+            if (sink := self._outlet) is not None and inspect.isgenerator(value):
+                drain(self.name, value, sink, self._peer)
+                return self._drained()
         except Failed as failed:
             return Outcome(error=failed.info)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
@@ -171,15 +194,23 @@ class Execution:
             function = await self.function_async()
             args, kwargs = self.arguments()
             value = function(*args, **kwargs)
-            if self._sink is not None and inspect.isasyncgen(value):
-                await drain_async(self.name, value, self._sink, self._peer)
-                return Outcome()
+            if (sink := self._outlet) is not None and inspect.isasyncgen(value):
+                await drain_async(self.name, value, sink, self._peer)
+                return self._drained()
             value = await value if inspect.isawaitable(value) else value
         except Failed as failed:
             return Outcome(error=failed.info)
         except BaseException as error:  # noqa: BLE001 - user code may raise anything, sys.exit included
             return Outcome(error=describe(error, peer=self._peer))
         return self.encode(value)
+
+    @property
+    def _outlet(self) -> Sink | None:
+        return self._sink or self._collecting
+
+    def _drained(self) -> Outcome:
+        """The outcome of a generator whose items are all on their way."""
+        return Outcome() if self._collecting is None else Outcome(self._collecting.whole)
 
     async def _awaited(self, rest: Coroutine[Any, Any, Any]) -> Outcome:
         try:
@@ -202,25 +233,26 @@ class Execution:
 
     def _own(self) -> Any:
         """The object that is called or has the method: the function, the class or an instance."""
-        instance = self._call.instance
-        if instance is None:
+        own = self._object
+        if own is None:
             return self._target
         try:
-            return self._instances.get(instance.id, self._construct)
+            return self._instances.get(own, self._construct)
         except TooManyInstances as error:
             raise Failed(load_failure(f"an instance of '{self._target.__name__}'", error)) from None
 
     async def _own_async(self) -> Any:
-        instance = self._call.instance
-        if instance is None:
+        own = self._object
+        if own is None:
             return self._target
         try:
-            return await self._instances.get_async(instance.id, self._construct)
+            return await self._instances.get_async(own, self._construct)
         except TooManyInstances as error:
             raise Failed(load_failure(f"an instance of '{self._target.__name__}'", error)) from None
 
     def _construct(self) -> Any:
-        assert self._call.instance is not None
+        if self._call.instance is None:
+            return self._target()
         what = f"the constructor arguments of '{self._target.__name__}'"
         args, kwargs = self._decode(self._call.instance.constructor, what)
         return self._target(*args, **kwargs)
@@ -231,14 +263,27 @@ class Execution:
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The decoded (args, kwargs). Raises Failed."""
-        return self._decode(self._call.arguments, f"the arguments of '{self.name}'")
+        what = f"the arguments of '{self.name}'"
+        return self._plain_arguments(what) if self._call.plain else self._decode(self._call.arguments, what)
 
-    def _decode(self, data: Payload, what: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _plain_arguments(self, what: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        artifact, data = self._call.artifact, self._encoded(self._call.arguments, what)
+        in_batch = self._artifacts.batch(artifact) is not None
+        target = self._artifacts.load(artifact)
         try:
-            encoded = data.inline if data.inline is not None else self._values[data.sha256 or ""]
+            return plain_arguments(target, self._artifacts.interface(artifact), data, by_place=in_batch)
+        except Exception as error:  # noqa: BLE001 - the border has checked it, against the same interface
+            raise Failed(load_failure(what, error)) from None
+
+    def _encoded(self, data: Payload, what: str) -> bytes:
+        try:
+            return data.inline if data.inline is not None else self._values[data.sha256 or ""]
         except KeyError:
             error = LookupError(f"value {data.sha256} was not sent with the call")
             raise Failed(load_failure(what, error)) from None
+
+    def _decode(self, data: Payload, what: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        encoded = self._encoded(data, what)
         try:
             self._peer = encoding.peer_of(encoded)
             args, kwargs = encoding.decode(encoded, encoding.ON_WORKERS, pickles=self._artifacts.pickles)
@@ -256,7 +301,7 @@ class Execution:
         except CannotTravel as error:
             return Outcome(error=cannot_travel(self.name, error, self._peer))
         except Exception as error:  # noqa: BLE001 - pickling runs the user's own __reduce__
-            return Outcome(error=unpicklable(self.name, value, error))
+            return Outcome(error=unpicklable(self.name, value, error, self._peer))
 
 
 async def run(execution: Execution, pool: Executor | None = None) -> Outcome:

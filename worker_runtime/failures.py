@@ -58,6 +58,9 @@ def script_failure(what: str, error: BaseException) -> ErrorInfo:
 
 def cannot_travel(function: str, error: CannotTravel, peer: encoding.Peer, *, what: str = "the result") -> ErrorInfo:
     """The result of `function`, or `what` it gives else, has no encoding that the caller could read."""
+    if peer.plain:
+        words = f"{error.path or 'the value'} in {what} of '{function}' {error.what}"
+        return ErrorInfo(ErrorKind.UNPICKLABLE_RESULT, CannotTravel.__name__, words)
     message = (
         f"{error.path or 'the value'} in {what} of '{function}' {error.what}, which only a pickle could "
         f"carry, and none goes from Python {'.'.join(platform.python_version_tuple()[:2])} (the endpoint) to "
@@ -66,7 +69,9 @@ def cannot_travel(function: str, error: CannotTravel, peer: encoding.Peer, *, wh
     return ErrorInfo(ErrorKind.UNPICKLABLE_RESULT, CannotTravel.__name__, message)
 
 
-def unpicklable(function: str, value: Any, error: BaseException, *, what: str = "the result") -> ErrorInfo:
+def unpicklable(
+    function: str, value: Any, error: BaseException, peer: encoding.Peer = encoding.PICKLES, *, what: str = "the result"
+) -> ErrorInfo:
     """The result of `function`, or `what` it gives else, cannot travel."""
     kind = type_name(type(value))
     if inspect.isgenerator(value) or inspect.isasyncgen(value) or inspect.iscoroutine(value):
@@ -75,8 +80,9 @@ def unpicklable(function: str, value: Any, error: BaseException, *, what: str = 
         if word != "a coroutine":
             message += ", or put @Endpoint on the function that yields them and call its .stream(…)"
     else:
+        way = "made JSON" if peer.plain else "pickled"
         message = (
-            f"{what} of '{function}', of type {kind}, cannot be pickled: {type_name(type(error))}: {_text(error)}; "
+            f"{what} of '{function}', of type {kind}, cannot be {way}: {type_name(type(error))}: {_text(error)}; "
             "return plain data instead"
         )
     return ErrorInfo(ErrorKind.UNPICKLABLE_RESULT, type_name(type(error)), message, _traceback(error))
@@ -116,6 +122,8 @@ def _theirs(entry: TracebackType | None) -> TracebackType | None:
 
 
 def _encoded(error: BaseException, peer: encoding.Peer) -> bytes | None:
+    if peer.plain:
+        return None
     try:
         encoded = peer.encode(error)
         rebuilt = encoding.decode(encoded, encoding.ON_WORKERS)

@@ -2,6 +2,7 @@
 
     plan      one resolution, nothing is installed: which packages would have to be added
     install   exactly the planned packages into a folder or an interpreter
+    lock      one resolution for some Python and platform: every package exactly, with the hashes of its files
     create    a virtual environment
     find      an interpreter that uv knows on this machine; `installed`: all of them; `download`: one that it fetches
 
@@ -12,6 +13,7 @@ import math
 import os
 import re
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -42,6 +44,8 @@ _ADDED = re.compile(
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
 _MASK = "****@"
 _NO_SOLUTION = "No solution found"
+_MISMATCH = "Hash mismatch for"
+_HASH = "--hash="
 _UNREACHABLE = re.compile(
     r"Failed to fetch|Request failed|error sending request|dns error|client error \(Connect\)|operation timed out"
     r"|Could not connect|Git operation failed|HTTP status server error"
@@ -133,17 +137,44 @@ class Uv:
     async def install(
         self, python: str, packages: Sequence[str], index: PackageIndex, *, work: Path, target: Path | None = None
     ) -> None:
-        """Install exactly `packages` (what `plan` returned) into `target`, or into the interpreter itself.
+        """Install exactly `packages` (what `plan` or `lock` returned) into `target`, or into the interpreter itself.
 
-        Raises InstallFailed.
+        Files whose hashes are given must have one of them. Raises InstallFailed.
         """
         command = ["pip", "install", "--no-deps", "--python", python, "-r", _write(work / "packages", packages)]
         command += [*self._source, *self._bytecode]
+        if packages and all(_HASH in package for package in packages):
+            command.append("--require-hashes")
         if target is not None:
             command += ["--target", str(target)]
         result = await self._run(command, index, work)
         if result.status != 0:
             raise failure(result.stderr, packages, work)
+
+    async def lock(
+        self,
+        requirements: Sequence[str],
+        index: PackageIndex,
+        *,
+        python: str,
+        platform: str,
+        work: Path,
+        known: Sequence[str] = (),
+        alone: bool = False,
+    ) -> tuple[str, ...]:
+        """Resolve for another interpreter ("major.minor") and platform (in uv's words), the lines of a lock.
+
+        Versions of the lock `known` stay where they can. `alone`: without what the requirements need themselves.
+        Raises NoSolution, InstallFailed.
+        """
+        command = ["pip", "compile", _write(work / "dependencies", requirements), "--generate-hashes"]
+        command += ["--no-header", "--no-annotate", "--python-version", python, "--python-platform", platform]
+        command += ["--python", sys.executable]  # builds what says what it needs only when it is built
+        command += ["--output-file", _write(work / "lock", known), *self._source, *(["--no-deps"] if alone else [])]
+        result = await self._run(command, index, work)
+        if result.status != 0:
+            raise failure(result.stderr, requirements, work)
+        return _unmasked((work / "lock").read_text(encoding="utf-8"), requirements)
 
     async def create(self, python: str, folder: Path) -> None:
         """Make a virtual environment of the interpreter's version in `folder`. Raises InstallFailed."""
@@ -230,7 +261,9 @@ def index_environment(index: PackageIndex) -> dict[str, str]:
 def failure(output: str, requirements: Sequence[str], work: Path | None = None) -> InstallFailed:
     """Say what uv's `output` means: no solution, no network, a full disk, a failed build; its words at the end."""
     words = _words(output if work is None else output.replace(f"{work}{os.sep}", ""))
-    names = ", ".join(requirements[:8]) + (f" and {len(requirements) - 8} more" if len(requirements) > 8 else "")
+    names = named(requirements)
+    if _MISMATCH in words:
+        return mismatch("uv", words)
     if _NO_SOLUTION in words:
         return NoSolution(f"no versions satisfy {names}; change a version or a name. uv says:\n{words}")
     if _FULL.search(words):
@@ -248,6 +281,20 @@ def failure(output: str, requirements: Sequence[str], work: Path | None = None) 
             f" says:\n{words}"
         )
     return InstallFailed(f"{names} could not be installed. uv says:\n{words}")
+
+
+def named(requirements: Sequence[str]) -> str:
+    """The first of the requirements, without hashes, for a message."""
+    names = ", ".join(text.partition(f" {_HASH}")[0] for text in requirements[:8])
+    return names + (f" and {len(requirements) - 8} more" if len(requirements) > 8 else "")
+
+
+def mismatch(program: str, words: str) -> InstallFailed:
+    """A package's file is not the one that was locked."""
+    return InstallFailed(
+        "a package is not the one that was locked: the hash of its file is another by now, so nothing was installed. "
+        f"Build the lock anew if you trust its index. {program} says:\n{words}"
+    )
 
 
 def cut_off(program: str, result: CommandResult) -> InstallFailed:
@@ -284,6 +331,19 @@ def _added(output: str, requirements: Sequence[str]) -> tuple[str, ...]:
         else:
             added.append(f"{name} @ {url}")
     return tuple(sorted(added))
+
+
+def _unmasked(lock: str, requirements: Sequence[str]) -> tuple[str, ...]:
+    """The lines of a lock, each package in one. Credentials that uv has masked are those that the user wrote."""
+    written = {_normal(match[0]): text for text in requirements if "@" in text and (match := _NAME.match(text.strip()))}
+    lines = []
+    for line in lock.replace("\\\n", "").splitlines():
+        name = _NAME.match(line)
+        if name is None:
+            continue
+        own = _CREDENTIALS.search(written.get(_normal(name[0]), ""))
+        lines.append(" ".join((line.replace(_MASK, own[0]) if own else line).split()))
+    return tuple(sorted(lines))
 
 
 def _normal(name: str) -> str:

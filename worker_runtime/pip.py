@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from worker_runtime.commands import CommandResult, run_command
-from worker_runtime.install import BuildFailed, InstallFailed, NoSolution
+from worker_runtime.install import BuildFailed, InstallFailed, NoSolution, mismatch, named
 from worker_runtime.wire.specs import PackageIndex
 
 _SETTINGS = {
@@ -25,6 +25,8 @@ _SETTINGS = {
 _STRANGERS = ("PIP_", "PYTHON", "VIRTUAL_ENV", "CONDA_")
 _NO_SOLUTION = ("No matching distribution found", "ResolutionImpossible", "Cannot install")
 _UNREACHABLE = ("Could not fetch URL", "Connection", "Max retries", "timed out", "ProxyError", "SSLError")
+_HASH = "--hash="
+_MISMATCH = "DO NOT MATCH THE HASHES"
 _FULL = ("No space left on device", "Disk quota exceeded")
 _UNBUILDABLE = ("Failed to build", "metadata-generation-failed", "subprocess-exited-with-error", "BackendUnavailable")
 
@@ -63,15 +65,18 @@ class Pip:
     async def install(
         self, python: str, packages: Sequence[str], index: PackageIndex, *, work: Path, target: Path | None = None
     ) -> None:
-        """Install exactly `packages` (what `plan` returned) into `target`, or into the interpreter itself.
+        """Install exactly `packages` (what `plan` or a lock says) into `target`, or into the interpreter itself.
 
-        Raises InstallFailed.
+        Files whose hashes are given must have one of them. Raises InstallFailed.
         """
-        words = ["install", "--no-deps", "--quiet", *self._source, "-r", _write(work / "packages", packages)]
-        words += ["--target", str(target)] if target is not None else []
-        result = await self._run(python, words, index, work)
-        if result.status != 0:
-            raise _failure(result, packages)
+        hashed = [package for package in packages if _HASH in package]
+        # pip wants hashes for all or for none of what it installs at a time; a repository has none.
+        for part in filter(None, (hashed, [package for package in packages if _HASH not in package])):
+            words = ["install", "--no-deps", "--quiet", *self._source, "-r", _write(work / "packages", part)]
+            words += ["--target", str(target)] if target is not None else []
+            result = await self._run(python, words, index, work)
+            if result.status != 0:
+                raise _failure(result, part)
 
     async def _run(self, python: str, words: Sequence[str], index: PackageIndex, cwd: Path) -> CommandResult:
         env = self._env | _index_environment(index)
@@ -108,7 +113,9 @@ def _exact(item: Mapping[str, dict[str, str]]) -> str:
 def _failure(result: CommandResult, requirements: Sequence[str]) -> InstallFailed:
     """Say what pip's words mean; they stand at the end."""
     words = result.stderr.strip()[-3000:]
-    names = ", ".join(requirements[:8]) + (f" and {len(requirements) - 8} more" if len(requirements) > 8 else "")
+    names = named(requirements)
+    if _MISMATCH in words:
+        return mismatch("pip", words)
     if any(sign in words for sign in _FULL):
         return InstallFailed(f"the disk is full: {names} could not be installed. pip says:\n{words}", holds_s=0)
     if any(sign in words for sign in _UNREACHABLE):

@@ -235,8 +235,9 @@ class Concurrent:
 
     async def _batched(self, key: Key, header: Header, body: bytes) -> Outcome | None:
         """Run it in a batch. None: it was cancelled before that began, or is none for a batch."""
-        how = self._artifacts.batch(header["call"]["flash"]["artifact"])
-        if how is None:
+        call = header["call"]["flash"]
+        how = self._artifacts.batch(call["artifact"])
+        if how is None or call.get("check"):
             return None
         try:
             execution = _execution(header, body, self._artifacts, self._instances)

@@ -139,10 +139,43 @@ async def drain_async(name: str, generator: AsyncGenerator[Any, Any], sink: Sink
         await generator.aclose()
 
 
+class Collecting:
+    """A sink that hands items on, and keeps them for the result: plain JSON has the list of them.
+
+    Args:
+        limit: bytes that are kept; of more there is no list.
+    """
+
+    def __init__(self, sink: Sink, limit: int) -> None:
+        self._sink, self._limit = sink, limit
+        self._size = 0
+        self._kept: list[bytes] | None = []
+
+    @property
+    def whole(self) -> bytes:
+        """The list of all items as JSON; nothing where there are too many."""
+        return b"" if self._kept is None else b"[" + b",".join(self._kept) + b"]"
+
+    def put(self, item: Item) -> None:
+        self._sink.put(item)
+        self._keep(item.data)
+
+    async def put_async(self, item: Item) -> None:
+        await self._sink.put_async(item)
+        self._keep(item.data)
+
+    def _keep(self, data: bytes) -> None:
+        self._size += len(data) + 1
+        if self._size > self._limit:
+            self._kept = None
+        elif self._kept is not None:
+            self._kept.append(data)
+
+
 def _encoded(name: str, number: int, value: Any, peer: Peer) -> Item:
     try:
-        return items.encode(value, peer.encode)
+        return items.encode_plain(value) if peer.plain else items.encode(value, peer.encode)
     except CannotTravel as error:
         raise Failed(cannot_travel(name, error, peer, what=f"item {number}")) from None
     except Exception as error:  # noqa: BLE001 - pickling runs the user's own __reduce__
-        raise Failed(unpicklable(name, value, error, what=f"item {number}")) from None
+        raise Failed(unpicklable(name, value, error, peer, what=f"item {number}")) from None

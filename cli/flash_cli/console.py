@@ -1,6 +1,5 @@
 """The only file that prints: results to stdout, everything else to stderr."""
 
-import contextlib
 import json
 import re
 import sys
@@ -8,6 +7,8 @@ import time
 import traceback
 from collections.abc import Sequence
 from typing import Any
+
+from runpod_flash import lazy
 
 
 def say(text: str) -> None:
@@ -25,18 +26,30 @@ def data(value: Any) -> None:
     print(json.dumps(value, indent=2, sort_keys=True), flush=True)
 
 
-def event(value: Any) -> None:
-    """Write what happens for programs: a JSON object on one line. A reader that has gone disturbs nothing."""
-    with contextlib.suppress(OSError, ValueError):
-        print(json.dumps(value, separators=(",", ":")), flush=True)
+def line(value: Any) -> None:
+    """Write one of many results for programs: a JSON document in a line."""
+    print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write rows below their headers, in columns as wide as their widest cell."""
+    """Write rows below their headers, in columns as wide as their widest cell; in a terminal so that they fit in it."""
+    if sys.stdout.isatty():
+        _rich_table(headers, rows)
+        return
     cells = [[str(cell) for cell in row] for row in (headers, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
     for row in cells:
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    text, style = lazy.load("rich.text").Text, lazy.load("rich.style").Style
+    shown = lazy.load("rich.table").Table(box=None, padding=(0, 2, 0, 0), header_style=style(bold=True))
+    for header in headers:
+        shown.add_column(header, overflow="fold")
+    for row in rows:
+        shown.add_row(*(text(str(cell)) for cell in row))
+    lazy.load("rich.console").Console(highlight=False).print(shown)
 
 
 def failure(error: BaseException, *, trace: bool) -> None:

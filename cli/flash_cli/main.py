@@ -6,15 +6,17 @@ from typing import Annotated
 import typer
 
 from flash_cli import console
+from flash_cli.faces import dev, look
 from flash_cli.faces.jobs import jobs
 from flash_cli.faces.server import server
 from flash_cli.faces.target import target
-from flash_cli.root import Json, Options, group
-from runpod_flash import lazy
+from flash_cli.root import Options, group
 from runpod_flash.errors import FlashError
 from runpod_flash.release import VERSION
 
 app = group("Look after what runs on this machine: control plane, endpoints, workers.")
+look.add(app)
+dev.add(app)
 app.add_typer(server, name="server")
 app.add_typer(jobs, name="jobs")
 app.add_typer(target, name="target")
@@ -33,12 +35,6 @@ def options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
 ) -> None:
     context.ensure_object(Options).debug = debug
-
-
-@app.command()
-def status(json: Json = False) -> None:
-    """Show endpoints with their workers and jobs."""
-    lazy.load("flash_cli.commands.status").status(as_json=json)
 
 
 def main() -> None:

@@ -12,8 +12,10 @@ _MODULES = {"local": "runpod_flash.backends.local", "inline": "runpod_flash.back
 _BY_URL = "runpod_flash.backends.http"
 
 
-async def connect(settings: Settings, project: Path) -> Backend:
+async def connect(settings: Settings, project: Path | str) -> Backend:
     """Open the backend that `settings.target` names, on the running event loop.
+
+    `project`: the folder in which names of endpoints are unique, or the scope of a stage of an app (a text).
 
     Raises:
         BackendUnavailable, AuthError, WireMismatch: it cannot be reached, refuses the key, is of another version.

@@ -5,7 +5,7 @@ A backend belongs to the event loop that opened it and closes itself when that l
 translated inside the backend.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -17,6 +17,94 @@ if TYPE_CHECKING:
 
 Json: TypeAlias = Mapping[str, Any]
 """A JSON object as it came from, or goes to, the platform."""
+
+
+OnProgress: TypeAlias = Callable[[Json], None]
+"""Hears of the progress of a deploy: `event` ("preparing", "changing"), `endpoint` and `text`, which may be empty."""
+
+
+def quietly(event: Json) -> None:
+    """Progress that nobody wants to hear of."""
+
+
+class AppStore(Protocol):
+    """The apps of a platform, their stages and what is deployed to them.
+
+    An app is `name`, `createdAt`, `owner` and `stages`. A stage is `app`, `name`, `version` (0: none yet), `createdAt`,
+    `deployedAt`, `expiresAt` (None: it lasts), `label`, `owner` and `endpoints`, each with `id`, `name`, `type`, `url`,
+    `artifact` and `generation`. Times are ISO texts.
+
+    Every verb raises BackendError where the platform has no apps, and AuthError where the key is not for that.
+    """
+
+    async def all(self, *, ephemeral: bool = False) -> list[Json]:
+        """The user's apps, the oldest first. `ephemeral`: stages that expire are shown, too."""
+        ...
+
+    async def get(self, app: str) -> Json:
+        """The app with all its stages. Raises AppNotFound."""
+        ...
+
+    async def create(self, app: str) -> Json:
+        """Make an app. Raises NameTaken, ConfigError: it cannot be called so."""
+        ...
+
+    async def delete(self, app: str) -> None:
+        """Remove an app with its stages, their endpoints and jobs. Raises AppNotFound, StageBusy."""
+
+    async def create_stage(self, app: str, stage: str, *, expires_in: int | None = None, label: str = "") -> Json:
+        """Make a stage, and its app where there is none.
+
+        `expires_in`: seconds that it lives after each renewal; then it scales to zero, and after a while it is removed.
+        Its app goes with it if that was made for such stages. `label`: for people. Raises NameTaken, ConfigError.
+        """
+        ...
+
+    async def stage(self, app: str, stage: str) -> Json:
+        """The stage, and with it `manifest` (of the active version; {} before the first) and `versions`.
+
+        Each version has `number`, `createdAt`, `fingerprint` and `state` ("active", "superseded", "rolled-back").
+        Raises AppNotFound, StageNotFound.
+        """
+        ...
+
+    async def delete_stage(self, app: str, stage: str) -> None:
+        """Remove a stage with its endpoints and their jobs. Raises AppNotFound, StageNotFound, StageBusy."""
+
+    async def renew(self, app: str, stage: str) -> str | None:
+        """Let a stage that expires live on; until when, None: it lasts. Raises AppNotFound, StageNotFound."""
+        ...
+
+    async def deploy(
+        self, app: str, stage: str, manifest: Json, *, base: int, prune: bool = False, on_progress: OnProgress = quietly
+    ) -> Json:
+        """Give a stage the endpoints of a build's manifest whose bodies are complete; its artifacts are uploaded.
+
+        `base`: the version that it was planned against, 0: none. `prune`: endpoints that are not in it are removed;
+        else they are left. Who is cancelled while environments are prepared has changed nothing.
+
+        Gives `version`, `stage` and `changes`: `endpoint`, `id` and `change` ("create", "update", "roll", "remove",
+        "keep", "left") of each. With nothing to change, the version stays the same.
+
+        Raises:
+            AppNotFound, StageNotFound, StageBusy, StageMoved, ContentNotFound: as named; nothing was changed.
+            ConfigError: an endpoint cannot be so; the message names each, and nothing was changed.
+            InstallError: an environment cannot be built; nothing was changed.
+        """
+        ...
+
+    async def roll_back(
+        self, app: str, stage: str, version: int | None = None, *, on_progress: OnProgress = quietly
+    ) -> Json:
+        """Give a stage the endpoints of an earlier version again, by default of the one before the active one.
+
+        Endpoints that came since then are removed. Gives and raises as `deploy` does.
+        """
+        ...
+
+    async def collect(self, *, dry_run: bool = False) -> list[Json]:
+        """Remove what has expired; what that was (with `dry_run`: would be): `kind`, `name`, `app`, `owner`, `why`."""
+        ...
 
 
 class VolumeStore(Protocol):
@@ -57,6 +145,67 @@ class VolumeStore(Protocol):
         """Delete a file, or a folder with all that is in it. Raises as `entries` does."""
 
 
+class Look(Protocol):
+    """What there is on a platform, what was, and what workers write. Nothing is changed."""
+
+    async def overview(self) -> Json:
+        """Endpoints with their jobs and workers: `user` (who asks), `endpoints`, `jobs` (how many are unfinished).
+
+        Of each endpoint `id`, `name`, `type`, `url`, `project` (the scope of its name, "" where that is not told),
+        `owner`, `jobs`, `workers`, `workerIds`, `waiting`; those of a stage have `app`, `stage`, `expiresAt`, too.
+        """
+        ...
+
+    async def jobs(
+        self, endpoints: Sequence[str] = (), *, statuses: Sequence[str] = (), since: float = 0.0, limit: int = 100
+    ) -> list[Json]:
+        """The last jobs, the newest first: the job object without output, `endpoint`, `attempts` and times.
+
+        Args:
+            endpoints: the ids of those whose jobs they are; none: of all.
+            statuses: in one of these states; none: in any.
+            since: submitted after that, in seconds since the epoch.
+            limit: at most so many.
+
+        Raises:
+            EndpointNotFound, BackendError: there is no such endpoint, the platform lists no jobs.
+        """
+        ...
+
+    async def lines_of_endpoint(
+        self,
+        endpoint_id: str,
+        take: Callable[[Json], None],
+        *,
+        since: float = 0.0,
+        tail: int | None = None,
+        follow: bool = False,
+    ) -> None:
+        """Give `take` the lines that workers of an endpoint wrote, the oldest first: `time`, `job`, `stream`, `line` …
+
+        Args:
+            endpoint_id: the endpoint.
+            take: gets each line.
+            since: only those after that, in seconds since the epoch.
+            tail: of them so many of the last; None: all that the platform has.
+            follow: go on with those that come, until the endpoint is gone or the platform stops.
+
+        Raises:
+            EndpointNotFound, BackendError: there is no such endpoint, the platform tells no lines.
+        """
+
+    async def lines_of_job(
+        self,
+        job_id: str,
+        take: Callable[[Json], None],
+        *,
+        since: float = 0.0,
+        tail: int | None = None,
+        follow: bool = False,
+    ) -> None:
+        """The same of one job; `follow` ends with it. Raises JobNotFound, BackendError."""
+
+
 class Backend(Protocol):
     """The way to one platform.
 
@@ -68,6 +217,8 @@ class Backend(Protocol):
         serves_routes: whether its workers can serve the routes of an artifact.
         takes_pickles: whether the platform lets this user's pickles be loaded.
         volumes: its network volumes.
+        apps: its apps, and their stages.
+        look: what there is on it.
     """
 
     @property
@@ -87,6 +238,12 @@ class Backend(Protocol):
 
     @property
     def volumes(self) -> VolumeStore: ...
+
+    @property
+    def apps(self) -> AppStore: ...
+
+    @property
+    def look(self) -> Look: ...
 
     async def address(self) -> "Address":
         """Where the platform is now and the key for it, for programs that speak HTTP to it themselves.

@@ -55,6 +55,7 @@ class Purpose(Enum):
     RESULT = "the result of a job"
     CHUNKS = "the next pieces of a stream"
     BALANCED = "the answer of a load-balanced endpoint"
+    LINES = "what workers write"
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +248,34 @@ class Connection:
 
         return await self._repeat(once, self._transfers)
 
+    async def read_lines(
+        self,
+        path: str,
+        params: Callable[[], Mapping[str, str]],
+        take: Callable[[Json], None],
+        missing: type[FlashError],
+    ) -> None:
+        """Hand each JSON object of an answer of lines to `take`, as it comes, to the answer's end.
+
+        Where a connection breaks, it is asked for again, with what `params` gives then. Raises as `send` does.
+        """
+        timeout = httpx.Timeout(connect=_CONNECT_S, read=_STREAM_SILENCE_S, write=60.0, pool=None)
+
+        async def once(_: httpx.AsyncClient) -> None:
+            assert self._lanes is not None
+            async with self._lanes.lane() as client:
+                asked = client.stream("GET", path, params=params(), timeout=timeout)
+                async with asked as response:
+                    if not response.is_success:
+                        await response.aread()
+                        raise self._refused(response, missing)
+                    lines = Lines()
+                    async for chunk in response.aiter_bytes():
+                        for each in lines.feed(chunk):
+                            take(each)
+
+        await self._repeat(once, self._held_requests[Purpose.LINES])
+
     async def upload(
         self,
         path: str,
@@ -264,6 +293,34 @@ class Connection:
                 raise self._refused(response, missing)
 
         await self._repeat(once, self._transfers)
+
+    async def follow(
+        self,
+        path: str,
+        json: Json,
+        take: Callable[[AsyncIterator[bytes]], Awaitable[T]],
+        missing: type[FlashError],
+    ) -> T:
+        """Post something that takes long and let `take` have the lines of the answer as they come.
+
+        It is not asked for again once it was sent. Raises as `send` does.
+        """
+        timeout = httpx.Timeout(connect=_CONNECT_S, read=_STREAM_SILENCE_S, write=60.0, pool=None)
+        headers = {"Accept": "application/x-ndjson"}
+
+        async def once(client: httpx.AsyncClient) -> T:
+            async with client.stream("POST", path, json=json, headers=headers, timeout=timeout) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise self._refused(response, missing)
+                return await take(response.aiter_bytes())
+
+        return await self._repeat(once, self._transfers, repeat=False)
+
+    def refusal(self, status: int, body: bytes, request: str, missing: type[FlashError] = BackendError) -> FlashError:
+        """The error that a refusal of the platform means: its HTTP status and its problem document."""
+        hint = self._address.key_hint if self._address is not None else ""
+        return Refusal(status, body, request, self.platform, hint, missing).error()
 
     async def close(self) -> None:
         """End the connection for good. May be called twice."""
@@ -438,8 +495,7 @@ class Connection:
 
     def _refused(self, response: httpx.Response, missing: type[FlashError]) -> FlashError | Busy:
         request = f"{response.request.method} {response.request.url.path}"
-        hint = self._address.key_hint if self._address is not None else ""
-        error = Refusal(response.status_code, response.content, request, self.platform, hint, missing).error()
+        error = self.refusal(response.status_code, response.content, request, missing)
         after_s = retry_after(response.headers.get("Retry-After"), time.time())
         busy = is_busy(response.status_code, after_s)
         return Busy(response.status_code, after_s, self.platform, error) if busy else error

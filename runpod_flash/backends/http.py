@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from runpod_flash.backends.apps import HttpApps
 from runpod_flash.backends.base import Json
 from runpod_flash.backends.clients import Address
 from runpod_flash.backends.connection import Connection, Held, Locate, Purpose
 from runpod_flash.backends.events import FinalJobs
 from runpod_flash.backends.job_api import FINAL, JobApi, part
+from runpod_flash.backends.look import HttpLook
 from runpod_flash.backends.lookups import AT_ONCE, Looked, Lookups
 from runpod_flash.backends.volumes import HttpVolumes
 from runpod_flash.calls import AS_USUAL, JobOptions
@@ -42,11 +44,12 @@ _HOLD_MS = 20_000  # for how long a platform may hold the question for the next 
 _POLL_S = (0.05, 2.0)  # first and longest pause between looks at a job whose end nobody announces
 
 
-async def connect(settings: Settings, project: Path) -> "HttpBackend":
+async def connect(settings: Settings, project: Path | str) -> "HttpBackend":
     """Open the platform at the URL `settings.target`.
 
-    Names are the platform's own there, whatever the project. Only code that runs in a worker, and calls other endpoints
-    of its control plane, is on the same machine, and in the project that the worker was told, if that has any.
+    Names are those of the scope that is given as text, else the platform's own, whatever the project. Only code that
+    runs in a worker, and calls other endpoints of its control plane, is on the same machine, and in the project that
+    the worker was told, if that has any.
 
     Raises:
         BackendUnavailable, AuthError, WireMismatch, ConfigError: it cannot be reached, refuses, differs, is no URL.
@@ -62,7 +65,7 @@ async def connect(settings: Settings, project: Path) -> "HttpBackend":
         return address
 
     output, here = of_program(settings.logs), settings.same_machine
-    scope = settings.project if here else None
+    scope = project if isinstance(project, str) else settings.project if here else None
     delay = 0.0 if here else 4.0
     backend = HttpBackend(locate, output, shares_machine=here, default_queue_delay=delay, project=scope)
     await backend.open()
@@ -79,7 +82,7 @@ class HttpBackend(JobApi):
         *,
         shares_machine: bool,
         default_queue_delay: float,
-        project: Path | None = None,
+        project: Path | str | None = None,
         patience_s: float = 0.0,
     ) -> None:
         """`project` scopes names, None: they are global. `patience_s`: how long the first connection is tried."""
@@ -95,6 +98,8 @@ class HttpBackend(JobApi):
             Connection(locate, self._take, self._final_jobs.lose, patience_s=patience_s, on_wait=self._waits)
         )
         self._volumes = HttpVolumes(self._connection, self._json, self._scope)
+        self._apps = HttpApps(self._connection, self._json)
+        self._looker = HttpLook(self._connection, self._json)
 
     @property
     def shares_machine(self) -> bool:
@@ -119,6 +124,14 @@ class HttpBackend(JobApi):
     @property
     def volumes(self) -> HttpVolumes:
         return self._volumes
+
+    @property
+    def apps(self) -> HttpApps:
+        return self._apps
+
+    @property
+    def look(self) -> HttpLook:
+        return self._looker
 
     async def open(self) -> None:
         """Connect. Raises BackendUnavailable, AuthError, WireMismatch, ConfigError."""

@@ -52,7 +52,7 @@ T = TypeVar("T")
 _platforms: "weakref.WeakKeyDictionary[Settings, InlinePlatform]" = weakref.WeakKeyDictionary()
 
 
-def connect(settings: Settings, project: Path) -> "InlineBackend":
+def connect(settings: Settings, project: Path | str) -> "InlineBackend":
     """The backend for these settings: all event loops of a session share one platform."""
     return InlineBackend(platform_of(settings))
 
@@ -209,6 +209,23 @@ class NoVolumes:
         )
 
 
+class NoApps:
+    """Stands for the apps that there are not. Whatever is asked of it raises ConfigError."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ConfigError(
+            "FLASH_TARGET=inline has no apps: functions run in this process, and nothing can be deployed to it; use "
+            "FLASH_TARGET=local, which needs no account either"
+        )
+
+
+class NoLook:
+    """Stands for what cannot be seen from outside. Whatever is asked of it raises ConfigError."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ConfigError("FLASH_TARGET=inline runs functions in their own program, so nobody else sees them")
+
+
 class InlineBackend:
     """See `Backend`."""
 
@@ -218,6 +235,8 @@ class InlineBackend:
     serves_routes = False
     takes_pickles = True
     volumes = NoVolumes()
+    apps = NoApps()
+    look = NoLook()
 
     def __init__(self, platform: InlinePlatform) -> None:
         self._platform = platform

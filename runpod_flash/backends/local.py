@@ -19,7 +19,7 @@ def state_folder(settings: Settings) -> StateFolder:
     return StateFolder(settings.home, release.content_hash(), settings.runtime_home)
 
 
-async def connect(settings: Settings, project: Path) -> HttpBackend:
+async def connect(settings: Settings, project: Path | str) -> HttpBackend:
     """Find or start the control plane and connect to it; names are those of `project`.
 
     Raises:

@@ -11,16 +11,22 @@ from runpod_flash.errors import FlashError
 _BY_CODE: dict[str, type[FlashError]] = {
     kind.__name__: kind
     for kind in (
+        errors.AppNotFound,
         errors.AuthError,
         errors.BackendError,
         errors.BackendUnavailable,
         errors.ConfigError,
         errors.ContentNotFound,
         errors.EndpointNotFound,
+        errors.InstallError,
         errors.JobNotFound,
+        errors.NameTaken,
         errors.NotPortable,
         errors.PayloadTooLarge,
         errors.ShippingError,
+        errors.StageBusy,
+        errors.StageMoved,
+        errors.StageNotFound,
         errors.VolumeFileNotFound,
         errors.VolumeNotFound,
         errors.WireMismatch,

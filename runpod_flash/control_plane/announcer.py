@@ -6,8 +6,9 @@ from typing import Any, Protocol
 
 from runpod_flash.control_plane import causes
 from runpod_flash.control_plane.causes import CauseKind
+from runpod_flash.control_plane.endpoint_logs import EndpointLogs
 from runpod_flash.control_plane.fleet import Job, Pool, Worker
-from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.control_plane.records import JobRecord, LogLine
 from worker_runtime.wire.jobs import Progress
 
 _STAGES = {CauseKind.BUILDING: "building", CauseKind.STARTING: "starting"}
@@ -32,12 +33,14 @@ class Announcer:
 
     Attributes:
         on_output: called with each job that has written lines.
+        logs: what workers write, by endpoint.
     """
 
     def __init__(self, publisher: Publisher, render: Render) -> None:
         self._publisher = publisher
         self._render = render
         self.on_output: Callable[[Job], None] = lambda job: None
+        self.logs = EndpointLogs()
 
     def refresh(self, pool: Pool) -> None:
         """Tell each client with unfinished jobs in the pool its stage, where that has changed."""
@@ -63,6 +66,7 @@ class Announcer:
 
     def final(self, job: Job) -> None:
         """Tell the job's client its outcome."""
+        self.logs.job_ended(job.record.endpoint, job.record.id)
         if job.client is not None:
             self._publisher.publish(job.client, {"event": "job", "job": self._render(job.record, time.time())})
 
@@ -77,14 +81,32 @@ class Announcer:
         Those of a worker that answers requests go to every client that has a request at the endpoint.
         """
         jobs = [worker.running[job_id]] if job_id in worker.running else list(worker.running.values())
+        attempts = {job.record.id: job.record.attempts for job in jobs}
+        written = self.logs.add(worker.pool.key.endpoint, worker.id, attempts, stream, lines)
         for job in jobs:
-            attempt = job.record.attempts
-            job.logs.extend({"attempt": attempt, "stream": stream, "line": line} for line in lines)
+            job.logs.extend(
+                LogLine(
+                    attempt=job.record.attempts,
+                    stream=stream,
+                    line=each["line"],
+                    time=each["time"],
+                    worker=each["worker"],
+                )
+                for each in written
+            )
             self.on_output(job)
         event = {"event": "log", "job": job_id, "endpoint": worker.pool.key.endpoint, "name": worker.pool.name}
         clients = worker.pool.clients if worker.port else {job.client for job in jobs if job.client is not None}
         for client in clients:
             self._publisher.publish(client, {**event, "stream": stream, "lines": list(lines)})
+
+    def ended(self, worker: Worker, reason: str) -> None:
+        """Keep, with what the endpoint's workers wrote, why one of them ended that was not told to."""
+        self.logs.say(worker.pool.key.endpoint, worker.id, f"worker {worker.id} ended: {reason}")
+
+    def failed(self, pool: Pool, why: str) -> None:
+        """Keep, with what the endpoint's workers wrote, why there can be none."""
+        self.logs.say(pool.key.endpoint, "", why)
 
     def progress(self, worker: Worker, job: Job, progress: Progress) -> None:
         """Tell the job's client how far it is."""

@@ -6,10 +6,10 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from runpod_flash.control_plane import replacing, scaling
+from runpod_flash.control_plane import replacing, scaling, versions
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.fleet import Fleet, Job, Pool, Worker, WorkerState
 from runpod_flash.control_plane.pools import Pools
@@ -22,7 +22,11 @@ IDLE_STRANGERS = 4
 
 
 class Autoscaler:
-    """Event driven: nothing runs while nothing changes."""
+    """Event driven: nothing runs while nothing changes.
+
+    Attributes:
+        rests: whether an endpoint has no minimum of workers for now, and its idle ones end at once.
+    """
 
     def __init__(self, catalog: Catalog, fleet: Fleet, supervisor: Supervisor, pools: Pools) -> None:
         self._catalog = catalog
@@ -32,6 +36,7 @@ class Autoscaler:
         self._due: dict[str, asyncio.Handle] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
+        self.rests: Callable[[EndpointRecord], bool] = lambda endpoint: False
 
     def load_changed(self, endpoint: str) -> None:
         """Look at the endpoint in the next turn of the loop."""
@@ -55,13 +60,14 @@ class Autoscaler:
     def endpoint_changed(self, endpoint: EndpointRecord, rolled: bool) -> None:
         """The endpoint was updated. `rolled`: its workers are of an old generation and are replaced.
 
-        Those that answer requests go on with that until others can: see `replacing`.
+        Those that answer requests go on with that until others can: see `replacing`. For endpoints with code of their
+        own that takes jobs, see `versions`.
         """
         if endpoint.runs_command:
             self._pools.of_command(endpoint)
         for pool in self._fleet.of(endpoint.id):
             pool.name, pool.gave_up = endpoint.name, ""
-            if rolled:
+            if rolled and not endpoint.has_own_calls:
                 for worker in list(pool.workers.values()):
                     if not (endpoint.is_load_balanced and replacing.serves(worker)):
                         self._supervisor.retire(worker)
@@ -88,28 +94,32 @@ class Autoscaler:
                 self._supervisor.abandon(pool)
                 self._fleet.discard(pool)
             return
-        limits = _limits(endpoint.body)
-        pools = self._fleet.of(endpoint_id)
+        resting = self.rests(endpoint)
+        limits = _limits(endpoint.body, resting=resting)
+        idle_timeout = 0.0 if resting else _idle_timeout(endpoint.body)
+        pools = versions.ordered(self._fleet.of(endpoint_id), endpoint)
+        for worker in versions.outdated(endpoint, pools):
+            self._supervisor.retire(worker)
         for position, pool in enumerate(pools):
-            if replacing.is_current(pool, endpoint):
-                self._grow(endpoint, pool, pools, _limits_of(pool, limits, first=position == 0))
+            if versions.is_current(pool, endpoint) or (versions.is_old(pool, endpoint) and pool.queue):
+                self._grow(endpoint, pool, pools, _limits_of(pool, limits, first=_is_first(pool, position, endpoint)))
         if endpoint.is_load_balanced:
             for worker in replacing.replaced(endpoint, pools, time.monotonic()):
                 self._supervisor.retire(worker)
-        self._shrink(endpoint, pools, limits)
+        self._shrink(endpoint, pools, limits, idle_timeout)
         self._yield_room(pools)
         for position, pool in enumerate(pools):
             remembers = limits.minimum and not position  # why it has no workers, of which it is to have some
             if not remembers and not (pool.gave_up and replacing.old_servers(endpoint, pools)):
                 self._fleet.discard(pool)
-        self._look_again(endpoint, pools, limits)
+        self._look_again(endpoint, pools, limits, idle_timeout)
 
     def _grow(self, endpoint: EndpointRecord, pool: Pool, pools: list[Pool], limits: scaling.Limits) -> None:
-        live = list(pool.live(endpoint.generation))
+        live = versions.live(pool, endpoint)
         wanted, room = scaling.decide(_load(pool, live, limits), limits), limits.maximum
         if endpoint.is_load_balanced:  # those of an old generation end as soon as the new ones are there
             wanted = max(wanted, len(replacing.old_servers(endpoint, pools)))
-        else:
+        elif not endpoint.has_own_calls:  # whose versions stand side by side until the old one has no jobs left
             room -= sum(other.busy for other in pools if other is not pool)
         missing = min(wanted, max(room, 0)) - len(live)
         pool.paused = "the endpoint has workers=0" if limits.maximum == 0 else ""
@@ -153,12 +163,14 @@ class Autoscaler:
                 with contextlib.suppress(EndpointNotFound):
                     self._supervisor.evict_for(waiting, self._catalog.get(waiting.key.endpoint), 1)
 
-    def _shrink(self, endpoint: EndpointRecord, pools: list[Pool], limits: scaling.Limits) -> None:
-        now, timeout = time.monotonic(), _idle_timeout(endpoint.body)
+    def _shrink(self, endpoint: EndpointRecord, pools: list[Pool], limits: scaling.Limits, timeout: float) -> None:
+        now = time.monotonic()
         for position, pool in enumerate(pools):
-            live = list(pool.live(endpoint.generation))
+            live = versions.live(pool, endpoint)
             idle = sorted((worker for worker in live if worker.idle), key=lambda worker: worker.idle_since)
-            keep = scaling.needed(_load(pool, live, limits), _limits_of(pool, limits, first=position == 0))
+            keep = scaling.needed(
+                _load(pool, live, limits), _limits_of(pool, limits, first=_is_first(pool, position, endpoint))
+            )
             over = max(0, len(live) - int(endpoint.body["workers"]["max"]))
             count = scaling.surplus(
                 [now - worker.idle_since for worker in idle], workers=len(live), minimum=keep, idle_timeout=timeout
@@ -170,9 +182,9 @@ class Autoscaler:
         for worker in strangers[: max(0, len(strangers) - IDLE_STRANGERS)]:
             self._supervisor.stop(worker)
 
-    def _look_again(self, endpoint: EndpointRecord, pools: list[Pool], limits: scaling.Limits) -> None:
+    def _look_again(self, endpoint: EndpointRecord, pools: list[Pool], limits: scaling.Limits, timeout: float) -> None:
         """Set the timer for the next moment at which something is due without a change of load."""
-        now, timeout = time.monotonic(), _idle_timeout(endpoint.body)
+        now = time.monotonic()
         times = [worker.idle_since + timeout for pool in pools for worker in pool.workers.values() if worker.idle]
         if isinstance(limits.scaler, scaling.QueueDelay) and limits.scaler.seconds > 0:
             times += [
@@ -224,20 +236,24 @@ def _runnable(workers: int, slots: int) -> int:
     return min(workers * slots, sys.maxsize)
 
 
+def _is_first(pool: Pool, position: int, endpoint: EndpointRecord) -> bool:
+    return position == 0 and not versions.is_old(pool, endpoint)
+
+
 def _limits_of(pool: Pool, limits: scaling.Limits, *, first: bool) -> scaling.Limits:
     """The endpoint's limits for one of its pools: the minimum is for the one that was used last."""
     minimum = limits.minimum if first else 0
     return scaling.Limits(minimum, limits.maximum, limits.scaler, pool.key.concurrency)
 
 
-def _limits(body: Mapping[str, Any]) -> scaling.Limits:
+def _limits(body: Mapping[str, Any], *, resting: bool = False) -> scaling.Limits:
     workers, wish = body["workers"], body["scaling"]
     scaler: scaling.QueueDelay | scaling.RequestCount
     if wish["type"] == "REQUEST_COUNT":
         scaler = scaling.RequestCount(int(wish["requestCount"]))
     else:
         scaler = scaling.QueueDelay(float(wish["queueDelay"]))
-    return scaling.Limits(int(workers["min"]), int(workers["max"]), scaler)
+    return scaling.Limits(0 if resting else int(workers["min"]), int(workers["max"]), scaler)
 
 
 def _idle_timeout(body: Mapping[str, Any]) -> float:

@@ -188,9 +188,12 @@ class BalancedWorkers:
         return self._served.pool(endpoint)
 
     def _served_known(self, endpoint_id: str) -> None:
-        """It is known now which pool serves the endpoint's routes, or that none does."""
-        self._load_changed(endpoint_id)
-        self.gateway.changed(endpoint_id)
+        """It is known now which pool runs the endpoint's own code, or that none does."""
+        if self.serves(endpoint_id):
+            self._load_changed(endpoint_id)
+            self.gateway.changed(endpoint_id)
+        else:  # it takes jobs, or has been deleted
+            self.on_load(endpoint_id)
 
 
 def _kill(worker: Worker) -> None:

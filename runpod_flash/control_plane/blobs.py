@@ -124,7 +124,10 @@ class Blobs:
     # ---- all of them
 
     async def collect(self, now: float, keep_s: float, keep: Collection[str] = ()) -> int:
-        """Delete what nobody has used for `keep_s` seconds, but for the ids in `keep`; returns how many."""
+        """Delete what nobody has used for `keep_s` seconds, but for the ids in `keep`; returns how many.
+
+        Those in `keep` count as used: another control plane that shares the folder does not know of them.
+        """
         return await asyncio.to_thread(self._collect, now - keep_s, frozenset(keep))
 
     def _collect(self, older_than: float, keep: Collection[str]) -> int:
@@ -134,7 +137,10 @@ class Blobs:
             try:
                 found = path.stat()
                 size += found.st_size
-                if path.name in keep or not (abandoned or _ID.fullmatch(path.name)):
+                if path.name in keep:
+                    _touch(path)
+                    continue
+                if not (abandoned or _ID.fullmatch(path.name)):
                     continue
                 if found.st_mtime < older_than:
                     path.unlink()

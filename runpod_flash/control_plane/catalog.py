@@ -12,7 +12,7 @@ from runpod_flash.confighash import config_hash
 from runpod_flash.control_plane.principals import OWNER
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.store import Store
-from runpod_flash.errors import BackendError, EndpointNotFound
+from runpod_flash.errors import EndpointNotFound, NameTaken
 
 ROLLING_FIELDS: Final = (
     "image",
@@ -43,8 +43,9 @@ RESERVED: Final = frozenset(
 _ID_LENGTH = 14
 
 
-class NameTaken(BackendError):
-    """The user's project has an endpoint of this name already. The message has its id."""
+def rolls(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether an endpoint whose body changes so needs new workers."""
+    return any(new.get(field) != old.get(field) for field in ROLLING_FIELDS)
 
 
 class Catalog:
@@ -139,7 +140,7 @@ class Catalog:
                 return old
             if body["name"] != old.name:
                 self._check_name(old.project, body["name"], old.owner)
-            rolled = any(body.get(field) != old.body.get(field) for field in ROLLING_FIELDS)
+            rolled = rolls(old.body, body)
             record = replace(
                 old,
                 name=body["name"],

@@ -7,6 +7,7 @@ from runpod_flash.control_plane.artifacts import Artifacts
 from runpod_flash.control_plane.fleet import Job, Worker
 from runpod_flash.control_plane.results import Values
 from worker_runtime.wire import messages
+from worker_runtime.wire.jobs import Call
 
 Goods: TypeAlias = Sequence[tuple[str, bytes]]
 """What must be read before a job can be handed over, by name: values (by their sha256), what was sealed."""
@@ -38,14 +39,14 @@ class LinkCourier:
 
     Attributes:
         on_stream: called before an attempt is sent that will stream.
-        window: how many items and bytes of a stream may be unread.
+        window: how many items and bytes of a call's stream may be unread.
     """
 
     def __init__(self, values: Values, artifacts: Artifacts) -> None:
         self._values = values
         self._artifacts = artifacts
         self.on_stream: Callable[[Job, Worker], None] = lambda job, worker: None
-        self.window = (1, 1)
+        self.window: Callable[[Call], tuple[int, int]] = lambda call: (1, 1)
 
     def promise(self, worker: Worker) -> None: ...
 
@@ -72,9 +73,9 @@ class LinkCourier:
             "values": [[sha256, len(value)] for sha256, value in goods],
             "timeout_ms": job.record.timeout_ms,
         }
-        if job.call.stream:
+        if job.call.may_stream:
             self.on_stream(job, worker)
-            header["window"] = list(self.window)
+            header["window"] = list(self.window(job.call))
         worker.link.send(header, goods[0][1] if len(goods) == 1 else b"".join(value for _, value in goods))
         return True
 

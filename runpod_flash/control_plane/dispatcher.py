@@ -21,19 +21,10 @@ from runpod_flash.control_plane.job_logs import LogTail
 from runpod_flash.control_plane.pools import Pools
 from runpod_flash.control_plane.recorder import JobStore, Recorder
 from runpod_flash.control_plane.records import JobRecord, LogLine
-from runpod_flash.control_plane.results import Results, Values, described
+from runpod_flash.control_plane.results import Results, Told, Values, outcome_of
 from runpod_flash.control_plane.streams import Streams
 from runpod_flash.errors import BackendError
-from worker_runtime.wire.jobs import (
-    Call,
-    ErrorInfo,
-    ErrorKind,
-    JobStatus,
-    Payload,
-    Progress,
-    stream_output,
-    value_output,
-)
+from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, Progress, value_output
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +70,7 @@ class Dispatcher:
     def stream_through(self, streams: Streams) -> None:
         """Say where the items of generators go."""
         self._streams = streams
-        self._links.on_stream, self._links.window, streams.end = streams.begin, streams.window, self.end
+        self._links.on_stream, self._links.window, streams.end = streams.begin, streams.window_of, self.end
 
     # ---- jobs come in
 
@@ -333,17 +324,15 @@ class Dispatcher:
 
     def _succeeded(self, job: Job, body: bytes) -> None:
         assert job.call is not None
-        if job.call.stream:
-            output = stream_output(self._streams.count(job.record.id) if self._streams is not None else 0)
+        items = self._streams.count(job.record.id) if self._streams is not None else 0
+        outcome = outcome_of(job.call, body, items, read=job.record.read)
+        if isinstance(outcome, ErrorInfo):
+            self._after_items(job, lambda: self._fail(job, outcome))
+        elif isinstance(outcome, Told):
+            output = outcome.output
             self._after_items(job, lambda: self._finish(job, lifecycle.succeed(job.record, output, time.time())))
-            return
-        payload = described(job.call, body)
-        if isinstance(payload, ErrorInfo):
-            self._fail(job, payload)
-        elif payload.sha256 is None:
-            self._finish(job, lifecycle.succeed(job.record, value_output(payload), time.time()))
-        else:
-            self.recorder.spawn(self._keep_value(job, payload.sha256, body))
+        elif outcome.sha256 is not None:
+            self.recorder.spawn(self._keep_value(job, outcome.sha256, body))
 
     async def _keep_value(self, job: Job, sha256: str, body: bytes) -> None:
         refusal = await self.results.keep(sha256, body)
@@ -364,7 +353,7 @@ class Dispatcher:
             return
         retry_at = time.time() + pause if pause > 0 else None
         self._queue_again(job, lifecycle.requeue(job.record, counts=True, retry_at=retry_at), pause)
-        if self._streams is not None and job.call is not None and job.call.stream:
+        if self._streams is not None and job.call is not None and job.call.may_stream:
             self._streams.restart(job.record.id)
         self.on_again(job)
 
@@ -405,7 +394,7 @@ class Dispatcher:
 
     def _fail(self, job: Job, error: ErrorInfo) -> None:
         if not job.decided:
-            self._finish(job, lifecycle.end(job.record, error, time.time(), plain=job.call is None))
+            self._finish(job, lifecycle.end(job.record, error, time.time(), plain=lifecycle.is_plain(job.call)))
 
     # ---- the end of a job
 

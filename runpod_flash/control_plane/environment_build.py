@@ -3,6 +3,7 @@
     nothing to add to the caller's packages        ->  the caller's interpreter as it is
     one resolution with the caller's versions held ->  an overlay with what is missing
     that has no solution, or there is no caller    ->  a virtual environment with everything
+    a lock                                         ->  a virtual environment with exactly that
 
 The caller's environment is read and never written to.
 """
@@ -44,6 +45,8 @@ class Builder:
             task = _Task(self, request, work, say)
             if caller is None:
                 return await task.separate(await self._find(request.python, work), ())
+            if request.lock:
+                return await task.separate(caller.path, ())
             if not request.dependencies:
                 return task.callers_own(caller)
             try:
@@ -106,8 +109,8 @@ class _Task:
     async def separate(self, python: str, origin: tuple[str, ...]) -> Environment:
         """A virtual environment of its own with everything. `origin` names the caller's packages in its key."""
         uv, request = self.builder.uv, self.request
-        packages: tuple[str, ...] = ()
-        if request.dependencies:
+        packages = request.lock
+        if request.dependencies and not packages:
             empty = self.work / "empty"
             empty.mkdir()
             packages = await self.installer.plan(

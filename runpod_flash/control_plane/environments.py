@@ -167,8 +167,10 @@ class Environments:
                 "python": request.python,
                 "dependencies": _unordered(request.dependencies),
                 "system": _unordered(request.system_dependencies),
-                "index": asdict(request.index if request.dependencies else PackageIndex()),
+                "index": asdict(request.index if request.packages else PackageIndex()),
             }
+            if request.lock:
+                data["lock"] = request.lock
             if not request.accelerate:
                 data["installer"] = "pip"
             self._keys[known] = canonical_hash(data)
@@ -215,7 +217,7 @@ class Environments:
     async def _answer(
         self, key: str, request: EnvironmentRequest, caller: Interpreter | None, say: Callable[[str], None]
     ) -> Environment:
-        check_requirements(request.dependencies)
+        check_requirements(request.packages)
         self._files.prepare()
         system = _unordered(request.system_dependencies)
         if system:

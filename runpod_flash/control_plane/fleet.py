@@ -13,7 +13,7 @@ from runpod_flash.control_plane.environments import Environment
 from runpod_flash.control_plane.inventory import Grant
 from runpod_flash.control_plane.job_logs import LogTail
 from runpod_flash.control_plane.launchers.base import WorkerProcess
-from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.control_plane.records import JobRecord, LogLine
 from worker_runtime.wire.jobs import Call
 from worker_runtime.wire.specs import EnvironmentRequest
 
@@ -63,7 +63,7 @@ class Job:
     queued_at: float
     done: asyncio.Future[JobRecord]
     number: int = 0
-    logs: LogTail = field(default_factory=LogTail)
+    logs: LogTail[LogLine] = field(default_factory=LogTail)
     sent: bool = False  # the running attempt has been sent to its worker
     outcome: JobRecord | None = None  # the decided end, before it is on disk; then it becomes the record
     timers: "dict[str, asyncio.TimerHandle]" = field(default_factory=dict)  # of its deadlines, by name
@@ -195,10 +195,10 @@ class Pool:
         """Whether jobs or requests wait for a worker."""
         return bool(self.queue) or self.waiting_requests > 0
 
-    def live(self, generation: int) -> Iterator[Worker]:
-        """The workers that can take new jobs now or soon."""
+    def live(self, generation: int | None) -> Iterator[Worker]:
+        """The workers that can take new jobs now or soon: of this generation, None of any."""
         for worker in self.workers.values():
-            if worker.generation == generation and worker.state in (WorkerState.STARTING, WorkerState.READY):
+            if generation in (None, worker.generation) and worker.state in (WorkerState.STARTING, WorkerState.READY):
                 yield worker
 
     @property

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from runpod_flash.control_plane import lifecycle
+from runpod_flash.control_plane import lifecycle, own_code
 from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.dispatcher import Dispatcher
@@ -104,8 +104,7 @@ class Intake:
             raise Problem(400, "not allowed for LB API: this endpoint answers HTTP requests and takes no jobs")
         call, call_input, policy = None, asked.input, asked.policy
         if not endpoint.runs_command:
-            _check_call(endpoint, call_input)
-            call, call_input = await self.unload(call_input)
+            call, call_input = await self.unload(self._call_input(endpoint, call_input))
             self._dispatcher.pools.check_content(call)
             if self._dispatcher.pools.manifest(call.artifact).entry is None and not self.takes_pickles(endpoint):
                 raise NotPortable(
@@ -129,6 +128,14 @@ class Intake:
         if short and asked.client is not None and job is not None:
             self._announcer.notice_to(asked.client, job.pool, "disk", short)
         return record
+
+    def _call_input(self, endpoint: EndpointRecord, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The input of a job as a call has it. Raises Problem, NotPortable, WireError, ContentNotFound."""
+        if endpoint.artifact is None:
+            _check_call(endpoint, given)
+            return given
+        manifest = self._dispatcher.pools.manifest(endpoint.artifact)
+        return own_code.call_of(endpoint, manifest, given).to_input()
 
     async def again(self, record: JobRecord) -> JobRecord:
         """Queue a job that has failed once more, as it came.
@@ -164,9 +171,10 @@ class Intake:
         return len(records)
 
     async def _requeue(self, record: JobRecord) -> None:
+        call: Call | None = None
         try:
             call = self._call(record)
-            recovered = lifecycle.recover(record, None if call is None else call.retries, time.time())
+            recovered = lifecycle.recover(record, call, time.time())
             if recovered.status.final:
                 await self._store.save_job(recovered)
                 return
@@ -177,7 +185,7 @@ class Intake:
             await self._queue(recovered, call, known=recovered is record)
         except (WireError, ContentNotFound, EndpointNotFound) as error:
             lost = ErrorInfo(ErrorKind.PLATFORM, type(error).__name__, f"the job cannot go on after a restart: {error}")
-            await self._store.save_job(lifecycle.refuse(record, lost, time.time()))
+            await self._store.save_job(lifecycle.refuse(record, lost, time.time(), plain=lifecycle.is_plain(call)))
 
     async def _queue(self, record: JobRecord, call: Call | None, *, known: bool = False) -> None:
         """Bring a job to its pool; before that it is written, unless the store knows it as it is."""
@@ -192,7 +200,7 @@ class Intake:
         except InstallFailed as error:
             refusal = refusal or ErrorInfo(ErrorKind.INSTALL, "InstallError", str(error))
         if refusal is not None:
-            failed = lifecycle.refuse(record, refusal, time.time(), plain=call is None)
+            failed = lifecycle.refuse(record, refusal, time.time(), plain=lifecycle.is_plain(call))
             await self._store.save_job(failed)
             self._announcer.refused(failed, record.client)
             self.on_end(record.id)
@@ -209,7 +217,7 @@ class Intake:
             endpoint = self._catalog.get(record.endpoint)  # it may have been deleted or changed meanwhile
         except EndpointNotFound as error:
             gone = ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", str(error))
-            await self._store.save_job(lifecycle.refuse(record, gone, time.time(), plain=call is None))
+            await self._store.save_job(lifecycle.refuse(record, gone, time.time(), plain=lifecycle.is_plain(call)))
             raise
         if call is None:
             return self._dispatcher.pools.of_command(endpoint)

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Generic, TypeVar
 
 from runpod_flash.control_plane.records import LogLine
 
@@ -16,25 +17,29 @@ SAVE_S = 1.0
 """Seconds between two writes of the lines of one job."""
 
 
-class LogTail:
-    """The last lines of a job, bounded in number and size."""
+L = TypeVar("L", bound=LogLine)
 
-    def __init__(self, lines: Iterable[LogLine] = ()) -> None:
-        self._lines: deque[LogLine] = deque()
+
+class LogTail(Generic[L]):
+    """The last lines of a job or an endpoint, bounded in number and size."""
+
+    def __init__(self, lines: Iterable[L] = (), *, most: int = LINES, characters: int = CHARACTERS) -> None:
+        self._most, self._most_characters = most, characters
+        self._lines: deque[L] = deque()
         self._characters = 0
         self.extend(lines)
         self.saved = True
 
-    def extend(self, lines: Iterable[LogLine]) -> None:
+    def extend(self, lines: Iterable[L]) -> None:
         """Add lines; the oldest go where there are too many."""
         for line in lines:
             self._lines.append(line)
             self._characters += len(line["line"])
-        while len(self._lines) > LINES or (self._characters > CHARACTERS and len(self._lines) > 1):
+        while len(self._lines) > self._most or (self._characters > self._most_characters and len(self._lines) > 1):
             self._characters -= len(self._lines.popleft()["line"])
         self.saved = False
 
-    def lines(self) -> list[LogLine]:
+    def lines(self) -> list[L]:
         """All that is kept, the oldest first."""
         return list(self._lines)
 
@@ -50,16 +55,16 @@ class LogSaver:
 
     def __init__(self, save: Save) -> None:
         self._save = save
-        self._changed: dict[str, LogTail] = {}
+        self._changed: dict[str, LogTail[LogLine]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def changed(self, job_id: str, tail: LogTail) -> None:
+    def changed(self, job_id: str, tail: LogTail[LogLine]) -> None:
         """The job has written."""
         self._changed[job_id] = tail
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(SAVE_S, self._save_all)
 
-    def save(self, job_id: str, tail: LogTail) -> None:
+    def save(self, job_id: str, tail: LogTail[LogLine]) -> None:
         """Write a tail now, in the same commit as what is written next."""
         self._changed.pop(job_id, None)
         if not tail.saved:
@@ -79,6 +84,6 @@ class LogSaver:
             self.save(job_id, tail)
 
     @staticmethod
-    def _written(tail: LogTail, done: "asyncio.Future[None]") -> None:
+    def _written(tail: LogTail[LogLine], done: "asyncio.Future[None]") -> None:
         if done.cancelled() or done.exception() is not None:  # the store has logged it
             tail.saved = False

@@ -13,6 +13,7 @@ from runpod_flash.control_plane.fleet import Worker
 from runpod_flash.control_plane.principals import Pickles
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.volumes import VolumeRecord, Volumes
+from runpod_flash.scopes import stage_of
 from worker_runtime.wire.specs import WorkerLaunch
 
 _ORDER = ("pools", "excludedTypes", "preferredTypes")
@@ -84,10 +85,10 @@ class Launches:
             private=str(self._site.private or self._site.work),
             volume=None if volumes is None or volume is None else str(volumes.files(volume.id)),
             must_isolate=self._site.must_isolate,
-            pickles=self._site.pickles.of(endpoint.owner),
+            pickles=self._site.pickles.of(endpoint.owner) and not endpoint.has_own_calls,
             command=endpoint.command,
             directory=endpoint.body.get("directory"),
-            port=worker.port if endpoint.artifact is not None else 0,
+            port=worker.port if endpoint.is_load_balanced and endpoint.artifact is not None else 0,
         )
         return launch if endpoint.image is None else self._contained(launch, worker, endpoint, api_url)
 
@@ -119,7 +120,7 @@ class Launches:
     def _own(self, worker: Worker, endpoint: EndpointRecord, env: Mapping[str, str], api_url: str) -> dict[str, str]:
         """Who the worker is and how it finds this control plane."""
         own = {"RUNPOD_ENDPOINT_ID": endpoint.id, "RUNPOD_POD_ID": worker.id, "FLASH_RESOURCE_NAME": endpoint.name}
-        way_back = {"FLASH_TARGET": api_url, "FLASH_API_KEY": worker.key, "FLASH_PROJECT": endpoint.project}
+        way_back = {"FLASH_TARGET": api_url, "FLASH_API_KEY": worker.key, **_of_scope(endpoint.project)}
         if endpoint.runs_command:
             own.update(command_env(worker, endpoint, env, api_url, self._site.ping_s))
         return {**own, **way_back}
@@ -161,6 +162,12 @@ def size_of(endpoint: EndpointRecord, cores_here: int) -> tuple[int, int]:
     sizes = [(int(entry.get("vcpuCount") or 0), str(entry.get("id"))) for entry in endpoint.body.get("cpu") or []]
     known = [(cores, cores * hardware.RAM_GB_PER_VCPU.get(kind, 0) * 1024) for cores, kind in sizes]
     return next((size for size in known if size[0] <= cores_here), min(known, default=(0, 0)))
+
+
+def _of_scope(scope: str) -> dict[str, str]:
+    """Where the worker's code finds the endpoints beside its own: in the stage of its app, or in its project."""
+    stage = stage_of(scope)
+    return {"FLASH_PROJECT": scope} if stage is None else {"FLASH_APP": stage.app, "FLASH_ENV": stage.stage}
 
 
 def _of_volume(volume: VolumeRecord | None) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The states of a job and the rules that move it: one table and pure functions around it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
@@ -43,6 +44,7 @@ _EVENT_OF_ERROR: Final[Mapping[ErrorKind, JobEvent]] = {
 }
 
 
+_OF_THE_CODE: Final = (ErrorKind.USER, ErrorKind.UNPICKLABLE_RESULT)  # what Runpod's worker package tells in its form
 _ENDED_WITH_IT: Final = "the control plane ended while the job ran, and retries=0 allows no second start"
 _READ: Final = "items of its stream had been read, and a second start would give them once more"
 
@@ -95,9 +97,27 @@ def fail(job: JobRecord, kind: ErrorKind, output: Any, error: str, now: float) -
 def end(job: JobRecord, error: ErrorInfo, now: float, *, plain: bool) -> JobRecord:
     """The job with a failure of ours. `plain`: its output is the endpoint's own, so that ours is told as text alone."""
     text = f"{error.type}: {error.message}" if error.kind is ErrorKind.USER else error.message
+    if plain and (error.kind in _OF_THE_CODE or error.traceback):
+        text = _as_published(error, job.worker)
     if plain and error.kind is ErrorKind.WORKER_LOST:  # the published words come first
         text = f"job timed out after {job.retries} retries: {text}"
     return fail(job, error.kind, None if plain else error_output(error), text, now)
+
+
+def _as_published(error: ErrorInfo, worker: str | None) -> str:
+    """A failure of the endpoint's code as Runpod's worker package tells it: JSON text."""
+    told = {
+        "error_type": f"<class '{error.type}'>",
+        "error_message": error.message,
+        "error_traceback": error.traceback,
+        "worker_id": worker,
+    }
+    return json.dumps(told)
+
+
+def is_plain(call: Call | None) -> bool:
+    """Whether a job is told as plain JSON: that of a command (None), or a plain call."""
+    return call is None or call.plain
 
 
 def refuse(job: JobRecord, error: ErrorInfo, now: float, *, plain: bool = False) -> JobRecord:
@@ -122,7 +142,7 @@ def reopen(job: JobRecord, now: float) -> JobRecord:
     )
 
 
-def recover(job: JobRecord, allowance: int | None, now: float) -> JobRecord:
+def recover(job: JobRecord, call: Call | None, now: float) -> JobRecord:
     """The job after a restart of the control plane.
 
     An attempt that died with it is not held against the job; but `retries=0` means one start, ever, and so do items of
@@ -130,11 +150,12 @@ def recover(job: JobRecord, allowance: int | None, now: float) -> JobRecord:
     """
     if job.status is not JobStatus.IN_PROGRESS:
         return job
+    allowance, plain = None if call is None else call.retries, is_plain(call)
     if job.read:
         text = f"the control plane ended while the job ran; {_READ}"
-        return refuse(job, ErrorInfo(ErrorKind.WORKER_LOST, "WorkerLost", text), now)
+        return refuse(job, ErrorInfo(ErrorKind.WORKER_LOST, "WorkerLost", text), now, plain=plain)
     if allowance == 0:
-        return refuse(job, ErrorInfo(ErrorKind.WORKER_LOST, "WorkerLost", _ENDED_WITH_IT), now)
+        return refuse(job, ErrorInfo(ErrorKind.WORKER_LOST, "WorkerLost", _ENDED_WITH_IT), now, plain=plain)
     return requeue(job, counts=False)
 
 

@@ -42,8 +42,8 @@ class Sockets:
 
 
 @contextlib.contextmanager
-def sockets(port: int, path: Path, listen: Listen | None) -> Iterator[Sockets]:
-    """All sockets, bound; gone at the end.
+def sockets(port: int, path: Path, listen: Listen | None, wished: int = 0) -> Iterator[Sockets]:
+    """All sockets, bound; gone at the end. Where any `port` will do (0), the `wished` one is taken if it is free.
 
     Raises:
         BackendUnavailable: one of them cannot be had.
@@ -51,9 +51,7 @@ def sockets(port: int, path: Path, listen: Listen | None) -> Iterator[Sockets]:
     """
     with contextlib.ExitStack() as stack:
         tcp = stack.enter_context(_tcp_socket(socket.AF_INET))
-        _bind(
-            tcp, ("127.0.0.1", port), f"port {port} of 127.0.0.1", "choose one with FLASH_PORT, or 0 for any free one"
-        )
+        _bind_loopback(tcp, port, wished)
         others = None if listen is None else stack.enter_context(_socket_for_others(listen))
         unix = stack.enter_context(socket.socket(socket.AF_UNIX))
         _remove(path)
@@ -155,6 +153,14 @@ def _socket_for_others(listen: Listen) -> socket.socket:
         made.close()
         raise
     return made
+
+
+def _bind_loopback(made: socket.socket, port: int, wished: int) -> None:
+    if not port and wished:
+        with contextlib.suppress(BackendUnavailable, OverflowError):
+            return _bind(made, ("127.0.0.1", wished), "", "")
+    way_out = "choose one with FLASH_PORT, or 0 for any free one"
+    return _bind(made, ("127.0.0.1", port), f"port {port} of 127.0.0.1", way_out)
 
 
 def _bind(made: socket.socket, address: tuple[object, ...], shown: str, way_out: str) -> None:

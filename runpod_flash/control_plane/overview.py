@@ -10,9 +10,10 @@ from runpod_flash.control_plane.causes import Cause, CauseKind
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.fleet import Fleet, Job, Worker, WorkerState
 from runpod_flash.control_plane.platform import Sees, everything
-from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.control_plane.records import EndpointRecord, JobRecord
 from runpod_flash.control_plane.store import Store
-from runpod_flash.control_plane.views import job_object
+from runpod_flash.control_plane.views import about_job, iso_time, job_object
+from runpod_flash.scopes import stage_of
 from worker_runtime.wire.jobs import ErrorKind, JobStatus
 
 
@@ -21,6 +22,7 @@ class Overview:
 
     Attributes:
         disk: what is used of the disk.
+        expires_at: when an endpoint goes if nobody renews or uses it, in seconds since the epoch; None: never.
     """
 
     def __init__(self, store: Store, catalog: Catalog, fleet: Fleet, dispatcher: Dispatcher) -> None:
@@ -29,16 +31,16 @@ class Overview:
         self._fleet = fleet
         self._dispatcher = dispatcher
         self.disk: Callable[[], Mapping[str, Any]] = dict
+        self.expires_at: Callable[[EndpointRecord], float | None] = lambda record: None
         self._started = time.time()
 
     def facts(self, record: JobRecord) -> Mapping[str, Any]:
-        """All that is known of a job: as published, its endpoint, its attempts, why it waits."""
+        """All that is known of a job: as published, its endpoint, its attempts and times, why it waits."""
         endpoint = self._catalog.get(record.endpoint)
         cause = self._cause(record)
         return {
             "job": job_object(record, time.time()),
-            "endpoint": {"id": endpoint.id, "name": endpoint.name, "project": endpoint.project},
-            "attempts": record.attempts,
+            **about_job(record, endpoint),
             "cause": None if cause is None else cause.to_json(),
         }
 
@@ -90,6 +92,7 @@ class Overview:
                 "type": "LOAD_BALANCER" if record.is_load_balanced else "QUEUE",
                 "project": record.project,
                 "owner": record.owner,
+                **self._stage(record),
                 **self.health(record.id),
                 "workerIds": [worker.id for worker in self._workers(record.id)],
                 "waiting": self._waiting(record.id),
@@ -101,6 +104,15 @@ class Overview:
             "disk": dict(self.disk()),
             "jobs": sum(len(self._dispatcher.jobs_of(record.id)) for record in records),
             "endpoints": endpoints,
+        }
+
+    def _stage(self, record: EndpointRecord) -> dict[str, Any]:
+        """The app and the stage to which an endpoint belongs, and when it expires."""
+        stage, expires = stage_of(record.project), self.expires_at(record)
+        return {
+            "app": None if stage is None else stage.app,
+            "stage": None if stage is None else stage.stage,
+            "expiresAt": None if expires is None else iso_time(expires),
         }
 
     def _waiting(self, endpoint_id: str) -> dict[str, Any] | None:

@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from runpod_flash.control_plane.records import JobRecord, Submission
+from runpod_flash.control_plane.endpoint_logs import Follower
+from runpod_flash.control_plane.records import EndpointLine, JobRecord, Submission
+from worker_runtime.wire.jobs import JobStatus
 
 Sees = Callable[[str], bool]
 """Whether an endpoint, by its id, exists for the one who asks."""
@@ -22,6 +24,31 @@ class Watched:
     final: Sequence[JobRecord]
     waiting: Sequence[str]
     unknown: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class JobQuery:
+    """Which jobs are listed: of these endpoints (none: of all), with these states (none: any), submitted `since`.
+
+    `since`: seconds since the epoch. `before`: `JobPage.more` of the page before.
+    """
+
+    endpoints: tuple[str, ...] = ()
+    statuses: frozenset[JobStatus] = frozenset()
+    since: float = 0.0
+    limit: int = 100
+    before: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Jobs, the newest first, without what they take and give. `more`: where the next page begins; None: at its end.
+
+    A page may have fewer jobs than asked for, even none, and not be the last.
+    """
+
+    records: Sequence[JobRecord]
+    more: int | None
 
 
 class Platform(Protocol):
@@ -96,7 +123,16 @@ class Platform(Protocol):
         """Close and forget the object of a remote class. Unknown ones are none."""
 
     def logs(self, job_id: str, sees: Sees, /) -> Sequence[Mapping[str, Any]]:
-        """What the job wrote, as far as it is remembered: `stream` and `line` of each. Raises JobNotFound."""
+        """What the job wrote, as far as it is remembered: at least `stream` and `line` of each. Raises JobNotFound."""
+
+    def lines(self, endpoint_id: str, /) -> Sequence[EndpointLine]:
+        """What the endpoint's workers wrote, as far as it is remembered, the oldest first."""
+
+    def follow(self, endpoint_id: str, job_id: str | None = None, /) -> Follower:
+        """What the endpoint's workers write from then on; of one job, until that has ended."""
+
+    def list_jobs(self, query: JobQuery, sees: Sees, /) -> JobPage:
+        """Jobs, the newest first."""
 
     def overview(self, sees: Sees, /) -> Mapping[str, Any]:
         """All that `flash status` shows, as JSON; `disk` is the machine's."""

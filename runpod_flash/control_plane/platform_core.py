@@ -9,12 +9,14 @@ from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.chunks import Chunks, Numbered
 from runpod_flash.control_plane.dispatcher import Dispatcher
+from runpod_flash.control_plane.endpoint_logs import Follower
 from runpod_flash.control_plane.environments import Environments
 from runpod_flash.control_plane.fleet import Fleet, Job
+from runpod_flash.control_plane.history import History
 from runpod_flash.control_plane.intake import Intake
 from runpod_flash.control_plane.overview import Overview
-from runpod_flash.control_plane.platform import Sees, Watched, everything
-from runpod_flash.control_plane.records import JobRecord, LogLine, Submission
+from runpod_flash.control_plane.platform import JobPage, JobQuery, Sees, Watched, everything
+from runpod_flash.control_plane.records import EndpointLine, JobRecord, LogLine, Submission
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.terms import Terms
 from runpod_flash.errors import JobNotFound
@@ -27,8 +29,10 @@ class PlatformCore:
     Attributes:
         intake: how jobs come in.
         look: what there is at a glance.
+        history: jobs and lines of before.
         chunks: what generators have yielded.
         will_read: called with a job before items of its stream are handed out.
+        on_use: called with the id of each endpoint to which a job comes.
     """
 
     def __init__(
@@ -44,15 +48,19 @@ class PlatformCore:
         self._store = store
         self._catalog = catalog
         self._dispatcher = dispatcher
+        self._announcer = announcer
+        self.history = History(store, catalog, dispatcher, announcer.logs)
         self.intake = Intake(store, catalog, dispatcher, environments, announcer, terms)
         self.look = Overview(store, catalog, fleet, dispatcher)
         self.chunks = Chunks(store)
         self.intake.on_again = self.chunks.clear
         self.will_read: Callable[[Job], Awaitable[None]] = _nothing
+        self.on_use: Callable[[str], None] = lambda endpoint: None
         self._stopping = asyncio.Event()
 
     async def submit(self, endpoint_id: str, asked: Submission) -> JobRecord:
         """See `Intake.submit`."""
+        self.on_use(endpoint_id)
         return await self.intake.submit(endpoint_id, asked)
 
     async def replay(self) -> int:
@@ -68,6 +76,7 @@ class PlatformCore:
         """Let `wait` return what there is: the control plane ends."""
         self._stopping.set()
         self.chunks.wake_all()
+        self._announcer.logs.close()
 
     def _known(self, job_id: str) -> JobRecord | None:
         """The job as it stands; None where it is unknown, or its time to be kept is over."""
@@ -228,16 +237,20 @@ class PlatformCore:
             self._dispatcher.cancel(job)
 
     def logs(self, job_id: str, sees: Sees = everything) -> list[LogLine]:
-        """The last lines that the job wrote, of all its attempts, oldest first; kept as long as the job.
+        """See `History.of_job`."""
+        return self.history.of_job(job_id, sees)
 
-        Raises:
-            JobNotFound: it is unknown.
-        """
-        job = self._dispatcher.unfinished(job_id)
-        endpoint = job.record.endpoint if job is not None else self._store.endpoint_of(job_id)
-        if endpoint is None or not sees(endpoint):
-            raise JobNotFound(f"there is no job {job_id}; results are kept for a limited time")
-        return job.logs.lines() if job is not None else self._store.logs(job_id)
+    def lines(self, endpoint_id: str) -> list[EndpointLine]:
+        """See `History.of_endpoint`."""
+        return self.history.of_endpoint(endpoint_id)
+
+    def follow(self, endpoint_id: str, job_id: str | None = None) -> Follower:
+        """See `EndpointLogs.follow`."""
+        return self._announcer.logs.follow(endpoint_id, job_id)
+
+    def list_jobs(self, query: JobQuery, sees: Sees = everything) -> JobPage:
+        """See `History.jobs`."""
+        return self.history.jobs(query, sees)
 
     @property
     def idle(self) -> bool:

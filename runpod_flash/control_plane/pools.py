@@ -33,6 +33,8 @@ class Pools:
     ) -> Pool:
         """The pool that serves an artifact of an endpoint, in `environment` or else in the one that it asks for.
 
+        One that an old version shares with what the endpoint has now remains that of the newer one.
+
         Raises ContentNotFound.
         """
         manifest = self._artifacts.manifest(artifact)
@@ -43,7 +45,9 @@ class Pools:
                 key, endpoint.name, Code(environment or manifest.environment, artifact)
             )
         assert pool.code is not None
-        pool.name, pool.code.artifact, pool.used_at = endpoint.name, artifact, time.monotonic()
+        pool.name, pool.used_at = endpoint.name, time.monotonic()
+        if pool.code.artifact != endpoint.artifact:
+            pool.code.artifact = artifact
         return pool
 
     def of_command(self, endpoint: EndpointRecord) -> Pool:

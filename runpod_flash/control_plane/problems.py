@@ -10,10 +10,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
-from runpod_flash.control_plane.catalog import NameTaken
 from runpod_flash.control_plane.store import StoreFull
 from runpod_flash.control_plane.volumes import VolumeTaken
 from runpod_flash.errors import (
+    AppNotFound,
     AuthError,
     BackendError,
     BackendUnavailable,
@@ -22,8 +22,12 @@ from runpod_flash.errors import (
     EndpointNotFound,
     FlashError,
     JobNotFound,
+    NameTaken,
     PayloadTooLarge,
     ShippingError,
+    StageBusy,
+    StageMoved,
+    StageNotFound,
     VolumeFileNotFound,
     VolumeNotFound,
     WaitTimedOut,
@@ -40,6 +44,10 @@ _STATUS: Final[Mapping[type[Exception], int]] = {
     AuthError: 401,
     EndpointNotFound: 404,
     JobNotFound: 404,
+    AppNotFound: 404,
+    StageNotFound: 404,
+    StageBusy: 409,
+    StageMoved: 409,
     ContentNotFound: 422,
     VolumeNotFound: 404,
     VolumeFileNotFound: 404,

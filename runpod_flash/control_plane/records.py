@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypedDict
+from typing import Any, Final, NotRequired, TypedDict
 
 from worker_runtime.wire.jobs import JobStatus
 
@@ -40,8 +40,13 @@ class EndpointRecord:
 
     @property
     def artifact(self) -> str | None:
-        """The id of the artifact whose routes its workers serve; None where calls bring theirs, or for a command."""
+        """The id of the artifact that its workers serve or run; None where calls bring theirs, or for a command."""
         return self.body.get("artifact")
+
+    @property
+    def has_own_calls(self) -> bool:
+        """Whether its jobs are calls of its own artifact, and of no other."""
+        return self.artifact is not None and not self.is_load_balanced
 
     @property
     def image(self) -> str | None:
@@ -56,11 +61,25 @@ class EndpointRecord:
 
 
 class LogLine(TypedDict):
-    """A line that a job wrote: in which attempt, to which stream (stdout or stderr)."""
+    """A line that a job wrote: in which attempt, to which stream (stdout or stderr), when and in which worker.
+
+    `time` is seconds since the epoch and grows from line to line. Lines from before there was one have none.
+    """
 
     attempt: int
     stream: str
     line: str
+    time: NotRequired[float]
+    worker: NotRequired[str]
+
+
+class EndpointLine(LogLine):
+    """A line of an endpoint's worker. `job`: whose it is, None where that cannot be told; then `attempt` is 0.
+
+    What is said of the worker itself, and not by it, is in the stream `platform`.
+    """
+
+    job: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,6 @@ def serves(worker: Worker) -> bool:
     return worker.state is WorkerState.READY and worker.healthy
 
 
-def is_current(pool: Pool, endpoint: EndpointRecord) -> bool:
-    """Whether new workers of the endpoint belong to this pool, as far as that depends on what they shall serve."""
-    return endpoint.artifact is None or (pool.code is not None and pool.code.artifact == endpoint.artifact)
-
-
 def old_servers(endpoint: EndpointRecord, pools: list[Pool]) -> list[Worker]:
     """The workers of an old generation that have not been told to end yet, the idle ones first."""
     found = [

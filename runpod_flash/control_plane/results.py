@@ -1,14 +1,25 @@
 """Results: inside the job's output, or stored as values; a disk that is full is given time to get room."""
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Awaitable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from runpod_flash.control_plane.store import StoreFull
 from runpod_flash.errors import BackendError
-from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, Payload
+from worker_runtime.wire.jobs import (
+    PLAIN_LIMIT,
+    Call,
+    ErrorInfo,
+    ErrorKind,
+    Payload,
+    checked_output,
+    stream_output,
+    value_output,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +38,48 @@ class Values(Protocol):
     def read(self, sha256: str) -> Awaitable[bytes]: ...
 
     def put_bytes(self, sha256: str, data: bytes) -> Awaitable[None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The `output` of a job that ended well, as it is told."""
+
+    output: Any
+
+
+def outcome_of(call: Call, body: bytes, items: int, *, read: bool) -> Told | Payload | ErrorInfo:
+    """What becomes of the result of a call: told, stored first, or that it is too large.
+
+    Args:
+        items: how many came of its stream.
+        read: whether somebody has read some of them.
+    """
+    if call.check:
+        return Told(checked_output())
+    if call.stream:
+        return Told(stream_output(items))
+    if call.plain:
+        return _plain(body, items, read=read)
+    payload = described(call, body)
+    return Told(value_output(payload)) if isinstance(payload, Payload) and payload.sha256 is None else payload
+
+
+def _plain(body: bytes, items: int, *, read: bool) -> Told | ErrorInfo:
+    """The result of a plain call; of a generator the list of its items, which a reader of its stream has anyway."""
+    if not body and read:
+        return Told(None)
+    if body and len(body) <= PLAIN_LIMIT:
+        try:
+            return Told(json.loads(body))
+        except (ValueError, RecursionError) as error:
+            return ErrorInfo(ErrorKind.PLATFORM, "WireError", f"the worker has sent a result that is no JSON: {error}")
+    size = f"{len(body)} bytes" if body else f"{items} items with more than {PLAIN_LIMIT} bytes"
+    text = (
+        f"the value was computed but has {size} of JSON, and a job's output carries up to {PLAIN_LIMIT}; return less, "
+        "write it where the caller can read it, yield it piece by piece to a reader of /stream, or call the endpoint "
+        "from Python"
+    )
+    return ErrorInfo(ErrorKind.TOO_LARGE, "PayloadTooLarge", text)
 
 
 def described(call: Call, body: bytes) -> Payload | ErrorInfo:

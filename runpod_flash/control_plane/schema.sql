@@ -129,3 +129,50 @@ CREATE TRIGGER job_removed AFTER DELETE ON jobs BEGIN
     DELETE FROM job_chunks WHERE job = old.id;
     DELETE FROM webhooks WHERE job = old.id;
 END;
+
+-- version 5
+-- Apps, their stages and what was deployed to them. A stage's endpoints have the scope app:APP/STAGE.
+CREATE TABLE apps (
+    owner      TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    lasting    INTEGER NOT NULL,   -- 0: made for a stage that expires, and gone with the last one
+    PRIMARY KEY (owner, name)
+) WITHOUT ROWID;
+
+CREATE TABLE stages (
+    owner       TEXT NOT NULL,
+    app         TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    created_at  REAL NOT NULL,
+    label       TEXT NOT NULL,
+    expires_in  REAL,              -- seconds; NULL: it lasts
+    renewed_at  REAL NOT NULL,
+    version     INTEGER NOT NULL,  -- the active one; 0: none
+    deployed_at REAL,
+    PRIMARY KEY (owner, app, name)
+) WITHOUT ROWID;
+
+CREATE TABLE versions (
+    owner       TEXT NOT NULL,
+    app         TEXT NOT NULL,
+    stage       TEXT NOT NULL,
+    number      INTEGER NOT NULL,
+    base        INTEGER NOT NULL,  -- the version that was active before it
+    created_at  REAL NOT NULL,
+    state       TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    artifacts   TEXT NOT NULL,     -- JSON: their ids
+    manifest    TEXT NOT NULL,     -- JSON
+    PRIMARY KEY (owner, app, stage, number)
+);
+
+-- When endpoints were last used that scripts make without a deploy.
+CREATE TABLE last_uses (
+    endpoint TEXT PRIMARY KEY,
+    used_at  REAL NOT NULL
+) WITHOUT ROWID;
+
+CREATE TRIGGER endpoint_removed AFTER DELETE ON endpoints BEGIN
+    DELETE FROM last_uses WHERE endpoint = old.id;
+END;

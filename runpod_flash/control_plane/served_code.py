@@ -1,4 +1,4 @@
-"""Endpoints whose workers serve shipped routes: which pool is theirs, and why there can be none."""
+"""Endpoints with code of their own, routes or calls: which pool is theirs, and why there can be none."""
 
 import asyncio
 import logging
@@ -101,11 +101,11 @@ class ServedCode:
         if self._asking.get(endpoint_id) is task:
             del self._asking[endpoint_id]
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("the routes of endpoint %s cannot be served", endpoint_id, exc_info=error)
+            logger.error("the code of endpoint %s cannot be run", endpoint_id, exc_info=error)
             self._refusals[endpoint_id] = f"the control plane failed: {type(error).__name__}: {error}"
             self.on_known(endpoint_id)
 
     def _refuse(self, endpoint: EndpointRecord, reason: str) -> None:
-        logger.warning("the routes of endpoint %s (%s) cannot be served: %s", endpoint.name, endpoint.id, reason)
+        logger.warning("the code of endpoint %s (%s) cannot be run: %s", endpoint.name, endpoint.id, reason)
         self._places.pop(endpoint.id, None)
         self._refusals[endpoint.id] = reason

@@ -24,6 +24,7 @@ from runpod_flash.control_plane.api.access import Access, client_of
 from runpod_flash.control_plane.api.app import Services, build_app
 from runpod_flash.control_plane.api.serverless_body import created
 from runpod_flash.control_plane.api_keys import ApiKeys
+from runpod_flash.control_plane.apps import Apps
 from runpod_flash.control_plane.artifacts import Artifacts
 from runpod_flash.control_plane.autoscaler import Autoscaler
 from runpod_flash.control_plane.balanced_workers import BalancedWorkers
@@ -32,17 +33,20 @@ from runpod_flash.control_plane.carried import Carried
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.command_workers import CommandWorkers
 from runpod_flash.control_plane.containers import Engine
+from runpod_flash.control_plane.deploys import Deploys
 from runpod_flash.control_plane.disk import DiskGuard
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.environments import Environments
 from runpod_flash.control_plane.events import EventHub
+from runpod_flash.control_plane.expiring import Expiring
 from runpod_flash.control_plane.fleet import Fleet
 from runpod_flash.control_plane.keys import ensure_key
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.launches import Site
 from runpod_flash.control_plane.links import LinkServer
+from runpod_flash.control_plane.own_code import input_as_sent
 from runpod_flash.control_plane.platform_core import PlatformCore
-from runpod_flash.control_plane.predecessor import endpoints_to_take_over
+from runpod_flash.control_plane.preparing import Preparing
 from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import EndpointRecord
@@ -51,6 +55,7 @@ from runpod_flash.control_plane.served_code import ServedCode
 from runpod_flash.control_plane.settings import PlaneSettings
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.streams import Streams
+from runpod_flash.control_plane.succession import LOOK_S, Succession
 from runpod_flash.control_plane.supervisor import Supervisor
 from runpod_flash.control_plane.vetting import vet
 from runpod_flash.control_plane.views import job_object
@@ -64,7 +69,6 @@ from worker_runtime.wire import PROTOCOL
 logger = logging.getLogger(__name__)
 
 _COLLECT_S = 60.0
-_LOOK_S = 5.0
 
 
 class ControlPlane:
@@ -78,13 +82,17 @@ class ControlPlane:
         real = settings.fake_gpus is None
         self._gpus = inventory.detect() if real else inventory.fake(settings.fake_gpus or "")
         self._cuda = inventory.driver_cuda() if real else settings.fake_cuda
-        self._is_new = not state.database.exists()
+        is_new = not state.database.exists()
         self._store = Store.open(state.database, power_safe=settings.power_safe)
         self._blobs = Blobs(state.blobs)
         self._disk = DiskGuard(state.plane, lambda: self._store.size() + self._blobs.size, settings.disk_limit)
         self._hub = EventHub()
         self._engine = self._container_engine()
         self._catalog = Catalog(self._store)
+        self._apps = Apps(self._store, self._catalog)
+        self._deploys = Deploys(self._apps, self._catalog)
+        self._succession = Succession(state, self._catalog, self._apps, created, is_new=is_new)
+        self._expiring = Expiring(self._apps, self._catalog, self._store, settings.expiry)
         self._files = VolumeFiles(Volumes(state.volumes, settings.datacenter))
         self._api_keys = ApiKeys(state.api_keys, self._catalog)
         if settings.listen is not None:
@@ -117,6 +125,7 @@ class ControlPlane:
         self._seal = Seal(state.plane / "seal")
         self._access = Access(self._catalog)
         self._served = ServedCode(self._dispatcher.pools, self._environments)
+        self._preparing = Preparing(self._dispatcher.pools, self._environments, self._engine)
         self._balanced = self._balanced_workers()
         self._commands = self._command_workers()
         self._webhooks = Webhooks(self._store, self._limits, job_object)
@@ -172,12 +181,13 @@ class ControlPlane:
         """The event stream that hears of it. Raises where it may not send requests to workers of that endpoint."""
         if not self._access.endpoint(connection, Need.RUN, endpoint_id).is_load_balanced:
             raise Problem(400, "not allowed for LB API: this endpoint takes jobs and answers no HTTP requests")
+        self._expiring.used(endpoint_id)
         return client_of(connection)
 
     def _connect(self) -> None:
         """Tie the parts together where one must hear of another."""
         self._platform.intake.refusal, self._platform.intake.admit = self._supervisor.refusal, self._disk.admit
-        self._platform.intake.vet = self._served.vet = lambda endpoint, request: vet(
+        self._platform.intake.vet = self._served.vet = self._preparing.vet = lambda endpoint, request: vet(
             endpoint.owner, request, self._state.environments, allow_apt=self._settings.allow_apt
         )
         self._platform.look.disk, self._platform.intake.unload = self._disk.to_json, Carried(self._blobs).unload
@@ -187,14 +197,32 @@ class ControlPlane:
         self._dispatcher.on_end = lambda job: self._job_ended(job.record.id)
         self._blobs.admit = self._files.admit = self._disk.admit
         self._files.volumes.users = self._catalog.users_of_volume
+        self._webhooks.as_sent = lambda record: input_as_sent(record, self._blobs)
         self._dispatcher.results.patience_s = self._settings.disk_patience_s
         self._dispatcher.recorder.on_refused = self._disk.reserve.give
         self._dispatcher.on_load = self._load_changed
         self._balanced.on_load = self._autoscaler.load_changed
         self._stream()
+        self._expire()
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
+        self._preparing.refusal = self._supervisor.refusal
+        self._deploys.prepare, self._deploys.has_artifact = self._preparing.prepare, self._blobs.has_artifact
+        self._apps.end_jobs = self._platform.delete_endpoint_jobs
         self._catalog.on_change = self._endpoint_changed
         self._catalog.on_delete = self._endpoint_deleted
+
+    def _expire(self) -> None:
+        """Let what nobody renews or uses scale to zero, and go after a while."""
+        self._platform.on_use, self._platform.look.expires_at = self._expiring.used, self._expiring.expires_at
+        self._autoscaler.rests, self._expiring.on_phase = self._expiring.rests, self._autoscaler.load_changed
+        self._expiring.is_busy = self._is_busy
+        self._succession.on_adopted = lambda endpoint: self._endpoint_changed(endpoint, False)
+
+    def _is_busy(self, endpoint_id: str) -> bool:
+        """Whether an endpoint has jobs or requests."""
+        pools = self._fleet.of(endpoint_id)
+        requests = any(pool.has_work or any(worker.requests for worker in pool.workers.values()) for pool in pools)
+        return requests or bool(self._dispatcher.jobs_of(endpoint_id))
 
     def _stream(self) -> None:
         """Lead the items of generators from workers to readers."""
@@ -208,12 +236,15 @@ class ControlPlane:
         self._balanced.look(endpoint_id)
 
     def _endpoint_changed(self, endpoint: EndpointRecord, rolled: bool) -> None:
+        self._expiring.used(endpoint.id)
         if endpoint.artifact is not None:
             self._served.look(endpoint)
         self._autoscaler.endpoint_changed(endpoint, rolled)
 
     def _endpoint_deleted(self, endpoint_id: str) -> None:
+        self._announcer.logs.forget(endpoint_id)
         self._served.forget(endpoint_id)
+        self._expiring.forget(endpoint_id)
         self._autoscaler.endpoint_deleted(endpoint_id)
         self._load_changed(endpoint_id)
 
@@ -254,8 +285,9 @@ class ControlPlane:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop)
         settings, state = self._settings, self._state
-        with listening.sockets(settings.port, state.socket, settings.listen) as sockets:
+        with listening.sockets(settings.port, state.socket, settings.listen, self._succession.wished_port()) as sockets:
             self._port, self._url = sockets.port, sockets.url
+            self._succession.note_port(self._port)
             self._supervisor.api_url = f"http://127.0.0.1:{self._port}"
             await asyncio.to_thread(
                 shutil.rmtree, self._supervisor.work, True
@@ -263,7 +295,7 @@ class ControlPlane:
             await self._engine.sweep()
             self._show("starting")
             await self._links.start(str(state.worker_socket))
-            await self._take_over()
+            await self._succession.begin()
             replayed = await self._platform.replay()
             for endpoint in self._catalog.list():
                 if endpoint.artifact is not None:
@@ -283,17 +315,13 @@ class ControlPlane:
                     self._collect(),
                     self._webhooks.run(),
                     self._api_keys.watch(),
+                    self._expiring.run(),
+                    self._succession.run(),
                 )
             ]
             ends = [asyncio.ensure_future(end) for end in (servers.ended(), self._stop.wait())]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             await self._wind_down(servers, [*timers, *ends])
-
-    async def _take_over(self) -> None:
-        """At its first start: what the version before it has that no program will declare anew."""
-        for record in endpoints_to_take_over(self._state, created) if self._is_new else ():
-            await self._catalog.adopt(record)
-            logger.info("endpoint %s (%s) was taken over from another version", record.name, record.id)
 
     def _asked_to_stop(self) -> None:
         """The first time it drains, the second time it stops at once."""
@@ -323,6 +351,7 @@ class ControlPlane:
             waiting.cancel()
         self._show("stopping")
         self._dispatcher.stop()
+        await self._deploys.close()
         await self._served.close()
         await self._balanced.close()
         await self._supervisor.close()
@@ -354,6 +383,8 @@ class ControlPlane:
                 capabilities=capabilities,
                 api_keys=self._api_keys,
                 files=self._files,
+                deploys=self._deploys,
+                expiring=self._expiring,
                 worker_keys=self._supervisor.worker_keys,
                 published_only=self._settings.published_only,
                 url=self._url or f"http://127.0.0.1:{self._port}",
@@ -387,18 +418,10 @@ class ControlPlane:
             if time.monotonic() - before < 2 * pause:  # else this process was held up itself, and beats lie unread
                 self._supervisor.check_leases()
 
-    def _has_successor(self) -> bool:
-        """Whether a control plane of another content of the package has come after this one."""
-        mine = process_started(os.getpid()) or 0.0
-        for other in self._state.others():
-            record = other.read_record()
-            if record is not None and record.serving and record.started > mine and record.alive:
-                return True
-        return False
-
     async def _watch_idleness(self) -> None:
         """Leave when nobody has been here for a while, even where an endpoint keeps a minimum of workers.
 
+        One with an app's stage that lasts stays, since nobody who asks its endpoints would start it again.
         One that has a successor leaves as soon as its clients have gone and its jobs have ended. A server for others
         stays: they cannot start it again.
         """
@@ -407,25 +430,30 @@ class ControlPlane:
         limit = self._settings.idle_exit_s
         idle_since = time.monotonic()
         while True:
-            await asyncio.sleep(min(limit / 4 or _LOOK_S, _LOOK_S))
-            if self._shown == "serving" and self._has_successor():
+            await asyncio.sleep(min(limit / 4 or LOOK_S, LOOK_S))
+            if self._shown == "serving" and self._succession.has_successor():
                 self._show("superseded")
             if self._shown == "superseded":
-                limit = min(limit or _LOOK_S, _LOOK_S)
+                limit = min(limit or LOOK_S, LOOK_S)
             if not limit:
                 continue
             quiet_since = self._balanced.quiet_since
-            if not self._platform.idle or self._hub.clients or quiet_since is None:
+            stays = self._apps.holds_endpoints() and self._shown != "superseded"
+            if stays or not self._platform.idle or self._hub.clients or quiet_since is None:
                 idle_since = time.monotonic()
             elif time.monotonic() - max(idle_since, self._hub.last_left, quiet_since) > limit:
                 self._stop.set()
+
+    def _named_content(self) -> set[str]:
+        """The ids of the artifacts that endpoints have, or may have again."""
+        return self._catalog.content() | self._apps.content()
 
     async def _collect(self) -> None:
         while True:
             now, keep = time.time(), self._settings.terms.keep_s
             try:
                 await self._store.collect(now)
-                await self._blobs.collect(now, 2 * keep, self._fleet.content() | self._catalog.content())
+                await self._blobs.collect(now, 2 * keep, self._fleet.content() | self._named_content())
                 await asyncio.to_thread(self._files.volumes.sweep)
                 self._disk.watch()
             except (BackendError, OSError) as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from runpod_flash.control_plane import listen
+from runpod_flash.control_plane.expiry import ExpiryTerms
 from runpod_flash.control_plane.limits import Limits, Rate
 from runpod_flash.control_plane.listen import Listen
 from runpod_flash.control_plane.principals import Pickles
@@ -52,6 +53,9 @@ class PlaneSettings:
         terms: how long jobs may wait and live and are kept: those of our SDK wait `FLASH_QUEUE_TIMEOUT_S` and are kept
             `FLASH_KEEP_RESULTS_S`, those of the published API live `FLASH_TTL_S` and are kept `FLASH_KEEP_ASYNC_S`
             (run) or `FLASH_KEEP_SYNC_S` (runsync).
+        expiry: a stage that was not renewed in time is removed after `FLASH_STAGE_GRACE_S` seconds; an endpoint that a
+            script made without a deploy has no minimum of workers when it was not used for `FLASH_LIVE_IDLE_S`, and is
+            removed after `FLASH_LIVE_EXPIRY_S`; 0: never.
         disk_limit: bytes that jobs and values may use; 0: no bound (`FLASH_DISK_LIMIT_GB`).
         disk_patience_s: seconds a large result waits for room on a full disk (`FLASH_DISK_PATIENCE_S`).
         power_safe: whether commits survive a loss of power, too (`FLASH_DURABILITY=power`).
@@ -88,6 +92,7 @@ class PlaneSettings:
     drain_s: float
     install_failure_s: float
     terms: Terms
+    expiry: ExpiryTerms
     disk_limit: int
     disk_patience_s: float
     power_safe: bool
@@ -129,6 +134,7 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
             keep_async_s=_number(env, "FLASH_KEEP_ASYNC_S", float, usual.keep_async_s),
             keep_sync_s=_number(env, "FLASH_KEEP_SYNC_S", float, usual.keep_sync_s),
         ),
+        expiry=_expiry(env),
         disk_limit=round(_number(env, "FLASH_DISK_LIMIT_GB", float, 50.0) * 1024**3),
         disk_patience_s=_number(env, "FLASH_DISK_PATIENCE_S", float, 10.0),
         power_safe=_choice(env, "FLASH_DURABILITY", ("process", "power")) == "power",
@@ -154,6 +160,15 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
         base_env={
             name: value for name, value in env.items() if name in _PASSED_ON or name.startswith(("LC_", "UV_", "XDG_"))
         },
+    )
+
+
+def _expiry(env: Mapping[str, str]) -> ExpiryTerms:
+    usual = ExpiryTerms()
+    return ExpiryTerms(
+        stage_grace_s=_number(env, "FLASH_STAGE_GRACE_S", float, usual.stage_grace_s),
+        live_idle_s=_number(env, "FLASH_LIVE_IDLE_S", float, usual.live_idle_s),
+        live_expiry_s=_number(env, "FLASH_LIVE_EXPIRY_S", float, usual.live_expiry_s),
     )
 
 

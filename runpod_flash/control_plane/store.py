@@ -51,6 +51,7 @@ _SAVE_JOB = (
     "output = excluded.output WHERE jobs.finished_at IS NULL"  # an end is written once and never changes
 )
 _WANT_WEBHOOK = "INSERT OR IGNORE INTO webhooks (job, due_at) VALUES (?, ?)"
+_LAST: Final = 2**63 - 1
 _REOPEN: Final = ("DELETE FROM job_chunks WHERE job = ?", "DELETE FROM webhooks WHERE job = ?")
 _REOPENED = (
     "UPDATE jobs SET status = ?, retries = 0, facts = ?, output = NULL, finished_at = NULL, expires_at = NULL "
@@ -217,6 +218,24 @@ class Store:
         """The endpoint's last jobs, the newest first."""
         return list(self._jobs("WHERE endpoint = ? ORDER BY seq DESC LIMIT ?", endpoint_id, limit))
 
+    def brief_jobs(self, endpoint_ids: Sequence[str], before: int | None, limit: int) -> list[tuple[int, JobRecord]]:
+        """Jobs of these endpoints, of all where there are none, the newest first, without what they take and give.
+
+        Each with its number; `before`: only those with smaller ones.
+        """
+        marks = ", ".join("?" * len(endpoint_ids))
+        only = f"AND endpoint IN ({marks}) " if endpoint_ids else ""
+        names = ", ".join(_JOB_COLUMNS)
+        sql = f"SELECT seq, facts, {names} FROM jobs WHERE seq < ? {only}ORDER BY seq DESC LIMIT ?"
+        rows = self.read(sql, _LAST if before is None else before, *endpoint_ids, limit)
+        return [(seq, _record(facts, columns, {})) for seq, facts, *columns in rows]
+
+    def jobs_with_logs(self, endpoint_id: str, limit: int) -> list[str]:
+        """The ids of the endpoint's last jobs that have written, the newest first."""
+        joined = "jobs JOIN job_logs ON job_logs.job = jobs.id"
+        rows = self.read(f"SELECT id FROM {joined} WHERE endpoint = ? ORDER BY seq DESC LIMIT ?", endpoint_id, limit)
+        return [row[0] for row in rows]
+
     async def collect(self, now: float) -> int:
         """Delete the finished jobs whose time to be kept is over; returns how many. Raises StoreError."""
         waiting = "SELECT 1 FROM webhooks WHERE webhooks.job = jobs.id AND due_at IS NOT NULL"
@@ -241,11 +260,8 @@ class Store:
 
     def _jobs(self, condition: str, *values: Any) -> Iterator[JobRecord]:
         for *columns, facts, output, job_input in self.read(_SELECT_JOB + condition, *values):
-            known = {name: value for name, value in json.loads(facts).items() if name in _JOB_FACTS}
-            known.update(zip(_JOB_COLUMNS, columns, strict=True))
-            known["status"] = JobStatus(known["status"])
-            known["output"] = None if output is None else json.loads(output)
-            yield JobRecord(**{**known, "input": json.loads(job_input)})
+            given = None if output is None else json.loads(output)
+            yield _record(facts, columns, json.loads(job_input), given)
 
     def read(self, sql: str, *values: Any) -> list[Any]:
         """The rows of a query; sees all writes made before it. For the tables that have a module of their own, too."""
@@ -300,6 +316,12 @@ def disk_error(error: OSError, what: str) -> StoreError:
         return StoreFull(f"{what} {_FULL}")
     reason = error.strerror or str(error)
     return StoreError(f"{what} cannot be used: {reason}; make it writable, or set FLASH_HOME to another folder")
+
+
+def _record(facts: str, columns: Sequence[Any], job_input: Mapping[str, Any], output: Any = None) -> JobRecord:
+    known = {name: value for name, value in json.loads(facts).items() if name in _JOB_FACTS}
+    known.update(zip(_JOB_COLUMNS, columns, strict=True))
+    return JobRecord(**{**known, "status": JobStatus(known["status"]), "input": job_input, "output": output})
 
 
 def _facts(record: JobRecord) -> str:

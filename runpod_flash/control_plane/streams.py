@@ -25,11 +25,12 @@ from runpod_flash.errors import BackendError
 from worker_runtime.wire import items, messages
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.items import Item
-from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
+from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind
 
 logger = logging.getLogger(__name__)
 
 _AGAIN_S: Final = 0.5
+_ANY_NUMBER: Final = 2**53
 
 
 @dataclass(slots=True, eq=False)
@@ -63,10 +64,13 @@ class Streams:
         self.end: Callable[[Job, ErrorInfo], None] = lambda job, error: None
         chunks.on_read = self._read
 
-    @property
-    def window(self) -> tuple[int, int]:
-        """How many items and bytes of a stream may be unread."""
-        return self._limits.stream_items, self._limits.stream_bytes
+    def window_of(self, call: Call | None) -> tuple[int, int]:
+        """How many items and bytes of a call's stream may be unread.
+
+        That of a plain call need not have a reader: its items are in its output, too. So it is bounded by bytes alone.
+        """
+        is_plain = call is not None and call.plain
+        return _ANY_NUMBER if is_plain else self._limits.stream_items, self._limits.stream_bytes
 
     def begin(self, job: Job, worker: Worker) -> None:
         """An attempt is about to be handed over."""
@@ -194,7 +198,7 @@ class Streams:
 
     def _look_at_window(self, stream: _Stream) -> None:
         """A generator that waits for a reader does not wait for ever."""
-        most_items, most_bytes = self.window
+        most_items, most_bytes = self.window_of(stream.job.call)
         is_full = len(stream.sizes) >= most_items or stream.unread >= most_bytes
         if not is_full and stream.unread_timer is not None:
             stream.unread_timer.cancel()

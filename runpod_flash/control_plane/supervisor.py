@@ -117,6 +117,7 @@ class Supervisor:
         finally:  # cancelled too: a job may have come since
             pool.building = None
             if failure is not None:
+                self._announcer.failed(pool, failure.message)
                 self._dispatcher.fail_pool(pool, failure)
             self._announcer.refresh(pool)
             self._dispatcher.on_load(pool.key.endpoint)
@@ -318,6 +319,7 @@ class Supervisor:
         if worker.state is WorkerState.STARTING:
             worker.state = WorkerState.DRAINING  # its end is none that is to be tried again
             words = "\n".join([reason, *stderr[-20:]])
+            self._announcer.ended(worker, reason)
             self._dispatcher.fail_pool(worker.pool, ErrorInfo(ErrorKind.LOAD, "LoadError", words))
 
     def gone(self, worker: Worker, reason: str, stderr: list[str]) -> None:
@@ -428,6 +430,7 @@ class Supervisor:
         self.on_gone(worker)
         if state is WorkerState.DRAINING or self._closing:
             return
+        self._announcer.ended(worker, reason)
         words = "\n".join([reason, *stderr[-20:]])
         pool.crashes = pool.crashes.after_end(was_ready=state is WorkerState.READY, reason=words, now=time.monotonic())
         if pool.crashes.hopeless:

@@ -1,20 +1,14 @@
 """What a user other than the owner may not ask of this machine, whatever their key allows."""
 
 import os.path
-import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
-
-from packaging.requirements import InvalidRequirement, Requirement
 
 from runpod_flash.control_plane.environments import InstallFailed
 from runpod_flash.control_plane.principals import OWNER
+from runpod_flash.package_places import is_remote, names_no_file
+from worker_runtime.wire.locks import LockLine
 from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
-
-_REMOTE: Final = re.compile(r"(?:git\+)?(?:https?|ssh|git)://[^/\s]\S*", re.IGNORECASE)
-_ARCHIVES: Final = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar")
-_VARIABLE: Final = "${"  # the installer would put in what this process has of that name
 
 
 def vet(owner: str, request: EnvironmentRequest, environments: Path, *, allow_apt: bool = False) -> EnvironmentRequest:
@@ -41,7 +35,7 @@ def vet(owner: str, request: EnvironmentRequest, environments: Path, *, allow_ap
     if request.caller is not None:
         _vet_caller(owner, request.caller, environments)
         request = replace(request, caller=None)
-    for requirement in request.dependencies:
+    for requirement in (*request.dependencies, *(line.requirement for line in map(LockLine.of, request.lock))):
         if not names_no_file(requirement):
             raise InstallFailed(
                 f"{requirement!r:.200} names a file or a folder: this server does not have those of user {owner}'s "
@@ -49,19 +43,7 @@ def vet(owner: str, request: EnvironmentRequest, environments: Path, *, allow_ap
                 "modules beside your script, so that they travel along",
                 holds_s=0,
             )
-    return replace(request, index=_remote(owner, request.index)) if request.dependencies else request
-
-
-def names_no_file(requirement: str) -> bool:
-    """Whether a requirement names a package of an index, or a URL of another machine, and nothing on a disk."""
-    text = requirement.partition(" #")[0].strip()
-    try:
-        named = Requirement(text)
-    except InvalidRequirement:
-        place: str | None = text
-    else:
-        place = named.name if named.name.lower().endswith(_ARCHIVES) else named.url
-    return place is None or (_is_remote(place) and _VARIABLE not in place)
+    return replace(request, index=_remote(owner, request.index)) if request.packages else request
 
 
 def _vet_caller(owner: str, caller: str, environments: Path) -> None:
@@ -77,7 +59,7 @@ def _vet_caller(owner: str, caller: str, environments: Path) -> None:
 
 def _remote(owner: str, index: PackageIndex) -> PackageIndex:
     """Where packages come from, without folders. The one index cannot be left out: another would take its place."""
-    if index.index_url and not index.no_index and not _is_remote(index.index_url):
+    if index.index_url and not index.no_index and not is_remote(index.index_url):
         raise InstallFailed(
             f"the package index {index.index_url!r:.200} is a folder of user {owner}'s machine, which this server does "
             "not have; set pip's index-url to one that both can reach",
@@ -85,10 +67,6 @@ def _remote(owner: str, index: PackageIndex) -> PackageIndex:
         )
     return replace(
         index,
-        extra_index_urls=tuple(filter(_is_remote, index.extra_index_urls)),
-        find_links=tuple(filter(_is_remote, index.find_links)),
+        extra_index_urls=tuple(filter(is_remote, index.extra_index_urls)),
+        find_links=tuple(filter(is_remote, index.find_links)),
     )
-
-
-def _is_remote(place: str) -> bool:
-    return _REMOTE.match(place.strip()) is not None

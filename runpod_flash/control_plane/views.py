@@ -47,6 +47,22 @@ def request_object(record: JobRecord, now: float) -> dict[str, Any]:
     return {name: value for name, value in job_object(record, now).items() if name != "output"}
 
 
+def listed_job(record: JobRecord, endpoint: EndpointRecord, now: float) -> dict[str, Any]:
+    """A job in a list of many endpoints': as in that of its endpoint's requests, with that, its times and attempts."""
+    return {**request_object(record, now), **about_job(record, endpoint)}
+
+
+def about_job(record: JobRecord, endpoint: EndpointRecord) -> dict[str, Any]:
+    """What the published job object does not have: its endpoint, how often and when it ran."""
+    return {
+        "endpoint": {"id": endpoint.id, "name": endpoint.name, "project": endpoint.project},
+        "attempts": record.attempts,
+        "createdAt": _iso(record.created_at),
+        "startedAt": None if record.started_at is None else _iso(record.started_at),
+        "finishedAt": None if record.finished_at is None else _iso(record.finished_at),
+    }
+
+
 def metrics_object(health: Mapping[str, Mapping[str, int]], workers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The ids of the workers that can take a job at once, and the counters of workers."""
     ready = [worker["id"] for worker in workers if worker["status"] == "IDLE"]
@@ -61,7 +77,7 @@ def requests_url(endpoint_id: str, base_url: str, *, balanced: bool) -> str:
 def endpoint_object(record: EndpointRecord, base_url: str) -> dict[str, Any]:
     """The endpoint object of `/v2/serverless`. `base_url` is where the client reaches this server."""
     url = requests_url(record.id, base_url, balanced=False)
-    shown: dict[str, Any] = {"id": record.id, **record.body, "createdAt": _iso(record.created_at)}
+    shown: dict[str, Any] = {"id": record.id, **record.body, "createdAt": iso_time(record.created_at)}
     if "cpu" in shown:
         shown["cpu"] = [{**cpu, "memory": cpu["vcpuCount"] * RAM_GB_PER_VCPU[cpu["id"]]} for cpu in shown["cpu"]]
     if record.is_load_balanced:
@@ -94,5 +110,6 @@ def _milliseconds(start: float, end: float) -> int:
     return max(0, round((end - start) * 1000))
 
 
-def _iso(seconds: float) -> str:
+def iso_time(seconds: float) -> str:
+    """A moment, in seconds since the epoch, as the published API writes it."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -11,7 +11,7 @@ import functools
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from yarl import URL
@@ -45,7 +45,11 @@ Render = Callable[[JobRecord, float], dict[str, Any]]
 
 
 class Webhooks:
-    """Sends the webhooks of jobs that have ended."""
+    """Sends the webhooks of jobs that have ended.
+
+    Attributes:
+        as_sent: gives the input of a job as its client sent it; raises OSError where that cannot be read.
+    """
 
     def __init__(self, store: Store, limits: Limits, render: Render, *, clock: Callable[[], float] = time.time) -> None:
         self._store = store
@@ -58,6 +62,7 @@ class Webhooks:
         self._news = asyncio.Event()
         self._ended: set[str] = set()
         self._look_at = time.monotonic()
+        self.as_sent: Callable[[JobRecord], Awaitable[Mapping[str, Any]]] = _as_it_is
 
     def check(self, url: str) -> None:
         """Raise Problem (400) where a job cannot have this webhook. A name is resolved only when it is called."""
@@ -144,7 +149,9 @@ class Webhooks:
     async def _send(self, sender: "WebhookSender", record: JobRecord) -> str | None:
         """As `WebhookSender.post`."""
         url = record.webhook or ""
-        shown = {**self._render(record, self._clock()), "input": dict(record.input), "webhook": url}
+        shown = {**self._render(record, self._clock()), "webhook": url}
+        with contextlib.suppress(OSError):  # that a large one is gone is no reason to be silent about the end
+            shown["input"] = dict(await self.as_sent(record))
         try:
             body = json.dumps(shown).encode()
         except (TypeError, ValueError, RecursionError) as error:
@@ -180,6 +187,10 @@ class Webhooks:
         if again is not None:
             self._queue.add(job, host, time.monotonic() + again)
         self._news.set()
+
+
+async def _as_it_is(record: JobRecord) -> Mapping[str, Any]:
+    return record.input
 
 
 def _host(url: str | None) -> str:

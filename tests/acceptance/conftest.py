@@ -15,7 +15,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     for item in items:
         if item.path.parent == _HERE and item.path.name in OTHERS:
-            item.add_marker(pytest.mark.skip(reason="it is about a server for others, not about the main job"))
+            item.add_marker(pytest.mark.skip(reason="it is not about the main job"))
         elif item.path.parent == _HERE:
             whole = f"{item.path.name}::{item.name}"
             reason = REASONS.get(whole) or REASONS.get(whole.partition("[")[0])

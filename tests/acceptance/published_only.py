@@ -12,8 +12,8 @@ _SIZE = "it is more than a call or a job's output carries, and large values trav
 _KEYS = "keys are made by /flash/v1/keys alone"
 _ROUTES = "the code of routes is brought by /flash/v1/artifacts alone"
 
-OTHERS = ("test_privacy.py", "test_server_for_others.py")
-"""Files that are not about the main job: a server for others, whose keys are made by /flash/v1/keys alone."""
+OTHERS = ("test_apps.py", "test_privacy.py", "test_server_for_others.py")
+"""Files that are not about the main job: apps, and a server for others, which /flash/v1/ alone has."""
 
 REASONS: dict[str, str] = {
     "test_calls.py::test_a_notebook": _OUTPUT,
@@ -29,6 +29,8 @@ REASONS: dict[str, str] = {
     "test_gpus.py::test_a_machine_without_a_gpu_runs_on_the_cpu_and_says_so_once_to_each_program": _NOTICE,
     "test_gpus.py::test_another_gpu_than_asked_for_is_used_and_said": _NOTICE,
     "test_images.py::test_a_server_runs_images_of_others_where_it_has_agreed": _KEYS,
+    "test_logs.py::test_a_burst_of_several_workers_reaches_who_follows_whole": _OUTPUT,
+    "test_logs.py::test_what_workers_write_that_answer_requests": _ROUTES,
     "test_logs.py::test_what_a_child_wrote_before_sigkill_is_kept_over_attempts_and_restarts": _OUTPUT,
     "test_memory.py::test_a_call_that_needs_more_memory_than_its_size_has": _OUTPUT,
     "test_parameters.py::test_a_driver_that_is_too_old_is_named_once": _NOTICE,

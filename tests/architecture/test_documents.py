@@ -79,7 +79,8 @@ def test_make_targets_that_documents_name_exist() -> None:
 
 
 def test_settings_that_documents_name_are_those_that_are_read() -> None:
-    named = set(SETTING.findall("".join((ROOT / name).read_text() for name in ("README.md", "docs/settings.md"))))
+    documents = ("README.md", "docs/settings.md", "docs/deployed-calls.md")
+    named = set(SETTING.findall("".join((ROOT / name).read_text() for name in documents)))
     bounds = {f"FLASH_{bound.name.upper()}" for bound in fields(Limits)}
     assert named - settings_read() - bounds == set()
     assert settings_read() - named - bounds == OF_WORKERS

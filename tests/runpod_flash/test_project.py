@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from runpod_flash.project import find_project
+from runpod_flash.errors import ConfigError
+from runpod_flash.project import app_of, find_project
 
 
 @pytest.fixture
@@ -49,3 +50,25 @@ def test_of_a_real_program(tree: Path, way: str) -> None:
         [sys.executable, *command], cwd=tree / "app", env=env, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == str(tree / "app")
+
+
+def test_the_app_has_the_name_that_the_project_says_or_that_of_its_folder(tree: Path) -> None:
+    file = tree / "app" / "pyproject.toml"
+    assert app_of(tree / "app") == "app"
+    assert app_of(tree / "loose") == "loose"
+    file.write_text('[tool.flash]\napp = "shop"\n')
+    assert app_of(tree / "app") == "shop"
+    for text in ("tool = 1\n", "[tool]\nflash = 1\n", '[tool.other]\napp = "x"\n'):
+        file.write_text(text)
+        assert app_of(tree / "app") == "app"
+    odd = tree / "my: app!"
+    odd.mkdir()
+    assert app_of(odd) == "my-app"
+    assert app_of(Path("/")) == "app"
+
+
+@pytest.mark.parametrize("text", ["[tool.flash\n", "[tool.flash]\napp = 1\n"])
+def test_a_project_file_that_says_no_name_is_refused(tree: Path, text: str) -> None:
+    (tree / "app" / "pyproject.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"pyproject\.toml"):
+        app_of(tree / "app")

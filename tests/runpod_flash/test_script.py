@@ -69,6 +69,17 @@ def test_a_program_that_is_a_module_keeps_its_name(play: Play) -> None:
     assert script.name() == "package.part"
 
 
+def test_the_module_that_a_script_is_in_a_folder(play: Play, tmp_path: Path) -> None:
+    (tmp_path / "part").mkdir()
+    (tmp_path / "a-b").mkdir()
+    for file, below in (("script.py", "script"), ("part/script.py", "part.script"), ("a-b/script.py", None)):
+        play("x = 1", file=file)
+        assert script.module_in(tmp_path) == below
+    assert script.module_in(tmp_path / "part") is None
+    play("x = 1", file=None)
+    assert script.module_in(tmp_path) is None
+
+
 @pytest.mark.parametrize("file", [None, "<stdin>", "app.zip/__main__.py"])
 def test_without_a_file_there_is_no_name(play: Play, file: str | None) -> None:
     play("x = 1", file=None).__file__ = file

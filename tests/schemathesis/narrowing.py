@@ -20,6 +20,8 @@ def narrowed(document: Mapping[str, Any], ids: Mapping[str, Sequence[str]]) -> d
             values = ids.get(parameter["name"]) if own is None and parameter["in"] == "path" else own
             if values is not None:
                 parameter["schema"] = {"type": "string", "enum": list(values)}
+            if parameter["name"] == "follow":  # an answer without end
+                parameter["schema"] = {"type": "string", "enum": ["false"]}
     copied["components"]["schemas"]["NewJob"]["properties"]["webhook"] = {
         "type": "string", "enum": [WEBHOOK, None], "nullable": True,
     }  # fmt: skip

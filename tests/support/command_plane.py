@@ -19,10 +19,14 @@ from runpod_flash.control_plane.api.access import Access
 from runpod_flash.control_plane.api.access import client_of as client_of_stream
 from runpod_flash.control_plane.api.app import Services, build_app
 from runpod_flash.control_plane.api_keys import ApiKeys
+from runpod_flash.control_plane.apps import Apps
 from runpod_flash.control_plane.balanced_workers import BalancedWorkers
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.command_workers import CommandWorkers
+from runpod_flash.control_plane.deploys import Deploys
 from runpod_flash.control_plane.events import EventHub
+from runpod_flash.control_plane.expiring import Expiring
+from runpod_flash.control_plane.expiry import ExpiryTerms
 from runpod_flash.control_plane.fleet import Worker
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.principals import Need
@@ -133,9 +137,12 @@ async def command_plane(
         webhooks = Webhooks(plane.store, limits, job_object)
         _connect(plane, commands, seal, webhooks, served)
         keys, blobs, hub = ApiKeys(folder / "api_keys.json", plane.catalog), Blobs(folder / "blobs"), EventHub()
+        deploys = Deploys(Apps(plane.store, plane.catalog), plane.catalog)
         services = Services(
             plane.platform, plane.catalog, blobs, hub, KEY, {"protocol": 1, "gpus": []}, keys,
-            VolumeFiles(Volumes(folder / "volumes")), plane.supervisor.worker_keys, limits=limits, workers=commands,
+            VolumeFiles(Volumes(folder / "volumes")), deploys,
+            Expiring(deploys.apps, plane.catalog, plane.store, ExpiryTerms()),
+            plane.supervisor.worker_keys, limits=limits, workers=commands,
             check_webhook=webhooks.check,
         )  # fmt: skip
         app = build_app(services)

@@ -48,6 +48,7 @@ class FakePlatform:
         self.queries: list[str] = []  # of runsync
         self.together = 1  # so many requests to an endpoint, or runsync, are answered at once, and none before
         self.answer: Callable[[Request, bytes], Response] = lambda request, body: JSONResponse({"ok": True})
+        self.apps: Callable[[Request], Response] = lambda request: problem(404, "no app", "AppNotFound")
         self._waiting: list[asyncio.Future[None]] = []
         self.after_run: Callable[[str], None] = lambda job: None
         self.items: list[Any] = []  # of the stream of every job, numbered from 1
@@ -83,6 +84,7 @@ class FakePlatform:
             Route("/flash/v1/jobs/{job}/stream", self._guarded(self._stream), methods=["POST"]),
             Route("/v2/{endpoint}/stream/{job}", self._guarded(self._published_stream)),
             Route("/flash/v1/instances/{id}", self._guarded(self._drop), methods=["DELETE"]),
+            Route("/flash/v1/apps{rest:path}", self._guarded(self._apps), methods=METHODS),
             Route("/flash/v1/{kind}/{id}", self._guarded(self._content), methods=["HEAD", "GET", "PUT"]),
             Route("/v2/serverless", self._guarded(self._endpoints), methods=["GET", "POST"]),
             Route("/v2/serverless/{id}", self._guarded(self._endpoint), methods=["GET", "PATCH"]),
@@ -112,6 +114,10 @@ class FakePlatform:
 
     async def _capabilities(self, request: Request) -> Response:
         return JSONResponse({"protocol": self.protocol, "version": "9.9.9", "content": "c", "pid": 1, "gpus": []})
+
+    async def _apps(self, request: Request) -> Response:
+        self.bodies.append(json.loads(await request.body() or b"{}"))
+        return self.apps(request)
 
     async def _events(self, request: Request) -> Response:
         client = request.query_params["client"]

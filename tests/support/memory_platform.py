@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runpod_flash.control_plane.catalog import Catalog
-from runpod_flash.control_plane.platform import Sees, Watched, everything
-from runpod_flash.control_plane.records import JobRecord, Submission
-from runpod_flash.control_plane.views import job_object
+from runpod_flash.control_plane.endpoint_logs import EndpointLogs, Follower
+from runpod_flash.control_plane.platform import JobPage, JobQuery, Sees, Watched, everything
+from runpod_flash.control_plane.records import EndpointLine, JobRecord, Submission
+from runpod_flash.control_plane.views import about_job, job_object
 from runpod_flash.errors import ContentNotFound, JobNotFound
 from worker_runtime.wire.jobs import JobStatus
 
@@ -24,6 +25,8 @@ class MemoryPlatform:
         arrived: what the last reader of each job's stream, which is "abc", says to have.
         watched: the last client that asked to hear of each job.
         missing: ids of content that a submit is told to upload.
+        book: what workers write.
+        asked: the last question for a list of jobs.
         fault: raised by `health`, to see what becomes of unexpected failures.
     """
 
@@ -34,6 +37,8 @@ class MemoryPlatform:
     missing: set[str] = field(default_factory=set)
     arrived: dict[str, int] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
+    book: EndpointLogs = field(default_factory=EndpointLogs)
+    asked: JobQuery | None = None
     fault: Exception | None = None
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     stopping: bool = False
@@ -83,8 +88,7 @@ class MemoryPlatform:
         endpoint = self.catalog.get(job.endpoint)
         return {
             "job": job_object(job, time.time()),
-            "endpoint": {"id": endpoint.id, "name": endpoint.name, "project": endpoint.project},
-            "attempts": job.attempts,
+            **about_job(job, endpoint),
             "cause": None if job.status.final else {"kind": "queued"},
         }
 
@@ -120,6 +124,18 @@ class MemoryPlatform:
         if not self._seen(job_id, sees):
             raise JobNotFound(f"there is no job {job_id}")
         return [{"stream": "stdout", "line": "hello"}]
+
+    def lines(self, endpoint_id: str, /) -> Sequence[EndpointLine]:
+        return self.book.of(endpoint_id)
+
+    def follow(self, endpoint_id: str, job_id: str | None = None, /) -> Follower:
+        return self.book.follow(endpoint_id, job_id)
+
+    def list_jobs(self, query: JobQuery, sees: Sees = everything, /) -> JobPage:
+        self.asked = query
+        found = [job for job in reversed(self.jobs.values()) if self._seen(job.id, sees)]
+        wanted = [job for job in found if not query.endpoints or job.endpoint in query.endpoints]
+        return JobPage(wanted[: query.limit], 7 if len(wanted) > query.limit else None)
 
     def overview(self, sees: Sees = everything, /) -> Mapping[str, Any]:
         seen = [record.id for record in self.catalog.list() if sees(record.id)]

@@ -14,9 +14,13 @@ from starlette.types import ASGIApp
 
 from runpod_flash.control_plane.api.app import Services, build_app
 from runpod_flash.control_plane.api_keys import ApiKeys
+from runpod_flash.control_plane.apps import Apps
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.catalog import Catalog
+from runpod_flash.control_plane.deploys import Deploys
 from runpod_flash.control_plane.events import EventHub
+from runpod_flash.control_plane.expiring import Expiring
+from runpod_flash.control_plane.expiry import ExpiryTerms
 from runpod_flash.control_plane.principals import OWNER, Pickles, Scope, WorkerKey
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.volume_files import VolumeFiles
@@ -55,6 +59,7 @@ class PlaneApp:
     keys: ApiKeys
     workers: list[WorkerKey]  # that live now
     files: VolumeFiles
+    deploys: Deploys
 
     async def user(self, name: str, scope: Scope = Scope.FULL, endpoints: Sequence[str] = ()) -> httpx.AsyncClient:
         """A client with a new key of this user."""
@@ -92,6 +97,9 @@ async def plane_app(
     workers: list[WorkerKey] = []
     files = VolumeFiles(Volumes(folder / "volumes"))
     files.volumes.users = catalog.users_of_volume
+    deploys = Deploys(Apps(store, catalog), catalog)
+    deploys.has_artifact, deploys.apps.end_jobs = blobs.has_artifact, platform.delete_endpoint_jobs
+    expiring = Expiring(deploys.apps, catalog, store, ExpiryTerms())
     services = Services(
         platform,
         catalog,
@@ -101,13 +109,15 @@ async def plane_app(
         capabilities,
         keys,
         files,
+        deploys,
+        expiring,
         lambda: workers,
         published_only=published_only,
         pickles=pickles,
     )
     app = build_app(services)
     async with client_of(app, KEY) as client:
-        yield PlaneApp(app, client, catalog, platform, blobs, hub, keys, workers, files)
+        yield PlaneApp(app, client, catalog, platform, blobs, hub, keys, workers, files, deploys)
     store.close()
 
 

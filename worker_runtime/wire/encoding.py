@@ -1,12 +1,13 @@
 """Both encodings of values: pickles between equal Python versions, the neutral encoding where those may not be.
 
-Which one a payload is in says its mark; a worker answers in the encoding of the call.
+Which one a payload is in says its mark; a worker answers in the encoding of the call. Calls that came as plain JSON say
+so themselves (`Call.plain`), and are answered in that.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from worker_runtime.wire import neutral, payload
+from worker_runtime.wire import neutral, payload, plain_json
 from worker_runtime.wire.class_names import ClassNames, any_module
 from worker_runtime.wire.errors import PicklesRefused
 
@@ -16,21 +17,28 @@ ON_WORKERS = ClassNames(any_module)
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The other side of a call. `python`: its version where the call is in the neutral encoding, else None."""
+    """The other side of a call.
+
+    `python`: its version where the call is in the neutral encoding, else None. `plain`: it reads JSON alone.
+    """
 
     python: str | None = None
+    plain: bool = False
 
     def encode(self, value: Any) -> bytes:
         """Encode a value of a worker as the other side reads it.
 
         Raises:
-            CannotTravel: the neutral encoding has no form for a part of it.
+            CannotTravel: the neutral encoding, or JSON, has no form for a part of it.
             Exception: what the pickling of a part of it raises.
         """
+        if self.plain:
+            return plain_json.encode(value)
         return payload.encode(value) if self.python is None else neutral.encode(value, ON_WORKERS).data
 
 
 PICKLES = Peer()
+PLAIN = Peer(plain=True)
 
 
 def peer_of(data: bytes) -> Peer:

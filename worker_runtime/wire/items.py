@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker_runtime.wire import payload
+from worker_runtime.wire import payload, plain_json
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.fields import require
 from worker_runtime.wire.jobs import INLINE_LIMIT, Payload, value_output
@@ -36,6 +36,11 @@ def encode(value: Any, payload_of: Callable[[Any], bytes] = payload.encode) -> I
         if len(data) <= INLINE_LIMIT:
             return Item(data, plain=True)
     return Item(payload_of(value), plain=False)
+
+
+def encode_plain(value: Any) -> Item:
+    """Encode an item for a reader of plain JSON. Raises CannotTravel."""
+    return Item(plain_json.encode(value), plain=True)
 
 
 def plain(data: bytes) -> Any:

@@ -12,12 +12,16 @@ from enum import StrEnum
 from typing import Any
 
 from worker_runtime.wire import PROTOCOL
+from worker_runtime.wire.call_shape import Shape
 from worker_runtime.wire.errors import VersionMismatch, WireError
 from worker_runtime.wire.fields import optional, require, strings
 from worker_runtime.wire.retries import Backoff
 
 INLINE_LIMIT = 256 * 1024
 """Payloads up to this many bytes travel inside the JSON; larger ones as values named by their sha256."""
+
+PLAIN_LIMIT = 20 * 1024**2
+"""The largest result, in bytes of JSON, of a call that came as plain JSON."""
 
 
 class JobStatus(StrEnum):
@@ -108,8 +112,12 @@ class Instance:
 class Call:
     """What shall run: an artifact (by id), its method and instance if it is a class, and the encoded (args, kwargs).
 
+    At an endpoint with code of its own `artifact` may be empty: that code runs. With `plain`, which only the platform
+    sets, `arguments` are the job's plain input as JSON, and the result is JSON, too. With `check` nothing is called:
+    the code is loaded, and of a class the object is made that plain calls share.
     Where a platform has no place for artifacts and values, a call carries them: `artifact_data` are the artifact's own
     bytes, once for each endpoint; payloads are inline whatever their size; and `inline` asks for such a result.
+    `shape` says which parameters it fills, where it goes to code that its caller has not brought.
     With `stream`, what is called is a generator, and each item that it yields is a chunk of the job's stream (`items`).
     """
 
@@ -122,6 +130,9 @@ class Call:
     artifact_data: bytes | None = field(default=None, repr=False)
     inline: bool = False
     stream: bool = False
+    plain: bool = False
+    check: bool = False
+    shape: Shape | None = None
 
     def to_input(self) -> dict[str, Any]:
         """The `input` of the job."""
@@ -138,8 +149,11 @@ class Call:
             body["artifact_data"] = base64.b64encode(self.artifact_data).decode()
         if self.inline:
             body["inline"] = True
-        if self.stream:
-            body["stream"] = True
+        for name in ("stream", "plain", "check"):
+            if getattr(self, name):
+                body[name] = True
+        if self.shape is not None:
+            body["shape"] = self.shape.to_json()
         return {"flash": body}
 
     @classmethod
@@ -152,10 +166,12 @@ class Call:
                 f"the call has protocol {protocol}, this side speaks {PROTOCOL}; use one version on both sides"
             )
         instance, artifact_data = optional(body, "instance", dict), optional(body, "artifact_data", str)
-        backoff = optional(body, "backoff", dict)
+        backoff, check = optional(body, "backoff", dict), require(body, "check", bool, default=False)
+        arguments = optional(body, "arguments", dict) if check else require(body, "arguments", dict)
+        shape = optional(body, "shape", dict)
         return cls(
-            artifact=require(body, "artifact", str),
-            arguments=Payload.from_json(require(body, "arguments", dict)),
+            artifact=require(body, "artifact", str, default=""),
+            arguments=Payload.from_json(arguments) if arguments is not None else Payload.inlined(b""),
             method=optional(body, "method", str),
             instance=Instance.from_json(instance) if instance is not None else None,
             retries=optional(body, "retries", int),
@@ -163,7 +179,15 @@ class Call:
             artifact_data=_from_base64(artifact_data, "artifact_data") if artifact_data is not None else None,
             inline=require(body, "inline", bool, default=False),
             stream=require(body, "stream", bool, default=False),
+            plain=require(body, "plain", bool, default=False),
+            check=check,
+            shape=Shape.from_json(shape) if shape is not None else None,
         )
+
+    @property
+    def may_stream(self) -> bool:
+        """Whether items may come before its end: it asks for them, or takes them where a plain call gives some."""
+        return self.stream or self.plain
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -253,6 +277,11 @@ def value_output(payload: Payload) -> dict[str, Any]:
 def stream_output(items: int) -> dict[str, Any]:
     """The `output` of a job whose items, so many, are the chunks of its stream."""
     return {"flash": {"items": items}}
+
+
+def checked_output() -> dict[str, Any]:
+    """The `output` of a job that was a check, and found the code in order."""
+    return {"flash": {"checked": True}}
 
 
 def error_output(error: ErrorInfo) -> dict[str, Any]:

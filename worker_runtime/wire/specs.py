@@ -10,6 +10,7 @@ from worker_runtime.wire import PROTOCOL
 from worker_runtime.wire.errors import VersionMismatch, WireError
 from worker_runtime.wire.fields import absolute, optional, require, seconds, string_map, strings
 from worker_runtime.wire.interface import Interface
+from worker_runtime.wire.locks import checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,9 @@ class EnvironmentRequest:
     """What an environment must offer: dependencies for one Python, on top of the caller's packages where there are any.
 
     `caller` is the path of the caller's interpreter when caller and platform share the machine, else None.
-    `python` is "major.minor". Without `accelerate` packages are installed by pip, not by what is faster.
+    `python` is "major.minor". Without `accelerate` packages are installed by pip, not by what is faster. Where there is
+    a `lock` (lines as `wire.locks` reads them), exactly those packages are installed, in an environment of their own,
+    and `dependencies` only say what they were resolved from.
     """
 
     python: str
@@ -49,6 +52,19 @@ class EnvironmentRequest:
     caller: str | None = None
     index: PackageIndex = PackageIndex()
     accelerate: bool = True
+    lock: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """What an installer is given: the lock, else the dependencies."""
+        return self.lock or self.dependencies
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data. A request without a lock looks as it did before there were locks: ids are hashes of this."""
+        data = asdict(self)
+        if not self.lock:
+            del data["lock"]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "EnvironmentRequest":
@@ -59,6 +75,7 @@ class EnvironmentRequest:
             caller=optional(data, "caller", str),
             index=PackageIndex.from_json(require(data, "index", dict, default={})),
             accelerate=require(data, "accelerate", bool, default=True),
+            lock=checked(strings(data, "lock")),
         )
 
 
@@ -103,6 +120,7 @@ class ArtifactManifest:
 
     def to_json(self) -> dict[str, Any]:
         data = {"protocol": PROTOCOL, **asdict(self), "files": dict(self.files)}
+        data["environment"] = self.environment.to_json()
         del data["interface"]
         return data if self.interface is None else {**data, "interface": self.interface.to_json()}
 

@@ -9,10 +9,13 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount
 
 from runpod_flash.control_plane.api.access import Access, streams_of
+from runpod_flash.control_plane.api.app_jobs import AppJobsApi
+from runpod_flash.control_plane.api.apps_api import AppsApi
 from runpod_flash.control_plane.api.flash_jobs import FlashJobsApi
 from runpod_flash.control_plane.api.flash_v1 import FlashApi
 from runpod_flash.control_plane.api.jobs import JobsApi
 from runpod_flash.control_plane.api.keys_api import KeysApi
+from runpod_flash.control_plane.api.look_api import LookApi
 from runpod_flash.control_plane.api.management_v2 import ManagementApi
 from runpod_flash.control_plane.api.network_volumes import NetworkVolumesApi
 from runpod_flash.control_plane.api.openai import OpenAiApi
@@ -25,9 +28,12 @@ from runpod_flash.control_plane.balancing.hosts import PREFIX, HostRouting, Path
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.command_workers import CommandWorkers
+from runpod_flash.control_plane.deploys import Deploys
 from runpod_flash.control_plane.events import EventHub
+from runpod_flash.control_plane.expiring import Expiring
 from runpod_flash.control_plane.keys import AuthMiddleware, Keyring
 from runpod_flash.control_plane.limits import Limits
+from runpod_flash.control_plane.own_code import check_body
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Pickles, WorkerKey
 from runpod_flash.control_plane.problems import LastResort, handlers
@@ -42,6 +48,8 @@ class Services:
     Attributes:
         capabilities: the answer to `GET /flash/v1/capabilities`.
         files: those of network volumes, and the volumes.
+        deploys: to stages of apps, and these.
+        expiring: removes what has expired.
         worker_keys: gives the keys of the workers that live now.
         workers: serves those that run commands.
         published_only: leaves out all below `/flash/v1/`.
@@ -58,6 +66,8 @@ class Services:
     capabilities: Mapping[str, Any]
     api_keys: ApiKeys
     files: VolumeFiles
+    deploys: Deploys
+    expiring: Expiring
     worker_keys: Callable[[], Iterable[WorkerKey]] = tuple
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     workers: CommandWorkers | None = None
@@ -73,6 +83,10 @@ def build_app(services: Services) -> Starlette:
     services.api_keys.on_revoke = lambda user: services.hub.disconnect(streams_of(user))
     access, rates = Access(services.catalog), Rates(services.limits)
     keyring = Keyring(services.key, services.worker_keys, services.api_keys)
+    volumes, jobs = (
+        VolumeAccess(services.files.volumes),
+        JobsApi(services.platform, access, services.limits, rates, services.check_webhook),
+    )
     own: list[BaseRoute] = [
         *FlashJobsApi(services.platform, access).routes(),
         *FlashApi(
@@ -84,8 +98,10 @@ def build_app(services: Services) -> Starlette:
             services.pickles,
             services.url,
         ).routes(),
+        *LookApi(services.platform, services.catalog, access).routes(),
         *KeysApi(services.api_keys).routes(),
         *VolumeFilesApi(services.files).routes(),
+        *AppsApi(services.deploys.apps, services.deploys, services.expiring, volumes, services.url).routes(),
     ]
     middleware = [Middleware(LastResort), Middleware(AuthMiddleware, identify=keyring.principal)]
     balanced = services.workers.balanced if services.workers is not None else None
@@ -96,12 +112,13 @@ def build_app(services: Services) -> Starlette:
             services.catalog,
             services.platform,
             access,
-            VolumeAccess(services.files.volumes),
+            volumes,
             services.url,
-            services.blobs.has_artifact,
+            lambda body: check_body(body, services.blobs),
         ).routes(),
         *NetworkVolumesApi(services.files.volumes).routes(),
-        *JobsApi(services.platform, access, services.limits, rates, services.check_webhook).routes(),
+        *(() if services.published_only else AppJobsApi(services.deploys.apps, jobs).routes()),
+        *jobs.routes(),
         *OpenAiApi(services.platform, access, services.limits, rates).routes(),
         *_worker_routes(services.workers, services.limits),
         *(() if services.published_only else own),

@@ -27,6 +27,7 @@ STREAM_WAIT_MS = 30_000
 """The longest that a question for the items of a stream may be held, in milliseconds."""
 
 _LAST = 2**63 - 1
+_LINE = ("time", "job", "worker", "attempt", "stream", "line")
 _BODY_LIMIT = 4 * 1024**2
 
 
@@ -87,8 +88,8 @@ class FlashJobsApi:
 
 
 def lines_of(logs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What a job wrote, as JSON."""
-    return [{"stream": line["stream"], "line": line["line"]} for line in logs]
+    """What a job or an endpoint wrote, as JSON; what is not known of a line is left out."""
+    return [{name: line[name] for name in _LINE if name in line} for line in logs]
 
 
 def _objects(records: Iterable[JobRecord], limit: int) -> dict[str, bytes]:

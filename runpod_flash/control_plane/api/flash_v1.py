@@ -1,4 +1,4 @@
-"""What Runpod's API has no place for: capabilities, artifacts, values, event streams, logs, instances, status."""
+"""What Runpod's API has no place for: capabilities, artifacts, values, event streams, instances, status."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,6 @@ from runpod_flash.control_plane.api import access
 from runpod_flash.control_plane.api.access import Access
 from runpod_flash.control_plane.api.addresses import url_for
 from runpod_flash.control_plane.api.bodies import ID_LIMIT
-from runpod_flash.control_plane.api.flash_jobs import lines_of
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.platform import Platform
@@ -54,7 +53,6 @@ class FlashApi:
             Route("/flash/v1/events", self._get_events, methods=["GET"]),
             Route("/flash/v1/artifacts/{id}", self._artifact, methods=["HEAD", "PUT"]),
             Route("/flash/v1/values/{id}", self._value, methods=["HEAD", "GET", "PUT"]),
-            Route("/flash/v1/jobs/{job}/logs", self._get_logs, methods=["GET"]),
             Route("/flash/v1/instances/{id}", self._drop_instance, methods=["DELETE"]),
             Route("/flash/v1/status", self._get_status, methods=["GET"]),
         ]
@@ -93,10 +91,6 @@ class FlashApi:
         except FileNotFoundError:
             raise _absent("value", sha256) from None
 
-    async def _get_logs(self, request: Request) -> Response:
-        lines = self._platform.logs(request.path_params["job"], self._access.sees(request))
-        return JSONResponse({"lines": lines_of(lines)})
-
     async def _drop_instance(self, request: Request) -> Response:
         self._access.check(access.principal_of(request), Need.RUN)
         await self._platform.drop_instance(request.path_params["id"], self._access.sees(request))
@@ -106,6 +100,7 @@ class FlashApi:
         shown = dict(self._platform.overview(self._access.sees(request)))
         if not access.principal_of(request).is_admin:
             shown.pop("disk", None)
+        shown["user"] = access.principal_of(request).user
         base = url_for(request, self._url)
         shown["endpoints"] = [
             {**each, "url": requests_url(each["id"], base, balanced=each["type"] == "LOAD_BALANCER")}

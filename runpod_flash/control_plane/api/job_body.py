@@ -14,12 +14,12 @@ S3_FIELDS: Final = ("accessId", "accessSecret", "bucketName", "endpointUrl", "ob
 _POLICY_FIELDS: Final = ("executionTimeout", "lowPriority", "queueTimeout", "ttl")
 
 
-def input_of(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The job's input. Raises Problem (400)."""
+def input_of(body: Mapping[str, Any], *, may_be_empty: bool = False) -> dict[str, Any]:
+    """The job's input. Raises Problem (400). `may_be_empty`: it can be a call without arguments."""
     if "input" not in body:
         raise Problem(400, "field 'input' is missing; it must be an object with at least one key")
     job_input = body["input"]
-    if not isinstance(job_input, dict) or not job_input:
+    if not isinstance(job_input, dict) or not (job_input or may_be_empty):
         raise Problem(400, f"field 'input' is {job_input!r:.80}; it must be an object with at least one key")
     return job_input
 

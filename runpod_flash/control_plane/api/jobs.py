@@ -134,7 +134,8 @@ class JobsApi:
         if policy.webhook is not None:
             self._check_webhook(policy.webhook)
         check_queue(self._platform, self._limits, principal_of(request), endpoint)
-        return await self._platform.submit(endpoint.id, Submission(job_id, input_of(body), policy, client, key))
+        job_input = input_of(body, may_be_empty=endpoint.has_own_calls)
+        return await self._platform.submit(endpoint.id, Submission(job_id, job_input, policy, client, key))
 
 
 def check_queue(platform: Platform, limits: Limits, principal: Principal, endpoint: EndpointRecord) -> None:

@@ -19,7 +19,7 @@ from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.views import endpoint_object, workers_object
-from runpod_flash.errors import ContentNotFound
+from runpod_flash.scopes import StageName, is_managed, stage_of
 
 BODY_LIMIT = 1024**2
 
@@ -41,10 +41,14 @@ class ManagementApi:
         access: Access,
         volumes: VolumeAccess,
         url: str,
-        has_artifact: Callable[[str], bool],
+        check_artifact: Callable[[Mapping[str, Any]], None],
     ) -> None:
-        """`url`: where this server is found by those who came by a way that has no URL, its unix socket."""
-        self._has_artifact = has_artifact
+        """
+        Args:
+            url: where this server is found by those who came by a way that has no URL, its unix socket.
+            check_artifact: raises ContentNotFound or Problem where a body names an artifact that it cannot have.
+        """
+        self._check_artifact = check_artifact
         self._catalog = catalog
         self._platform = platform
         self._access = access
@@ -64,6 +68,7 @@ class ManagementApi:
         if request.method == "POST":
             self._access.check(principal, Need.MANAGE)
             self._access.check_project(principal, project or "")
+            _check_scope(project or "")
             body = serverless_body.created(await json_object(request, BODY_LIMIT))
             self._check_artifact(body)
             async with self._volumes.attaching(body):
@@ -77,6 +82,8 @@ class ManagementApi:
     async def _one(self, request: Request) -> Response:
         need = Need.READ if request.method in ("GET", "HEAD") else Need.MANAGE
         record = self._access.endpoint(request, need, request.path_params["id"])
+        if need is Need.MANAGE and (stage := stage_of(record.project)) is not None:
+            raise _managed(record, stage)
         if request.method == "DELETE":
             await self._catalog.delete(record.id)  # first, so that no new job gets in
             await self._platform.delete_endpoint_jobs(record.id)
@@ -96,18 +103,27 @@ class ManagementApi:
         async with self._volumes.attaching(patch):
             return await self._catalog.update(record.id, change)
 
-    def _check_artifact(self, body: Mapping[str, Any]) -> None:
-        """Raise ContentNotFound where the body names an artifact that is not here."""
-        artifact = body.get("artifact")
-        if artifact is not None and not self._has_artifact(artifact):
-            raise ContentNotFound(f"there is no artifact {artifact}; upload it first")
-
     async def _workers(self, request: Request) -> Response:
         record = self._access.endpoint(request, Need.READ, request.path_params["id"])
         return JSONResponse(workers_object(record, self._platform.workers(record.id)))
 
     def _shown(self, request: Request, record: EndpointRecord) -> dict[str, Any]:
         return endpoint_object(record, url_for(request, self._url))
+
+
+def _check_scope(project: str) -> None:
+    """Raise Problem (422) where an endpoint shall be made in the scope of an app."""
+    if is_managed(project):
+        raise Problem(422, f"{project!r:.150} is the scope of an app's stage: `flash deploy` makes endpoints there")
+
+
+def _managed(record: EndpointRecord, stage: StageName) -> Problem:
+    """The refusal to change what an app has."""
+    return Problem(
+        409,
+        f"endpoint {record.name!r} belongs to stage {stage.stage!r} of app {stage.app!r} and is changed with it: by "
+        f"`flash deploy --app {stage.app} --env {stage.stage}`; `flash undeploy` removes it",
+    )
 
 
 def _wants_all(request: Request) -> bool:

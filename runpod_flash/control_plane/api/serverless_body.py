@@ -121,7 +121,8 @@ class Serverless(_Part):
     """An endpoint as it is asked for.
 
     `command` (a shell command that each worker runs) and `directory` (where), extensions, stand in for an image. So
-    does `artifact` for a load-balanced endpoint: the id of uploaded code, whose routes each worker serves. Another is
+    does `artifact`, the id of uploaded code: each worker serves its routes, or its calls are the endpoint's jobs, and
+    no job brings code. Another is
     `startScript`, a shell script that runs in place of the image's entry point. `disk` (GB), `ports` and `registry` are
     kept and shown; containers of this machine do not need them.
     """
@@ -206,8 +207,6 @@ class Serverless(_Part):
     def _check_artifact(self) -> None:
         if self.artifact is not None and self.command is not None:
             raise ValueError("'artifact' and 'command' exclude each other")
-        if self.artifact is not None and self.type != "LOAD_BALANCER":
-            raise ValueError("'artifact' is for load-balanced endpoints; with others each job names its own")
         if self.artifact is not None and not is_ours(self.image):
             raise ValueError("'artifact' and 'image' exclude each other")
         if self.type == "LOAD_BALANCER" and self.command is None and self.artifact is None and is_ours(self.image):
@@ -234,6 +233,14 @@ def patched(current: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, A
     """
     if "type" in patch and patch["type"] != current["type"]:
         raise Problem(400, f"an endpoint keeps its type; this one has {current['type']}")
+    if (
+        current["type"] == "QUEUE"
+        and "artifact" in patch
+        and ("artifact" in current) != (patch["artifact"] is not None)
+    ):
+        raise Problem(
+            400, "an endpoint that takes jobs keeps whether it has an 'artifact' of its own; make another one"
+        )
     for mine, other in (_FAMILIES, reversed(_FAMILIES)):
         if mine in current and patch.get(other) is not None:
             raise Problem(

@@ -1,138 +1,81 @@
-"""`flash jobs attach` with a real control plane: results, failures, and what was never there."""
+"""`flash jobs list|get|cancel|retry` with a real control plane."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from runpod_flash.journal import Journal
-from tests.support.place import Finished, Place
+from tests.support.place import Place
+from tests.support.plain_endpoints import plain_endpoint
 
-SCRIPT = """
-import sys
-from runpod_flash import Endpoint
-from shapes import Point
-
-@Endpoint(name="attached", cpu="cpu3c-1-2")
-def f(what):
-    print("from the worker", flush=True)
-    print("a warning", file=sys.stderr, flush=True)
-    if what == "fail":
-        raise ValueError("bad value")
-    return {"text": "two\\nlines", "data": {"a": [1, None]}, "set": {3}, "point": Point(1)}[what]
-
-if __name__ == "__main__":
-    for what in ("text", "data", "set", "point", "fail"):
-        print(what, f.spawn(what).id)
-"""
-
-TWO = """
-from runpod_flash import Endpoint
-@Endpoint(name="e", cpu="cpu3c-1-2")
-def f(x): return x
-f.spawn(1)
-f.spawn(2)
-"""
+NAME = "listed-jobs"
 
 
 @pytest.fixture(scope="module")
-def jobs(shared_place: Place) -> dict[str, str]:
-    """Ids of jobs that a program has submitted and not waited for."""
-    shared_place.write("shapes.py", "class Point:\n    def __init__(self, x): self.x = x\n")
-    lines = shared_place.run_script(SCRIPT).good().stdout.splitlines()
-    return dict(line.split() for line in lines)
+def endpoint(shared_place: Place) -> str:
+    return plain_endpoint(shared_place, NAME)
 
 
-def attach(place: Place, *arguments: str) -> Finished:
-    """Run the command where the project's modules cannot be imported."""
-    return place.run(["-m", "flash_cli", *arguments], cwd=place.home)
+def submitted(place: Place, **job_input: object) -> str:
+    return place.flash("call", NAME, "--json", json.dumps(job_input), "--detach").good().stdout.strip()
 
 
-def test_a_text_is_printed_as_it_is_and_all_else_goes_to_stderr(shared_place: Place, jobs: dict[str, str]) -> None:
-    done = attach(shared_place, "jobs", "attach", jobs["text"]).good()
-    assert done.stdout == "two\nlines\n"
-    assert "from the worker" in done.stderr
-    assert "a warning" in done.stderr
+def listed(place: Place, *arguments: str) -> list[dict[str, object]]:
+    found = json.loads(place.flash("jobs", "list", "--endpoint", NAME, "--json", *arguments).good().stdout)
+    return list(found["jobs"])
 
 
-def test_other_values_are_shown_as_python_writes_them(shared_place: Place, jobs: dict[str, str]) -> None:
-    assert attach(shared_place, "jobs", "attach", jobs["data"]).good().stdout == "{'a': [1, None]}\n"
+def test_list_get_cancel_and_retry(shared_place: Place, endpoint: str, tmp_path: Path) -> None:
+    assert listed(shared_place) == []
+    assert shared_place.flash("jobs", "list", "--endpoint", NAME).good().stdout == "no jobs\n"
+    gate = tmp_path / "gate"
+    failed = submitted(shared_place, unless=str(gate))
+    assert shared_place.flash("jobs", "attach", failed).status == 1
+    held = submitted(shared_place, until=str(tmp_path / "never"))
+
+    assert [job["id"] for job in listed(shared_place)] == [held, failed]
+    assert [job["id"] for job in listed(shared_place, "--status", "failed", "--since", "1h")] == [failed]
+    assert listed(shared_place, "--since", "0s") == []
+    rows = shared_place.flash("jobs", "list", "--endpoint", NAME, "--limit", "1").good().stdout.splitlines()
+    assert len(rows) == 2
+    assert rows[1].split()[:2] == [held, NAME]
+
+    told = shared_place.flash("jobs", "get", failed).good().stdout
+    assert "error      ValueError: out of luck\nline 1" in told
+    assert "attempts   1" in told
+    facts = json.loads(shared_place.flash("jobs", "get", failed, "--json").good().stdout)
+    assert (facts["job"]["status"], facts["endpoint"]["id"]) == ("FAILED", endpoint)
+    assert facts["createdAt"] <= facts["startedAt"] <= facts["finishedAt"]
+
+    refused = shared_place.flash("jobs", "cancel", failed)
+    assert refused.status == 1
+    assert f"job {failed} had ended already: FAILED; nothing was cancelled" in refused.stderr
+    both = shared_place.flash("jobs", "cancel", "no-such-job", held)
+    assert both.status == 1
+    assert "no-such-job" in both.stderr
+    assert both.stdout == f"job {held} of endpoint {NAME} is cancelled\n"
+    assert "was cancelled before" in shared_place.flash("jobs", "cancel", held).good().stdout
+
+    gate.touch()
+    assert "is queued once more" in shared_place.flash("jobs", "retry", failed).good().stdout
+    shared_place.flash("jobs", "attach", failed).good()
+    assert '{"echo"' in shared_place.flash("jobs", "get", failed).good().stdout
+    again = shared_place.flash("jobs", "retry", failed)
+    assert (again.status, again.stdout) == (1, "")
 
 
-def test_json_for_programs(shared_place: Place, jobs: dict[str, str]) -> None:
-    for what, result in (("data", {"a": [1, None]}), ("set", "{3}"), ("text", "two\nlines")):
-        found = json.loads(attach(shared_place, "jobs", "attach", jobs[what], "--json").good().stdout)
-        assert found == {"id": jobs[what], "status": "COMPLETED", "endpoint": "attached", "result": result}
-    failed = attach(shared_place, "jobs", "attach", "--json", jobs["fail"])
-    found = json.loads(failed.stdout)
-    assert (failed.status, found["status"], found["result"]) == (1, "FAILED", None)
-    assert "ValueError: bad value" in found["error"]
-
-
-def test_a_failure_is_its_message_and_with_debug_its_traceback(shared_place: Place, jobs: dict[str, str]) -> None:
-    failed = attach(shared_place, "jobs", "attach", jobs["fail"])
-    assert (failed.status, failed.stdout) == (1, "")
-    assert f"error: ValueError: bad value (raised by job {jobs['fail']} of endpoint 'attached'" in failed.stderr
-    assert "Traceback" not in failed.stderr
-    debugged = attach(shared_place, "--debug", "jobs", "attach", jobs["fail"])
-    assert debugged.status == 1
-    assert "Remote traceback" in debugged.stderr
-    assert ", in f\n" in debugged.stderr
-
-
-def test_a_result_that_cannot_be_loaded_here(shared_place: Place, jobs: dict[str, str]) -> None:
-    done = attach(shared_place, "jobs", "attach", jobs["point"])
-    assert (done.status, done.stdout) == (1, "")
-    assert f"the result of job {jobs['point']} of endpoint 'attached'" in done.stderr
-    assert "cannot be loaded here" in done.stderr
-    there = shared_place.flash("jobs", "attach", jobs["point"]).good()
-    assert "Point object" in there.stdout
-
-
-def test_what_is_not_there(shared_place: Place, jobs: dict[str, str]) -> None:
-    done = attach(shared_place, "jobs", "attach", "no-such-job")
-    assert (done.status, done.stdout) == (1, "")
-    assert "there is no job no-such-job" in done.stderr
-
-
-@pytest.mark.parametrize("arguments", [[], ["an-id", "--last"]])
-def test_wrong_use(shared_place: Place, arguments: list[str]) -> None:
-    done = shared_place.flash("jobs", "attach", *arguments)
-    assert (done.status, done.stdout) == (2, "")
-    assert "name the job by its id or say --last" in done.stderr
-
-
-def test_the_last_submission_of_a_target(place: Place) -> None:
-    nothing = place.flash("jobs", "attach", "--last")
-    assert nothing.status == 1
-    assert "no program has submitted anything to target 'local' yet" in nothing.stderr
-    assert str(place.home / "submitted.jsonl") in nothing.stderr
-    assert not (place.home / "planes").exists(), "nothing was started"
-
-    place.run_script(TWO).good()
-    Journal(place.home, "http://elsewhere", "/p", print).submitting("k", "e", "ep", "f")
-    assert place.flash("jobs", "attach", "--last").good().stdout == "2\n"
-
-    Journal(place.home, "local", "/p", print).submitting("k2", "lost", "ep", "Model.predict")
-    lost = place.flash("jobs", "attach", "--last")
-    assert lost.status == 1
-    assert "the last submission, Model.predict on endpoint 'lost'" in lost.stderr
-    assert "never reached the platform" in lost.stderr
-
-
-def test_jobs_of_the_inline_target_are_nowhere(shared_place: Place) -> None:
-    done = shared_place.flash("jobs", "attach", "--last", env={"FLASH_TARGET": "inline"})
-    assert done.status == 1
-    assert "FLASH_TARGET is 'inline', whose jobs end with their program" in done.stderr
-
-
-def test_a_job_of_a_platform_with_the_published_api_alone_is_found_by_the_journal(place: Place) -> None:
-    only = {"FLASH_PUBLISHED_ONLY": "1"}
-    place.write("shapes.py", "class Point:\n    def __init__(self, x): self.x = x\n")
-    lines = place.run_script(SCRIPT, env=only).good().stdout.splitlines()
-    jobs = dict(line.split() for line in lines)
-    assert attach(place, "jobs", "attach", jobs["text"]).good().stdout == "two\nlines\n"
-    assert "bad value" in attach(place, "jobs", "attach", "--last").stderr
-    (place.home / "submitted.jsonl").unlink()
-    unknown = attach(place, "jobs", "attach", jobs["text"])
-    assert unknown.status == 1
-    assert "knows jobs by their endpoints only" in unknown.stderr
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("list", "--status", "compleet"), "did you mean COMPLETED?"),
+        (("get", "no-such-job"), "no-such-job"),
+        (("cancel", "no-such-job"), "no-such-job"),
+        (("retry", "no-such-job"), "no-such-job"),
+        (("list", "--endpoint", "no-such-endpoint"), "there is no endpoint 'no-such-endpoint'"),
+    ],
+)
+def test_what_is_wrong_is_told(shared_place: Place, endpoint: str, arguments: tuple[str, ...], words: str) -> None:
+    refused = shared_place.flash("jobs", *arguments)
+    assert (refused.status, refused.stdout) == (1, "")
+    assert words in refused.stderr
+    assert "Traceback" not in refused.stderr

@@ -47,7 +47,29 @@ def test_an_endpoint_with_its_jobs_and_workers(place: Place) -> None:
     table = place.flash("status").good().stdout
     assert "1 completed" in table
     assert "seen-in-status" in table
-    assert str(place.project) in table
+    assert f"project {place.project}\n" in table
+
+
+def test_what_is_at_the_chosen_target(place: Place) -> None:
+    place.flash("server", "start").good()
+    record = plane_record(place)
+    key = (plane_folder(place) / "key").read_text().strip()
+    there = {"FLASH_TARGET": f"http://127.0.0.1:{record['port']}", "FLASH_API_KEY": key}
+    assert place.run_script(CALL, env=there).good().stdout == "42\n"
+    shown = json.loads(place.flash("status", "--json", env=there).good().stdout)
+    (endpoint,) = shown["endpoints"]
+    assert (shown["target"], endpoint["name"], "planes" in shown) == (
+        there["FLASH_TARGET"],
+        "seen-in-status",
+        False,
+    )
+    table = place.flash("status", "--all", env=there).good().stdout
+    assert table.startswith(f"{there['FLASH_TARGET']}, 0 open jobs\n")
+    assert "of no project\n" in table
+    assert f"process {record['pid']}" in table
+    down = place.flash("status", env={**there, "FLASH_TARGET": "http://127.0.0.1:9"})
+    assert (down.status, down.stdout) == (1, "")
+    assert "cannot be reached" in down.stderr
 
 
 @pytest.mark.slow
@@ -90,9 +112,9 @@ def test_whose_endpoints_they_are_is_shown_where_there_are_several_users(place: 
     place.run_script(CALL, env=alice).good()
 
     rows = [line.split() for line in place.flash("status").good().stdout.splitlines()]
-    (heads,) = [row for row in rows if row[:1] == ["ENDPOINT"]]
-    assert heads[-2:] == ["USER", "PROJECT"]
-    assert {row[0]: "alice" in row for row in rows if row[0] in ("mine", "seen-in-status")} == {
+    heads, *_ = [row for row in rows if row[:1] == ["ENDPOINT"]]
+    assert heads[-1] == "USER"
+    assert {row[0]: "alice" in row for row in rows if row[:1] in (["mine"], ["seen-in-status"])} == {
         "mine": False,
         "seen-in-status": True,
     }

@@ -154,6 +154,7 @@ def test_collecting_goes_by_the_last_use(blobs: Blobs) -> None:
     assert asyncio.run(blobs.collect(2000, 1500, keep=[sha(b"kept")])) == 0
     assert asyncio.run(blobs.collect(2000, 500, keep=[sha(b"kept")])) == 3
     assert sorted(path.name for path in files(blobs)) == sorted([sha(b"kept"), sha(b"used")])
+    assert asyncio.run(blobs.collect(2000, 500)) == 0  # as another would that does not know what this one needs
 
 
 def test_only_the_user_can_read_them(blobs: Blobs) -> None:

@@ -1,6 +1,7 @@
 """One environment for one request, built once, whoever asks; failures are remembered for a while."""
 
 import asyncio
+import hashlib
 import json
 import os
 import shutil
@@ -94,6 +95,19 @@ def key(environments: Environments, request: EnvironmentRequest) -> str:
     return asyncio.run(environments.key(request))
 
 
+def hashed(wheel: Path) -> str:
+    """The line of a lock for a wheel."""
+    name, version = wheel.name.split("-")[:2]
+    return f"{name}=={version} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}"
+
+
+def installed(python: str) -> list[str]:
+    """What an interpreter has, but for what it came with."""
+    code = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
+    output = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout
+    return sorted(output.split())
+
+
 # ---- keys
 
 
@@ -116,6 +130,35 @@ def test_the_key_depends_on_everything_else(world: World) -> None:
     ]
 
     assert len({key(environments, request) for request in requests}) == len(requests)
+
+
+def test_a_lock_is_installed_as_it_is_beside_the_callers_packages(world: World) -> None:
+    top = make_wheel(world.wheels, "top", "1.0", ["leaf"])
+    lock = (hashed(top), hashed(world.wheels / "leaf-1.0-py3-none-any.whl"))
+    for lines in (lock, lock[:1]):  # what a package needs is installed if the lock has it
+        environment = get(world.environments(), world.request("top", lock=lines))
+        assert environment.overlay is None
+        assert environment.packages == len(lines)
+        assert installed(environment.python) == sorted(line.partition(" ")[0] for line in lines)
+
+
+@pytest.mark.parametrize("accelerate", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_what_is_not_as_locked_is_not_installed(world: World, accelerate: bool) -> None:
+    good = hashed(world.wheels / "leaf-1.0-py3-none-any.whl")
+    wrong = good[:-64] + "0" * 64
+    environments = world.environments()
+    with pytest.raises(InstallFailed, match=r"(?s)not the one that was locked: .* says:.*leaf"):
+        get(environments, world.request(lock=(wrong,), caller=None, accelerate=accelerate))
+    repository = world.wheels / "missing-1.0-py3-none-any.whl"
+    lock = (good, f"missing @ {repository.as_uri()}", f"other==1 ; sys_platform == 'win32' {good[-78:]}")
+    environment = get(environments, world.request(lock=lock, caller=None, accelerate=accelerate))
+    assert installed(environment.python) == ["leaf==1.0", "missing==1.0"]
+
+
+def test_the_key_depends_on_the_lock(world: World) -> None:
+    environments, lock = world.environments(), (hashed(world.wheels / "leaf-1.0-py3-none-any.whl"),)
+    requests = [world.request("leaf"), world.request("leaf", lock=lock), world.request("leaf", lock=lock * 2)]
+    assert len({key(environments, request) for request in requests}) == 3
 
 
 def test_without_dependencies_the_index_does_not_matter(world: World) -> None:

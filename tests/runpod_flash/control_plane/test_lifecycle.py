@@ -1,5 +1,6 @@
 """The table of job states and the rules around it."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,8 @@ from runpod_flash.control_plane.lifecycle import IllegalTransition, JobEvent
 from runpod_flash.control_plane.records import JobRecord
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, read_output
 from worker_runtime.wire.retries import Backoff
+
+ONCE = Call("a", Payload.of(b""), retries=0)
 
 
 def queued() -> JobRecord:
@@ -65,15 +68,17 @@ def test_each_start_is_an_attempt_and_only_counted_ones_use_the_allowance() -> N
 
 
 def test_a_queued_job_recovers_as_it_is() -> None:
-    assert lifecycle.recover(queued(), 0, 5.0) == queued()
+    assert lifecycle.recover(queued(), ONCE, 5.0) == queued()
 
 
 def test_a_job_that_may_start_once_does_not_start_again_after_a_restart() -> None:
-    job = lifecycle.recover(lifecycle.start(queued(), "w-1", 2.0), 0, 5.0)
+    job = lifecycle.recover(lifecycle.start(queued(), "w-1", 2.0), ONCE, 5.0)
     assert (job.status, job.attempts) == (JobStatus.FAILED, 1)
     error = read_output(job.output)
     assert isinstance(error, ErrorInfo)
     assert error.kind is ErrorKind.WORKER_LOST
+    plain = lifecycle.recover(lifecycle.start(queued(), "w-1", 2.0), replace(ONCE, plain=True), 5.0)
+    assert (plain.status, plain.output) == (JobStatus.FAILED, None)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +118,23 @@ def test_a_worker_that_ran_out_of_memory_is_one_that_was_lost(
     assert [lifecycle.may_retry(kind, allowance, used) for used in range(starts)] == [True] * (starts - 1) + [False]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ErrorKind if kind is not ErrorKind.WORKER_LOST])
+@pytest.mark.parametrize("kind", [ErrorKind.USER, ErrorKind.UNPICKLABLE_RESULT])
+def test_a_failure_of_the_code_of_a_plain_job_is_told_as_runpod_s_worker_package_does(kind: ErrorKind) -> None:
+    error = ErrorInfo(kind, "mine.Oops", "words", "Traceback …", b"pickle", ("Exception",))
+    job = lifecycle.end(lifecycle.start(queued(), "w-1", 2.0), error, 5.0, plain=True)
+    assert (job.status, job.output) == (JobStatus.FAILED, None)
+    assert json.loads(job.error or "") == {
+        "error_type": "<class 'mine.Oops'>",
+        "error_message": "words",
+        "error_traceback": "Traceback …",
+        "worker_id": "w-1",
+    }
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [kind for kind in ErrorKind if kind not in (ErrorKind.WORKER_LOST, ErrorKind.USER, ErrorKind.UNPICKLABLE_RESULT)],
+)
 def test_other_ends_of_an_endpoint_s_own_job_are_told_as_they_are(kind: ErrorKind) -> None:
     error = ErrorInfo(kind, "Type", "words")
     for job in (
@@ -160,7 +181,7 @@ def test_a_pause_is_in_the_record_until_the_next_start() -> None:
     paused = lifecycle.requeue(started, counts=True, retry_at=9.0)
     assert (paused.status, paused.retries, paused.retry_at) == (JobStatus.IN_QUEUE, 1, 9.0)
     assert lifecycle.start(paused, "w-2", 9.5).retry_at is None
-    assert lifecycle.recover(paused, 3, 5.0) is paused
+    assert lifecycle.recover(paused, replace(ONCE, retries=3), 5.0) is paused
     assert lifecycle.unstart(started).retry_at is None
     failed = replace(paused, status=JobStatus.FAILED)
     assert lifecycle.reopen(failed, 9.0).retry_at is None

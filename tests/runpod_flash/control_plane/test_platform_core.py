@@ -202,8 +202,10 @@ async def test_output_is_kept_while_the_job_runs_and_after(plane: SmallPlane) ->
     await plane.until(lambda: plane.launcher.alive[0].calls)
     (worker,) = plane.workers(WorkerState.READY)
     plane.supervisor.log(worker, record.id, "stdout", ["hello"])
-    line = [{"attempt": 1, "stream": "stdout", "line": "hello"}]
-    assert plane.platform.logs(record.id) == line
+    line = plane.platform.logs(record.id)
+    assert [(each["attempt"], each["stream"], each["line"], each["worker"]) for each in line] == [
+        (1, "stdout", "hello", worker.id)
+    ]
     plane.finish()
     await plane.platform.wait(record.id, 5)
     await plane.turns()

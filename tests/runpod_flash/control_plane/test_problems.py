@@ -7,7 +7,6 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from runpod_flash import errors
-from runpod_flash.control_plane.catalog import NameTaken
 from runpod_flash.control_plane.problems import Problem, response_for
 from runpod_flash.control_plane.store import StoreError, StoreFull
 from worker_runtime.wire.errors import VersionMismatch, WireError
@@ -26,7 +25,11 @@ from worker_runtime.wire.errors import VersionMismatch, WireError
         (errors.WireMismatch("x"), 409, "WireMismatch"),
         (errors.WaitTimedOut("x"), 504, "WaitTimedOut"),
         (errors.WorkerLost("x"), 500, "WorkerLost"),
-        (NameTaken("x"), 409, "BackendError"),
+        (errors.NameTaken("x"), 409, "NameTaken"),
+        (errors.AppNotFound("x"), 404, "AppNotFound"),
+        (errors.StageNotFound("x"), 404, "StageNotFound"),
+        (errors.StageBusy("x"), 409, "StageBusy"),
+        (errors.StageMoved("x"), 409, "StageMoved"),
         (StoreFull("x"), 507, "BackendError"),
         (StoreError("x"), 500, "BackendError"),
         (VersionMismatch("x"), 409, "WireMismatch"),

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from runpod_flash.control_plane.environments import InstallFailed
 from runpod_flash.control_plane.principals import OWNER
-from runpod_flash.control_plane.vetting import names_no_file, vet
+from runpod_flash.control_plane.vetting import vet
+from runpod_flash.package_places import names_no_file
 from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
 
 
@@ -101,6 +102,18 @@ def test_packages_on_this_machine_s_disk_are_not_for_others(tmp_path: Path, requ
     assert repr(requirement) in str(refused.value)
     assert "names a file or a folder" in str(refused.value)
     assert refused.value.holds_s == 0
+
+
+def test_a_lock_names_no_files_either(tmp_path: Path) -> None:
+    hashed = "leaf==1.0 --hash=sha256:" + "0" * 64
+    index = PackageIndex(find_links=("/home/server/wheels",))
+    good = EnvironmentRequest("3.11", index=index, lock=(hashed, "x @ git+https://example.org/x@" + "0" * 40))
+    assert vet("alice", good, tmp_path) == replace(good, index=PackageIndex())
+    for place in ("file:///home/server/x", "/home/server/x", "git+file:///home/server/x"):
+        bad = replace(good, lock=(hashed, f"x @ {place}"))
+        assert vet(OWNER, bad, tmp_path) == bad
+        with pytest.raises(InstallFailed, match="names a file or a folder"):
+            vet("alice", bad, tmp_path)
 
 
 @given(st.text())

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -84,6 +84,25 @@ def run(tmp_path: Path) -> Callable[[Callable[[Site], Awaitable[None]]], None]:
 
 
 Run = Callable[[Callable[[Site], Awaitable[None]]], None]
+
+
+def test_an_input_that_is_kept_elsewhere_is_told_as_it_was_sent_or_not_at_all(run: Run) -> None:
+    async def as_sent(record: JobRecord) -> Mapping[str, Any]:
+        if record.id == "j2":
+            raise FileNotFoundError(record.id)
+        return {"mine": record.id}
+
+    async def work(site: Site) -> None:
+        async with site.plane() as webhooks:
+            webhooks.as_sent = as_sent
+            await site.end(ended(site.receiver.url("/a")), ended(site.receiver.url("/b"), "j2"))
+            await until(lambda: site.done)
+        (kept,), (gone,) = site.receiver.at("/a"), site.receiver.at("/b")
+        assert kept.body["input"] == {"mine": kept.body["id"]}
+        assert gone.body["id"] == "j2"
+        assert "input" not in gone.body
+
+    run(work)
 
 
 def test_the_receiver_gets_the_job_its_input_and_its_webhook(run: Run) -> None:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from worker_runtime.wire import neutral
+from worker_runtime.wire import neutral, plain_json
 from worker_runtime.wire.class_names import ClassNames
 from worker_runtime.wire.errors import CannotTravel
 
@@ -220,11 +220,35 @@ def torch_tensors() -> None:
     refused({"t": torch.eye(3).to_sparse()}, "['t'] is a tensor of layout torch.sparse_coo")
 
 
+def numpy_plain() -> None:
+    import numpy as np
+
+    for value, plain in (
+        (np.float32(0.5), "0.5"), (np.int64(3), "3"), (np.bool_(True), "true"), (np.array([[1, 2]]), "[[1,2]]"),
+        (np.array(["a"]), '["a"]'), ({"v": [np.float64(1.0)]}, '{"v":[1.0]}'), (np.array(5), "5"),
+        (np.array(["2020-01-01"], dtype="M8[D]"), '["2020-01-01"]'), (np.str_("a"), '"a"'),
+    ):  # fmt: skip
+        assert plain_json.encode(value) == plain.encode(), value
+    for value, path in ((np.array([1.0, np.inf]), "[1]"), (np.complex64(1j), ""), (np.longdouble(1), ""), (b"", "")):
+        found = None
+        try:
+            plain_json.encode(value)
+        except CannotTravel as error:
+            found = error.path
+        assert found == path, value
+
+
+def torch_plain() -> None:
+    import torch
+
+    assert plain_json.encode({"t": torch.tensor([[1, 2]]), "one": torch.tensor(0.5)}) == b'{"t":[[1,2]],"one":0.5}'
+
+
 CHECKS: dict[str, tuple[Callable[[], None], ...]] = {
-    "numpy": (numpy_arrays, numpy_structured, numpy_objects_and_scalars, numpy_refusals, numpy_hostile),
+    "numpy": (numpy_arrays, numpy_structured, numpy_objects_and_scalars, numpy_refusals, numpy_hostile, numpy_plain),
     "pandas": (pandas_frames, pandas_series_and_scalars),
     "pillow": (pillow_images, pillow_hostile),
-    "torch": (torch_tensors,),
+    "torch": (torch_tensors, torch_plain),
 }
 
 

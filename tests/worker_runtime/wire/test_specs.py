@@ -1,6 +1,7 @@
 """Descriptions that cross a process border, as JSON."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,7 +21,10 @@ TEXTS = st.lists(st.text(max_size=5), max_size=3).map(tuple)
 MAPS = st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3)
 MAYBE = st.none() | st.text(max_size=5)
 INDEXES = st.builds(PackageIndex, MAYBE, TEXTS, TEXTS, st.booleans(), TEXTS, MAYBE)
-ENVIRONMENTS = st.builds(EnvironmentRequest, st.text(max_size=5), TEXTS, TEXTS, MAYBE, INDEXES)
+LOCK = ("leaf==1.0 --hash=sha256:" + "0a" * 32, "x @ git+https://example.org/x@" + "0a" * 20)
+ENVIRONMENTS = st.builds(
+    EnvironmentRequest, st.text(max_size=5), TEXTS, TEXTS, MAYBE, INDEXES, st.booleans(), st.sampled_from([(), LOCK])
+)
 MANIFESTS = st.builds(
     ArtifactManifest,
     st.sampled_from(["function", "class"]), st.text(max_size=5), st.text(max_size=5), ENVIRONMENTS, MAYBE, MAPS,
@@ -98,9 +102,19 @@ def test_bad_launches(change: dict[str, Any], said: str) -> None:
     assert said in str(caught.value)
 
 
+def test_a_request_without_a_lock_looks_as_it_always_did() -> None:
+    manifest = ArtifactManifest("function", "f", "0", EnvironmentRequest("3.11", ("numpy",)))
+    assert manifest.id == "2c1240059fd47b122fe93ec1539cb89b948e5bbab5e1517e93515b360dfde52b"
+    locked = replace(manifest, environment=replace(manifest.environment, lock=LOCK))
+    assert locked.id != manifest.id
+    assert "lock" not in manifest.to_json()["environment"]
+
+
 @pytest.mark.parametrize(
     ("change", "error"),
     [
+        ({"environment": {"python": "3.11", "lock": ["leaf>=1"]}}, WireError),
+        ({"environment": {"python": "3.11", "lock": ["--index-url=http://example.org"]}}, WireError),
         ({"protocol": 2}, VersionMismatch),
         ({"kind": "module"}, WireError),
         ({"max_concurrency": 0}, WireError),

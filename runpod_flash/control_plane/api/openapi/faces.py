@@ -3,11 +3,13 @@
 from typing import Final
 
 from runpod_flash.control_plane.api.openapi import (
+    apps,
     balanced,
     flash,
     itself,
     jobs,
     keys,
+    look,
     network_volumes,
     serverless,
     workers,
@@ -21,6 +23,8 @@ FACES: Final[tuple[Face, ...]] = (
     balanced.FACE,
     workers.FACE,
     flash.FACE,
+    apps.FACE,
+    look.FACE,
     keys.FACE,
     itself.FACE,
 )

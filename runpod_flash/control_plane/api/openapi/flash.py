@@ -127,15 +127,6 @@ _JOBS: Final = (
         answers={200: json_answer("The next items.", ref("StreamItems"))},
         problems=(400, 403, 404, 408, 413, 507),
     ),
-    Operation(
-        method="GET",
-        path="/flash/v1/jobs/{job}/logs",
-        id="getLogs",
-        summary="What a job wrote",
-        parameters=(JOB,),
-        answers={200: json_answer("Its last lines, oldest first.", ref("JobLogs"))},
-        problems=(403, 404),
-    ),
 )
 
 _PLANE: Final = (

@@ -8,7 +8,25 @@ from runpod_flash.control_plane.api.openapi.shapes import flag, identifier, list
 from runpod_flash.control_plane.causes import CauseKind
 
 _COUNTS: Final = {"type": "object", "additionalProperties": whole()}
-_LINE: Final = record({"stream": text(enum=["stdout", "stderr"]), "line": text()})
+_LINE: Final = record(
+    {
+        "time": number("Seconds since the epoch; it grows from line to line."),
+        "worker": text("The id of the worker."),
+        "attempt": whole("Of the job."),
+        "stream": text(enum=["stdout", "stderr"]),
+        "line": text(),
+    },
+    optional=("time", "worker", "attempt"),
+)
+
+ABOUT_JOB: Final[Mapping[str, Schema]] = {
+    "endpoint": record({"id": text(), "name": text(), "project": text()}),
+    "attempts": whole("How often it was started."),
+    "createdAt": text(format="date-time"),
+    "startedAt": text("Of its last attempt.", format="date-time", nullable=True),
+    "finishedAt": text(format="date-time", nullable=True),
+}
+"""What is said of a job beside the published object."""
 
 SCHEMAS: Final[Mapping[str, Schema]] = {
     "WatchedJobs": record(
@@ -42,8 +60,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     "JobFacts": record(
         {
             "job": ref("Job"),
-            "endpoint": record({"id": text(), "name": text(), "project": text()}),
-            "attempts": whole("How often it was started."),
+            **ABOUT_JOB,
             "cause": {"allOf": [ref("Cause")], "nullable": True},
         }
     ),
@@ -72,6 +89,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "started": number("Seconds since the epoch."),
             "disk": {"type": "object", "description": "For the owner only.", "additionalProperties": True},
             "jobs": whole("Unfinished ones."),
+            "user": text("Who asks; empty: whoever runs the control plane."),
             "endpoints": listed(
                 record(
                     {
@@ -81,6 +99,9 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                         "url": text("Where its requests go."),
                         "project": text(),
                         "owner": text("The user whose it is; empty: whoever runs the control plane."),
+                        "app": text("The app to which it belongs.", nullable=True),
+                        "stage": text("And the stage.", nullable=True),
+                        "expiresAt": text("When it goes if nobody renews or uses it.", nullable=True),
                         "jobs": _COUNTS,
                         "workers": _COUNTS,
                         "workerIds": listed(text()),

@@ -70,7 +70,7 @@ async def test_logs_instances_and_status(plane: PlaneApp) -> None:
     shown = (await plane.client.get("/flash/v1/status")).json()
     url = f"http://plane/v2/{endpoint}"
     endpoints = [{"id": endpoint, "type": "QUEUE", "url": url}]
-    assert shown == {"jobs": 1, "endpoints": endpoints, "disk": {"used": 1}}
+    assert shown == {"jobs": 1, "endpoints": endpoints, "disk": {"used": 1}, "user": ""}
 
 
 @pytest.mark.parametrize("client", ["", "c" * 256, "bob/c"])
@@ -140,7 +140,7 @@ async def test_status_and_logs_are_those_of_the_user(plane: PlaneApp) -> None:
     mine = await plane.endpoint()
     job = (await plane.client.post(f"/v2/{mine}/run", json={"input": {"x": 1}})).json()["id"]
     async with await plane.user("alice") as alice, plane.worker() as worker:
-        assert (await alice.get("/flash/v1/status")).json() == {"jobs": 0, "endpoints": []}
+        assert (await alice.get("/flash/v1/status")).json() == {"jobs": 0, "endpoints": [], "user": "alice"}
         shown = (await worker.get("/flash/v1/status")).json()
         assert (shown["jobs"], [each["id"] for each in shown["endpoints"]]) == (1, [mine])
         refused, unknown = [await alice.get(f"/flash/v1/jobs/{name}/logs") for name in (job, "gone")]

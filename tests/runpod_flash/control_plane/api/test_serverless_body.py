@@ -72,7 +72,7 @@ def test_what_is_sent_as_null_has_its_default() -> None:
             {"type": "LOAD_BALANCER", "scaling": COUNT, "image": "mine:1", "artifact": "0" * 64},
             "$: 'artifact' and 'image' exclude each other",
         ),
-        ({"artifact": "0" * 64}, "$: 'artifact' is for load-balanced endpoints"),
+        ({"image": "mine:1", "artifact": "0" * 64}, "$: 'artifact' and 'image' exclude each other"),
         ({"artifact": "0" * 63}, "$.artifact: "),
         (
             {"type": "LOAD_BALANCER", "scaling": COUNT, "command": "c", "artifact": "0" * 64},
@@ -269,6 +269,15 @@ def test_the_cuda_floor_can_be_taken_away(nothing: str | None) -> None:
 )
 def test_patches_that_no_endpoint_takes(patch: dict[str, Any]) -> None:
     assert refusal(patched, created(BODY), patch).status == 400
+
+
+def test_an_endpoint_that_takes_jobs_has_code_of_its_own_from_the_beginning_or_never() -> None:
+    own = created({**COMMAND, "command": None, "artifact": "0" * 64})
+    assert (own["artifact"], own["timeout"]) == ("0" * 64, TIMEOUT_DEFAULT_MS)
+    assert patched(own, {"artifact": "1" * 64})["artifact"] == "1" * 64
+    assert "keeps whether it has" in refusal(patched, own, {"artifact": None}).detail
+    assert "keeps whether it has" in refusal(patched, created(LEAST), {"artifact": "0" * 64}).detail
+    assert patched(created(LEAST), {"artifact": None, "name": "m"})["name"] == "m"
 
 
 def test_a_cpu_list_is_replaced_whole() -> None:

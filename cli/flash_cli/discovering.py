@@ -1,0 +1,167 @@
+"""A program that imports the files of a project and says which endpoints they have.
+
+`python -P -m flash_cli.discovering FD` speaks over the socket FD, lines of JSON: one request comes, then what happens
+is told. The user's code may do anything here, the end of this process included; who started it makes up for that
+(`flash_cli.discovery`).
+
+    ◀ {"root", "files": [[path, module] …], "deadline_s", "python", "trace"}
+    ▶ {"importing": path} · {"failed": path, "message", "trace"} · {"describing": path} · {"found": …}
+    ▶ {"notice": text} · {"refused": text} · {"done": true}
+"""
+
+import faulthandler
+import importlib
+import json
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+from flash_cli.describing import Describer, Place, check_name, declared_in
+from runpod_flash.errors import ConfigError, FlashError
+
+_OWN = (os.path.dirname(__file__), os.path.dirname(importlib.__file__))
+_TRACE = 4000  # characters
+
+
+class _Program:
+    """One pass over a project's files."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._pid = os.getpid()
+        self._request: Mapping[str, Any] = {}
+        self._root = Path()
+
+    def run(self) -> None:
+        """Answer the one request. Does not raise what the user's code raises."""
+        with self._link.makefile("r", encoding="utf-8") as lines:
+            line = lines.readline()
+        if not line:
+            return
+        self._request = json.loads(line)
+        self._root = Path(self._request["root"])
+        sys.path.insert(0, str(self._root))
+        faulthandler.enable(file=self._request["trace"])
+        try:
+            modules = self._import_all()
+            self._describe_all(modules)
+            self._tell(done=True)
+        except ConfigError as error:
+            self._tell(refused=str(error))
+
+    def _import_all(self) -> dict[str, ModuleType]:
+        modules = {}
+        for path, name in self._request["files"]:
+            self._tell(importing=path)
+            self._watch()
+            try:
+                module = importlib.import_module(name)
+                self._check_file(module, path)
+                modules[path] = module
+            except BaseException as error:  # noqa: BLE001 - the user's module runs here, and may call sys.exit
+                self._fail(path, error)
+            if os.getpid() != self._pid:
+                os._exit(0)  # the module forked, and this is the other one
+            os.chdir(self._root)
+        return modules
+
+    def _describe_all(self, modules: Mapping[str, ModuleType]) -> None:
+        describer = Describer(self._root, self._request["python"])
+        known: dict[str, tuple[Any, Place]] = {}
+        for file, variable, found in declared_in(modules):
+            self._tell(describing=file)
+            self._watch()
+            place, key = describer.place(file, variable, found), describer.key(found)
+            name = found.spec.name
+            if name in known:
+                if known[name][0] != key:
+                    raise ConfigError(_twice(name, known[name][1], place))
+                continue
+            try:
+                if not describer.own(found):
+                    self._tell(notice=f"endpoint '{name}' of {file} comes from an installed package and is left out")
+                    continue
+                known[name] = key, place
+                check_name(name, place)
+                described = describer.described(place, found)
+            except BaseException as error:  # noqa: BLE001 - the user's types and descriptors run here
+                self._fail(place.file, error)
+                continue
+            self._tell(found=described)
+
+    def _check_file(self, module: ModuleType, path: str) -> None:
+        loaded = os.path.realpath(getattr(module, "__file__", None) or "")
+        if loaded != os.path.realpath(self._root / path):
+            raise ConfigError(
+                f"another module has the name {module.__name__} already: {loaded or 'one that is built in'}; give the "
+                "file another name"
+            )
+
+    def _fail(self, path: str, error: BaseException) -> None:
+        self._tell(failed=path, message=_message(error, self._root), trace=_trace(error))
+
+    def _watch(self) -> None:
+        faulthandler.dump_traceback_later(self._request["deadline_s"], exit=True, file=self._request["trace"])
+
+    def _tell(self, **message: Any) -> None:
+        if os.getpid() == self._pid:
+            self._link.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _twice(name: str, one: Place, other: Place) -> str:
+    return (
+        f"two different endpoints have the name '{name}': {one}, and {other}; a deployed endpoint runs one function or "
+        "class, or one Endpoint's routes: give one of them another name="
+    )
+
+
+def _message(error: BaseException, root: Path) -> str:
+    if isinstance(error, SystemExit):
+        text = f'it called sys.exit({error.code!r}) when it was imported; put that under if __name__ == "__main__":'
+    elif isinstance(error, FlashError):
+        text = str(error)
+    else:
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, SyntaxError):
+        return text
+    place = _last_place(error.__traceback__, root)
+    return f"{text} ({place})" if place else text
+
+
+def _last_place(trace: TracebackType | None, root: Path) -> str:
+    """The last line of the project that ran before the error."""
+    own = [
+        f"{Path(frame.filename).relative_to(root).as_posix()} line {frame.lineno}"
+        for frame in traceback.extract_tb(trace)
+        if Path(frame.filename).is_relative_to(root)
+    ]
+    return own[-1] if own else ""
+
+
+def _trace(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith((*_OWN, "<frozen")):
+        trace = trace.tb_next
+    if trace is None and not isinstance(error, SyntaxError):
+        return ""
+    text = "".join(traceback.format_exception(type(error), error, trace))
+    return text if len(text) <= _TRACE else "…" + text[-_TRACE:]
+
+
+def main() -> None:
+    """Run the pass; the process ends at once after it, whatever threads the user's modules have started."""
+    link = socket.socket(fileno=int(sys.argv[1]))
+    link.set_inheritable(False)
+    _Program(link).run()
+    sys.stderr.flush()
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

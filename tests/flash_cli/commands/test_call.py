@@ -1,0 +1,110 @@
+"""`flash call` with a real control plane and workers that speak Runpod's protocol."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.place import Place
+from tests.support.plain_endpoints import plain_endpoint
+from tests.support.plane_api import plane_client
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def queue(shared_place: Place) -> str:
+    """The id of an endpoint that takes jobs."""
+    return plain_endpoint(shared_place, "call-jobs")
+
+
+@pytest.fixture(scope="module")
+def routes(shared_place: Place) -> str:
+    """The id of an endpoint that answers requests."""
+    return plain_endpoint(shared_place, "call-http", balanced=True)
+
+
+def test_plain_json_there_and_back(shared_place: Place, queue: str) -> None:
+    given = '{"z": [1, "ä"], "a": null}'
+    done = shared_place.flash("call", "call-jobs", "--json", given).good()
+    assert done.stdout == '{\n  "echo": {\n    "z": [\n      1,\n      "ä"\n    ],\n    "a": null\n  }\n}\n'
+    shared_place.write("input.json", '{"input": {"n": 1}, "policy": {"executionTimeout": 60000}}')
+    for way in (("--file", "input.json"), ("-",)):
+        text = (shared_place.project / "input.json").read_text()
+        done = shared_place.run(["-m", "flash_cli", "call", queue, *way], stdin=text).good()
+        assert json.loads(done.stdout) == {"echo": {"n": 1}}
+
+
+def test_a_failure_has_the_remote_traceback_and_status_1(shared_place: Place, queue: str) -> None:
+    failed = shared_place.flash("call", "call-jobs", "--json", '{"do": "fail"}')
+    assert (failed.status, failed.stdout) == (1, "")
+    assert "Remote traceback:\nline 1" in failed.stderr
+    assert "error: ValueError: out of luck (job " in failed.stderr
+
+
+def test_items_come_as_lines(shared_place: Place, queue: str) -> None:
+    done = shared_place.flash("call", "call-jobs", "--json", '{"do": "yield", "count": 3}', "--stream").good()
+    assert done.stdout.splitlines() == [f'{{"number": {number}}}' for number in range(3)]
+
+
+def test_who_detaches_gets_the_id_and_who_waits_too_short_is_told_how_to_come_back(
+    shared_place: Place, queue: str, tmp_path: Path
+) -> None:
+    held = json.dumps({"until": str(tmp_path / "go")})
+    job = shared_place.flash("call", "call-jobs", "--json", held, "--detach").good().stdout.strip()
+    with plane_client(shared_place) as client:
+        assert client.get(f"/v2/{queue}/status/{job}").json()["status"] in ("IN_QUEUE", "IN_PROGRESS")
+    late = shared_place.flash("call", "call-jobs", "--json", held, "--timeout", "0.2")
+    assert (late.status, late.stdout) == (1, "")
+    assert "has not ended after 0.2 s and goes on; come back with `flash jobs attach" in late.stderr
+    (tmp_path / "go").touch()
+    with plane_client(shared_place) as client:
+        wait_until(lambda: client.get(f"/v2/{queue}/status/{job}").json()["status"] == "COMPLETED", 20)
+
+
+def test_ctrl_c_cancels(shared_place: Place, queue: str, tmp_path: Path) -> None:
+    held = json.dumps({"until": str(tmp_path / "never"), "mark": "ctrl-c"})
+    command = ["-m", "flash_cli", "call", "call-jobs", "--json", held]
+    with plane_client(shared_place) as client, shared_place.start(command) as process:
+        running = f"/flash/v1/jobs?status=IN_PROGRESS&endpoint={queue}"
+        wait_until(lambda: client.get(running).json()["jobs"], 30, "the job runs")
+        (job,) = client.get(running).json()["jobs"]
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+        assert client.get(f"/v2/{queue}/status/{job['id']}").json()["status"] == "CANCELLED"
+    assert process.returncode == 130
+    assert f"job {job['id']} is cancelled" in stderr
+
+
+def test_requests(shared_place: Place, routes: str) -> None:
+    done = shared_place.flash("call", "call-http", "POST", "/predict?a=1", "--json", '{"b": 2}').good()
+    answer = json.loads(done.stdout)
+    assert (answer["method"], answer["path"], answer["body"]) == ("POST", "/predict?a=1", '{"b":2}')
+    text = shared_place.flash("call", "call-http", "--route", "GET /text?content=hello").good()
+    assert text.stdout == "hello\n"
+    refused = shared_place.flash("call", "call-http", "get", "/x?status=418&content=teapot")
+    assert (refused.status, refused.stdout) == (1, "")
+    assert "GET /x of endpoint call-http was answered with status 418: teapot" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("call-jobs", "--json", "{'a': 1}"), "--json is no JSON: Expecting property name enclosed in double quotes"),
+        (("call-jobs", "--json", "[1]"), "the input for endpoint call-jobs"),
+        (("call-jobs",), "is nothing; it must be a JSON object"),
+        (("call-job", "--json", "{}"), "there is no endpoint 'call-job'; did you mean call-jobs?"),
+        (("call-jobs", "GET", "/x"), "takes jobs and has no routes"),
+        (("call-http",), "answers HTTP requests; say which"),
+        (("call-http", "GET", "x"), "is no route; it must be a method and a path"),
+        (("call-http", "GET", "/x", "--detach"), "--detach is for jobs"),
+        (("call-jobs", "--env", "prod", "--json", "{}"), "stage prod has no endpoints"),
+    ],
+)
+def test_what_is_wrong_is_told(
+    shared_place: Place, queue: str, routes: str, arguments: tuple[str, ...], words: str
+) -> None:
+    refused = shared_place.flash("call", *arguments)
+    assert (refused.status, refused.stdout) == (1, "")
+    assert words in refused.stderr
+    assert "Traceback" not in refused.stderr

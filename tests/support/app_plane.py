@@ -1,0 +1,45 @@
+"""Apps of a real control plane, by the SDK's own way to it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from flash_cli.platform import connected
+from runpod_flash import settings
+from runpod_flash.backends.base import AppStore
+from tests.support.place import Place
+
+T = TypeVar("T")
+
+PAGES = (
+    'mkdir -p "$PWD/site" && cd site && echo "{text} $FLASH_APP $FLASH_ENV $FLASH_PROJECT" > page && echo yes > ping'
+)
+"""What a worker does first that serves /ping and /page."""
+
+
+def with_apps(place: Place, do: Callable[[AppStore], Awaitable[T]]) -> T:
+    """Do something with the apps of this place's control plane, which is started where none runs."""
+
+    async def main() -> T:
+        async with connected(settings.load(place.env(), place.project), place.project) as backend:
+            return await do(backend.apps)
+
+    return asyncio.run(main())
+
+
+def pages(name: str, text: str, **changes: Any) -> dict[str, Any]:
+    """An endpoint of a manifest, without code: a command whose /page says this text, its app and its stage."""
+    body = {
+        "name": name,
+        "type": "LOAD_BALANCER",
+        "cpu": [{"id": "cpu3c", "vcpuCount": 1}],
+        "command": f"{PAGES.format(text=text)} && exec python3 -m http.server $PORT",
+        "scaling": {"type": "REQUEST_COUNT", "requestCount": 4},
+        "workers": {"min": 0, "max": 1, "idleTimeout": 60},
+    }
+    return {"name": name, "kind": "routes", "body": {**body, **changes}}
+
+
+def manifest(*endpoints: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest of a build with these endpoints."""
+    return {"version": 1, "app": "shop", "endpoints": [dict(endpoint) for endpoint in endpoints]}
