@@ -37,6 +37,7 @@ class Settings:
         api_key_from: where it came from: the variable's name, or the path of a file.
         runpod_api_key: key for Runpod's cloud (`RUNPOD_API_KEY`).
         home: folder of the embedded control plane's state (`FLASH_HOME`, else the user's data folder).
+        user_home: folder of the user's files (`HOME`), where other tools keep theirs; None in a worker.
         runtime_home: folder for sockets, where the system has one (`XDG_RUNTIME_DIR`).
         project: folder in which names of endpoints are unique (`FLASH_PROJECT`); None: the program's own.
         same_machine: whether a platform at a URL runs on this machine (`FLASH_SAME_MACHINE=1`, set in workers).
@@ -56,6 +57,7 @@ class Settings:
     api_key_from: str = "FLASH_API_KEY"
     runpod_api_key: str | None = field(default=None, repr=False)
     home: "Path" = field(default_factory=lambda: _default_home())
+    user_home: "Path | None" = None
     runtime_home: "Path | None" = None
     project: "Path | None" = None
     same_machine: bool = False
@@ -66,6 +68,20 @@ class Settings:
     stage: str = ""
     sentinel_timeout_s: float | None = None
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def runpod_key(self) -> tuple[str, str] | None:
+        """The key for Runpod's cloud and where it is from: RUNPOD_API_KEY, else what `flash login runpod` has kept.
+
+        Raises:
+            ConfigError: the file that keeps it cannot be read.
+        """
+        if self.runpod_api_key:
+            return self.runpod_api_key, "RUNPOD_API_KEY"
+        if self.user_home is None:
+            return None
+        config = lazy.load("runpod_flash.runpod_config")
+        kept = config.key(self.user_home)
+        return None if kept is None else (kept, str(config.path_of(self.user_home)))
 
 
 def load(environ: Mapping[str, str] | None = None, folder: "Path | None" = None) -> Settings:
@@ -82,6 +98,7 @@ def load(environ: Mapping[str, str] | None = None, folder: "Path | None" = None)
         **_platform(env, home, in_worker=_is_worker(process)),
         runpod_api_key=env.get("RUNPOD_API_KEY") or None,
         home=home,
+        user_home=path(process["HOME"]) if process.get("HOME") and not _is_worker(process) else None,
         runtime_home=path(env["XDG_RUNTIME_DIR"]) if env.get("XDG_RUNTIME_DIR") else None,
         project=path(env["FLASH_PROJECT"]).absolute() if env.get("FLASH_PROJECT") else None,
         same_machine=env.get("FLASH_SAME_MACHINE") == "1",

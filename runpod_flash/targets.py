@@ -1,9 +1,12 @@
-"""The platforms that `flash target use` has noted, with their keys: FLASH_HOME/targets.json, for this user alone.
+"""The platforms that `flash target` and `flash login` have noted, with their keys: FLASH_HOME/targets.json.
+
+Only this user can read it.
 
 {"version": 1, "current": "local" or a URL, "targets": [{"url": …, "key": … or null, "name": … or null}, …]}
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,8 +15,11 @@ from urllib.parse import urlsplit
 
 from runpod_flash.errors import ConfigError
 from runpod_flash.state_folder import write_private
+from runpod_flash.wording import nearest
 
 LOCAL = "local"
+_RESERVED = (LOCAL, "inline", "runpod")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _VERSION = 1
 _WAY_OUT = "remove it, or write it anew with `flash target use`"
 
@@ -37,6 +43,49 @@ class Targets:
     def find(self, url: str) -> Target | None:
         """What is noted of a platform."""
         return next((target for target in self.known if target.url == url), None)
+
+    def resolved(self, text: str) -> str:
+        """The URL that a name or a URL means, in the one form.
+
+        Raises:
+            ConfigError: it is neither; the message offers the nearest name.
+        """
+        names = {target.name: target.url for target in self.known if target.name is not None}
+        if text in names:
+            return names[text]
+        try:
+            return normalized(text)
+        except ConfigError as error:
+            near = nearest(text, names)
+            raise ConfigError(f"{error}" + (f"; did you mean {near}?" if near else "")) from None
+
+    def adding(self, url: str, key: str | None, name: str | None) -> "Targets":
+        """The same with this platform noted, not chosen. A name or key that is None is left as it was.
+
+        Raises:
+            ConfigError: the name is none, or another platform has it.
+        """
+        if name is not None:
+            self._check_name(url, name)
+        known = self.find(url) or Target(url)
+        known = replace(known, key=known.key if key is None else key, name=known.name if name is None else name)
+        others = tuple(target for target in self.known if target.url != url)
+        return replace(self, known=(*others, known))
+
+    def removing(self, url: str) -> "Targets":
+        """The same without this platform; where it was chosen, nothing is."""
+        others = tuple(target for target in self.known if target.url != url)
+        return Targets(None if self.current == url else self.current, others)
+
+    def _check_name(self, url: str, name: str) -> None:
+        if not _NAME.fullmatch(name) or name in _RESERVED:
+            raise ConfigError(
+                f"a platform cannot be called {name!r:.80}; it must be 1 to 63 of a-z, A-Z, 0-9, '.', '_' and '-', "
+                f"begin with a letter or digit, and be none of {', '.join(_RESERVED)}"
+            )
+        taken = next((target.url for target in self.known if target.name == name and target.url != url), None)
+        if taken is not None:
+            raise ConfigError(f"{name} is the name of {taken}; take another, or remove it: flash target remove {name}")
 
     def using(self, url: str, key: str | None) -> "Targets":
         """The same with this platform noted and chosen."""

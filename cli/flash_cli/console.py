@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from runpod_flash import lazy
+from runpod_flash.errors import ConfigError
 
 
 def say(text: str) -> None:
@@ -19,6 +20,54 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """Write what people should know beside a result, to stderr."""
     print(text, file=sys.stderr, flush=True)
+
+
+def passing(text: str) -> None:
+    """Show what goes on now, in a line that the next one overwrites; nothing where stderr is no terminal. "": end."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[2K{text}", end="", file=sys.stderr, flush=True)
+
+
+def is_person() -> bool:
+    """Whether somebody sits there who can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def agreed(question: str, *, yes: bool, option: str = "--yes") -> bool:
+    """Whether the user agrees, or has done so already with `yes`.
+
+    Raises:
+        ConfigError: nobody is there to be asked; the message names the `option` that agrees.
+    """
+    return yes or _answer(f"{question} [y/N] ", question, option).strip().lower() in ("y", "yes")
+
+
+def typed(words: str, question: str, *, yes: bool, option: str = "--yes") -> bool:
+    """Whether the user types these very words, or has agreed already with `yes`. Raises as `agreed`."""
+    return yes or _answer(f"{question} Type {words} to go on: ", question, option).strip() == words
+
+
+def asked(question: str, instead: str) -> str:
+    """What the user answers. Raises ConfigError: nobody is there; the message says what to do `instead`."""
+    if not is_person():
+        raise ConfigError(f"there is no terminal to ask at; {instead}")
+    print(f"{question} ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline()
+
+
+def _answer(prompt: str, question: str, option: str) -> str:
+    return asked(prompt, f"{question} Say {option} to agree")
+
+
+def size(count: float) -> str:
+    """A number of bytes for people: 512 B, 3.2 MB."""
+    if count < 1000:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB"):
+        count /= 1000
+        if count < 1000:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1000:.1f} GB"
 
 
 def data(value: Any) -> None:

@@ -6,20 +6,29 @@ from typing import Annotated
 import typer
 
 from flash_cli import console
-from flash_cli.faces import dev, look
+from flash_cli.faces import dev, login, look
 from flash_cli.faces.jobs import jobs
 from flash_cli.faces.server import server
 from flash_cli.faces.target import target
-from flash_cli.root import Options, group
+from flash_cli.page import Page
+from flash_cli.root import HELP_NAMES, Options
 from runpod_flash.errors import FlashError
 from runpod_flash.release import VERSION
 
-app = group("Look after what runs on this machine: control plane, endpoints, workers.")
+app = typer.Typer(
+    cls=Page,
+    help="Run decorated functions elsewhere: try them, deploy them, look after them.",
+    context_settings=HELP_NAMES,
+    invoke_without_command=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
 look.add(app)
 dev.add(app)
 app.add_typer(server, name="server")
 app.add_typer(jobs, name="jobs")
 app.add_typer(target, name="target")
+login.add(app)
 
 
 def _version(wanted: bool) -> None:
@@ -32,9 +41,13 @@ def _version(wanted: bool) -> None:
 def options(
     context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", "-v", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     context.ensure_object(Options).debug = debug
+    if context.invoked_subcommand is None:
+        console.say(context.get_help())
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from runpod_flash.errors import ConfigError
 from worker_runtime.wire.errors import WireError
-from worker_runtime.wire.fields import optional, require
+from worker_runtime.wire.fields import optional, require, string_map
 from worker_runtime.wire.interface import Interface
 from worker_runtime.wire.specs import canonical_hash
 
@@ -54,6 +54,7 @@ class BuiltEndpoint:
         routes: what it serves, of kind "routes".
         interface: what plain JSON its calls take, of kinds "function" and "class".
         doc: the docstring.
+        files: the sha256 of each file of its code, by its path.
     """
 
     name: str
@@ -70,6 +71,7 @@ class BuiltEndpoint:
     routes: tuple[BuiltRoute, ...] = ()
     interface: Interface | None = None
     doc: str = ""
+    files: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -87,6 +89,7 @@ class BuiltEndpoint:
             "routes": [route.to_json() for route in self.routes],
             "interface": None if self.interface is None else self.interface.to_json(),
             "doc": self.doc,
+            "files": dict(self.files),
         }
 
     @classmethod
@@ -109,6 +112,7 @@ class BuiltEndpoint:
             routes=tuple(BuiltRoute.from_json(route) for route in require(data, "routes", list, default=[])),
             interface=None if interface is None else Interface.from_json(interface),
             doc=require(data, "doc", str, default=""),
+            files=string_map(data, "files"),
         )
 
 

@@ -64,7 +64,7 @@ def _asked(
     if way is None:
         raise BackendUnavailable(f"{name} runs but does not answer; {silent}")
     try:
-        with _client(way) as client:
+        with opened(way) as client:
             client.headers.update(headers)
             answer = client.request(method, path, json=body)
             if answer.status_code == httpx.codes.NOT_FOUND and missing is not None:
@@ -85,7 +85,8 @@ def _asked(
         raise BackendError(f"{name} cannot say what it is asked: {error} (its log: {state.log})") from error
 
 
-def _client(way: str) -> httpx.Client:
+def opened(way: str) -> httpx.Client:
+    """A client for the control plane that is reached so; the way is one of `daemon.reach`."""
     kind, _, address = way.partition(":")
     if kind == "unix":
         return httpx.Client(transport=httpx.HTTPTransport(uds=address), base_url="http://flash", timeout=PATIENCE_S)

@@ -1,9 +1,16 @@
-"""What all faces of the command share: its options, the form of its groups, common parameters."""
+"""What all faces of the command share: its options, the form of its groups, common parameters.
+
+Parameters that the shell completes are in `completing.py`: `name: EndpointName`, `app: AppOption = None`,
+`stage: StageOption = None`, `AppName`, `StageName`, `TargetName`; or `autocompletion=completing.endpoints` in a
+parameter of one's own.
+"""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+
+HELP_NAMES: Final = {"help_option_names": ["-h", "--help"]}
 
 
 @dataclass(slots=True)
@@ -15,11 +22,10 @@ class Options:
 
 def group(help_text: str) -> typer.Typer:
     """A group of commands. Help is plain text: with rich it takes four times as long."""
-    names = {"help_option_names": ["-h", "--help"]}
     return typer.Typer(
         help=help_text,
         add_completion=False,
-        context_settings=names,
+        context_settings=HELP_NAMES,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from runpod_flash.backends.base import Json, OnProgress, quietly
 from runpod_flash.backends.connection import Connection
 from runpod_flash.backends.events import Lines
-from runpod_flash.errors import AppNotFound, BackendError, BackendUnavailable, StageNotFound
+from runpod_flash.errors import AppNotFound, BackendError, BackendUnavailable, EndpointNotFound, StageNotFound
 
 _COLLECTION = "/flash/v1/apps"
 
@@ -47,6 +47,11 @@ class HttpApps:
     async def delete_stage(self, app: str, stage: str) -> None:
         await self._ready()
         await self._connection.send("DELETE", _stage(app, stage), missing=StageNotFound)
+
+    async def delete_endpoint(self, app: str, stage: str, endpoint: str) -> None:
+        await self._ready()
+        path = f"{_stage(app, stage)}/endpoints/{quote(endpoint, safe='')}"
+        await self._connection.send("DELETE", path, missing=EndpointNotFound)
 
     async def renew(self, app: str, stage: str) -> str | None:
         await self._ready()

@@ -71,6 +71,12 @@ class AppStore(Protocol):
     async def delete_stage(self, app: str, stage: str) -> None:
         """Remove a stage with its endpoints and their jobs. Raises AppNotFound, StageNotFound, StageBusy."""
 
+    async def delete_endpoint(self, app: str, stage: str, endpoint: str) -> None:
+        """Remove one endpoint of a stage, by its name, with its jobs; a deploy that has it makes it anew.
+
+        Raises AppNotFound, StageNotFound, EndpointNotFound, StageBusy.
+        """
+
     async def renew(self, app: str, stage: str) -> str | None:
         """Let a stage that expires live on; until when, None: it lasts. Raises AppNotFound, StageNotFound."""
         ...
@@ -279,6 +285,12 @@ class Backend(Protocol):
 
     async def put_artifact(self, artifact_id: str, data: bytes) -> None:
         """Store an artifact. Raises PayloadTooLarge, WireMismatch."""
+
+    async def upload_artifact(self, artifact_id: str, source: Path, said: Callable[[int, int], None]) -> None:
+        """Store an artifact from a file, piece by piece, unless it is there; go on where an earlier attempt ended.
+
+        `said` is told how many bytes have arrived, of how many. Raises PayloadTooLarge, ShippingError, BackendError.
+        """
 
     async def put_value(self, sha256: str, data: bytes) -> None:
         """Store a payload by its hash; nothing is sent when the platform has it. Raises PayloadTooLarge."""

@@ -55,6 +55,7 @@ class Purpose(Enum):
     RESULT = "the result of a job"
     CHUNKS = "the next pieces of a stream"
     BALANCED = "the answer of a load-balanced endpoint"
+    UPLOAD = "the next piece of an upload"
     LINES = "what workers write"
 
 

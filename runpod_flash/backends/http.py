@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from runpod_flash.backends import uploads
 from runpod_flash.backends.apps import HttpApps
 from runpod_flash.backends.base import Json
 from runpod_flash.backends.clients import Address
@@ -22,6 +23,7 @@ from runpod_flash.backends.events import FinalJobs
 from runpod_flash.backends.job_api import FINAL, JobApi, part
 from runpod_flash.backends.look import HttpLook
 from runpod_flash.backends.lookups import AT_ONCE, Looked, Lookups
+from runpod_flash.backends.uploads import Said
 from runpod_flash.backends.volumes import HttpVolumes
 from runpod_flash.calls import AS_USUAL, JobOptions
 from runpod_flash.errors import (
@@ -169,6 +171,9 @@ class HttpBackend(JobApi):
 
     async def put_artifact(self, artifact_id: str, data: bytes) -> None:
         await self._connection.store(f"/flash/v1/artifacts/{part(artifact_id)}", data, ContentNotFound)
+
+    async def upload_artifact(self, artifact_id: str, source: Path, said: Said) -> None:
+        await uploads.bring(self._connection, f"/flash/v1/artifacts/{part(artifact_id)}", source, said)
 
     async def put_value(self, sha256: str, data: bytes) -> None:
         path = f"/flash/v1/values/{part(sha256)}"

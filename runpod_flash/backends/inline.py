@@ -272,6 +272,11 @@ class InlineBackend:
         self._platform.artifacts.add(artifact_id, manifest, paths.read_code(data))
         self._platform.manifests[artifact_id] = manifest.max_concurrency
 
+    async def upload_artifact(self, artifact_id: str, source: Path, said: Callable[[int, int], None]) -> None:
+        data = await asyncio.to_thread(source.read_bytes)
+        await self.put_artifact(artifact_id, data)
+        said(len(data), len(data))
+
     async def put_value(self, sha256: str, data: bytes) -> None:
         assert hashlib.sha256(data).hexdigest() == sha256
         self._platform.values[sha256] = data

@@ -85,7 +85,7 @@ class ApiKeys:
             ConfigError: the user cannot be called so, or the endpoints do not fit the scope or are not that user's.
             StoreError: it could not be written; there is no such key.
         """
-        self._check(user, scope, endpoints)
+        self.check_new(user, scope, endpoints)
         key_id = secrets.token_hex(8)
         text = f"flash_{key_id}_{secrets.token_urlsafe(32)}"
         key = ApiKey(key_id, user, name, scope, tuple(endpoints), _digest(text.encode()), time.time())
@@ -112,13 +112,8 @@ class ApiKeys:
         fits = hmac.compare_digest(_digest(given), key.digest if key is not None else _NO_DIGEST)
         return key.principal if key is not None and fits and key.revoked_at is None else None
 
-    def _take(self, keys: Iterable[ApiKey]) -> None:
-        before, self._keys = self._keys, {key.id: key for key in keys}
-        valid = {key.id for key in self._keys.values() if key.revoked_at is None}
-        for user in sorted({key.user for key in before.values() if key.revoked_at is None and key.id not in valid}):
-            self.on_revoke(user)
-
-    def _check(self, user: str, scope: Scope, endpoints: Sequence[str]) -> None:
+    def check_new(self, user: str, scope: Scope, endpoints: Sequence[str]) -> None:
+        """Raise ConfigError where there can be no such key now."""
         if not USER_NAME.fullmatch(user):
             raise ConfigError(f"user is {user!r:.80}; it must be 1 to 64 characters of a-z, 0-9, '.', '_' and '-'")
         if (scope is Scope.ENDPOINT) != bool(endpoints):
@@ -127,6 +122,12 @@ class ApiKeys:
         for endpoint_id in endpoints:
             if endpoint_id not in own:
                 raise ConfigError(f"endpoints has {endpoint_id!r:.80}; user {user} has no endpoint of this id")
+
+    def _take(self, keys: Iterable[ApiKey]) -> None:
+        before, self._keys = self._keys, {key.id: key for key in keys}
+        valid = {key.id for key in self._keys.values() if key.revoked_at is None}
+        for user in sorted({key.user for key in before.values() if key.revoked_at is None and key.id not in valid}):
+            self.on_revoke(user)
 
 
 def _digest(key: bytes) -> str:

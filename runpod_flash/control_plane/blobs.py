@@ -49,6 +49,16 @@ class Blobs:
         self.size = 0
         self.admit: Callable[[], object] = lambda: None
 
+    @property
+    def incoming(self) -> Path:
+        """The folder of what is still being written. What nobody goes on with is collected there, too."""
+        return self._root / "incoming"
+
+    @staticmethod
+    def check_id(name: str) -> None:
+        """Raise WireError where a name is no id of a blob."""
+        _checked(name)
+
     # ---- values
 
     def has(self, sha256: str) -> bool:

@@ -9,8 +9,8 @@ compares with what is there, so it completes the first.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence, Set
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.stage_table import StageRecord, VersionRecord, VersionState
-from runpod_flash.errors import ContentNotFound, StageMoved
+from runpod_flash.errors import ContentNotFound, EndpointNotFound, StageMoved
 from worker_runtime.wire.specs import canonical_hash
 
 Tell = Callable[[Mapping[str, Any]], None]
@@ -90,15 +90,7 @@ class Deploys:
             if done and active is not None and active.fingerprint == fingerprint:
                 return Deployed(stage, stage.version, planned)
             await self._prepare(stage, planned, tell)
-            version = VersionRecord(
-                1 + max([stage.version, *(each.number for each in self._apps.versions(stage))]),
-                stage.version,
-                self._clock(),
-                VersionState.ACTIVE,
-                fingerprint,
-                tuple(sorted({body["artifact"] for body in order.bodies if body.get("artifact")})),
-                order.manifest,
-            )
+            version = self._next(stage, order.manifest, {str(body.get("artifact") or "") for body in order.bodies})
             return await self._to_the_end(self._apply(stage, planned, order, tell, version))
 
     async def roll_back(
@@ -123,12 +115,48 @@ class Deploys:
             await self._prepare(stage, planned, tell)
             return await self._to_the_end(self._apply(stage, planned, order, tell, target))
 
+    async def remove(self, stage: StageRecord, name: str) -> None:
+        """Remove one endpoint of a stage. It is in no version from then on until it is deployed again.
+
+        Raises:
+            EndpointNotFound, StageBusy: as named; nothing was changed.
+        """
+        with self._apps.changing(stage):
+            stage = self._apps.stage(*stage.key)
+            there = {record.name: record for record in self._apps.endpoints(stage)}
+            if name not in there:
+                listed = ", ".join(there) or "none"
+                raise EndpointNotFound(
+                    f"stage {stage.name!r} of app {stage.app!r} has no endpoint {name!r:.80}; there is {listed}"
+                )
+            active = self._apps.version(stage, stage.version)
+            if active is None or name not in _names(active.manifest):  # it had left the code before
+                await self._apps.remove_endpoint(there[name].id)
+                return
+            manifest = _without(active.manifest, name)
+            artifacts = {str(each.get("artifact") or "") for each in manifest["endpoints"]}
+            gone = Change(name, ChangeKind.REMOVE, there[name].id)
+            version = self._next(stage, manifest, artifacts & set(active.artifacts))
+            await self._to_the_end(self._apply(stage, [gone], Order(manifest, (), _unattached), _silent, version))
+
     async def close(self) -> None:
         """Wait for what is being changed: some writes."""
         if self._applying:
             await asyncio.wait(self._applying)
 
     # ---- before anything changes
+
+    def _next(self, stage: StageRecord, manifest: Manifest, artifacts: Set[str]) -> VersionRecord:
+        """The version that a manifest becomes."""
+        return VersionRecord(
+            1 + max([stage.version, *(each.number for each in self._apps.versions(stage))]),
+            stage.version,
+            self._clock(),
+            VersionState.ACTIVE,
+            canonical_hash(manifest["endpoints"]),
+            tuple(sorted(artifacts - {""})),
+            manifest,
+        )
 
     def _target(self, stage: StageRecord, number: int | None) -> VersionRecord:
         versions = {each.number: each for each in self._apps.versions(stage)}
@@ -217,6 +245,12 @@ def _names(manifest: Manifest) -> set[str]:
     return {str(each["name"]) for each in manifest.get("endpoints", [])}
 
 
+def _without(manifest: Manifest, name: str) -> Manifest:
+    """A manifest without one of its endpoints."""
+    endpoints = [each for each in manifest["endpoints"] if each["name"] != name]
+    return {**manifest, "endpoints": endpoints, "fingerprint": canonical_hash(endpoints)}
+
+
 def _as_if(stage: StageRecord, change: Change, now: float) -> EndpointRecord:
     """The endpoint as it will be."""
     return EndpointRecord(
@@ -229,6 +263,14 @@ def _as_if(stage: StageRecord, change: Change, now: float) -> EndpointRecord:
         created_at=now,
         owner=stage.owner,
     )
+
+
+def _unattached(body: Mapping[str, Any]) -> AbstractAsyncContextManager[None]:
+    return nullcontext()
+
+
+def _silent(event: Mapping[str, Any]) -> None:
+    """Nobody listens."""
 
 
 async def _as_it_is(endpoint: EndpointRecord, say: Callable[[str], None]) -> None:

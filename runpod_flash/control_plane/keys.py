@@ -13,7 +13,7 @@ from runpod_flash.control_plane.principals import NO_KEY, PRINCIPAL, Principal, 
 from runpod_flash.control_plane.problems import problem_response
 from runpod_flash.control_plane.secret_file import ensure_secret
 
-_OPEN_PATHS: Final = ("/openapi.json", "/v2/openapi.json", "/docs")
+_OPEN_PATHS: Final = ("/openapi.json", "/v2/openapi.json", "/docs", "/flash/v1/logins", "/flash/v1/logins/claim")
 _OPEN_FOLDER: Final = "/docs/"
 _POLICY_VIOLATION: Final = 1008  # of the codes with which websockets are closed
 
@@ -49,7 +49,7 @@ class AuthMiddleware:
     """Lets requests through that carry a key (`Authorization: Bearer KEY` or just `KEY`); 401 for others.
 
     `identify` says whose key it is, which is left in the scope for `access.principal_of`. What describes the API, and
-    nothing of anybody, needs no key.
+    nothing of anybody, needs no key, nor does who asks for one.
     """
 
     def __init__(self, app: ASGIApp, identify: Callable[[bytes], Principal | None]) -> None:

@@ -57,9 +57,9 @@ def about_job(record: JobRecord, endpoint: EndpointRecord) -> dict[str, Any]:
     return {
         "endpoint": {"id": endpoint.id, "name": endpoint.name, "project": endpoint.project},
         "attempts": record.attempts,
-        "createdAt": _iso(record.created_at),
-        "startedAt": None if record.started_at is None else _iso(record.started_at),
-        "finishedAt": None if record.finished_at is None else _iso(record.finished_at),
+        "createdAt": iso_time(record.created_at),
+        "startedAt": None if record.started_at is None else iso_time(record.started_at),
+        "finishedAt": None if record.finished_at is None else iso_time(record.finished_at),
     }
 
 

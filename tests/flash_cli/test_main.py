@@ -46,3 +46,16 @@ def test_a_folder_that_cannot_be_written_is_named(shared_place: Place) -> None:
     assert finished.status == 1
     assert "a-file" in finished.stderr
     assert "FLASH_HOME" in finished.stderr
+
+
+def test_without_a_command_there_is_help(shared_place: Place) -> None:
+    bare = shared_place.flash().good()
+    assert bare.stdout == shared_place.flash("-h").good().stdout
+    assert shared_place.flash("-v").good().stdout == shared_place.flash("--version").good().stdout
+
+
+def test_the_page_has_all_commands_below_headings_in_short_lines(shared_place: Place) -> None:
+    page = shared_place.flash("--help").good().stdout
+    assert "\nWhere it runs:\n" in page
+    assert "More:" not in page, "a command has no place in flash_cli/page.py"
+    assert max(map(len, page.splitlines())) <= 80

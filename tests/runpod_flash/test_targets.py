@@ -106,3 +106,38 @@ def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"file/targets\.json cannot be written"):
         targets.write(tmp_path / "file", Targets())
     assert targets.read(tmp_path / "file") == Targets()
+
+
+def test_noting_chooses_nothing_and_keeps_what_is_not_said() -> None:
+    noted = Targets().using(URL, "one").adding(OTHER, "two", "lab")
+    assert (noted.current, noted.find(OTHER)) == (URL, Target(OTHER, "two", "lab"))
+    again = noted.adding(OTHER, None, None).adding(URL, "new", None)
+    assert (again.find(OTHER), again.find(URL)) == (Target(OTHER, "two", "lab"), Target(URL, "new"))
+    assert again.adding(OTHER, None, "other").find(OTHER) == Target(OTHER, "two", "other")
+
+
+def test_forgetting_leaves_none_chosen_where_it_was() -> None:
+    noted = Targets().using(OTHER, None).using(URL, "one")
+    assert noted.removing(OTHER) == Targets(URL, (Target(URL, "one"),))
+    assert noted.removing(URL) == Targets(None, (Target(OTHER),))
+
+
+def test_a_name_or_a_url_means_a_platform() -> None:
+    noted = Targets().adding(URL, None, "lab")
+    assert noted.resolved("lab") == URL == noted.resolved(f"{URL}/")
+    assert noted.resolved(OTHER) == OTHER
+    with pytest.raises(ConfigError, match=r"'lib' is no URL of a platform.*; did you mean lab"):
+        noted.resolved("lib")
+
+
+@pytest.mark.parametrize("name", ["", "local", "inline", "runpod", "my lab", "-x", "a" * 64, "lab/1", "lab\n"])
+def test_names_that_none_has(name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be called"):
+        Targets().adding(URL, None, name)
+
+
+def test_two_platforms_have_two_names() -> None:
+    noted = Targets().adding(URL, None, "lab")
+    with pytest.raises(ConfigError, match=f"lab is the name of {URL}"):
+        noted.adding(OTHER, None, "lab")
+    assert noted.adding(URL, "key", "lab").find(URL) == Target(URL, "key", "lab")

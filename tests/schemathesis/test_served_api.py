@@ -36,7 +36,8 @@ max-examples = 40
 # What a schema cannot say: which fields go together, that bytes have the hash that was announced, the state of a job
 [[operations]]
 include-operation-id = ["createEndpoint", "updateEndpoint", "putArtifact", "putValue", "retryJob", "createKey",
-    "createNetworkVolume", "putVolumeFile", "makeVolumeFolder", "getVolumeFile", "listVolumeFiles", "deleteVolumeFile",
+    "approveLogin", "createNetworkVolume", "putVolumeFile", "makeVolumeFolder", "getVolumeFile",
+    "listVolumeFiles", "deleteVolumeFile",
     "updateNetworkVolume"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "404", "409", "422"]
 
@@ -44,6 +45,16 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "404", "409",
 [[operations]]
 include-tag = ["Balanced"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "404"]
+checks.unsupported_method.enabled = false
+
+# A few are remembered of each address
+[[operations]]
+include-operation-id = ["askForLogin"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "429"]
+
+# Its last part is taken for the code of a login
+[[operations]]
+include-operation-id = ["claimLogin"]
 checks.unsupported_method.enabled = false
 
 # Their last part is taken for the id of a job, so GET finds none: 404 instead of 405
@@ -54,9 +65,10 @@ checks.unsupported_method.enabled = false
 METHODS = ("get", "post", "put", "patch", "delete", "options")
 NEVER_ACCEPTED = {
     *("PUT /flash/v1/artifacts/{id}", "PUT /flash/v1/values/{id}", "HEAD /flash/v1/artifacts/{id}"),
+    "POST /flash/v1/logins/claim",
     *(f"{method.upper()} /lb/{{endpoint}}/{{path}}" for method in METHODS),
 }
-"""Nobody guesses bytes that have the hash in the path, and no worker answers HTTP here; other tests do both."""
+"""Nobody guesses bytes that have the hash in the path, nor a secret; no worker answers HTTP here. Other tests do."""
 
 ONE_WORKER = {"min": 1, "max": 1, "idleTimeout": 3600}
 
@@ -123,8 +135,11 @@ def made(client: httpx.Client, served: str) -> dict[str, Sequence[str]]:
     some = (endpoint, UNKNOWN_ENDPOINT)
     scaling = {"type": "REQUEST_COUNT", "requestCount": 1}
     balanced = created(client, "balanced", type="LOAD_BALANCER", scaling=scaling)
+    codes = [client.post("/flash/v1/logins", json={"label": name}).json()["code"] for name in ("in", "out")]
     return {
         **volumes(client),
+        "approveLogin.code": (codes[0], "no-such-code"),
+        "denyLogin.code": (codes[1], "no-such-code"),
         "endpoint": some,
         **{f"{operation}.endpoint": (served, UNKNOWN_ENDPOINT) for operation in ("getOpenAI", "postOpenAI")},
         **{f"{operation}.id": some for operation in ("getEndpoint", "updateEndpoint", "listWorkers")},

@@ -38,6 +38,7 @@ class FakePlatform:
         self.clients: dict[str, str] = {}  # job -> client
         self.endpoints: dict[str, dict[str, Any]] = {}
         self.contents: dict[str, bytes] = {}
+        self.listed_apps: list[dict[str, Any]] | None = None  # what `apps` answers to the question for all
         self.requests: Counter[str] = Counter()
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
@@ -117,6 +118,8 @@ class FakePlatform:
 
     async def _apps(self, request: Request) -> Response:
         self.bodies.append(json.loads(await request.body() or b"{}"))
+        if self.listed_apps is not None:
+            return JSONResponse({"apps": self.listed_apps})
         return self.apps(request)
 
     async def _events(self, request: Request) -> Response:

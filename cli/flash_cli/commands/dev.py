@@ -11,11 +11,10 @@ from typing import Final
 
 import typer
 
-from flash_cli import finding, platform, project_files
+from flash_cli import bodies, platform, project_files, staging
 from flash_cli.building import BuildOptions
 from flash_cli.dev import reporter as reporters
 from flash_cli.dev.building_ahead import BuildingAhead
-from flash_cli.dev.completing import completed
 from flash_cli.dev.session import Source, Wanted, run
 from flash_cli.manifest import BuildManifest
 from runpod_flash import settings as settings_module
@@ -56,7 +55,7 @@ async def _dev(asked: Asked) -> int:
     reporter = reporters.of(output, as_json=asked.json)
     async with platform.connected(settings, folder) as backend:
         wanted = Wanted(
-            app=asked.app or finding.app_of(folder),
+            app=staging.app_of(folder, settings, asked.app),
             host=asked.host,
             port=asked.port,
             label=f"{_user()}@{socket.gethostname()}",
@@ -66,7 +65,7 @@ async def _dev(asked: Asked) -> int:
         )
 
         async def complete(manifest: BuildManifest, artifacts: Mapping[str, Path]) -> BuildManifest:
-            return await completed(manifest, backend, output)
+            return (await bodies.whole(manifest, artifacts, backend, output, make=True)).manifest
 
         interpreter = sys.executable if backend.shares_machine else None
         options = BuildOptions(app=wanted.app, locked=interpreter is None, shared_interpreter=interpreter)

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from flash_cli import console, plane
 
 PATH = "/flash/v1/keys"
+LOGINS = "/flash/v1/logins"
 
 
 def create(user: str, *, name: str, scope: str, endpoints: Sequence[str]) -> None:
@@ -37,6 +38,30 @@ def revoke(key_id: str) -> None:
     """Refuse a key from now on. Raises as `create`."""
     plane.ask("DELETE", f"{PATH}/{quote(key_id, safe='')}")
     console.say(f"key {key_id} is revoked")
+
+
+def approve(code: str, wanted: Mapping[str, Any]) -> None:
+    """Give a key as `wanted` to the program that has shown this code. Raises as `create`."""
+    login = plane.ask("POST", f"{LOGINS}/{quote(code, safe='')}/approve", wanted)
+    console.say(f"{login['label']} gets a key of user {wanted['user']}")
+
+
+def deny(code: str) -> None:
+    """Give none to the program that has shown this code. Raises as `create`."""
+    plane.ask("DELETE", f"{LOGINS}/{quote(code, safe='')}")
+    console.say(f"{code} is denied")
+
+
+def requests(*, as_json: bool) -> None:
+    """List the programs that ask for a key and have no answer. Raises as `create`."""
+    logins = plane.ask("GET", LOGINS)["logins"]
+    if as_json:
+        console.data({"logins": logins})
+    elif not logins:
+        console.say("nobody asks for a key")
+    else:
+        rows = [(each["code"], each["label"], each["address"], f"{each['expiresIn']} s") for each in logins]
+        console.table(("CODE", "WHO", "FROM", "LEFT"), rows)
 
 
 def _row(key: Mapping[str, Any]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from flash_cli.completing import EndpointName
 from flash_cli.root import Json, group
 from runpod_flash import lazy
 
@@ -63,7 +64,7 @@ def server_add(
 
 
 @server.command("remove")
-def server_remove(endpoint: Annotated[str, typer.Argument(metavar="NAME", help="Name or id of the endpoint.")]) -> None:
+def server_remove(endpoint: EndpointName) -> None:
     """Remove an endpoint with its jobs and workers."""
     lazy.load("flash_cli.commands.add").remove(endpoint)
 
@@ -97,6 +98,31 @@ def keys_create(
     ones; read-only: looking at them.
     """
     lazy.load("flash_cli.commands.keys").create(user, name=name, scope=scope.value, endpoints=endpoint or [])
+
+
+@keys.command("approve")
+def keys_approve(
+    code: Annotated[str, typer.Argument(metavar="CODE", help="As `flash login` has shown it.")],
+    user: Annotated[str, typer.Option(metavar="NAME", help="Whose key it will be: a-z, 0-9, '.', '_' and '-'.")],
+    name: Annotated[str, typer.Option(metavar="TEXT", help="What it is for; without it, who asked.")] = "",
+    scope: Annotated[Scope, typer.Option(help="What may be done with it.")] = Scope.FULL,
+    endpoint: Annotated[list[str] | None, typer.Option(metavar="ID", help="For scope endpoint; repeatable.")] = None,
+) -> None:
+    """Give a key to the one who asks for it with `flash login`. Ask that person for the code: labels prove nothing."""
+    wanted = {"user": user, "name": name, "scope": scope.value, "endpoints": endpoint or []}
+    lazy.load("flash_cli.commands.keys").approve(code, wanted)
+
+
+@keys.command("deny")
+def keys_deny(code: Annotated[str, typer.Argument(metavar="CODE", help="As `flash login` has shown it.")]) -> None:
+    """Give none to the one who asks for it with `flash login`."""
+    lazy.load("flash_cli.commands.keys").deny(code)
+
+
+@keys.command("requests")
+def keys_requests(json: Json = False) -> None:
+    """Show who asks for a key with `flash login` and has no answer yet."""
+    lazy.load("flash_cli.commands.keys").requests(as_json=json)
 
 
 @keys.command("list")

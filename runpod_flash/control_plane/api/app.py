@@ -15,6 +15,7 @@ from runpod_flash.control_plane.api.flash_jobs import FlashJobsApi
 from runpod_flash.control_plane.api.flash_v1 import FlashApi
 from runpod_flash.control_plane.api.jobs import JobsApi
 from runpod_flash.control_plane.api.keys_api import KeysApi
+from runpod_flash.control_plane.api.logins_api import LoginsApi
 from runpod_flash.control_plane.api.look_api import LookApi
 from runpod_flash.control_plane.api.management_v2 import ManagementApi
 from runpod_flash.control_plane.api.network_volumes import NetworkVolumesApi
@@ -33,6 +34,7 @@ from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.expiring import Expiring
 from runpod_flash.control_plane.keys import AuthMiddleware, Keyring
 from runpod_flash.control_plane.limits import Limits
+from runpod_flash.control_plane.logins import Logins
 from runpod_flash.control_plane.own_code import check_body
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Pickles, WorkerKey
@@ -100,6 +102,7 @@ def build_app(services: Services) -> Starlette:
         ).routes(),
         *LookApi(services.platform, services.catalog, access).routes(),
         *KeysApi(services.api_keys).routes(),
+        *LoginsApi(Logins(services.api_keys)).routes(),
         *VolumeFilesApi(services.files).routes(),
         *AppsApi(services.deploys.apps, services.deploys, services.expiring, volumes, services.url).routes(),
     ]

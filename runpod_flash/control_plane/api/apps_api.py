@@ -49,6 +49,7 @@ class AppsApi:
             Route("/flash/v1/apps/{app}", self._one, methods=["GET", "DELETE"]),
             Route("/flash/v1/apps/{app}/stages", self._stages, methods=["POST"]),
             Route(stage, self._stage, methods=["GET", "DELETE"]),
+            Route(f"{stage}/endpoints/{{endpoint}}", self._endpoint, methods=["DELETE"]),
             Route(f"{stage}/renew", self._renew, methods=["POST"]),
             Route(f"{stage}/deploy", self._deploy, methods=["POST"]),
             Route(f"{stage}/rollback", self._rollback, methods=["POST"]),
@@ -104,6 +105,10 @@ class AppsApi:
             "versions": [version_object(version) for version in self._apps.versions(stage)],
         }
         return JSONResponse(shown)
+
+    async def _endpoint(self, request: Request) -> Response:
+        await self._deploys.remove(self._found(request, Need.MANAGE), request.path_params["endpoint"])
+        return Response(status_code=204)
 
     async def _renew(self, request: Request) -> Response:
         stage = await self._apps.renew(self._found(request, Need.MANAGE))

@@ -10,14 +10,19 @@ from starlette.routing import BaseRoute, Route
 from runpod_flash.control_plane.api import access
 from runpod_flash.control_plane.api.access import Access
 from runpod_flash.control_plane.api.addresses import url_for
-from runpod_flash.control_plane.api.bodies import ID_LIMIT
+from runpod_flash.control_plane.api.bodies import ID_LIMIT, swallow
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.events import EventHub
+from runpod_flash.control_plane.pieces import Gap, Piece, Pieces
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Need, Pickles
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.views import requests_url
-from runpod_flash.errors import ContentNotFound
+from runpod_flash.errors import ContentNotFound, FlashError
+from worker_runtime.wire.errors import WireError
+
+OFFSET = "Upload-Offset"
+"""The header that says how many bytes of an artifact have arrived."""
 
 
 class FlashApi:
@@ -42,6 +47,7 @@ class FlashApi:
         self._platform = platform
         self._access = allowed
         self._blobs = blobs
+        self._pieces = Pieces(blobs)
         self._hub = hub
         self._capabilities = dict(capabilities)
         self._pickles = pickles
@@ -72,13 +78,29 @@ class FlashApi:
         artifact_id = request.path_params["id"]
         if request.method == "PUT":
             self._access.check(access.principal_of(request), Need.MANAGE)
+            if (piece := request.headers.get("Content-Range")) is not None:
+                return await self._put_piece(request, artifact_id, Piece.parse(piece))
             size = await self._blobs.put_artifact(artifact_id, request.stream())
             return JSONResponse({"id": artifact_id, "size": size}, status_code=201)
         try:
             size = self._blobs.artifact_path(artifact_id).stat().st_size
         except FileNotFoundError:
-            raise _absent("artifact", artifact_id) from None
+            received = self._pieces.received(access.principal_of(request).user, artifact_id)
+            raise _absent("artifact", artifact_id, {OFFSET: str(received)} if received else {}) from None
         return Response(headers={"Content-Length": str(size)})
+
+    async def _put_piece(self, request: Request, artifact_id: str, piece: Piece) -> Response:
+        user, stream = access.principal_of(request).user, request.stream()
+        try:
+            received = await self._pieces.put(user, artifact_id, piece, stream)
+        except (FlashError, WireError) as error:
+            await swallow(stream)
+            if isinstance(error, Gap):
+                raise Problem(409, str(error), headers={OFFSET: str(error.received)}) from None
+            raise
+        if received == piece.total:
+            return JSONResponse({"id": artifact_id, "size": received}, status_code=201)
+        return JSONResponse({"received": received}, status_code=202, headers={OFFSET: str(received)})
 
     async def _value(self, request: Request) -> Response:
         sha256 = request.path_params["id"]
@@ -109,5 +131,5 @@ class FlashApi:
         return JSONResponse(shown)
 
 
-def _absent(kind: str, name: str) -> Problem:
-    return Problem(404, f"there is no {kind} {name}", code=ContentNotFound.__name__)
+def _absent(kind: str, name: str, headers: Mapping[str, str] | None = None) -> Problem:
+    return Problem(404, f"there is no {kind} {name}", code=ContentNotFound.__name__, headers=headers)

@@ -35,14 +35,14 @@ class KeysApi:
         ]
 
     async def _collection(self, request: Request) -> Response:
-        _check_admin(request)
+        check_admin(request)
         if request.method != "POST":
             return JSONResponse({"keys": [_shown(key) for key in self._keys.list()]})
-        made, text = await self._keys.create(**_wanted(await json_object(request, _BODY_LIMIT)))
+        made, text = await self._keys.create(**wanted_key(await json_object(request, _BODY_LIMIT)))
         return JSONResponse({**_shown(made), "key": text}, status_code=201)
 
     async def _revoke(self, request: Request) -> Response:
-        _check_admin(request)
+        check_admin(request)
         key_id = request.path_params["id"]
         key = await self._keys.revoke(key_id)
         if key is None:
@@ -50,12 +50,13 @@ class KeysApi:
         return Response(status_code=204)
 
 
-def _check_admin(request: Request) -> None:
+def check_admin(request: Request) -> None:
+    """Raise Problem (403) for everybody but the owner of the control plane."""
     if not principal_of(request).is_admin:
         raise Problem(403, "only the owner of the control plane makes, lists and revokes keys", code="AuthError")
 
 
-def _wanted(body: Mapping[str, Any]) -> dict[str, Any]:
+def wanted_key(body: Mapping[str, Any]) -> dict[str, Any]:
     """What a new key shall be. Raises Problem: 400, with the field that is wrong."""
     if unknown := [field for field in body if field not in _FIELDS]:
         raise Problem(400, f"there is no field {unknown[0]!r:.80}; there are {', '.join(_FIELDS)}")

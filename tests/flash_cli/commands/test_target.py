@@ -37,7 +37,8 @@ def test_a_platform_is_chosen_and_left_again(here: Place, url: str, platform: Fa
     assert shown == f"{url} ({here.home / 'targets.json'})\nkey: from {here.home / 'targets.json'}\n"
     assert here.flash("target", "use", "local").good().stdout == "calls go to this machine\n"
     listed = here.flash("target", "list").good().stdout
-    assert [line.split() for line in listed.splitlines()] == [["TARGET", "KEY"], ["*", "local", "-"], [url, "noted"]]
+    rows = [["TARGET", "NAME", "KEY"], ["*", "local", "-", "-"], [url, "-", "noted"]]
+    assert [line.split() for line in listed.splitlines()] == rows
     assert here.flash("target", "use", url).good().stdout == f"calls go to {url}\n", "its key is known"
     told = json.loads(here.flash("target", "list", "--json").good().stdout)
     assert told == {"current": url, "chosen": url, "targets": [{"url": url, "name": None, "has_key": True}]}
@@ -87,7 +88,7 @@ def test_who_does_not_answer_or_is_no_platform_is_not_noted(here: Place, url: st
         (["lab"], 1, "'lab' is no URL of a platform"),
         (["http://h", "--key", "k", "--key-stdin"], 2, "not by both"),
         (["http://h", "--key", "ä", "--no-check"], 1, "characters that no key has"),
-        ([], 2, "URL|local"),
+        ([], 2, "NAME|URL|local"),
     ],
 )
 def test_wrong_use(here: Place, arguments: list[str], status: int, said: str) -> None:
@@ -133,3 +134,25 @@ def test_a_key_that_would_travel_in_clear_is_told(here: Place) -> None:
     done = here.flash("target", "use", "http://lab.example", "--key", "k", "--no-check").good()
     assert "unencrypted" in done.stdout
     assert "unencrypted" not in here.flash("target", "use", "http://[::1]:9", "--key", "k", "--no-check").stdout
+
+
+def test_a_platform_is_noted_chosen_by_name_and_forgotten(here: Place, url: str) -> None:
+    added = here.flash("target", "add", url, "--name", "lab", "--key", KEY).good()
+    assert added.stdout == f"{url} is noted; choose it: flash target use lab\n"
+    assert noted(here) == {"version": 1, "current": None, "targets": [{"url": url, "key": KEY, "name": "lab"}]}
+    assert here.flash("target", "show").good().stdout == "local (nothing else was chosen)\n"
+    assert here.flash("target", "use", "lab").good().stdout == f"calls go to {url}\n"
+    unknown = here.flash("target", "remove", "lib")
+    assert (unknown.status, "did you mean lab?" in unknown.stderr) == (1, True)
+    other = here.flash("target", "remove", "http://other")
+    assert (other.status, "http://other is not noted; noted are: lab" in other.stderr) == (1, True)
+    assert here.flash("target", "remove", "lab").good().stdout == f"{url} is forgotten; calls go to this machine\n"
+    assert noted(here) == {"version": 1, "current": None, "targets": []}
+
+
+def test_a_platform_that_refuses_the_key_is_not_noted(here: Place, url: str) -> None:
+    refused = here.flash("target", "add", url, "--name", "lab", "--key", "wrong")
+    assert (refused.status, "refuses the key" in refused.stderr) == (1, True)
+    misnamed = here.flash("target", "add", url, "--name", "my lab", "--key", KEY)
+    assert (misnamed.status, "cannot be called 'my lab'" in misnamed.stderr) == (1, True)
+    assert not (here.home / "targets.json").exists()

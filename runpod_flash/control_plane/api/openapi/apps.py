@@ -99,6 +99,19 @@ _STAGES: Final = (
         problems=(403, 404, 409, 507),
     ),
     Operation(
+        method="DELETE",
+        path=f"{_PATH}/endpoints/{{endpoint}}",
+        id="deleteStageEndpoint",
+        summary="Remove one endpoint of a stage with its jobs; a deploy that has it makes it anew",
+        parameters=(
+            _APP,
+            _STAGE,
+            Parameter(name="endpoint", place="path", schema=text(minLength=1), about="The name of the endpoint."),
+        ),
+        answers={204: Answer(about="It is gone.")},
+        problems=(403, 404, 409, 507),
+    ),
+    Operation(
         method="POST",
         path=f"{_PATH}/renew",
         id="renewStage",

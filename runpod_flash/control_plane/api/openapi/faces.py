@@ -9,6 +9,7 @@ from runpod_flash.control_plane.api.openapi import (
     itself,
     jobs,
     keys,
+    logins,
     look,
     network_volumes,
     serverless,
@@ -26,5 +27,6 @@ FACES: Final[tuple[Face, ...]] = (
     apps.FACE,
     look.FACE,
     keys.FACE,
+    logins.FACE,
     itself.FACE,
 )

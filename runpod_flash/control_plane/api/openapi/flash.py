@@ -22,6 +22,12 @@ from runpod_flash.control_plane.api.openapi.shapes import (
 _HASH = text(pattern="^[0-9a-f]{64}$")
 _ARTIFACT = Parameter(name="id", place="path", schema=_HASH, about="The sha256 of the artifact's manifest.")
 _VALUE = Parameter(name="id", place="path", schema=_HASH, about="The sha256 of the value.")
+_RANGE = Parameter(
+    name="Content-Range",
+    place="header",
+    schema=text(pattern="^bytes [0-9]{1,15}-[0-9]{1,15}/[0-9]{1,15}$"),
+    about="That the body is a piece: `bytes FIRST-LAST/TOTAL`, both included. Without it, it is the whole.",
+)
 _BYTES: Final[Mapping[str, Schema]] = {"application/octet-stream": text(format="binary")}
 _UPLOAD = Body(schema=text(format="binary"), media="application/octet-stream")
 _PUT_REFUSED = (403, 409, 413, 422, 507)
@@ -32,6 +38,7 @@ _CONTENT: Final = (
         path="/flash/v1/artifacts/{id}",
         id="hasArtifact",
         summary="Whether the artifact is here",
+        about="404 with the header Upload-Offset: so many bytes have come in pieces; the next begins there.",
         parameters=(_ARTIFACT,),
         answers={200: Answer(about="It is; Content-Length is its size.")},
         problems=(403, 404, 422),
@@ -40,10 +47,14 @@ _CONTENT: Final = (
         method="PUT",
         path="/flash/v1/artifacts/{id}",
         id="putArtifact",
-        summary="Bring shipped code",
-        parameters=(_ARTIFACT,),
+        summary="Bring shipped code, whole or in pieces",
+        about="A piece begins where the last one ended, or before. 409 with the header Upload-Offset: it began beyond.",
+        parameters=(_ARTIFACT, _RANGE),
         body=_UPLOAD,
-        answers={201: json_answer("It is here.", record({"id": _HASH, "size": whole("Bytes.")}))},
+        answers={
+            201: json_answer("It is here.", record({"id": _HASH, "size": whole("Bytes.")})),
+            202: json_answer("The piece is here.", record({"received": whole("Bytes of the artifact so far.")})),
+        },
         problems=_PUT_REFUSED,
     ),
     Operation(

@@ -85,6 +85,24 @@ async def test_going_back_and_on(plane: PlaneApp) -> None:
     assert after.json()["version"] == 3
 
 
+async def test_one_endpoint_goes_until_it_is_deployed_again(plane: PlaneApp) -> None:
+    await stage(plane)
+    await deploy(plane.client, manifest("a", "b"))
+    await plane.catalog.create("app:shop/production", {**BODY, "name": "left"})
+    assert (await plane.client.delete(f"{STAGE}/endpoints/left")).status_code == 204
+    assert (await plane.client.get(STAGE)).json()["version"] == 1  # it was in no version any more
+    assert (await plane.client.delete(f"{STAGE}/endpoints/a")).status_code == 204
+    shown = (await plane.client.get(STAGE)).json()
+    assert (shown["version"], [each["name"] for each in shown["endpoints"]]) == (2, ["b"])
+    assert [each["name"] for each in shown["manifest"]["endpoints"]] == ["b"]
+    absent = await plane.client.delete(f"{STAGE}/endpoints/a")
+    assert (absent.status_code, absent.json()["code"]) == (404, "EndpointNotFound")
+    again = await deploy(plane.client, manifest("a", "b"), 2)
+    assert (kinds(again), again.json()["version"]) == ({"a": "create", "b": "keep"}, 3)
+    back = await plane.client.post(f"{STAGE}/rollback", json={"version": 2})
+    assert kinds(back) == {"a": "remove", "b": "keep"}
+
+
 async def test_an_endpoint_of_another_type_is_made_anew(plane: PlaneApp) -> None:
     await stage(plane)
     first = await deploy(plane.client, manifest("a"))

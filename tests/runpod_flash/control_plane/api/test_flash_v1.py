@@ -44,6 +44,27 @@ async def test_an_artifact_is_sent_once(plane: PlaneApp) -> None:
     assert plane.blobs.read_artifact(MANIFEST.id) == ARTIFACT
 
 
+async def test_an_artifact_comes_in_pieces(plane: PlaneApp) -> None:
+    url, total = f"/flash/v1/artifacts/{MANIFEST.id}", len(ARTIFACT)
+
+    async def put(first: int, last: int) -> httpx.Response:
+        headers = {"Content-Range": f"bytes {first}-{last}/{total}"}
+        return await plane.client.put(url, content=ARTIFACT[first : last + 1], headers=headers)
+
+    assert "upload-offset" not in (await plane.client.head(url)).headers
+    first = await put(0, 9)
+    assert (first.status_code, first.json()) == (202, {"received": 10})
+    head = await plane.client.head(url)
+    assert (head.status_code, head.headers["upload-offset"]) == (404, "10")
+    beyond = await put(11, 20)
+    assert (beyond.status_code, beyond.headers["upload-offset"]) == (409, "10")
+    last = await put(10, total - 1)
+    assert (last.status_code, last.json()) == (201, {"id": MANIFEST.id, "size": total})
+    assert plane.blobs.read_artifact(MANIFEST.id) == ARTIFACT
+    odd = await plane.client.put(url, content=b"x", headers={"Content-Range": "bytes */1"})
+    assert (odd.status_code, odd.json()["code"]) == (422, "ShippingError")
+
+
 async def test_what_is_refused(plane: PlaneApp) -> None:
     cases: list[tuple[str, bytes, int, str]] = [
         (f"values/{SHA}", b"other", 422, "ShippingError"),

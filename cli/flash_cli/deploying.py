@@ -1,0 +1,180 @@
+"""The steps of a deploy: what it would change, and that carried out. What is asked and shown is the caller's."""
+
+import asyncio
+import contextlib
+import getpass
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flash_cli import bodies, building, planning, staging
+from flash_cli.building import BuildOptions, Built
+from flash_cli.manifest import BuildManifest, BuiltEndpoint
+from flash_cli.planning import ChangeKind, Plan
+from flash_cli.smoke import Deployed
+from flash_cli.staging import Goal
+from runpod_flash.backends.base import Backend, Json
+from runpod_flash.errors import AppNotFound, ConfigError, ContentNotFound, FlashError, StageNotFound
+from runpod_flash.output import Output
+
+PREVIEW_S = 3600
+"""How long a preview lives after its last deploy, in seconds."""
+
+_UPLOADS_AT_ONCE = 2
+_SHIPPED = (ChangeKind.CREATE, ChangeKind.UPDATE, ChangeKind.ROLL)
+_TRIED = (ChangeKind.CREATE, ChangeKind.ROLL)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What would be deployed where, and what that would change. `there`: the stage as it is, None where none is."""
+
+    goal: Goal
+    built: Built
+    manifest: BuildManifest
+    plan: Plan
+    there: Json | None
+    new_volumes: tuple[str, ...] = ()
+
+    @property
+    def base(self) -> int:
+        """The version that it was planned against; 0: none."""
+        return int(self.there["version"]) if self.there else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """Who is told how far things are: bytes of an artifact that have arrived, and what the platform prepares."""
+
+    uploaded: Callable[[BuiltEndpoint, int, int], None]
+    preparing: Callable[[Json], None]
+
+
+async def propose(
+    backend: Backend, project: Path, options: BuildOptions, goal: Goal, output: Output, *, prune: bool
+) -> Proposal:
+    """Build the project, look at the stage, and compare. Nothing is changed.
+
+    Raises:
+        ConfigError: it cannot be built; a file of it cannot be used.
+        InstallError: a dependency does not resolve.
+        BackendError: see `errors`.
+    """
+    built, there = await _both(building.build(project, options), _there(backend, goal))
+    if built.faults:
+        broken = "; ".join(f"{fault.file}: {fault.message}" for fault in built.faults)
+        raise ConfigError(f"nothing is deployed, because files of the project cannot be used: {broken}")
+    whole = await bodies.whole(built.manifest, built.artifacts, backend, output, make=False)
+    present = {str(each["name"]): each.get("artifact") for each in (there or {}).get("endpoints", ())}
+    plan = planning.plan(bodies.deployed(there or {}), whole.manifest, present, prune=prune)
+    return Proposal(goal, built, whole.manifest, plan, there, whole.new_volumes)
+
+
+async def carry_out(backend: Backend, proposal: Proposal, output: Output, telling: Telling, *, prune: bool) -> Json:
+    """Do what was proposed; what the platform answers (`AppStore.deploy`).
+
+    Where it fails, a stage that was made for it is removed again.
+
+    Raises:
+        StageBusy, StageMoved, ConfigError, InstallError, BackendError: see `AppStore.deploy`; nothing was changed.
+    """
+    goal, built = proposal.goal, proposal.built
+    async with _made(backend, proposal):
+        manifest = proposal.manifest
+        if proposal.new_volumes:
+            manifest = (await bodies.whole(built.manifest, built.artifacts, backend, output, make=True)).manifest
+        changed = {change.endpoint for change in proposal.plan.of(*_SHIPPED)}
+        await _upload(backend, proposal, [each for each in manifest.endpoints if each.name in changed], telling)
+
+        async def deploy() -> Json:
+            return await backend.apps.deploy(
+                goal.app,
+                goal.stage,
+                manifest.to_json(),
+                base=proposal.base,
+                prune=prune,
+                on_progress=telling.preparing,
+            )
+
+        try:
+            return await deploy()
+        except ContentNotFound:  # of endpoints that stay, or of an artifact that was collected meanwhile
+            await _upload(backend, proposal, manifest.endpoints, telling)
+            return await deploy()
+
+
+def to_try(proposal: Proposal, answer: Json) -> list[Deployed]:
+    """The endpoints that a deploy has made, or given new workers."""
+    changed = {str(each["endpoint"]) for each in answer["changes"] if each["change"] in _TRIED}
+    return [each for each in deployed(proposal.manifest, answer["stage"]) if each.name in changed]
+
+
+def deployed(manifest: BuildManifest, stage: Json) -> list[Deployed]:
+    """The endpoints of a manifest as a stage has them, in the order of the code."""
+    there = {str(each["name"]): each for each in stage["endpoints"]}
+    return [
+        Deployed.of(there[endpoint.name], endpoint.body) for endpoint in manifest.endpoints if endpoint.name in there
+    ]
+
+
+async def _both(build: Any, look: Any) -> tuple[Built, Json | None]:
+    """Both at a time; where one fails, the other one is ended."""
+    tasks = [asyncio.ensure_future(build), asyncio.ensure_future(look)]
+    try:
+        built, there = await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return built, there
+
+
+async def _there(backend: Backend, goal: Goal) -> Json | None:
+    try:
+        return await backend.apps.stage(goal.app, goal.stage)
+    except (AppNotFound, StageNotFound):
+        return None
+
+
+@contextlib.asynccontextmanager
+async def _made(backend: Backend, proposal: Proposal) -> Any:
+    """The stage is there; if it was not, and what is done with it fails, it goes again."""
+    goal, there = proposal.goal, proposal.there
+    if there is not None:
+        if goal.expires_s is not None:
+            await backend.apps.renew(goal.app, goal.stage)
+        yield
+        return
+    is_new_app = not await staging.has_app(backend, goal.app)
+    label = f"{getpass.getuser()}@{socket.gethostname()}" if goal.expires_s is not None else ""
+    await backend.apps.create_stage(goal.app, goal.stage, expires_in=goal.expires_s, label=label)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(FlashError):
+            if is_new_app:
+                await backend.apps.delete(goal.app)
+            else:
+                await backend.apps.delete_stage(goal.app, goal.stage)
+        raise
+
+
+async def _upload(backend: Backend, proposal: Proposal, endpoints: Sequence[BuiltEndpoint], telling: Telling) -> None:
+    """Bring the code of endpoints, each once."""
+    gate = asyncio.Semaphore(_UPLOADS_AT_ONCE)
+    by_artifact = {endpoint.artifact: endpoint for endpoint in endpoints if endpoint.artifact}
+
+    async def one(artifact: str, endpoint: BuiltEndpoint) -> None:
+        async with gate:
+            path = proposal.built.artifacts[artifact]
+            await backend.upload_artifact(artifact, path, lambda here, total: telling.uploaded(endpoint, here, total))
+
+    tasks = [asyncio.ensure_future(one(artifact, endpoint)) for artifact, endpoint in by_artifact.items()]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
