@@ -26,14 +26,19 @@ class LoginsApi:
         self._logins = logins
 
     def routes(self) -> list[BaseRoute]:
-        """All routes of this face. `AuthMiddleware` lets the first and the second through without a key."""
+        """All routes of this face. `AuthMiddleware` lets the first two through without a key."""
         return [
-            Route("/flash/v1/logins", self._ask, methods=["POST"]),
+            Route("/flash/v1/logins", self._collection, methods=["GET", "POST"]),
             Route("/flash/v1/logins/claim", self._claim, methods=["POST"]),
-            Route("/flash/v1/logins", self._list, methods=["GET"]),
             Route("/flash/v1/logins/{code}/approve", self._approve, methods=["POST"]),
             Route("/flash/v1/logins/{code}", self._deny, methods=["DELETE"]),
         ]
+
+    async def _collection(self, request: Request) -> Response:
+        if request.method == "POST":
+            return await self._ask(request)
+        check_admin(request)
+        return JSONResponse({"logins": [self._shown(login) for login in self._logins.waiting()]})
 
     async def _ask(self, request: Request) -> Response:
         body = await _body(request, ("label",))
@@ -52,10 +57,6 @@ class LoginsApi:
             return JSONResponse({"state": "waiting"}, status_code=202)
         login, key = claimed
         return JSONResponse({"key": key, "user": login.user, "scope": str(login.scope)})
-
-    async def _list(self, request: Request) -> Response:
-        check_admin(request)
-        return JSONResponse({"logins": [self._shown(login) for login in self._logins.waiting()]})
 
     async def _approve(self, request: Request) -> Response:
         check_admin(request)
