@@ -24,15 +24,15 @@ import psutil
 from tests.support.place import Place
 from tests.support.waiting import wait_until
 
-ADD = """
+ADD = textwrap.dedent("""
     from runpod_flash import Endpoint
 
     @Endpoint(name="add", cpu="cpu3c-1-2")
     async def add(a: int, b: int = 1):
         print("adding", a)
         return a + b
-"""
-MODEL = """
+""")
+MODEL = textwrap.dedent("""
     from runpod_flash import Endpoint
 
     @Endpoint(name="model", cpu="cpu3c-1-2")
@@ -44,8 +44,8 @@ MODEL = """
             return [x, self.calls]
         def fail(self):
             raise ValueError("no such model")
-"""
-WEB = """
+""")
+WEB = textwrap.dedent("""
     from runpod_flash import Endpoint
 
     api = Endpoint(name="web", cpu="cpu3c-1-2")
@@ -53,7 +53,7 @@ WEB = """
     @api.get("/hello/{name}")
     async def hello(name: str):
         return {"hello": name}
-"""
+""")
 
 
 @dataclass

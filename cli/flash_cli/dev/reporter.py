@@ -4,6 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from flash_cli import console
@@ -18,6 +19,9 @@ class Reporter(Protocol):
 
     def serving(self, url: str, target: str, state: State) -> None:
         """The server answers at `url`."""
+
+    def waiting(self, endpoint: str) -> AbstractContextManager[object]:
+        """While inside, a request waits for an endpoint."""
 
     def visited(self, ended: Ended) -> None:
         """A request was answered, or a job has ended."""
@@ -50,6 +54,10 @@ class ForPeople:
         for line in lines.address_lines(url, state.table.lines()):
             self._output.line(line)
         self._output.line(f"  docs: {url}/docs   job API by name: {url}/v2/ENDPOINT   stop: Ctrl-C")
+
+    def waiting(self, endpoint: str) -> AbstractContextManager[object]:
+        # where lines stay, the request's own says it in the end
+        return self._output.waiting(endpoint, "running") if sys.stderr.isatty() else nullcontext()
 
     def visited(self, ended: Ended) -> None:
         text = lines.request_line(ended, time.time(), utf=self._utf, endpoints_width=self._width)
@@ -98,6 +106,9 @@ class ForPrograms:
             for line in state.table.lines()
         ]
         _write({"event": "serving", "url": url, "target": target, "endpoints": endpoints})
+
+    def waiting(self, endpoint: str) -> AbstractContextManager[object]:
+        return nullcontext()
 
     def visited(self, ended: Ended) -> None:
         _write(lines.as_event(ended))

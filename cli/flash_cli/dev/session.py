@@ -121,7 +121,9 @@ class _Session:
         self._hearing = Hearing(self._upstream, client, self)
         self._warming = Warming(self._upstream)
         self._project = LiveProject(source.build, self._deploy, source.look, self, reloads=wanted.reloads)
-        self._app = DevApp(self._project, self._upstream, self._visits, host=wanted.host, client=client)
+        self._app = DevApp(
+            self._project, self._upstream, self._visits, host=wanted.host, client=client, waiting=reporter.waiting
+        )
         self._used: set[str] = set()  # endpoints that were called
         self._renew = asyncio.Event()
 

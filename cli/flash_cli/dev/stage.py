@@ -1,7 +1,6 @@
 """The session's own stage on the target: made, kept alive, filled with what was built, and removed at the end."""
 
 import asyncio
-import contextlib
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from runpod_flash.errors import BackendUnavailable, StageBusy, StageMoved, Stage
 EXPIRES_S: Final = 60
 RENEW_S: Final = 15.0
 _AGAIN_S: Final = 1.0
+_PAUSE_S: Final = 0.2
 _TRIES: Final = 20  # of a deploy that another one of this session is in the way of, after a broken connection
 
 
@@ -29,7 +29,8 @@ class EphemeralStage:
         self.app, self.name = app, f"dev-{secrets.token_hex(3)}"
         self._backend, self._label, self._on_progress = backend, label, on_progress
         self._version = 0
-        self._made = False
+        self._made = False  # or asked for
+        self._lock = asyncio.Lock()
         self._deployed: tuple[BuildManifest, Mapping[str, Path]] | None = None
 
     async def deploy(self, manifest: BuildManifest, artifacts: Mapping[str, Path]) -> Mapping[str, str]:
@@ -40,6 +41,10 @@ class EphemeralStage:
         Raises:
             BackendError, ConfigError, InstallError: the target does not take it; nothing has changed.
         """
+        async with self._lock:
+            return await self._bring(manifest, artifacts)
+
+    async def _bring(self, manifest: BuildManifest, artifacts: Mapping[str, Path]) -> Mapping[str, str]:
         for tried in range(_TRIES):
             try:
                 await self._ensure()
@@ -64,28 +69,32 @@ class EphemeralStage:
         Raises:
             BackendError: the target cannot be reached, or has refused.
         """
-        if not self._made:
+        async with self._lock:
+            if not self._made:
+                return None
+            try:
+                await self._backend.apps.renew(self.app, self.name)
+            except StageNotFound:
+                self._made = False
+                return None if self._deployed is None else await self._bring(*self._deployed)
             return None
-        try:
-            await self._backend.apps.renew(self.app, self.name)
-        except StageNotFound:
-            self._made = False
-            if self._deployed is not None:
-                return await self.deploy(*self._deployed)
-        return None
 
     async def delete(self) -> None:
         """Remove it with its endpoints and jobs. Raises BackendError: it stays, until it expires."""
-        if self._made:
-            with contextlib.suppress(StageNotFound):
+        while self._made:
+            try:
                 await self._backend.apps.delete_stage(self.app, self.name)
+            except StageNotFound:
+                pass
+            except StageBusy:  # a deploy that has just been broken off is not quite over
+                await asyncio.sleep(_PAUSE_S)
+                continue
             self._made = False
 
     async def _ensure(self) -> None:
         if not self._made:
-            self._version = 0
+            self._version, self._made = 0, True
             await self._backend.apps.create_stage(self.app, self.name, expires_in=EXPIRES_S, label=self._label)
-            self._made = True
 
     async def _upload(self, manifest: BuildManifest, artifacts: Mapping[str, Path]) -> None:
         for artifact in sorted({each.artifact for each in manifest.endpoints if each.artifact is not None}):
