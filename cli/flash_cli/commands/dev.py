@@ -23,6 +23,8 @@ from runpod_flash.project import find_project
 
 _UNSEEN: Final = frozenset({".git", ".flash", "__pycache__", ".venv", "node_modules", ".mypy_cache", ".ruff_cache"})
 
+_OURS: Final = ("FLASH_PORT", "FLASH_HOST")  # here they are the dev server's; a control plane that is started has any
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -49,7 +51,8 @@ def dev(asked: Asked) -> None:
 
 async def _dev(asked: Asked) -> int:
     found = settings_module.load()
-    settings = replace(found, logs="marked" if found.logs == "auto" else found.logs)
+    environ = {name: value for name, value in found.environ.items() if name not in _OURS}
+    settings = replace(found, logs="marked" if found.logs == "auto" else found.logs, environ=environ)
     folder = find_project(None, Path.cwd(), ())
     output = of_program(settings.logs)
     reporter = reporters.of(output, as_json=asked.json)
