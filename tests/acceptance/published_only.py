@@ -16,11 +16,12 @@ _ROUTES = "the code of routes is brought by /flash/v1/artifacts alone"
 OTHERS = (
     "test_apps.py",
     "test_deployed_calls.py",
+    "test_dev.py",
     "test_flash_call.py",
     "test_privacy.py",
     "test_server_for_others.py",
 )
-"""Files that are not about the main job: apps, and a server for others, which /flash/v1/ alone has."""
+"""Files that are not about the main job: apps, also in development, and a server for others, of /flash/v1/ alone."""
 
 REASONS: dict[str, str] = {
     "test_calls.py::test_a_notebook": _OUTPUT,
