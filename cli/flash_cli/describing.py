@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
+from flash_cli import image_kinds
 from flash_cli.interfaces import interface_of
 from flash_cli.manifest import BuiltRoute
 from runpod_flash import crossing, options, route_types, script
@@ -76,11 +77,13 @@ class Describer:
 
     Args:
         root: the project's folder.
+        files: its files that mention endpoints, relative to that.
         python: the workers' "major.minor" where an endpoint's own is that of this process; None: that.
     """
 
-    def __init__(self, root: Path, python: str | None = None) -> None:
+    def __init__(self, root: Path, files: Iterable[str], python: str | None = None) -> None:
         self._root = root
+        self._files_of_project = [root / file for file in files]
         self._python = python
         self._local = LocalModules()
 
@@ -121,7 +124,7 @@ class Describer:
         spec = found.spec
         options.check_requirements(spec)
         if isinstance(found, Endpoint):
-            of_kind = self._image(spec) if spec.image else self._routes(found)
+            of_kind = self._image(spec, place.object) if spec.image else self._routes(found)
         else:
             of_kind = self._calls(found.__flash_target__, spec)
         python = self._python if self._python and spec.python_version == crossing.HERE else spec.python_version
@@ -181,8 +184,8 @@ class Describer:
             **self._files(sorted(modules)),
         }
 
-    def _image(self, spec: EndpointSpec) -> dict[str, Any]:
-        return {"kind": "image", "body": _body(spec)}
+    def _image(self, spec: EndpointSpec, variable: str) -> dict[str, Any]:
+        return {"kind": "image", "body": _body(image_kinds.of_kind(spec, variable, self._files_of_project))}
 
     def _files(self, modules: Iterable[str]) -> dict[str, Any]:
         found = self._local.find(modules)

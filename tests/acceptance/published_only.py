@@ -13,8 +13,15 @@ _KEYS = "keys are made by /flash/v1/keys alone"
 _OWN = "the code of an endpoint is brought by /flash/v1/artifacts alone"
 _ROUTES = "the code of routes is brought by /flash/v1/artifacts alone"
 
-OTHERS = ("test_apps.py", "test_privacy.py", "test_server_for_others.py")
-"""Files that are not about the main job: apps, and a server for others, which /flash/v1/ alone has."""
+OTHERS = (
+    "test_apps.py",
+    "test_deployed_calls.py",
+    "test_dev.py",
+    "test_flash_call.py",
+    "test_privacy.py",
+    "test_server_for_others.py",
+)
+"""Files that are not about the main job: apps, also in development, and a server for others, of /flash/v1/ alone."""
 
 REASONS: dict[str, str] = {
     "test_calls.py::test_a_notebook": _OUTPUT,
