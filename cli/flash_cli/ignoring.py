@@ -15,7 +15,7 @@ from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 GITIGNORE, FLASHIGNORE = ".gitignore", ".flashignore"
 
 USUAL = (
-    ".git/", ".hg/", ".svn/", ".flash/", ".runpod/", ".build/", "build/", "dist/", "*.egg-info/", "*.tar.gz",
+    ".git", ".hg/", ".svn/", ".flash/", ".runpod/", ".build/", "build/", "dist/", "*.egg-info/", "*.tar.gz",
     "__pycache__/", "*.pyc", "*.pyo", "*.pyd", ".venv/", "venv/", "env/", "node_modules/", ".tox/", ".nox/",
     ".mypy_cache/", ".ruff_cache/", ".pytest_cache/", ".hypothesis/", ".ipynb_checkpoints/", ".vscode/", ".idea/",
     ".DS_Store", ".github/", ".gitlab-ci.yml", ".gitignore", ".gitattributes", ".flashignore", ".dockerignore",
