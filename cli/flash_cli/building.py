@@ -27,6 +27,7 @@ from runpod_flash.errors import ConfigError
 from runpod_flash.options import PYTHONS
 from runpod_flash.settings import Settings
 from worker_runtime.wire.interface import Interface
+from worker_runtime.wire.retries import Backoff
 from worker_runtime.wire.specs import ArtifactManifest, Batch, EnvironmentRequest, PackageIndex
 
 __all__ = ["BuildOptions", "Built", "Fault", "Interpreter", "build"]
@@ -292,7 +293,7 @@ def _environment(described: Mapping[str, Any], packages: _Packages, options: Bui
 def _manifest(
     described: Mapping[str, Any], environment: EnvironmentRequest, files: Mapping[str, str]
 ) -> ArtifactManifest:
-    entry, batch, interface = (described.get(name) for name in ("entry", "batch", "interface"))
+    entry, batch, interface, backoff = (described.get(name) for name in ("entry", "batch", "interface", "backoff"))
     return ArtifactManifest(
         kind=described["kind"],
         name=described["name"],
@@ -303,6 +304,8 @@ def _manifest(
         max_concurrency=described.get("concurrency", 1),
         batch=None if batch is None else Batch.from_json(batch),
         interface=None if interface is None else Interface.from_json(interface),
+        retries=described.get("retries"),
+        backoff=None if backoff is None else Backoff.from_json(backoff),
     )
 
 

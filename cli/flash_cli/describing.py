@@ -19,6 +19,7 @@ from runpod_flash.endpoint import Endpoint
 from runpod_flash.errors import ConfigError, NotPortable
 from runpod_flash.local_modules import LocalModules
 from runpod_flash.remote import RemoteClass, RemoteFunction
+from runpod_flash.retries import as_sent
 from runpod_flash.spec import EndpointSpec, to_body
 from worker_runtime.wire.routes import Served, ServedRoute, by_name
 
@@ -143,6 +144,7 @@ class Describer:
         entry = self._entry(target)
         kind = "class" if isinstance(target, type) else "function"
         batch = spec.batch
+        retries, backoff = as_sent(spec.retries)
         return {
             "kind": kind,
             "entry": entry,
@@ -150,6 +152,8 @@ class Describer:
             "interface": interface_of(target, spec).to_json(),
             "concurrency": spec.concurrency,
             "batch": None if batch is None else {"max_size": batch.max_size, "max_wait_ms": batch.max_wait_ms},
+            "retries": retries,
+            "backoff": None if backoff is None else backoff.to_json(),
             "body": _body(spec),
             **self._files([entry.partition(":")[0]]),
         }
