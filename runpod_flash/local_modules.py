@@ -14,6 +14,7 @@ import sys
 import sysconfig
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,9 +203,9 @@ class _Closure:
         self._importers: dict[str, str] = {}  # relative path -> that of a module that imports it
 
     def follow(self, roots: Iterable[str]) -> None:
-        waiting, seen = [(name, "") for name in roots], set[str]()
+        waiting, seen = deque((name, "") for name in roots), set[str]()
         while waiting:
-            name, importer = waiting.pop()
+            name, importer = waiting.popleft()
             if name in seen:
                 continue
             seen.add(name)

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from runpod_flash.errors import ConfigError
 from runpod_flash.options import PYTHONS
 from runpod_flash.settings import Settings
 from worker_runtime.wire.interface import Interface
+from worker_runtime.wire.retries import Backoff
 from worker_runtime.wire.specs import ArtifactManifest, Batch, EnvironmentRequest, PackageIndex
 
 __all__ = ["BuildOptions", "Built", "Fault", "Interpreter", "build"]
@@ -144,6 +145,18 @@ def scratch_of(root: Path) -> Path:
     return folder
 
 
+def lock_options(root: Path, chosen: Settings, index: PackageIndex) -> LockOptions:
+    """How the packages of a project are locked, for the machines of the chosen target."""
+    here = chosen.target == "local"
+    return LockOptions(
+        folder=root / SCRATCH / "locks",
+        index=index,
+        environ=chosen.environ,
+        platform=locking.platform_here() if here else locking.LINUX,
+        same_machine=here,
+    )
+
+
 async def _locks(
     root: Path,
     found: Discovered,
@@ -157,17 +170,8 @@ async def _locks(
         return {}
     pythons = {str(each["name"]): str(each["python"]) for each in found.endpoints}
     wanted = {name: Wanted(_texts(lines), pythons[name]) for name, lines in needed.items() if lines}
-    here = chosen.target == "local"
-    how = LockOptions(
-        folder=root / SCRATCH / "locks",
-        index=index,
-        environ=chosen.environ,
-        platform=locking.platform_here() if here else locking.LINUX,
-        same_machine=here,
-        upgrade=options.upgrade,
-    )
     known = LockFile.read(root)
-    made = await locked(known, wanted, how)
+    made = await locked(known, wanted, replace(lock_options(root, chosen, index), upgrade=options.upgrade))
     gone = set() if found.faults else {name for name in known.locks if name not in wanted}
     LockFile({name: text for name, text in made.locks.items() if name not in gone}).write(root)
     return {name: made.locks[name] for name in wanted}
@@ -287,7 +291,7 @@ def _environment(described: Mapping[str, Any], packages: _Packages, options: Bui
 def _manifest(
     described: Mapping[str, Any], environment: EnvironmentRequest, files: Mapping[str, str]
 ) -> ArtifactManifest:
-    entry, batch, interface = (described.get(name) for name in ("entry", "batch", "interface"))
+    entry, batch, interface, backoff = (described.get(name) for name in ("entry", "batch", "interface", "backoff"))
     return ArtifactManifest(
         kind=described["kind"],
         name=described["name"],
@@ -298,6 +302,8 @@ def _manifest(
         max_concurrency=described.get("concurrency", 1),
         batch=None if batch is None else Batch.from_json(batch),
         interface=None if interface is None else Interface.from_json(interface),
+        retries=described.get("retries"),
+        backoff=None if backoff is None else Backoff.from_json(backoff),
     )
 
 

@@ -1,6 +1,5 @@
 """The only file that prints: results to stdout, everything else to stderr."""
 
-import contextlib
 import json
 import re
 import sys
@@ -75,12 +74,6 @@ def data(value: Any) -> None:
 def line(value: Any) -> None:
     """Write one of many results for programs: a JSON document in a line."""
     print(json.dumps(value, ensure_ascii=False), flush=True)
-
-
-def event(value: Any) -> None:
-    """Write what happens for programs: a JSON object on one line. A reader that has gone disturbs nothing."""
-    with contextlib.suppress(OSError, ValueError):
-        print(json.dumps(value, separators=(",", ":")), flush=True)
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

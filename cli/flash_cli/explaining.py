@@ -1,20 +1,20 @@
 """Why an endpoint gets what it gets: each file and each package, and what was left out by which rule."""
 
-import ast
 import difflib
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from packaging.requirements import Requirement
-
-from flash_cli import locking
-from flash_cli.building import Built
+from flash_cli import console, locking
+from flash_cli.building import Built, lock_options
 from flash_cli.manifest import BuiltEndpoint
 from flash_cli.packing import ShippedFile
-from flash_cli.requirement_files import canonical, package_name
+from flash_cli.requirement_files import package_name
+from runpod_flash import package_index, settings
 from runpod_flash.bytecode import absolute
-from runpod_flash.errors import ConfigError
+from runpod_flash.errors import ConfigError, InstallError
 from runpod_flash.local_modules import imports_at, module_of
 
 _SHOWN = 30  # of what was left out
@@ -45,10 +45,13 @@ class Explained:
     def to_json(self) -> dict[str, Any]:
         """As programs read it."""
         lists = {"files": self.files, "packages": self.packages, "leftOut": self.left_out}
-        return {"endpoint": self.endpoint.name, **{name: [one.to_json() for one in each] for name, each in lists.items()}}
+        return {
+            "endpoint": self.endpoint.name,
+            **{name: [one.to_json() for one in each] for name, each in lists.items()},
+        }
 
 
-def explain(built: Built, name: str) -> Explained:
+async def explain(built: Built, name: str) -> Explained:
     """What an endpoint gets, found by its own name or by that of its function.
 
     Raises:
@@ -57,7 +60,44 @@ def explain(built: Built, name: str) -> Explained:
     endpoint = _found(built, name)
     shipped = built.shipped[endpoint.name]
     files = tuple(Item(each.path, _why(each, shipped, endpoint), each.size) for each in shipped)
-    return Explained(endpoint, files, tuple(_packages(built, endpoint)), tuple(_left_out(built, shipped)))
+    packages = tuple(_packages(built, endpoint, await _needed_by(built, endpoint)))
+    return Explained(endpoint, files, packages, tuple(_left_out(built, shipped)))
+
+
+async def _needed_by(built: Built, endpoint: BuiltEndpoint) -> Mapping[str, tuple[str, ...]]:
+    """Who needs which package of the lock; nothing where the index cannot be reached now."""
+    if not endpoint.lock:
+        return {}
+    root = built.listing.root
+    chosen = settings.load(folder=root)
+    how = lock_options(root, chosen, package_index.read(chosen.environ, Path(sys.prefix)))
+    try:
+        return await locking.needed_by(endpoint.requirements, endpoint.python, endpoint.lock, how)
+    except InstallError:
+        return {}
+
+
+def lines(explained: Explained) -> Iterator[str]:
+    """The same for people."""
+    endpoint = explained.endpoint
+    total = sum(each.size or 0 for each in explained.files)
+    yield f"{endpoint.name}: {endpoint.kind} {endpoint.object} of {endpoint.file}, Python {endpoint.python or '-'}"
+    yield f"\n{len(explained.files)} files travel, {console.size(total)} ({console.size(endpoint.size)} packed)"
+    yield from _columns(explained.files)
+    locked = "locked" if endpoint.lock else "not locked"
+    yield f"\n{len(explained.packages)} packages are installed, {locked}"
+    yield from _columns(explained.packages)
+    yield "\nleft out of the project:"
+    yield from _columns(explained.left_out[:_SHOWN])
+    if len(explained.left_out) > _SHOWN:
+        yield f"  … and {len(explained.left_out) - _SHOWN} more; --json has all"
+
+
+def _columns(items: Sequence[Item]) -> Iterator[str]:
+    width = max((len(each.what) for each in items), default=0)
+    for each in items:
+        size = "" if each.size is None else f"{console.size(each.size):>9}  "
+        yield f"  {each.what:<{width}}  {size}{each.why}"
 
 
 def _found(built: Built, name: str) -> BuiltEndpoint:
@@ -102,7 +142,7 @@ def _line(importer: ShippedFile, module: str) -> int:
     return min(lines, default=0)
 
 
-def _packages(built: Built, endpoint: BuiltEndpoint) -> Iterator[Item]:
+def _packages(built: Built, endpoint: BuiltEndpoint, needed_by: Mapping[str, tuple[str, ...]]) -> Iterator[Item]:
     lines = built.requirements.get(endpoint.name, ())
     named: dict[str, list[str]] = {}
     for line in lines:
@@ -112,7 +152,9 @@ def _packages(built: Built, endpoint: BuiltEndpoint) -> Iterator[Item]:
         return
     for text in locking.lines(endpoint.lock):
         bare = text.partition(" --hash")[0].strip()
-        yield Item(bare, ", ".join(named.get(package_name(bare), [])) or "needed by a package of this list")
+        name = package_name(bare)
+        needing = ", ".join(needed_by.get(name, ())) or "a package of this list"
+        yield Item(bare, ", ".join(named.get(name, [])) or f"needed by {needing}")
 
 
 def _left_out(built: Built, shipped: tuple[ShippedFile, ...]) -> Iterator[Item]:

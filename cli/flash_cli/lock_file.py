@@ -17,9 +17,7 @@ from runpod_flash.errors import ConfigError, InstallError
 
 NAME = "flash.lock"
 
-_HEAD = (
-    "# Made by flash build: what is installed for each endpoint. Keep it in version control; --upgrade makes it anew.\n"
-)
+_HEAD = "# Made by flash build: what is installed for each endpoint. Keep it in version control.\n"
 _SECTION = re.compile(r"\[([^\[\]]+)\]")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from flash_cli import archive, console, explaining
+from flash_cli import archive, console, explaining, locking
 from flash_cli.archive import Archive
 from flash_cli.building import BuildOptions, Built, Fault
 from flash_cli.building import build as build_project
@@ -54,7 +54,7 @@ def build(wanted: Wanted) -> None:
         console.note(f"warning: {warning}")
     if built.faults:
         _refuse(built.faults, as_json=wanted.as_json)
-    explained = None if wanted.explain is None else explaining.explain(built, wanted.explain)
+    explained = None if wanted.explain is None else asyncio.run(explaining.explain(built, wanted.explain))
     kept = archive.keep(built, root, wanted.output)
     took_s = time.monotonic() - started
     if wanted.as_json:
@@ -74,8 +74,8 @@ def _refuse(faults: tuple[Fault, ...], *, as_json: bool) -> None:
         for line in each.trace.splitlines():
             console.note(_INDENT + line)
     files = len({each.file for each in faults})
-    console.note(f"nothing was built: {files} file{'s' if files > 1 else ''} cannot be used; mend them, or name them in "
-                 ".flashignore")
+    advice = "mend them, or name them in .flashignore"
+    console.note(f"nothing was built: {files} {'file' if files == 1 else 'files'} cannot be used; {advice}")
     raise typer.Exit(1)
 
 
@@ -86,7 +86,7 @@ def _show(built: Built, kept: Archive, took_s: float) -> None:
     ]
     console.table(("ENDPOINT", "KIND", "WHERE", "SIZE", "PYTHON", "PACKAGES"), rows)
     console.say(f"built app {built.manifest.app} ({took_s:.1f} s)")
-    console.say(f"  {kept.file}  {size(kept.size)}  sha256:{kept.sha256}")
+    console.say(f"  {kept.file}  {console.size(kept.size)}  sha256:{kept.sha256}")
 
 
 def _document(built: Built, kept: Archive, took_s: float) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _document(built: Built, kept: Archive, took_s: float) -> dict[str, Any]:
         {
             **{name: getattr(each, name) for name in ("name", "kind", "file", "object", "artifact", "size", "python")},
             "requirements": list(each.requirements),
-            "packages": len(locked(each)),
+            "packages": len(_locked(each)),
         }
         for each in built.manifest.endpoints
     ]
@@ -110,12 +110,16 @@ def _document(built: Built, kept: Archive, took_s: float) -> dict[str, Any]:
     }
 
 
+def _locked(endpoint: BuiltEndpoint) -> tuple[str, ...]:
+    return locking.lines(endpoint.lock)
+
+
 def _size(endpoint: BuiltEndpoint) -> str:
-    return size(endpoint.size) if endpoint.artifact is not None else "-"
+    return console.size(endpoint.size) if endpoint.artifact is not None else "-"
 
 
 def _packages(endpoint: BuiltEndpoint) -> str:
-    named, all_of_them = len(endpoint.requirements), len(locked(endpoint))
+    named, all_of_them = len(endpoint.requirements), len(_locked(endpoint))
     if not named:
         return "-"
     return f"{all_of_them} locked, {named} named" if all_of_them else f"{named} named"

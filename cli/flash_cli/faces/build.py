@@ -19,16 +19,19 @@ def build(
         bool, typer.Option("--no-deps", help="Lock no packages: workers resolve what the code names.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The archive. [default: .flash/artifact.tar.gz]")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The archive, else .flash/artifact.tar.gz."),
     ] = None,
     exclude: Annotated[str, typer.Option(metavar="A,B", help="Packages that are left out of what is installed.")] = "",
     python_version: Annotated[
         str | None, typer.Option("--python-version", metavar="X.Y", help="The Python of endpoints that name none.")
     ] = None,
-    upgrade: Annotated[bool, typer.Option("--upgrade", help="Take the newest packages, not those of flash.lock.")] = False,
+    upgrade: Annotated[
+        bool, typer.Option("--upgrade", help="Take the newest packages, not those of flash.lock.")
+    ] = False,
     explain: Annotated[
         str | None,
-        typer.Option(metavar="ENDPOINT", help="Say what of the project and which packages it gets, and why; build too."),
+        typer.Option(metavar="FUNCTION", help="Say which files and packages its endpoint gets, and why."),
     ] = None,
     json: Json = False,
 ) -> None:
