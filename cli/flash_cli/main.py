@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flash_cli import console
-from flash_cli.faces import deploy, init, login, look, update
+from flash_cli.faces import build, deploy, dev, init, login, look, update
 from flash_cli.faces.apps import apps, stages
 from flash_cli.faces.jobs import jobs
 from flash_cli.faces.server import server
@@ -25,8 +25,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 init.add(app)
+build.add(app)
 deploy.add(app)
 look.add(app)
+dev.add(app)
 app.add_typer(apps, name="app")
 app.add_typer(stages, name="env")
 app.add_typer(server, name="server")
