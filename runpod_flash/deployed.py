@@ -16,7 +16,7 @@ from runpod_flash.agreement import Provisioned
 from runpod_flash.backends.base import Backend
 from runpod_flash.calls import Ticket
 from runpod_flash.crossing import Crossing
-from runpod_flash.errors import ConfigError, EndpointNotFound, WaitTimedOut
+from runpod_flash.errors import AppNotFound, ConfigError, EndpointNotFound, StageNotFound, WaitTimedOut
 from runpod_flash.project import app_of
 from runpod_flash.scopes import StageName, check_name
 from runpod_flash.settings import Settings
@@ -74,8 +74,7 @@ class Deployed:
         """
         found = await backend.find(name)
         if found is None:
-            there = await backend.apps.stage(*self.stage)
-            raise self._missing(name, [str(each["name"]) for each in there["endpoints"]])
+            raise self._missing(name, await self._names(backend))
         return Provisioned.of(found)
 
     @contextlib.asynccontextmanager
@@ -92,11 +91,21 @@ class Deployed:
                 "what FLASH_SENTINEL_TIMEOUT says; it lives on: raise or unset that, or use spawn() and ask later"
             ) from error
 
+    async def _names(self, backend: Backend) -> list[str]:
+        """Those of the endpoints that are there. Raises AppNotFound, StageNotFound."""
+        try:
+            return [str(each["name"]) for each in (await backend.apps.stage(*self.stage))["endpoints"]]
+        except (AppNotFound, StageNotFound) as error:
+            raise type(error)(f"{error}; to make it of this project: {self._command}") from error
+
+    @property
+    def _command(self) -> str:
+        return f"`flash deploy --app {self.stage.app} --env {self.stage.stage}`"
+
     def _missing(self, name: str, there: list[str]) -> EndpointNotFound:
-        app, stage = self.stage
         near = nearest(name, there)
         hint = f"did you mean '{near}'?" if near else f"it has {', '.join(sorted(there)) or 'none'}."
         return EndpointNotFound(
-            f"stage '{stage}' of app '{app}' has no endpoint '{name}'; {hint} To deploy this one: `flash deploy --app "
-            f"{app} --env {stage}`. To run it as it is here, unset FLASH_APP and FLASH_ENV"
+            f"stage '{self.stage.stage}' of app '{self.stage.app}' has no endpoint '{name}'; {hint} To deploy this "
+            f"one: {self._command}. To run it as it is here, unset FLASH_APP and FLASH_ENV"
         )

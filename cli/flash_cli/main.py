@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flash_cli import console
-from flash_cli.faces import deploy, dev, login, look
+from flash_cli.faces import build, deploy, dev, init, login, look
 from flash_cli.faces.apps import apps, stages
 from flash_cli.faces.jobs import jobs
 from flash_cli.faces.server import server
@@ -24,6 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+init.add(app)
+build.add(app)
 deploy.add(app)
 look.add(app)
 dev.add(app)

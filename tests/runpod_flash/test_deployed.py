@@ -82,7 +82,9 @@ def test_what_is_not_deployed_is_said_with_what_to_do() -> None:
     )
     with pytest.raises(EndpointNotFound, match="it has none"):
         find("count", [])
-    with pytest.raises(StageNotFound, match="shop has no test"):
+    with pytest.raises(
+        StageNotFound, match="shop has no test; to make it of this project: `flash deploy --app shop --env test`"
+    ):
         find("count", None)
 
 

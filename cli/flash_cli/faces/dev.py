@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from flash_cli.root import App, Json
+from flash_cli.completing import AppOption
+from flash_cli.root import Json
 from runpod_flash import lazy
 
 Host = Annotated[str, typer.Option("--host", envvar="FLASH_HOST", metavar="NAME", help="Where to listen.")]
@@ -27,7 +28,7 @@ def dev(
     port: Port = 8888,
     reload: Reload = True,
     auto_provision: AutoProvision = False,
-    app: App = None,
+    app: AppOption = None,
     json: Json = False,
 ) -> None:
     """Serve this project's endpoints on this machine, until Ctrl-C.
