@@ -21,6 +21,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
+from flash_cli import importing
 from flash_cli.describing import Describer, Place, check_name, declared_in
 from runpod_flash.errors import ConfigError, FlashError
 
@@ -45,7 +46,7 @@ class _Program:
             return
         self._request = json.loads(line)
         self._root = Path(self._request["root"])
-        sys.path.insert(0, str(self._root))
+        importing.prepare(str(self._root))
         faulthandler.enable(file=self._request["trace"])
         try:
             modules = self._import_all()
@@ -71,7 +72,7 @@ class _Program:
         return modules
 
     def _describe_all(self, modules: Mapping[str, ModuleType]) -> None:
-        describer = Describer(self._root, self._request["python"])
+        describer = Describer(self._root, modules, self._request["python"])
         known: dict[str, tuple[Any, Place]] = {}
         for file, variable, found in declared_in(modules):
             self._tell(describing=file)

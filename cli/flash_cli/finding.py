@@ -12,11 +12,9 @@ from typing import Any
 from runpod_flash.backends.base import Backend
 from runpod_flash.errors import ConfigError, EndpointNotFound
 from runpod_flash.project import app_of, find_project
+from runpod_flash.scopes import stage_of
 from runpod_flash.settings import Settings
 from runpod_flash.wording import nearest
-
-SCOPE = "app:"
-"""How the scope of the names of a stage begins: `app:<app>/<stage>`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +37,16 @@ class Found:
     def of(cls, endpoint: Mapping[str, Any]) -> "Found":
         """Read it from an overview."""
         project = str(endpoint.get("project") or "")
-        app, stage = endpoint.get("app"), endpoint.get("stage")
-        if not app and project.startswith(SCOPE):
-            app, _, stage = project.removeprefix(SCOPE).partition("/")
+        stage = stage_of(project)
         return cls(
             str(endpoint["id"]),
             str(endpoint["name"]),
             str(endpoint.get("type") or "QUEUE"),
             str(endpoint.get("url") or ""),
             project,
-            app or None,
-            stage or None,
-            endpoint.get("expiresAt") is not None,
+            None if stage is None else stage.app,
+            None if stage is None else stage.stage,
+            stage is not None and endpoint.get("expiresAt") is not None,
         )
 
     @property

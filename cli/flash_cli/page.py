@@ -6,7 +6,7 @@ import typer
 import typer.core
 
 SECTIONS = {
-    "Make and deploy": ("init", "dev", "build", "plan", "deploy", "undeploy", "app", "env"),
+    "Make and deploy": ("init", "dev", "build", "plan", "deploy", "rollback", "undeploy", "app", "env"),
     "Use and look": ("call", "status", "logs", "jobs"),
     "Where it runs": ("login", "target", "server", "gc", "update"),
 }

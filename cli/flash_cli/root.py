@@ -32,7 +32,5 @@ def group(help_text: str) -> typer.Typer:
     )
 
 
-App = Annotated[str | None, typer.Option("--app", "-a", metavar="NAME", help="The app; default: the project's.")]
-Env = Annotated[str | None, typer.Option("--env", "-e", metavar="NAME", help="The stage of the app.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]

@@ -143,7 +143,9 @@ class HttpBackend(JobApi):
         return await self._connection.address()
 
     async def find(self, name: str) -> Json | None:
-        listing = await self._json("GET", "/v2/serverless", headers=self._scope)
+        await self._connection.ready()
+        asked = {"name": name} if self._connection.streams else {}  # elsewhere it is not known what that would mean
+        listing = await self._json("GET", "/v2/serverless", headers=self._scope, params=asked)
         endpoints = listing.get("endpoints")
         if not isinstance(endpoints, list):
             platform = self._connection.platform

@@ -10,7 +10,7 @@ from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.stage_table import AppRecord, StageRecord, StageTable, VersionRecord, VersionState
 from runpod_flash.control_plane.store import Store
 from runpod_flash.errors import AppNotFound, NameTaken, StageBusy, StageNotFound
-from runpod_flash.scopes import check_name
+from runpod_flash.scopes import check_name, stage_of
 from runpod_flash.wording import nearest
 
 VERSIONS_KEPT = 10
@@ -82,6 +82,12 @@ class Apps:
     def of_scope(self, owner: str, app: str, name: str) -> StageRecord | None:
         """The stage, None where there is none."""
         return self._stages.get((owner, app, name))
+
+    def version_of(self, endpoint: EndpointRecord) -> int | None:
+        """The active version of an endpoint's stage; None where it is of no stage."""
+        name = stage_of(endpoint.project)
+        stage = None if name is None else self.of_scope(endpoint.owner, name.app, name.stage)
+        return None if stage is None else stage.version
 
     def endpoints(self, stage: StageRecord) -> list[EndpointRecord]:
         """The endpoints of a stage, the oldest first."""

@@ -56,7 +56,7 @@ class Deploys:
 
     Attributes:
         apps: those to which it deploys.
-        has_artifact: whether an artifact is here, by its id.
+        check_artifact: raises ContentNotFound or Problem where a body names an artifact that it cannot have.
         prepare: makes ready what workers of an endpoint start from, and tells how far it is; raises where they cannot.
     """
 
@@ -66,7 +66,7 @@ class Deploys:
         self._catalog = catalog
         self._clock = clock
         self._applying = set[asyncio.Task[Deployed]]()
-        self.has_artifact: Callable[[str], bool] = lambda artifact: True
+        self.check_artifact: Callable[[Mapping[str, Any]], None] = lambda body: None
         self.prepare: Callable[[EndpointRecord, Callable[[str], None]], Awaitable[None]] = _as_it_is
 
     async def deploy(self, stage: StageRecord, order: Order, *, base: int, prune: bool, tell: Tell) -> Deployed:
@@ -82,7 +82,7 @@ class Deploys:
         with self._apps.changing(stage):
             stage = self._apps.stage(*stage.key)
             _check_base(stage, base)
-            self._check_artifacts(order.bodies)
+            await asyncio.to_thread(self._check_artifacts, order.bodies)  # they may be large
             planned = changes(self._apps.endpoints(stage), order.bodies, lambda name: prune)
             fingerprint = canonical_hash(order.manifest["endpoints"])
             active = next((each for each in self._apps.versions(stage) if each.number == stage.version), None)
@@ -108,7 +108,7 @@ class Deploys:
             stage = self._apps.stage(*stage.key)
             target = self._target(stage, number)
             order = check(target.manifest)
-            self._check_artifacts(order.bodies)
+            await asyncio.to_thread(self._check_artifacts, order.bodies)  # they may be large
             active = self._apps.version(stage, stage.version)
             deployed = _names(active.manifest if active is not None else {})
             planned = changes(self._apps.endpoints(stage), order.bodies, lambda name: name in deployed)
@@ -170,12 +170,19 @@ class Deploys:
         return found
 
     def _check_artifacts(self, bodies: Sequence[Mapping[str, Any]]) -> None:
-        """Raise ContentNotFound where the bodies name artifacts that are not here."""
-        missing = {artifact: body["name"] for body in bodies if (artifact := body.get("artifact"))}
-        missing = {artifact: name for artifact, name in missing.items() if not self.has_artifact(artifact)}
+        """Raise ContentNotFound with all artifacts that are not here, or Problem with all that cannot be had."""
+        missing, faults = list[str](), list[str]()
+        for body in bodies:
+            try:
+                self.check_artifact(body)
+            except ContentNotFound:
+                missing.append(f"{body['artifact']} (of {body['name']})")
+            except Problem as problem:
+                faults.append(f"endpoint {body['name']!r}: {problem.detail}")
         if missing:
-            listed = ", ".join(f"{artifact} (of {name})" for artifact, name in missing.items())
-            raise ContentNotFound(f"there is no artifact {listed}; upload it and deploy again")
+            raise ContentNotFound(f"there is no artifact {', '.join(missing)}; upload it and deploy again")
+        if faults:
+            raise Problem(422, "; ".join(faults), code="ConfigError", errors=faults)
 
     async def _prepare(self, stage: StageRecord, planned: Sequence[Change], tell: Tell) -> None:
         for change in planned:

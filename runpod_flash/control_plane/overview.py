@@ -22,6 +22,7 @@ class Overview:
 
     Attributes:
         disk: what is used of the disk.
+        version_of: which version of its stage an endpoint is of; None: it is of none.
         expires_at: when an endpoint goes if nobody renews or uses it, in seconds since the epoch; None: never.
     """
 
@@ -31,6 +32,7 @@ class Overview:
         self._fleet = fleet
         self._dispatcher = dispatcher
         self.disk: Callable[[], Mapping[str, Any]] = dict
+        self.version_of: Callable[[EndpointRecord], int | None] = lambda record: None
         self.expires_at: Callable[[EndpointRecord], float | None] = lambda record: None
         self._started = time.time()
 
@@ -107,11 +109,12 @@ class Overview:
         }
 
     def _stage(self, record: EndpointRecord) -> dict[str, Any]:
-        """The app and the stage to which an endpoint belongs, and when it expires."""
+        """The app, the stage and the version to which an endpoint belongs, and when it expires."""
         stage, expires = stage_of(record.project), self.expires_at(record)
         return {
             "app": None if stage is None else stage.app,
             "stage": None if stage is None else stage.stage,
+            "version": self.version_of(record),
             "expiresAt": None if expires is None else iso_time(expires),
         }
 

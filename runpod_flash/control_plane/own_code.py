@@ -51,7 +51,15 @@ def call_of(endpoint: EndpointRecord, manifest: ArtifactManifest, job_input: Map
     except Misfit as error:
         raise Problem(422, str(error), code=CallError.__name__, errors=error.faults) from None
     data = json.dumps(job_input, separators=(",", ":")).encode()
-    return Call(endpoint.artifact, Payload.inlined(data), method, inline=True, plain=True)
+    return Call(
+        endpoint.artifact,
+        Payload.inlined(data),
+        method,
+        retries=manifest.retries,
+        backoff=manifest.backoff,
+        inline=True,
+        plain=True,
+    )
 
 
 def check_body(body: Mapping[str, Any], artifacts: ArtifactSource) -> None:

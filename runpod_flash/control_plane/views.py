@@ -7,6 +7,7 @@ from typing import Any
 
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord
 from runpod_flash.hardware import RAM_GB_PER_VCPU
+from runpod_flash.scopes import stage_of
 
 _JOB_COUNTERS = ("completed", "failed", "inProgress", "inQueue", "retried")
 _WORKER_COUNTERS = ("idle", "initializing", "ready", "running", "throttled", "unhealthy")
@@ -54,8 +55,10 @@ def listed_job(record: JobRecord, endpoint: EndpointRecord, now: float) -> dict[
 
 def about_job(record: JobRecord, endpoint: EndpointRecord) -> dict[str, Any]:
     """What the published job object does not have: its endpoint, how often and when it ran."""
+    stage = stage_of(endpoint.project)
+    belongs = {"app": stage and stage.app, "stage": stage and stage.stage}
     return {
-        "endpoint": {"id": endpoint.id, "name": endpoint.name, "project": endpoint.project},
+        "endpoint": {"id": endpoint.id, "name": endpoint.name, "project": endpoint.project, **belongs},
         "attempts": record.attempts,
         "createdAt": iso_time(record.created_at),
         "startedAt": None if record.started_at is None else iso_time(record.started_at),

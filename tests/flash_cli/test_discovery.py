@@ -1,6 +1,8 @@
 """Files are imported by a process of their own, whatever they do there: real processes."""
 
 import asyncio
+import os
+import py_compile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,6 +50,24 @@ def test_files_that_fail_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert "EOFError" in faults["e_input.py"]
     assert "SIGSEGV" in faults["f_crash.py"]
     assert "another module has the name json" in faults["json.py"]
+
+
+def test_a_file_that_calls_an_endpoint_is_refused_and_nothing_is_sent(tmp_path: Path) -> None:
+    calling = QUEUE.format(name="f") + "    print(f.id)\n    f.remote(1)\n"
+    (fault,) = discover(tmp_path, {"a.py": calling}).faults
+    assert "calls an endpoint when it is imported" in fault.message
+    assert "a.py line 7" in fault.message
+
+
+def test_edits_within_one_second_are_seen_and_no_bytecode_is_left(tmp_path: Path) -> None:
+    text = "import runpod_flash, made\n@runpod_flash.Endpoint(name=made.NAME)\ndef f(): ..."
+    for name in ("one", "two"):
+        write(tmp_path, {"made.py": f"NAME = '{name}'"})
+        os.utime(tmp_path / "made.py", (1e9, 1e9))
+        if name == "one":
+            py_compile.compile(str(tmp_path / "made.py"))
+    assert names(discover(tmp_path, {"a.py": text})) == ["two"]
+    assert not list(tmp_path.rglob("a.*.pyc"))
 
 
 def test_traces_begin_in_the_users_file(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from flash_cli.moments import moment
 from flash_cli.platform import connected
 from runpod_flash import settings
 from runpod_flash.backends.base import Backend, Json
-from runpod_flash.errors import BackendError, EndpointNotFound, JobNotFound
+from runpod_flash.errors import BackendError, EndpointNotFound
 
 _ID_SHOWN = 8  # characters of a job's id
 
@@ -50,8 +50,11 @@ async def _show(name: str, wanted: Wanted, app: str | None, env: str | None, *, 
         try:
             found = await finding.endpoint(backend, name, place)
         except EndpointNotFound as error:
-            if not await _has_job(backend, name):
+            job = await _job(backend, name)
+            if job is None:
                 raise error from None
+            if wanted.follow and job.get("cause"):
+                console.note(f"job {name} waits: {job['cause']['text']}")
             printed = console.line if as_json else _print_line
             await backend.look.lines_of_job(name, printed, since=wanted.since, tail=wanted.tail, follow=wanted.follow)
             return
@@ -63,12 +66,12 @@ async def _show(name: str, wanted: Wanted, app: str | None, env: str | None, *, 
             console.note(f"endpoint {found} is gone, or its control plane has stopped")
 
 
-async def _has_job(backend: Backend, name: str) -> bool:
+async def _job(backend: Backend, name: str) -> Json | None:
+    """The facts of a job of this id; None where there is none, or the platform does not know jobs by their ids."""
     try:
-        await backend.facts(name)
-    except (JobNotFound, BackendError):
-        return False
-    return True
+        return await backend.facts(name)
+    except BackendError:
+        return None
 
 
 def _print_line(line: Json) -> None:

@@ -1,7 +1,9 @@
 """`flash status`: the endpoints of the chosen target, or of this machine, with their workers and jobs."""
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from flash_cli import console, finding, plane
@@ -97,19 +99,25 @@ def _groups(endpoints: Iterable[Said]) -> list[tuple[str, list[Said]]]:
     groups: dict[tuple[bool, str], list[Said]] = {}
     for endpoint in endpoints:
         found = finding.Found.of(endpoint)
-        if found.app is not None:
-            key = False, f"app {found.app}, stage {found.stage}{_facts(endpoint)}"
-        else:
-            key = True, f"project {found.project}" if found.project else "of no project"
-        groups.setdefault(key, []).append(endpoint)
-    return [(title, members) for (_, title), members in sorted(groups.items())]
+        groups.setdefault((found.app is None, found.project), []).append(endpoint)
+    return [(_title(members[0]), members) for _, members in sorted(groups.items(), key=lambda group: group[0])]
+
+
+def _title(endpoint: Said) -> str:
+    """What an endpoint belongs to."""
+    found = finding.Found.of(endpoint)
+    if found.app is not None:
+        return f"app {found.app}, stage {found.stage}{_facts(endpoint)}"
+    return f"project {found.project}" if found.project else "of no project"
 
 
 def _facts(endpoint: Said) -> str:
     """What else is known of the stage of an endpoint."""
     version = f", version {endpoint['version']}" if endpoint.get("version") else ""
-    expires = f", expires at {endpoint['expiresAt']} unless it is renewed" if endpoint.get("expiresAt") else ""
-    return version + expires
+    if not endpoint.get("expiresAt"):
+        return version
+    left = datetime.fromisoformat(endpoint["expiresAt"]).timestamp() - time.time()
+    return f"{version}, " + (f"expires in {console.duration(left)} unless it is renewed" if left > 0 else "expired")
 
 
 def _row(endpoint: Said, *, several: bool) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ class LiveProject(Generic[B]):
         """Bring what is served to what was wanted when this began."""
         wanted, loop = self._wanted, asyncio.get_running_loop()
         began, before = loop.time(), self.state
-        stamps = self._look()
+        stamps = await asyncio.to_thread(self._look)
         same = stamps.files == self._stamps.files and not self.state.problem
         self._stamps = stamps
         warnings: Sequence[str] = ()

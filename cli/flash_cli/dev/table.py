@@ -55,6 +55,11 @@ class Place:
         return not self.operation
 
     @property
+    def may_repeat(self) -> bool:
+        """Whether a request that is sent twice does no more than one: jobs have keys, and looking changes nothing."""
+        return self.operation in ("status", "status-sync", "health", "requests", "metrics", "cancel")
+
+    @property
     def brings_work(self) -> bool:
         """Whether code will run for it, so that it must be the newest."""
         return self.is_balanced or self.operation in (*SUBMITTING, "openai")
@@ -118,8 +123,7 @@ class Table:
 
     def find(self, method: str, raw_path: str) -> Place | None:
         """What a request means, None where nothing has this address."""
-        raw = raw_path.lstrip("/").split("/")
-        parts = tuple(map(_decoded, raw))
+        raw, parts = raw_path.lstrip("/").split("/"), parts_of(raw_path)
         for end in range(len(parts), 0, -1):
             place = self._at(method, parts[:end], parts[end:], raw[end:])
             if place is not None:
@@ -177,6 +181,11 @@ class Table:
         return next(iter(difflib.get_close_matches(raw_path, known, 1, 0.4)), "")
 
 
+def parts_of(raw_path: str) -> Parts:
+    """A raw path, cut and decoded."""
+    return tuple(unquote_to_bytes(part).decode("utf-8", "replace") for part in raw_path.lstrip("/").split("/"))
+
+
 def file_parts(file: str) -> Parts:
     """The address of a file: its path without `.py`; of a package, its folder."""
     path = PurePosixPath(file).with_suffix("")
@@ -224,7 +233,3 @@ def _doc(call: _Call) -> str:
 
 def _joined(parts: Parts) -> str:
     return "".join(f"/{quote(part)}" for part in parts)
-
-
-def _decoded(part: str) -> str:
-    return unquote_to_bytes(part).decode("utf-8", "replace")

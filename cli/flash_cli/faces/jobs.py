@@ -4,7 +4,9 @@ from typing import Annotated
 
 import typer
 
-from flash_cli.root import App, Env, Json, group
+from flash_cli import completing
+from flash_cli.completing import AppOption, StageOption
+from flash_cli.root import Json, group
 from runpod_flash import lazy
 
 jobs = group("Look at jobs, cancel them, run them again, come back to them.")
@@ -14,13 +16,16 @@ Jobs = Annotated[list[str], typer.Argument(metavar="JOB…", help="Ids of the jo
 
 @jobs.command("list")
 def jobs_list(
-    endpoint: Annotated[str | None, typer.Option(metavar="NAME", help="Only those of this endpoint.")] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Only those of this endpoint.", autocompletion=completing.endpoints),
+    ] = None,
     status: Annotated[list[str] | None, typer.Option(metavar="STATE", help="In this state; repeatable.")] = None,
     since: Annotated[str | None, typer.Option(metavar="WHEN", help="Later than 10m or 2h ago, or a date.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = 50,
     json: Json = False,
-    app: App = None,
-    env: Env = None,
+    app: AppOption = None,
+    env: StageOption = None,
 ) -> None:
     """List jobs, the newest first."""
     lazy.load("flash_cli.commands.jobs").show(

@@ -4,7 +4,9 @@ from typing import Annotated
 
 import typer
 
-from flash_cli.root import App, Env, Json
+from flash_cli import completing
+from flash_cli.completing import AppOption, EndpointName, StageOption
+from flash_cli.root import Json
 from runpod_flash import lazy
 
 
@@ -24,13 +26,20 @@ def status(
 
 
 def logs(
-    name: Annotated[str, typer.Argument(metavar="ENDPOINT|JOB", help="Name or id of an endpoint, or id of a job.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="ENDPOINT|JOB",
+            help="Name or id of an endpoint, or id of a job.",
+            autocompletion=completing.endpoints,
+        ),
+    ],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
     since: Annotated[str | None, typer.Option(metavar="WHEN", help="Later than 10m or 2h ago, or a date.")] = None,
     tail: Annotated[int | None, typer.Option(min=0, max=10_000, help="Only so many of the last lines.")] = None,
     json: Json = False,
-    app: App = None,
-    env: Env = None,
+    app: AppOption = None,
+    env: StageOption = None,
 ) -> None:
     """Show what an endpoint's workers, or a job, wrote.
 
@@ -42,7 +51,7 @@ def logs(
 
 
 def call(
-    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Its name or id.")],
+    endpoint: EndpointName,
     rest: Annotated[
         list[str] | None,
         typer.Argument(metavar="[- | METHOD PATH]", help="Input from standard input, or an HTTP request."),
@@ -55,8 +64,8 @@ def call(
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait; print the job's id.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Print a text as it is, not as JSON.")] = False,
     stream: Annotated[bool, typer.Option("--stream", help="Print each item as it comes.")] = False,
-    app: App = None,
-    env: Env = None,
+    app: AppOption = None,
+    env: StageOption = None,
 ) -> None:
     """Call an endpoint with plain JSON and print its result; what it writes goes to stderr.
 

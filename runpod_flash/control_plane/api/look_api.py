@@ -35,6 +35,9 @@ ENDPOINTS_AT_ONCE = 100
 BEAT_S = 15.0
 """After so many seconds without a line, an empty one is sent to who follows."""
 
+LATEST_S = 10**11
+"""The latest moment that can be asked for, in seconds since the epoch."""
+
 _LAST = 2**63 - 1
 
 
@@ -142,7 +145,7 @@ def _seconds(request: Request) -> float:
         found = float(text)
     except ValueError:
         found = -1.0
-    if not 0 <= found < 1e12 or not text.isascii() or not text[:1].isdigit():
+    if not 0 <= found <= LATEST_S or not text.isascii() or not text[:1].isdigit():
         raise Problem(400, f"query parameter 'since' is {text!r:.80}; it must be seconds since the epoch")
     return found
 

@@ -16,6 +16,7 @@ from worker_runtime.wire import neutral, paths, payload
 from worker_runtime.wire.class_names import ClassNames
 from worker_runtime.wire.errors import VersionMismatch, WireError
 from worker_runtime.wire.jobs import INLINE_LIMIT, Call, Instance, Payload
+from worker_runtime.wire.retries import Backoff
 
 SHIPPED = code("add", "def add(a, b=1): return a + b", (parameter("a", "integer"), parameter("b", required=False)))
 MANIFEST = paths.read_manifest(SHIPPED.data)
@@ -48,6 +49,11 @@ def test_the_input_is_kept_as_it_was_sent() -> None:
     assert kept(replace(of(large), arguments=stored).to_input()) == large
     for other in (Call("", NEUTRAL).to_input(), {"flash": "a command's own"}, {"a": 1}):
         assert kept(other) is other
+
+
+def test_plain_calls_are_tried_again_as_the_endpoint_was_declared() -> None:
+    call = call_of(ENDPOINT, replace(MANIFEST, retries=2, backoff=Backoff(("OSError",))), {"a": 1})
+    assert (call.retries, call.backoff) == (2, Backoff(("OSError",)))
 
 
 def test_what_does_not_fit_is_a_problem_with_each_fault() -> None:

@@ -20,7 +20,15 @@ _LINE: Final = record(
 )
 
 ABOUT_JOB: Final[Mapping[str, Schema]] = {
-    "endpoint": record({"id": text(), "name": text(), "project": text()}),
+    "endpoint": record(
+        {
+            "id": text(),
+            "name": text(),
+            "project": text(),
+            "app": text("The app to which it belongs.", nullable=True),
+            "stage": text("And the stage.", nullable=True),
+        }
+    ),
     "attempts": whole("How often it was started."),
     "createdAt": text(format="date-time"),
     "startedAt": text("Of its last attempt.", format="date-time", nullable=True),
@@ -101,6 +109,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                         "owner": text("The user whose it is; empty: whoever runs the control plane."),
                         "app": text("The app to which it belongs.", nullable=True),
                         "stage": text("And the stage.", nullable=True),
+                        "version": whole("The active version of the stage.", nullable=True),
                         "expiresAt": text("When it goes if nobody renews or uses it.", nullable=True),
                         "jobs": _COUNTS,
                         "workers": _COUNTS,

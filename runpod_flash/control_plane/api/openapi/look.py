@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from runpod_flash.control_plane.api.look_api import ENDPOINTS_AT_ONCE, JOBS_AT_ONCE, LINES_AT_ONCE
+from runpod_flash.control_plane.api.look_api import ENDPOINTS_AT_ONCE, JOBS_AT_ONCE, LATEST_S, LINES_AT_ONCE
 from runpod_flash.control_plane.api.openapi.flash_schemas import ABOUT_JOB
 from runpod_flash.control_plane.api.openapi.job_schemas import SCHEMAS as JOB_SCHEMAS
 from runpod_flash.control_plane.api.openapi.model import Answer, Face, Operation, Parameter, Schema
@@ -22,7 +22,7 @@ from runpod_flash.control_plane.endpoint_logs import PLATFORM
 _SINCE = Parameter(
     name="since",
     place="query",
-    schema=number(minimum=0, maximum=1e11),
+    schema=number(minimum=0, maximum=LATEST_S),
     about="Seconds since the epoch: only what is later.",
 )
 _TAIL = Parameter(

@@ -90,7 +90,8 @@ async def test_the_facts_of_a_job(plane: PlaneApp) -> None:
     endpoint = await plane.endpoint()
     (job,) = await jobs_of(plane, endpoint, 1)
     facts = (await plane.client.get(f"/flash/v1/jobs/{job}")).json()
-    assert facts["endpoint"] == {"id": endpoint, "name": "palette", "project": ""}
+    about = {"id": endpoint, "name": "palette", "project": "", "app": None, "stage": None}
+    assert facts["endpoint"] == about
     assert (facts["job"]["id"], facts["job"]["status"]) == (job, "IN_QUEUE")
     assert (facts["attempts"], facts["cause"]) == (0, {"kind": "queued"})
     await plane.platform.end(job, JobStatus.COMPLETED, 1)

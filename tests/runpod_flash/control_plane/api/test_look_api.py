@@ -34,7 +34,13 @@ async def test_jobs_are_listed_with_their_endpoint_and_without_output(plane: Pla
     assert [job["id"] for job in listed["jobs"]] == [second, first]
     assert listed["more"] is None
     job = listed["jobs"][1]
-    assert job["endpoint"] == {"id": endpoint, "name": "palette", "project": ""}
+    assert job["endpoint"] == {
+        "id": endpoint,
+        "name": "palette",
+        "project": "",
+        "app": None,
+        "stage": None,
+    }
     assert "output" not in job
     assert (job["status"], job["attempts"], job["createdAt"][-1]) == ("COMPLETED", 1, "Z")
     only = (await plane.client.get("/flash/v1/jobs", params={"endpoint": other, "limit": 1})).json()
