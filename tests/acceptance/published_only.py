@@ -18,6 +18,7 @@ OTHERS = (
     "test_deployed_calls.py",
     "test_dev.py",
     "test_flash_call.py",
+    "test_flash_command.py",
     "test_privacy.py",
     "test_server_for_others.py",
 )
