@@ -122,7 +122,7 @@ class LiveProject(Generic[B]):
         if not same or at_start:
             try:
                 warnings = (await self._take_up()).warnings
-            except FlashError as error:
+            except (FlashError, OSError) as error:  # OSError: of the project's own files
                 if at_start:
                     raise
                 self.state = replace(self.state, problem=str(error))
