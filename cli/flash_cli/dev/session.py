@@ -93,6 +93,7 @@ async def _farewell(stage: EphemeralStage, stops: Stops, reporter: Reporter) -> 
         await asyncio.wait({removing, insisted}, timeout=_GOODBYE_S, return_when=asyncio.FIRST_COMPLETED)
         if removing.done():
             removing.result()
+            reporter.say("stopped, and what it made is removed")
         else:
             reporter.say(f"stage {stage.name} of app {stage.app} is still there; it goes by itself when it expires")
     except FlashError as error:
@@ -148,8 +149,7 @@ class _Session:
             listening = tasks.create_task(self._hearing.listen())
             stack.callback(listening.cancel)
             server = await stack.enter_async_context(serving(self._app, sockets))
-            name = "localhost" if self._wanted.host in ("localhost", "127.0.0.1") else self._wanted.host
-            url = f"http://{name}:{sockets[0].getsockname()[1]}"
+            url = _url(self._wanted.host, sockets[0].getsockname()[1])
             self._reporter.serving(url, self._wanted.target, self._project.state)
             tasks.create_task(self._stay_alive())
             if self._wanted.reloads:
@@ -211,3 +211,9 @@ class _Session:
         self._renew.set()
         if self._project.state.problem:
             self._project.notice()
+
+
+def _url(host: str, port: int) -> str:
+    """Where a browser finds it."""
+    name = "localhost" if host == "127.0.0.1" else f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}"
