@@ -87,6 +87,8 @@ async def run(backend: Backend, complete: Complete, source: Source, wanted: Want
 
 async def _farewell(stage: EphemeralStage, stops: Stops, reporter: Reporter) -> None:
     """Remove the stage; whoever does not want to wait leaves it to its expiry."""
+    if not stage.is_made:
+        return
     removing = asyncio.create_task(stage.delete())
     insisted = asyncio.create_task(stops.insisted.wait())
     try:
