@@ -60,6 +60,7 @@ class _Program:
         for path, name in self._request["files"]:
             self._tell(importing=path)
             self._watch()
+            sys.argv = [str(self._root / path)]
             try:
                 module = importlib.import_module(name)
                 self._check_file(module, path)

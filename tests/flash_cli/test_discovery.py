@@ -241,3 +241,14 @@ def test_modules_are_named_from_the_innermost_folder_of_the_search_path(
     monkeypatch.syspath_prepend(tmp_path / "src")
     assert discovery.module_name("src/pkg/a.py", tmp_path) == "pkg.a"
     assert discovery.module_name("lib/__init__.py", tmp_path) == "lib"
+
+
+def test_an_interpreter_that_has_ended_is_replaced(tmp_path: Path) -> None:
+    write(tmp_path, {"a.py": QUEUE.format(name="f")})
+
+    async def used() -> Discovered:
+        ready = await Interpreter.start(tmp_path)
+        await ready.close()
+        return await discovery.discover(tmp_path, ["a.py"], deadline_s=20, ready=ready)
+
+    assert names(asyncio.run(used())) == ["f"]

@@ -163,7 +163,8 @@ class LiveProject(Generic[B]):
                 name = self._culprit(manifest, str(error), refused)
                 if name is None:
                     raise
-                refused[name] = f"endpoint {name!r} cannot be taken up: {error}"
+                why = str(error).removeprefix(f"endpoint '{name}': ")
+                refused[name] = f"endpoint '{name}' cannot be taken up: {why}"
                 manifest = self._without(manifest, name)
                 continue
             return manifest, refused, ids

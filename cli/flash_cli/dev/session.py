@@ -13,6 +13,7 @@ from flash_cli.dev.app import DevApp
 from flash_cli.dev.hearing import Hearing
 from flash_cli.dev.project import LiveProject
 from flash_cli.dev.reporter import Reporter
+from flash_cli.dev.route_documents import RouteDocuments
 from flash_cli.dev.serving import listening, serving
 from flash_cli.dev.stage import RENEW_S, EphemeralStage
 from flash_cli.dev.stamps import Stamps
@@ -121,8 +122,15 @@ class _Session:
         self._hearing = Hearing(self._upstream, client, self)
         self._warming = Warming(self._upstream)
         self._project = LiveProject(source.build, self._deploy, source.look, self, reloads=wanted.reloads)
+        self._documents = RouteDocuments(self._upstream)
         self._app = DevApp(
-            self._project, self._upstream, self._visits, host=wanted.host, client=client, waiting=reporter.waiting
+            self._project,
+            self._upstream,
+            self._visits,
+            host=wanted.host,
+            client=client,
+            waiting=reporter.waiting,
+            documents=lambda state: self._documents.of(state, self._used),
         )
         self._used: set[str] = set()  # endpoints that were called
         self._renew = asyncio.Event()
