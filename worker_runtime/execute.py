@@ -260,8 +260,8 @@ class Execution:
     def _construct_shared(self) -> Any:
         if not needs_nothing(self._target):
             words = (
-                f"class '{self._target.__name__}' cannot be made without arguments, and plain calls share an object that "
-                "is made so; give its parameters defaults, or call it from Python"
+                f"class '{self._target.__name__}' cannot be made without arguments, and plain calls share an object "
+                "that is made so; give its parameters defaults, or call it from Python"
             )
             raise Failed(ErrorInfo(ErrorKind.LOAD, "CallError", words))
         return self._target()

@@ -242,12 +242,6 @@ class Picky:
         raise RuntimeError("not today")
 
 
-class Needy:
-    def __init__(self, size: int) -> None: ...
-
-    def go(self) -> None: ...
-
-
 class Items:
     """A sink that keeps what comes."""
 
