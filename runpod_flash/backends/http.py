@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from runpod_flash.backends import uploads
 from runpod_flash.backends.apps import HttpApps
@@ -24,7 +24,7 @@ from runpod_flash.backends.job_api import FINAL, JobApi, part
 from runpod_flash.backends.look import HttpLook
 from runpod_flash.backends.lookups import AT_ONCE, Looked, Lookups
 from runpod_flash.backends.uploads import Said
-from runpod_flash.backends.volumes import HttpVolumes
+from runpod_flash.backends.volumes import HttpVolumes, scope_header
 from runpod_flash.calls import AS_USUAL, JobOptions
 from runpod_flash.errors import (
     BackendError,
@@ -91,8 +91,7 @@ class HttpBackend(JobApi):
         self._output = output
         self._shares_machine = shares_machine
         self._default_queue_delay = default_queue_delay
-        # A header holds no more than ASCII, a path may hold all: percent signs stand for the rest.
-        self._scope = {"X-Flash-Project": quote(str(project), safe="/ !#$&'()*+,:;=?@[]~")} if project else {}
+        self._scope = scope_header(str(project or ""))
         self._final_jobs = FinalJobs()
         self._lookups = Lookups(self._watch)
         self._names: dict[str, str] = {}  # of endpoints, by id
