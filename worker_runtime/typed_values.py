@@ -75,6 +75,8 @@ def made(kind: Any, value: Any) -> Any:
 def _of_class(kind: type, value: Any) -> Any:
     if isinstance(value, dict):
         return _dataclass(kind, value) if dataclasses.is_dataclass(kind) else value
+    if isinstance(value, str) and issubclass(kind, bytes | bytearray):
+        raise TypeError("JSON has no bytes; take a text, in base64 for example, and decode it")
     if isinstance(value, str | int | float) and not isinstance(value, bool | kind):
         for base, parse in _PARSED:
             if issubclass(kind, base):

@@ -102,8 +102,15 @@ async def build(
         InstallError: requirements have no solution; with the resolver's words.
         PayloadTooLarge, ShippingError: an endpoint's files are too much, or cannot be read.
     """
+    try:
+        return await _built(Path(os.path.abspath(project)), options, known, ready)
+    finally:
+        if ready is not None:
+            await ready.close()
+
+
+async def _built(root: Path, options: BuildOptions, known: Built | None, ready: Interpreter | None) -> Built:
     started = time.monotonic()
-    root = Path(os.path.abspath(project))
     chosen = sdk_settings.load(folder=root)
     environ = chosen.environ
     _check(options)
@@ -181,18 +188,13 @@ async def _discovered(
     root: Path, options: BuildOptions, deadline_s: float, ready: Interpreter | None
 ) -> tuple[Listing, Discovered]:
     """The project's files and endpoints, with all faults. Raises ConfigError."""
-    try:
-        listing = await asyncio.to_thread(project_files.listing, root)
-        candidates, faults = await asyncio.to_thread(listing.candidates)
-        if not candidates:
-            found = Discovered((), (), ())
-        else:
-            found = await discovery.discover(
-                root, candidates, deadline_s=deadline_s, python=options.python_version, ready=ready
-            )
-    finally:
-        if ready is not None:
-            await ready.close()
+    listing = await asyncio.to_thread(project_files.listing, root)
+    candidates, faults = await asyncio.to_thread(listing.candidates)
+    found = Discovered((), (), ())
+    if candidates:
+        found = await discovery.discover(
+            root, candidates, deadline_s=deadline_s, python=options.python_version, ready=ready
+        )
     everything = tuple(sorted((*faults, *found.faults), key=lambda fault: fault.file))
     if not found.endpoints and not everything:
         raise ConfigError(_nothing(root, listing, candidates))

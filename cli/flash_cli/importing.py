@@ -56,8 +56,8 @@ def prepare(root: str) -> None:
     hook = FileFinder.path_hook(*loaders)
 
     def of_project(folder: str) -> PathEntryFinder:
-        parts = os.path.abspath(folder).split(os.sep)
-        if not os.path.abspath(folder).startswith(root) or not _INSTALLED.isdisjoint(parts):
+        place = os.path.abspath(folder)
+        if not (place + os.sep).startswith(root + os.sep) or not _INSTALLED.isdisjoint(place.split(os.sep)):
             raise ImportError("not in the project")
         return hook(folder)
 

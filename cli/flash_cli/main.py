@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flash_cli import console
-from flash_cli.faces import build, deploy, dev, init, login, look
+from flash_cli.faces import build, deploy, dev, init, login, look, update
 from flash_cli.faces.apps import apps, stages
 from flash_cli.faces.jobs import jobs
 from flash_cli.faces.server import server
@@ -35,6 +35,7 @@ app.add_typer(server, name="server")
 app.add_typer(jobs, name="jobs")
 app.add_typer(target, name="target")
 login.add(app)
+update.add(app)
 
 
 def _version(wanted: bool) -> None:

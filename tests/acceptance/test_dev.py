@@ -76,6 +76,7 @@ def test_the_job_api_is_there_with_its_errors(project: DevProject) -> None:
         assert dev.call("/web/no/such/path", method="GET").status == 404
         assert dev.call("/nowhere/runsync").status == 404
         document = dev.call("/openapi.json", method="GET").body
+        assert document["paths"]["/web/hello/{name}"]["get"]["operationId"]  # as FastAPI has it
         assert {"/maths/add/runsync", "/model/predict/runsync", "/web/hello/{name}"} <= document["paths"].keys()
         assert dev.call("/", method="GET", Origin="https://evil.example").status == 403
 
@@ -172,6 +173,19 @@ def test_a_target_that_goes_away_comes_back_with_the_session(place: Place) -> No
         assert dev.output("/add/runsync", a=2) == 13
         assert dev.end() == 0
     assert project.stages() == []
+
+
+@pytest.mark.slow
+def test_workers_start_before_the_first_call_where_that_is_asked_for(project: DevProject) -> None:
+    with flash_dev(project, "--auto-provision", "--no-reload") as dev:
+
+        def ready() -> bool:
+            found = [each for each in project.place.endpoints() if each.get("app") == project.folder.name]
+            return any(each["workers"]["ready"] for each in found)
+
+        wait_until(ready, 60, "a worker")
+        project.write("maths/add.py", ADD.replace("a + b", "a * 100 + b"))
+        assert dev.output("/maths/add/runsync", a=1) == 2
 
 
 @pytest.mark.slow

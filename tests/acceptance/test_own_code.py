@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.own_code import CHECK, Batch, code, deployed, parameter
+from tests.support.own_code import CHECK, Batch, Deployed, code, deployed, parameter
 from tests.support.place import Place
 from tests.support.plane_api import control_plane
 from tests.support.waiting import wait_until
@@ -239,3 +241,35 @@ def test_accepted_jobs_keep_their_version_over_a_sigkill(place: Place) -> None:
     place.flash("server", "start").good()
     with deployed(place) as here:
         assert [here.ended(endpoint, job)["output"] for job in jobs] == [1, 1, 1, 2]
+
+
+@pytest.mark.slow
+def test_under_load_no_job_fails_at_a_switch_and_none_that_comes_after_it_runs_old_code(shared_place: Place) -> None:
+    shipped = [code("version", SLOW.format(number=number), SECONDS) for number in range(4)]
+    current, found, stop = 0, list[tuple[int, int, dict[str, Any]]](), threading.Event()
+
+    def client(here: Deployed, endpoint: str) -> None:
+        while not stop.is_set():
+            before = current
+            job = here.runsync(endpoint, {"seconds": 0.01})
+            found.append((before, current, job))
+
+    with deployed(shared_place) as here, ThreadPoolExecutor(4) as pool:
+        endpoint = here.endpoint("loaded", shipped[0], workers={"min": 1, "max": 2, "idleTimeout": 60})
+        clients = [pool.submit(client, here, endpoint) for _ in range(4)]
+        try:
+            for number in range(1, len(shipped)):
+                so_far = len(found)
+                wait_until(lambda so_far=so_far: len(found) > so_far + 20, 60)
+                here.switch(endpoint, shipped[number])
+                current = number
+            so_far = len(found)
+            wait_until(lambda: len(found) > so_far + 20, 60)
+        finally:
+            stop.set()
+        for each in clients:
+            each.result()
+    assert {job["status"] for _, _, job in found} == {"COMPLETED"}
+    assert {job["output"] for _, _, job in found} == {0, 1, 2, 3}
+    # A switch is complete a moment before its client hears of that.
+    assert [job for before, after, job in found if not before <= job["output"] <= after + 1] == []

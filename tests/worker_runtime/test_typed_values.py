@@ -101,7 +101,6 @@ def test_what_leaves_as_json_comes_back(kind: Any, value: Any) -> None:
         (str, "2020-01-02"),
         (str | datetime.date, "2020-01-02"),
         (float, 1),
-        (bytes, "abc"),
         (dict, {"a": 1}),
         (list, [1]),
         (Options, {"name": "a"}),
@@ -122,6 +121,7 @@ def test_what_has_no_other_form_stays_as_it_is(kind: Any, value: Any) -> None:
     [
         (datetime.date, "soon"),
         (Colour, "blue"),
+        (bytes, "abc"),
         (Point, {"on": "2020-01-02"}),
         (Cat, {"name": 1}),
         (Cat, [1]),

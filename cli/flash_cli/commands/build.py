@@ -12,10 +12,9 @@ from flash_cli import archive, console, explaining, locking
 from flash_cli.archive import Archive
 from flash_cli.building import BuildOptions, Built, Fault
 from flash_cli.building import build as build_project
-from flash_cli.finding import app_of
 from flash_cli.manifest import BuiltEndpoint
 from runpod_flash import settings
-from runpod_flash.project import find_project
+from runpod_flash.project import app_of, find_project
 
 _INDENT = "    "
 

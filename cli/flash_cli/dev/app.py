@@ -13,7 +13,7 @@ from flash_cli.dev import guard, headers, sockets
 from flash_cli.dev.bodies import completed
 from flash_cli.dev.forwarding import Forwarding
 from flash_cli.dev.inbound import Inbound
-from flash_cli.dev.pages import Pages
+from flash_cli.dev.pages import Documents, Pages, no_documents
 from flash_cli.dev.problems import Refused
 from flash_cli.dev.state import Project, State
 from flash_cli.dev.table import SUBMITTING, Place, file_parts, parts_of
@@ -36,6 +36,7 @@ class DevApp:
         host: what the server listens on.
         client: the event stream that hears of what its requests do.
         waiting: shows that a request is under way.
+        documents: what endpoints say of their routes themselves.
     """
 
     def __init__(
@@ -47,11 +48,12 @@ class DevApp:
         host: str,
         client: str,
         waiting: Waiting = nullcontext,
+        documents: Documents = no_documents,
     ) -> None:
         self._project, self._upstream, self._visits = project, upstream, visits
         self._host, self._client, self._waiting = host, client, waiting
         self._forwarding = Forwarding(upstream)
-        self._pages = Pages()
+        self._pages = Pages(documents)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -67,13 +67,19 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A path as it is shown to people. `schema_of` is the call whose parameters it takes, None where it takes none."""
+    """A path as it is shown to people.
+
+    Attributes:
+        schema_of: the call whose parameters it takes; None where the endpoint answers requests itself.
+        route: the route there, as the endpoint has it.
+    """
 
     method: str
     path: str
     endpoint: BuiltEndpoint
     doc: str = ""
     schema_of: str | None = None
+    route: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +172,7 @@ class Table:
             for each in endpoints:
                 routes = [(route.method, route.path, route.doc) for route in each.routes]
                 for method, path, doc in routes or [(_ANYTHING, "/", each.doc)]:
-                    found.append(Line(method, _joined(base) + path, each, doc))
+                    found.append(Line(method, _joined(base) + path, each, doc, route=path))
         named = {line.endpoint.name for line in found}
         for endpoint in self.endpoints.values():
             if endpoint.name not in named:

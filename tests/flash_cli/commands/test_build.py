@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.builds import QUEUE
 from tests.support.place import Place
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -71,3 +74,15 @@ def test_it_explains(here: Place) -> None:
     assert "worker.py" in here.flash("build", "--explain", "infer").good().stdout
     assert json.loads(here.flash("build", "--explain", "infer", "--json").good().stdout)["explained"]["files"]
     assert "there are infer" in here.flash("build", "--explain", "x").stderr
+
+
+def test_an_interrupt_ends_it_and_what_it_has_started(here: Place) -> None:
+    here.write("slow.py", "import os, runpod_flash, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(600)\n")
+    process = here.start(["-m", "flash_cli", "build"])
+    pid = here.project / "pid"
+    wait_until(lambda: pid.exists() and pid.read_text())
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    wait_until(lambda: not psutil.pid_exists(int(pid.read_text())))
