@@ -58,9 +58,14 @@ async def whole(
 
 
 def deployed(stage: Mapping[str, Any]) -> BuildManifest | None:
-    """The manifest of a stage's active version, as it was deployed; None before the first. Raises ConfigError."""
-    manifest = stage.get("manifest")
-    return BuildManifest.from_json(manifest) if manifest else None
+    """The manifest of a stage's active version, as it was deployed.
+
+    None before the first, and where another version of this program, or another one, has deployed it.
+    """
+    try:
+        return BuildManifest.from_json(stage.get("manifest") or {})
+    except ConfigError:
+        return None
 
 
 def _scaled(body: Mapping[str, Any], default_queue_delay: float) -> dict[str, Any]:

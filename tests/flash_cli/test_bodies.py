@@ -80,5 +80,6 @@ def test_the_files_of_code_are_told(tmp_path: Path) -> None:
 
 def test_what_is_deployed_already() -> None:
     assert bodies.deployed({"manifest": {}}) is None
+    assert bodies.deployed({"manifest": {"version": 99, "endpoints": [{"name": "a"}]}}) is None
     manifest = whole(Target(), make=True).manifest
     assert bodies.deployed({"manifest": manifest.to_json()}) == manifest

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from flash_cli.smoke import Deployed, Smoked, smoke
@@ -26,8 +27,8 @@ FAILED = {
 class Target:
     """Answers as it is told."""
 
-    def __init__(self, job: Json | None = None, answer: WebAnswer | None = None) -> None:
-        self._job, self._answer = job, answer
+    def __init__(self, job: Json | None = None, answer: WebAnswer | None = None, cause: str = "starting") -> None:
+        self._job, self._answer, self._cause = job, answer, cause
         self.given: list[Json] = []
         self.requests: list[WebRequest] = []
         self.cancelled: list[str] = []
@@ -45,7 +46,7 @@ class Target:
         self.cancelled.append(job_id)
 
     async def facts(self, job_id: str) -> Json:
-        return {"cause": {"text": "all GPUs are taken"}}
+        return {"cause": {"kind": self._cause, "text": "it takes long"}}
 
     async def logs(self, endpoint_id: str, job_id: str) -> Sequence[str]:
         return ["the last line"]
@@ -80,8 +81,15 @@ def test_what_the_worker_says_is_told() -> None:
 def test_who_waits_too_long_cancels_and_says_why_it_waited() -> None:
     target = Target()
     (failed,) = target.try_it(QUEUE, timeout_s=0.05)
-    assert failed.words == "no worker had loaded the code within 0.05 s: all GPUs are taken"
+    assert failed.words == "no worker had loaded the code within 0.05 s: it takes long"
     assert target.cancelled == ["j"]
+
+
+def test_a_busy_machine_says_nothing_of_the_code() -> None:
+    (untried,) = Target(cause="no_capacity").try_it(QUEUE, timeout_s=0.05)
+    assert (untried.ok, untried.untried) == (True, "no worker was free within 0.05 s: it takes long")
+    (off,) = Target().try_it(replace(QUEUE, most_workers=0))
+    assert (off.ok, off.to_json()["ok"]) == (True, None)
 
 
 def test_routes_are_asked_for_a_worker_of_the_new_version() -> None:

@@ -171,20 +171,18 @@ def _telling() -> Telling:
 
 async def _tried(backend: Backend, found: Proposal, answer: Json, wanted: Wanted) -> Sequence[Smoked]:
     endpoints = deploying.to_try(found, answer)
-    for endpoint in endpoints:
-        if endpoint.untested:
-            console.note(f"{endpoint.name}: not tried, {endpoint.untested}")
-    trying = [endpoint for endpoint in endpoints if not endpoint.untested]
-    if trying:
-        console.passing(f"waiting for the first worker of {', '.join(endpoint.name for endpoint in trying)}")
+    if endpoints:
+        console.passing(f"waiting for the first worker of {', '.join(endpoint.name for endpoint in endpoints)}")
 
     def said(one: Smoked) -> None:
         console.passing("")
-        if one.ok and not wanted.as_json:
+        if one.untried:
+            console.note(f"{one.endpoint} is not tried: {one.untried}")
+        elif one.ok and not wanted.as_json:
             console.note(f"{one.endpoint}: a worker has loaded the code, {one.took_s:.1f} s")
 
     try:
-        return await smoke(backend, trying, wanted.smoke_timeout_s, said)
+        return await smoke(backend, endpoints, wanted.smoke_timeout_s, said)
     finally:
         console.passing("")
 
