@@ -105,6 +105,7 @@ async def smoke(
 
 async def _tried(backend: Backend, endpoint: Deployed, timeout_s: float) -> str:
     try:
+        await backend.describe(endpoint.id)  # from then on what it waits for is shown with its name
         if endpoint.is_balanced:
             return await _pinged(backend, endpoint, timeout_s)
         return await _checked(backend, endpoint, timeout_s)

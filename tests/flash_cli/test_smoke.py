@@ -33,6 +33,9 @@ class Target:
         self.requests: list[WebRequest] = []
         self.cancelled: list[str] = []
 
+    async def describe(self, endpoint_id: str) -> Json:
+        return {"id": endpoint_id}
+
     async def submit(self, endpoint_id: str, call_input: Json, key: str, options: JobOptions = AS_USUAL) -> str:
         self.given.append(call_input)
         return "j"
