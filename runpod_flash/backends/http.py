@@ -153,6 +153,9 @@ class HttpBackend(JobApi):
         found = next((endpoint for endpoint in endpoints if endpoint.get("name") == name), None)
         return None if found is None else self._named(found)
 
+    async def describe(self, endpoint_id: str) -> Json:
+        return self._named(await super().describe(endpoint_id))
+
     async def create(self, body: Json) -> Json:
         with self._output.waiting(str(body.get("name"))):
             return self._named(await self._json("POST", "/v2/serverless", json=body, headers=self._scope, repeat=False))
