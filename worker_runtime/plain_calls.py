@@ -14,11 +14,6 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """(args, kwargs)"""
 
 
-def shared_object(artifact: str) -> str:
-    """The id of the object of a class that plain calls share: one for each worker, made without arguments."""
-    return f"shared {artifact}"
-
-
 def arguments(target: Any, interface: Interface | None, data: bytes, *, by_place: bool) -> Arguments:
     """The arguments of a call of a function, or of a method of a class.
 
