@@ -20,6 +20,7 @@ from typing import Any
 from worker_runtime.failures import Failed, cannot_travel, describe, load_failure, script_failure, unpicklable
 from worker_runtime.instances import Instances, Name, Shared, TooManyInstances
 from worker_runtime.plain_calls import arguments as plain_arguments
+from worker_runtime.plain_calls import needs_nothing
 from worker_runtime.streaming import Collecting, Sink, drain, drain_async, is_stream
 from worker_runtime.wire import encoding, payload
 from worker_runtime.wire.class_names import SCRIPT
@@ -155,7 +156,7 @@ class Execution:
         if self._call.instance is not None:
             return self._call.instance.id
         is_shared = (self._call.plain and self._call.method is not None) or (
-            self._call.check and isinstance(self._target, type)
+            self._call.check and isinstance(self._target, type) and needs_nothing(self._target)
         )
         return Shared(self._call.artifact) if is_shared else None
 

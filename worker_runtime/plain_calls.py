@@ -14,6 +14,17 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """(args, kwargs)"""
 
 
+def needs_nothing(kind: type) -> bool:
+    """Whether an object can be made without arguments, as far as a class tells: else plain calls have none to share."""
+    try:
+        inspect.signature(kind).bind()
+    except ValueError:  # it does not tell
+        return True
+    except TypeError:
+        return False
+    return True
+
+
 def arguments(target: Any, interface: Interface | None, data: bytes, *, by_place: bool) -> Arguments:
     """The arguments of a call of a function, or of a method of a class.
 
