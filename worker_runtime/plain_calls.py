@@ -14,11 +14,6 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """(args, kwargs)"""
 
 
-def shared_object(artifact: str) -> str:
-    """The id of the object of a class that plain calls share: one for each worker, made without arguments."""
-    return f"shared {artifact}"
-
-
 def needs_nothing(kind: type) -> bool:
     """Whether an object can be made without arguments, as far as a class tells: else plain calls have none to share."""
     try:

@@ -104,8 +104,13 @@ class Describer:
 
     def key(self, found: Declared) -> tuple[Any, ...]:
         """What is equal for one endpoint, also where its file is loaded under two names."""
+        if isinstance(found, Endpoint) and found.spec.image:
+            return ("image", found.spec)
         if isinstance(found, Endpoint):
-            return ("endpoint", id(found._table))
+            table = found._table
+            functions = [(f"{each.method} {each.path}", each.function) for each in table.routes]
+            functions += [("", table.make_app)] if table.make_app is not None else []
+            return ("routes", *((path, self._file_of(each), each.__qualname__) for path, each in functions))
         return ("object", self._file_of(found.__flash_target__), found.__flash_target__.__qualname__)
 
     def own(self, found: Declared) -> bool:

@@ -56,7 +56,7 @@ class Found:
 
     def __str__(self) -> str:
         if self.app is not None:
-            return f"{self.name} of app {self.app}, stage {self.stage}"
+            return f"{self.name} of app {self.app}, environment {self.stage}"
         return f"{self.name} of project {self.project}" if self.project else f"{self.name} of no project"
 
 
@@ -125,7 +125,7 @@ def _in_stage(known: Sequence[Found], name: str, place: Place) -> Found:
     if found is not None:
         return found
     inside = chosen(known, place)
-    where = f"app {app}" + (f", stage {place.stage}" if place.stage is not None else "")
+    where = f"app {app}" + (f", environment {place.stage}" if place.stage is not None else "")
     if inside:
         near = nearest(name, {each.name for each in inside})
         names = ", ".join(sorted({each.name for each in inside}))
@@ -148,7 +148,7 @@ def _of_stage(known: Sequence[Found], name: str, app: str, stage: str | None) ->
     stages = sorted({str(each.stage) for each in of_app})
     if stage is None and matches and len(stages) > 1:
         raise ConfigError(
-            f"app {app} has the stages {', '.join(stages)}; say which endpoint {name!r} is meant: --env {stages[0]}"
+            f"app {app} has the environments {', '.join(stages)}; say which endpoint {name!r} is meant: --env {stages[0]}"
         )
     return matches[0] if matches else None
 

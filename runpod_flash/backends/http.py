@@ -18,8 +18,9 @@ from runpod_flash.backends import uploads
 from runpod_flash.backends.apps import HttpApps
 from runpod_flash.backends.base import Json
 from runpod_flash.backends.clients import Address
-from runpod_flash.backends.connection import Connection, Held, Locate, Purpose
+from runpod_flash.backends.connection import Connection
 from runpod_flash.backends.events import FinalJobs
+from runpod_flash.backends.held import Held, Locate, Purpose
 from runpod_flash.backends.job_api import FINAL, JobApi, part
 from runpod_flash.backends.look import HttpLook
 from runpod_flash.backends.lookups import AT_ONCE, Looked, Lookups

@@ -20,7 +20,7 @@ from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.stage_table import StageRecord, VersionRecord, VersionState
-from runpod_flash.errors import ContentNotFound, EndpointNotFound, StageMoved
+from runpod_flash.errors import BackendUnavailable, ContentNotFound, EndpointNotFound, StageMoved
 from worker_runtime.wire.specs import canonical_hash
 
 Tell = Callable[[Mapping[str, Any]], None]
@@ -66,6 +66,7 @@ class Deploys:
         self._catalog = catalog
         self._clock = clock
         self._applying = set[asyncio.Task[Deployed]]()
+        self._closing = asyncio.Event()
         self.check_artifact: Callable[[Mapping[str, Any]], None] = lambda body: None
         self.prepare: Callable[[EndpointRecord, Callable[[str], None]], Awaitable[None]] = _as_it_is
 
@@ -140,7 +141,8 @@ class Deploys:
             await self._to_the_end(self._apply(stage, [gone], Order(manifest, (), _unattached), _silent, version))
 
     async def close(self) -> None:
-        """Wait for what is being changed: some writes."""
+        """End what is being prepared, and wait for what is being changed: some writes."""
+        self._closing.set()
         if self._applying:
             await asyncio.wait(self._applying)
 
@@ -185,6 +187,20 @@ class Deploys:
             raise Problem(422, "; ".join(faults), code="ConfigError", errors=faults)
 
     async def _prepare(self, stage: StageRecord, planned: Sequence[Change], tell: Tell) -> None:
+        """Make ready what changes. Raises BackendUnavailable where the control plane ends before that."""
+        work = asyncio.create_task(self._prepare_all(stage, planned, tell))
+        closing = asyncio.create_task(self._closing.wait())
+        try:
+            await asyncio.wait([work, closing], return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise BackendUnavailable("the control plane is being stopped; nothing was changed: deploy again")
+            work.result()
+        finally:
+            for task in (work, closing):
+                task.cancel()
+            await asyncio.wait([work, closing])
+
+    async def _prepare_all(self, stage: StageRecord, planned: Sequence[Change], tell: Tell) -> None:
         for change in planned:
             if change.needs_environment:
                 await self._prepare_one(stage, change, tell)

@@ -18,8 +18,9 @@ from runpod_flash.control_plane.records import EndpointRecord, JobRecord
 from runpod_flash.control_plane.results import Values
 from runpod_flash.errors import CallError, ConfigError, ContentNotFound, NotPortable
 from worker_runtime.wire import neutral, paths
-from worker_runtime.wire.call_shape import misfit
+from worker_runtime.wire.call_shape import UNLISTED, misfit
 from worker_runtime.wire.errors import WireError
+from worker_runtime.wire.interface import FUNCTION
 from worker_runtime.wire.jobs import Call, Payload
 from worker_runtime.wire.plain_input import Misfit, bind
 from worker_runtime.wire.specs import ArtifactManifest
@@ -38,6 +39,7 @@ def call_of(endpoint: EndpointRecord, manifest: ArtifactManifest, job_input: Map
         call = Call.from_input(job_input)
         _check_foreign(endpoint, call)
         _check_shape(endpoint, manifest, call)
+        _check_method(endpoint, manifest, call.method)
         return replace(call, artifact=endpoint.artifact, artifact_data=None)
     if manifest.interface is None:
         raise Problem(
@@ -112,6 +114,17 @@ def _check_foreign(endpoint: EndpointRecord, call: Call) -> None:
             f"endpoint {endpoint.name!r} has code of its own and loads no pickles; send values in the neutral encoding "
             "(FLASH_ENCODING=neutral)"
         )
+
+
+def _check_method(endpoint: EndpointRecord, manifest: ArtifactManifest, method: str | None) -> None:
+    """Refuse what is no public method: by the others, `__setattr__` for one, a caller could change the code itself."""
+    if method is None:
+        return
+    calls = () if manifest.interface is None else tuple(name for name in manifest.interface.calls if name != FUNCTION)
+    is_public = not method.startswith("_") if manifest.interface is None else method in calls
+    if manifest.kind != "class" or not (is_public or method in UNLISTED):
+        there = f"; there is {', '.join(map(repr, calls))}" if calls else ""
+        raise Problem(422, f"endpoint {endpoint.name!r} has no method {method!r:.80}{there}", code=CallError.__name__)
 
 
 def _check_shape(endpoint: EndpointRecord, manifest: ArtifactManifest, call: Call) -> None:

@@ -101,13 +101,13 @@ def test_what_a_stage_has_is_listed_by_it(shared_place: Place, sums: str) -> Non
     listed = json.loads(shared_place.flash("jobs", "list", "--app", sums, "--env", "two", "--json").good().stdout)
     assert [(job["endpoint"]["name"], job["endpoint"]["stage"]) for job in listed["jobs"]] == [("add", "two")]
     told = shared_place.flash("jobs", "get", listed["jobs"][0]["id"]).good().stdout
-    assert "endpoint   add of app sums, stage two" in told
+    assert "endpoint   add of app sums, environment two" in told
     assert 'output     {"sum": 2}' in told
     lines = shared_place.flash("logs", "add", "--app", sums, "--env", "two").good().stdout
     assert lines.rstrip().endswith("adding 1 1")
     shown = shared_place.flash("status").good().stdout
-    assert f"app {sums}, stage one, version 1\n" in shown
-    assert f"app {sums}, stage two, version 1, expires in 59 min" in shown
+    assert f"app {sums}, environment one, version 1\n" in shown
+    assert f"app {sums}, environment two, version 1, expires in 59 min" in shown
     missing = shared_place.flash("call", "ad", "--app", sums, "--json", "{}")
     assert "app sums has no endpoint 'ad'; did you mean add?" in missing.stderr
 

@@ -4,11 +4,10 @@ import json
 import os
 import re
 import signal
-import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ class Shell:
 
     def __init__(self, place: Place, folder: Path) -> None:
         self.place, self.folder = place, folder
+        self.terminals: list[pexpect.spawn[str]] = []
         programs = place.project.parent / "bin"
         programs.mkdir(exist_ok=True)
         command = programs / "flash"
@@ -58,7 +58,7 @@ class Shell:
 
     def terminal(self, *arguments: str) -> "pexpect.spawn[str]":
         """Start the command in a terminal of its own."""
-        return pexpect.spawn(
+        started = pexpect.spawn(
             "flash",
             list(arguments),
             cwd=str(self.folder),
@@ -67,6 +67,8 @@ class Shell:
             timeout=120,
             dimensions=(40, 160),
         )
+        self.terminals.append(started)
+        return started
 
     def edit(self, name: str, old: str, new: str) -> None:
         """Change a file of the project."""
@@ -76,9 +78,12 @@ class Shell:
 
 
 @pytest.fixture
-def shell(place: Place) -> Shell:
+def shell(place: Place) -> Iterator[Shell]:
     """The folder in which projects are made."""
-    return Shell(place, place.project)
+    made = Shell(place, place.project)
+    yield made
+    for terminal in made.terminals:
+        terminal.close(force=True)
 
 
 def ended(program: "pexpect.spawn[str]") -> int | None:
@@ -87,12 +92,6 @@ def ended(program: "pexpect.spawn[str]") -> int | None:
     program.close()
     status: int | None = program.exitstatus
     return status
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
 
 
 def post(url: str, body: object, key: str = "") -> httpx.Response:
@@ -151,10 +150,10 @@ def make(shell: Shell) -> None:
 
 def edit_and_call_again(shell: Shell) -> None:
     """`flash dev` in a terminal: a call, an edit, a call, Ctrl-C; nothing of it stays."""
-    port = free_port()
-    dev = shell.terminal("dev", "--port", str(port))
-    dev.expect(f"http://localhost:{port}")
-    url = f"http://localhost:{port}/cpu_worker/runsync"
+    dev = shell.terminal("dev", "--port", "38000")
+    dev.expect(r"http://localhost:(\d+)")
+    assert dev.match
+    url = f"http://localhost:{dev.match[1]}/cpu_worker/runsync"
     assert post(url, {"input": TEXT}).json()["output"]["to"] == 2
     shell.edit("cpu_worker.py", "text.lower()", "text.upper()")
     assert post(url, {"input": TEXT}).json()["output"]["TO"] == 2

@@ -30,6 +30,21 @@ def test_table_aligns_columns(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.splitlines() == ["A             LONGER", "longest cell  1", "b             c"]
 
 
+def test_table_fits_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    console.table(("NAME", "URL"), [("[b]x[/b]", "http://" + 60 * "a")])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 40
+    assert lines[1].startswith("[b]x[/b]")
+    assert "".join(line.split()[-1] for line in lines[1:]) == "http://" + 60 * "a"
+
+
+def test_a_line_is_one_json_document(capsys: pytest.CaptureFixture[str]) -> None:
+    console.line({"b": "ä\n"})
+    assert capsys.readouterr().out == '{"b": "ä\\n"}\n'
+
+
 def test_data_is_one_json_document(capsys: pytest.CaptureFixture[str]) -> None:
     console.data({"b": [1], "a": None})
     assert json.loads(capsys.readouterr().out) == {"a": None, "b": [1]}

@@ -70,6 +70,13 @@ def test_edits_within_one_second_are_seen_and_no_bytecode_is_left(tmp_path: Path
     assert not list(tmp_path.rglob("a.*.pyc"))
 
 
+def test_a_module_that_is_not_found_comes_with_what_to_do(tmp_path: Path) -> None:
+    files = {"a.py": "import not_there_at_all", "sub/b.py": "import beside.x", "sub/beside/x.py": ""}
+    told = {fault.file: fault.message for fault in discover(tmp_path, files).faults}
+    assert told["a.py"].endswith("install it on this machine, too, or import it inside the function that needs it")
+    assert told["sub/b.py"].endswith("files are imported from the project's folder: write sub.beside")
+
+
 def test_traces_begin_in_the_users_file(tmp_path: Path) -> None:
     (fault,) = discover(tmp_path, {"a.py": "def f(): raise ValueError('no')\nf()"}).faults
     lines = fault.trace.splitlines()
@@ -199,6 +206,15 @@ def test_two_endpoints_of_one_name_are_refused(tmp_path: Path, other: str, place
 def test_functions_of_one_name_may_be_on_endpoints_of_different_names(tmp_path: Path) -> None:
     text = "from runpod_flash import Endpoint\n@Endpoint(name='{}')\ndef process(): ..."
     assert names(discover(tmp_path, {"a.py": text.format("one"), "b.py": text.format("two")})) == ["one", "two"]
+
+
+def test_what_is_declared_twice_alike_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "src"))
+    image = "from runpod_flash import Endpoint\nllm = Endpoint(name='llm', image='a/b:c')\n"
+    files = {"src/pkg/__init__.py": "", "src/pkg/lb.py": ROUTES_F, "src/pkg/q.py": QUEUE.format(name="g")}
+    using = "from runpod_flash import Endpoint\nfrom pkg.lb import api\nfrom pkg.q import g\n"
+    found = discover(tmp_path, {**files, "a.py": using, "one.py": image, "two.py": image})
+    assert (names(found), found.faults) == (["f", "g", "llm"], ())
 
 
 def test_names_with_odd_signs_are_refused(tmp_path: Path) -> None:

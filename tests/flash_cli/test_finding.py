@@ -33,12 +33,14 @@ def test_the_stage_that_was_said_goes_before_all_else() -> None:
     assert find(known, "infer", place(stage="staging")) is STAGING
     assert find(known, "infer", place("shop", "prod")) is PROD
     for wrong, words in (
-        (place(stage="prd"), "app shop, stage prd has no endpoints; app shop has prod, staging"),
+        (place(stage="prd"), "app shop, environment prd has no endpoints; app shop has prod, staging"),
         (place("shp"), "app shp has no endpoints; did you mean app shop?"),
     ):
         with pytest.raises(EndpointNotFound, match=words):
             find(known, "infer", wrong)
-    with pytest.raises(EndpointNotFound, match=r"app shop, stage prod has no endpoint 'infr'; did you mean infer\?"):
+    with pytest.raises(
+        EndpointNotFound, match=r"app shop, environment prod has no endpoint 'infr'; did you mean infer\?"
+    ):
         find(known, "infr", place(stage="prod"))
     with pytest.raises(EndpointNotFound, match="no endpoint 'zzz'; it has infer"):
         find(known, "zzz", place(stage="prod"))
@@ -48,7 +50,7 @@ def test_the_only_stage_of_the_projects_app_goes_before_a_live_endpoint() -> Non
     assert find([LIVE, PROD], "infer", place()) is PROD
     assert find([LIVE, DEV, PROD], "infer", place()) is PROD  # what goes by itself is not meant
     assert find([DEV], "infer", place()) is DEV
-    with pytest.raises(ConfigError, match=r"app shop has the stages prod, staging; say .* --env prod"):
+    with pytest.raises(ConfigError, match=r"app shop has the environments prod, staging; say .* --env prod"):
         find([LIVE, PROD, STAGING], "infer", place())
 
 

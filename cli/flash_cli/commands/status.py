@@ -107,7 +107,7 @@ def _title(endpoint: Said) -> str:
     """What an endpoint belongs to."""
     found = finding.Found.of(endpoint)
     if found.app is not None:
-        return f"app {found.app}, stage {found.stage}{_facts(endpoint)}"
+        return f"app {found.app}, environment {found.stage}{_facts(endpoint)}"
     return f"project {found.project}" if found.project else "of no project"
 
 

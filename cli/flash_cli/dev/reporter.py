@@ -72,7 +72,10 @@ class ForPeople:
 
     def event(self, event: Mapping[str, Any]) -> None:
         kind = event.get("event")
-        if kind == "log":
+        if kind == "log" and event.get("stream") == "platform":
+            for line in event.get("lines", ()):
+                self._output.say(f"{event.get('name')}: {line}")
+        elif kind == "log":
             self._output.log(event)
         elif kind == "notice":
             self._output.notice(event)

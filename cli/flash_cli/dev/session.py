@@ -23,6 +23,7 @@ from flash_cli.dev.upstream import Upstream
 from flash_cli.dev.visits import Ended, Visits
 from flash_cli.dev.warming import Warming
 from flash_cli.dev.watching import watch
+from flash_cli.dev.writings import Writings
 from flash_cli.manifest import BuildManifest
 from runpod_flash.backends.base import Backend
 from runpod_flash.errors import BackendError, FlashError
@@ -86,12 +87,15 @@ async def run(backend: Backend, complete: Complete, source: Source, wanted: Want
 
 async def _farewell(stage: EphemeralStage, stops: Stops, reporter: Reporter) -> None:
     """Remove the stage; whoever does not want to wait leaves it to its expiry."""
+    if not stage.is_made:
+        return
     removing = asyncio.create_task(stage.delete())
     insisted = asyncio.create_task(stops.insisted.wait())
     try:
         await asyncio.wait({removing, insisted}, timeout=_GOODBYE_S, return_when=asyncio.FIRST_COMPLETED)
         if removing.done():
             removing.result()
+            reporter.say("stopped, and what it made is removed")
         else:
             reporter.say(f"stage {stage.name} of app {stage.app} is still there; it goes by itself when it expires")
     except FlashError as error:
@@ -121,6 +125,7 @@ class _Session:
         self._visits = Visits(self._visited)
         self._hearing = Hearing(self._upstream, client, self)
         self._warming = Warming(self._upstream)
+        self._writings = Writings(backend.look, reporter.event)
         self._project = LiveProject(source.build, self._deploy, source.look, self, reloads=wanted.reloads)
         self._documents = RouteDocuments(self._upstream)
         self._app = DevApp(
@@ -140,13 +145,13 @@ class _Session:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._upstream.close)
             stack.push_async_callback(self._warming.close)
+            stack.push_async_callback(self._writings.close)
             await self._project.start()
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             listening = tasks.create_task(self._hearing.listen())
             stack.callback(listening.cancel)
             server = await stack.enter_async_context(serving(self._app, sockets))
-            name = "localhost" if self._wanted.host in ("localhost", "127.0.0.1") else self._wanted.host
-            url = f"http://{name}:{sockets[0].getsockname()[1]}"
+            url = _url(self._wanted.host, sockets[0].getsockname()[1])
             self._reporter.serving(url, self._wanted.target, self._project.state)
             tasks.create_task(self._stay_alive())
             if self._wanted.reloads:
@@ -177,6 +182,7 @@ class _Session:
             pause, said = RENEW_S, ""
             if ids is not None:
                 self._project.moved(ids)
+                self._writings.follow(ids)
                 self._reporter.say("the target had lost this session's endpoints; they are there again")
 
     def _visited(self, ended: Ended) -> None:
@@ -186,6 +192,7 @@ class _Session:
     def taken_up(self, before: State, now: State, warnings: Sequence[str], took_s: float) -> None:
         """See `project.Told`: workers of what was used before start now, with the new code."""
         self._reporter.taken_up(before, now, warnings, took_s)
+        self._writings.follow(now.ids)
         old, new = before.table.endpoints, now.table.endpoints
         wanted = set(new) if self._wanted.provision else self._used
         self._warming.warm(now, [name for name in new if name in wanted and new[name] != old.get(name)])
@@ -193,7 +200,8 @@ class _Session:
     def hear(self, event: Mapping[str, Any]) -> None:
         """See `hearing.Listener`."""
         self._visits.hear(event)
-        self._reporter.event(event)
+        if event.get("event") != "log":  # all lines come by another way, also those of calls from elsewhere
+            self._reporter.event(event)
 
     def lost(self, why: str) -> None:
         """See `hearing.Listener`."""
@@ -205,3 +213,9 @@ class _Session:
         self._renew.set()
         if self._project.state.problem:
             self._project.notice()
+
+
+def _url(host: str, port: int) -> str:
+    """Where a browser finds it."""
+    name = "localhost" if host == "127.0.0.1" else f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}"

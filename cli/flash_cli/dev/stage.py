@@ -33,6 +33,11 @@ class EphemeralStage:
         self._lock = asyncio.Lock()
         self._deployed: tuple[BuildManifest, Mapping[str, Path]] | None = None
 
+    @property
+    def is_made(self) -> bool:
+        """Whether it is on the target, or may be."""
+        return self._made
+
     async def deploy(self, manifest: BuildManifest, artifacts: Mapping[str, Path]) -> Mapping[str, str]:
         """Make the stage be this manifest, and no more; gives the ids of its endpoints by their names.
 

@@ -98,7 +98,7 @@ def test_requests(shared_place: Place, routes: str) -> None:
         (("call-http",), "answers HTTP requests; say which"),
         (("call-http", "GET", "x"), "is no route; it must be a method and a path"),
         (("call-http", "GET", "/x", "--detach"), "--detach is for jobs"),
-        (("call-jobs", "--env", "prod", "--json", "{}"), "stage prod has no endpoints"),
+        (("call-jobs", "--env", "prod", "--json", "{}"), "environment prod has no endpoints"),
     ],
 )
 def test_what_is_wrong_is_told(

@@ -5,11 +5,10 @@ import os
 import subprocess
 from pathlib import Path
 
-import httpx
 import pytest
 from packaging.version import Version
 
-from flash_cli.updating import simple_index, sources
+from flash_cli.updating import sources
 from flash_cli.updating.offers import MARKS
 from runpod_flash.errors import ConfigError
 
@@ -43,35 +42,6 @@ def test_the_newest_that_is_no_preview_is_taken_unless_there_are_only_previews()
 )
 def test_wheels_of_our_name(name: str, version: Version | None) -> None:
     assert sources.version_of(name) == version
-
-
-def asked(page: httpx.Response, index: str) -> dict[str, simple_index.File]:
-    """The wheels of an index that answers with this page."""
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        assert str(request.url) == "https://index.example/simple/runpod-flash/"
-        return page
-
-    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
-        return {str(key): file for key, file in simple_index.wheels(client, index, sources.version_of).items()}
-
-
-def test_pages_of_an_index_in_both_forms_and_what_was_withdrawn() -> None:
-    first, second = "runpod_flash-1.0-py3-none-any.whl", "runpod_flash-2.0-py3-none-any.whl"
-    html = f"""<a href="../../{first}#sha256=AB">x</a> <a data-yanked="" href="{second}">y</a>
-    <a href="runpod_flash-1.0.tar.gz">z</a> <a>none</a> <a href="https://files.example/runpod_flash-3.0-py3-none-any.whl">"""
-    found = asked(httpx.Response(200, html=html), "https://index.example/simple")
-    assert found["1.0"] == simple_index.File(f"https://index.example/{first}", "AB")
-    assert found["3.0"].sha256 is None
-    assert set(found) == {"1.0", "3.0"}
-    files = [
-        {"filename": first, "url": f"/f/{first}", "hashes": {"sha256": "cd"}},
-        {"filename": second, "url": second, "hashes": {}, "yanked": "broken"},
-    ]
-    told = asked(httpx.Response(200, json={"files": files}), "https://index.example/simple/")
-    assert told == {"1.0": simple_index.File(f"https://index.example/f/{first}", "cd")}
-    with pytest.raises(ConfigError, match="no page of a package index"):
-        asked(httpx.Response(200, json={"hello": 1}), "https://index.example/simple/")
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -13,7 +13,7 @@ from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.deploys import Deployed, Deploys, Order
 from runpod_flash.control_plane.principals import OWNER
 from runpod_flash.control_plane.store import Store, StoreError
-from runpod_flash.errors import NameTaken
+from runpod_flash.errors import BackendUnavailable, NameTaken
 from tests.support.small_plane import BODY
 
 pytestmark = pytest.mark.anyio
@@ -153,3 +153,22 @@ async def test_a_name_that_somebody_takes_meanwhile_is_said(scene: Scene) -> Non
     scene.deploys.prepare = prepare
     with pytest.raises(NameTaken):
         await scene.deploy(order("a"))
+
+
+async def test_a_control_plane_that_stops_ends_what_is_prepared_and_says_so(scene: Scene) -> None:
+    began, ended = asyncio.Event(), list[str]()
+
+    async def prepare(*_: Any) -> None:
+        try:
+            began.set()
+            await asyncio.sleep(60)
+        finally:
+            ended.append("prepared")
+
+    scene.deploys.prepare = prepare
+    deploying = asyncio.create_task(scene.deploy(order("a")))
+    await began.wait()
+    await scene.deploys.close()
+    with pytest.raises(BackendUnavailable, match="nothing was changed: deploy again"):
+        await deploying
+    assert (ended, scene.names()) == (["prepared"], [])
