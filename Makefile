@@ -48,6 +48,7 @@ bench: $(VENV)/.stamp-dev  ## figures; see benchmarks/README.md for what they do
 	$(PY) benchmarks/bench_import.py
 	$(PY) benchmarks/bench_call.py
 	$(PY) benchmarks/bench_client.py
+	$(PY) benchmarks/bench_cli.py
 
 bench-scaling: $(VENV)/.stamp-dev  ## the scaling rule under a million jobs, simulated; writes benchmarks/results
 	$(PY) -m benchmarks.simulation

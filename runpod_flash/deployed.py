@@ -13,13 +13,14 @@ from typing import Final
 
 from runpod_flash import crossing, script
 from runpod_flash.agreement import Provisioned
-from runpod_flash.backends.base import Backend
+from runpod_flash.backends.base import Backend, Json
 from runpod_flash.calls import Ticket
 from runpod_flash.crossing import Crossing
-from runpod_flash.errors import ConfigError, EndpointNotFound, WaitTimedOut
+from runpod_flash.errors import AppNotFound, ConfigError, EndpointNotFound, StageNotFound, VolumeNotFound, WaitTimedOut
 from runpod_flash.project import app_of
 from runpod_flash.scopes import StageName, check_name
 from runpod_flash.settings import Settings
+from runpod_flash.volumes import NetworkVolume
 from runpod_flash.wording import nearest
 
 STAGE: Final = "production"
@@ -74,9 +75,28 @@ class Deployed:
         """
         found = await backend.find(name)
         if found is None:
-            there = await backend.apps.stage(*self.stage)
+            there = await self._there(backend)
             raise self._missing(name, [str(each["name"]) for each in there["endpoints"]])
         return Provisioned.of(found)
+
+    async def volume_id(self, backend: Backend, volume: NetworkVolume) -> str:
+        """The id of a network volume that is declared by its name, as the deployed endpoints have it.
+
+        Raises:
+            AppNotFound, StageNotFound, VolumeNotFound: none of them has it.
+        """
+        assert volume.datacenter is not None
+        wanted = {"name": volume.name, "dataCenter": volume.datacenter.value}
+        manifest = (await self._there(backend)).get("manifest") or {}
+        for endpoint in manifest.get("endpoints", ()):
+            ids = endpoint["body"].get("networkVolumes", ())
+            for declared, known in zip(endpoint.get("volumes", ()), ids, strict=False):
+                if wanted.items() <= declared.items():
+                    return str(known)
+        raise VolumeNotFound(
+            f"no endpoint in stage '{self.stage.stage}' of app '{self.stage.app}' has a network volume {volume.name!r} "
+            f"in {volume.datacenter.value}; it is made for one that does: {self._command}"
+        )
 
     @contextlib.asynccontextmanager
     async def waiting(self, ticket: Ticket) -> AsyncIterator[None]:
@@ -92,11 +112,21 @@ class Deployed:
                 "what FLASH_SENTINEL_TIMEOUT says; it lives on: raise or unset that, or use spawn() and ask later"
             ) from error
 
+    async def _there(self, backend: Backend) -> Json:
+        """The stage as the platform has it. Raises AppNotFound, StageNotFound."""
+        try:
+            return await backend.apps.stage(*self.stage)
+        except (AppNotFound, StageNotFound) as error:
+            raise type(error)(f"{error}; to make it of this project: {self._command}") from error
+
+    @property
+    def _command(self) -> str:
+        return f"`flash deploy --app {self.stage.app} --env {self.stage.stage}`"
+
     def _missing(self, name: str, there: list[str]) -> EndpointNotFound:
-        app, stage = self.stage
         near = nearest(name, there)
         hint = f"did you mean '{near}'?" if near else f"it has {', '.join(sorted(there)) or 'none'}."
         return EndpointNotFound(
-            f"stage '{stage}' of app '{app}' has no endpoint '{name}'; {hint} To deploy this one: `flash deploy --app "
-            f"{app} --env {stage}`. To run it as it is here, unset FLASH_APP and FLASH_ENV"
+            f"stage '{self.stage.stage}' of app '{self.stage.app}' has no endpoint '{name}'; {hint} To deploy this "
+            f"one: {self._command}. To run it as it is here, unset FLASH_APP and FLASH_ENV"
         )

@@ -14,6 +14,7 @@ import sys
 import sysconfig
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,9 +203,9 @@ class _Closure:
         self._importers: dict[str, str] = {}  # relative path -> that of a module that imports it
 
     def follow(self, roots: Iterable[str]) -> None:
-        waiting, seen = [(name, "") for name in roots], set[str]()
+        waiting, seen = deque((name, "") for name in roots), set[str]()
         while waiting:
-            name, importer = waiting.pop()
+            name, importer = waiting.popleft()
             if name in seen:
                 continue
             seen.add(name)
@@ -260,13 +261,18 @@ def module_of(path: str) -> str:
 
 def source_imports(source: bytes) -> tuple[Import, ...]:
     """The imports in a module's source, sorted; none where it is no Python source (it fails where it is imported)."""
+    return tuple(sorted({found for found, _ in imports_at(source)}))
+
+
+def imports_at(source: bytes) -> list[tuple[Import, int]]:
+    """The imports in a module's source with their lines; none where it is no Python source."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(source)
-        return tuple(sorted({found for node in ast.walk(tree) for found in _imports(node)}))
+        return [(found, getattr(node, "lineno", 0)) for node in ast.walk(tree) for found in _imports(node)]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ()
+        return []
 
 
 def _imports(node: ast.AST) -> Iterator[Import]:

@@ -108,13 +108,13 @@ class VolumeCalls:
             return volume.given_id
         assert volume.name is not None
         assert volume.datacenter is not None
+        if (deployed := self._session.deployed) is not None:
+            return await deployed.volume_id(await self._session.backend(), volume)
         found = await store.find(volume.name, volume.datacenter.value)
         if found is None:
-            ways = "put(), by provision(), or by the first call of an endpoint that has it"
-            if (deployed := self._session.deployed) is not None:
-                ways = f"`flash deploy --app {deployed.stage.app} --env {deployed.stage.stage}`"
             raise VolumeNotFound(
-                f"there is no network volume {volume.name!r} in {volume.datacenter.value}; it is made by {ways}"
+                f"there is no network volume {volume.name!r} in {volume.datacenter.value}; it is made by put(), by "
+                "provision(), or by the first call of an endpoint that has it"
             )
         self._session.volume_ids[volume] = str(found["id"])
         return str(found["id"])

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker_runtime.failures import Failed, cannot_travel, describe, load_failure, script_failure, unpicklable
-from worker_runtime.instances import Instances, TooManyInstances
+from worker_runtime.instances import Instances, Name, Shared, TooManyInstances
 from worker_runtime.plain_calls import arguments as plain_arguments
-from worker_runtime.plain_calls import shared_object
+from worker_runtime.plain_calls import needs_nothing
 from worker_runtime.streaming import Collecting, Sink, drain, drain_async, is_stream
 from worker_runtime.wire import encoding, payload
 from worker_runtime.wire.class_names import SCRIPT
@@ -32,7 +32,7 @@ from worker_runtime.wire.specs import ArtifactManifest, Batch
 KEPT = 16
 """How many loaded artifacts are kept: functions with their globals, so a model cached in a global lives on."""
 
-Group = tuple[str, str | None, str | None]
+Group = tuple[str, str | None, Name | None]
 """What calls have in common that one call of a function can serve: artifact, method and object."""
 
 TARGET = "__flash_target__"
@@ -151,14 +151,14 @@ class Execution:
         return self._call.artifact, self._call.method, self._object
 
     @property
-    def _object(self) -> str | None:
-        """The id of the object whose method is called; None where it is a function, or the class's own."""
+    def _object(self) -> Name | None:
+        """The object whose method is called; None where it is a function, or the class's own."""
         if self._call.instance is not None:
             return self._call.instance.id
         is_shared = (self._call.plain and self._call.method is not None) or (
-            self._call.check and isinstance(self._target, type)
+            self._call.check and isinstance(self._target, type) and needs_nothing(self._target)
         )
-        return shared_object(self._call.artifact) if is_shared else None
+        return Shared(self._call.artifact) if is_shared else None
 
     def load(self) -> bool:
         """Load the code; whether what shall be called is asynchronous. Raises Failed."""

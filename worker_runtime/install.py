@@ -167,14 +167,49 @@ class Uv:
         Versions of the lock `known` stay where they can. `alone`: without what the requirements need themselves.
         Raises NoSolution, InstallFailed.
         """
-        command = ["pip", "compile", _write(work / "dependencies", requirements), "--generate-hashes"]
-        command += ["--no-header", "--no-annotate", "--python-version", python, "--python-platform", platform]
+        how = ["--generate-hashes", "--no-annotate", *(["--no-deps"] if alone else [])]
+        text = await self._compiled(requirements, index, python, platform, work, known, how)
+        return _unmasked(text, requirements)
+
+    async def needed_by(
+        self,
+        requirements: Sequence[str],
+        index: PackageIndex,
+        *,
+        python: str,
+        platform: str,
+        work: Path,
+        known: Sequence[str],
+    ) -> dict[str, tuple[str, ...]]:
+        """Which packages of the lock `known` need each other one, by their names; see `lock`."""
+        text = await self._compiled(requirements, index, python, platform, work, known, ["--annotation-style", "line"])
+        found = {}
+        for line in text.splitlines():
+            name, (_, _, via) = _NAME.match(line), line.partition("# via ")
+            if name is not None:
+                needing = (each.strip() for each in via.split(","))
+                found[_normal(name[0])] = tuple(each for each in needing if each and not each.startswith("-"))
+        return found
+
+    async def _compiled(
+        self,
+        requirements: Sequence[str],
+        index: PackageIndex,
+        python: str,
+        platform: str,
+        work: Path,
+        known: Sequence[str],
+        how: Sequence[str],
+    ) -> str:
+        """What uv resolves requirements to. Raises NoSolution, InstallFailed."""
+        command = ["pip", "compile", _write(work / "dependencies", requirements), "--no-header", *how]
+        command += ["--python-version", python, "--python-platform", platform]
         command += ["--python", sys.executable]  # builds what says what it needs only when it is built
-        command += ["--output-file", _write(work / "lock", known), *self._source, *(["--no-deps"] if alone else [])]
+        command += ["--output-file", _write(work / "lock", known), *self._source]
         result = await self._run(command, index, work)
         if result.status != 0:
             raise failure(result.stderr, requirements, work)
-        return _unmasked((work / "lock").read_text(encoding="utf-8"), requirements)
+        return (work / "lock").read_text(encoding="utf-8")
 
     async def create(self, python: str, folder: Path) -> None:
         """Make a virtual environment of the interpreter's version in `folder`. Raises InstallFailed."""

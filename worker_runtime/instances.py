@@ -8,7 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LIMIT = 100
-"""How many instances one worker holds at most."""
+"""How many instances of callers one worker holds at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The object of an artifact's class that plain calls share. No caller can name it, and the limit is not for it."""
+
+    artifact: str
+
+
+Name = str | Shared
+"""What an instance is known by: the id that its caller gave it, or that nobody has given it."""
 
 
 class TooManyInstances(RuntimeError):
@@ -28,10 +39,10 @@ class Instances:
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[Name, _Entry] = {}
         self._lock = threading.Lock()
 
-    def get(self, instance: str, construct: Callable[[], Any]) -> Any:
+    def get(self, instance: Name, construct: Callable[[], Any]) -> Any:
         """The instance, constructed in this thread where it does not exist.
 
         Raises:
@@ -41,14 +52,14 @@ class Instances:
         entry, mine = self._claim(instance)
         return self._construct(instance, entry, construct) if mine else entry.object.result()
 
-    async def get_async(self, instance: str, construct: Callable[[], Any]) -> Any:
+    async def get_async(self, instance: Name, construct: Callable[[], Any]) -> Any:
         """As `get`, but waits for a construction in another thread without blocking the loop."""
         entry, mine = self._claim(instance)
         if mine:
             return self._construct(instance, entry, construct)
         return await asyncio.wrap_future(entry.object) if not entry.object.done() else entry.object.result()
 
-    def remove(self, instance: str) -> list[Any]:
+    def remove(self, instance: Name) -> list[Any]:
         """Forget an instance; gives it (or nothing) to be closed."""
         with self._lock:
             entry = self._entries.pop(instance, None)
@@ -60,14 +71,18 @@ class Instances:
             entries, self._entries = self._entries, {}
         return [entry.object.result() for entry in entries.values() if _finished(entry)]
 
-    def _claim(self, instance: str) -> tuple[_Entry, bool]:
+    @property
+    def _count(self) -> int:
+        return sum(isinstance(name, str) for name in self._entries)
+
+    def _claim(self, instance: Name) -> tuple[_Entry, bool]:
         with self._lock:
             entry = self._entries.get(instance)
             # A construction that an interrupt ended before it could say so: its own thread would wait for itself.
             stale = entry is not None and not entry.object.done() and entry.thread == threading.get_ident()
             if entry is not None and not stale:
                 return entry, False
-            if entry is None and len(self._entries) >= self._limit:
+            if entry is None and isinstance(instance, str) and self._count >= self._limit:
                 raise TooManyInstances(
                     f"this worker already holds {self._limit} instances, which is its limit; close some of them, "
                     "or keep many small objects inside one instance"
@@ -75,7 +90,7 @@ class Instances:
             self._entries[instance] = entry = _Entry()
             return entry, True
 
-    def _construct(self, instance: str, entry: _Entry, construct: Callable[[], Any]) -> Any:
+    def _construct(self, instance: Name, entry: _Entry, construct: Callable[[], Any]) -> Any:
         try:
             made = construct()
         except BaseException as error:

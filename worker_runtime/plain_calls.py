@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from worker_runtime.typed_values import hints_of, made, of_one
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.interface import Interface
 from worker_runtime.wire.plain_input import Misfit, bind
@@ -13,9 +14,15 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """(args, kwargs)"""
 
 
-def shared_object(artifact: str) -> str:
-    """The id of the object of a class that plain calls share: one for each worker, made without arguments."""
-    return f"shared {artifact}"
+def needs_nothing(kind: type) -> bool:
+    """Whether an object can be made without arguments, as far as a class tells: else plain calls have none to share."""
+    try:
+        inspect.signature(kind).bind()
+    except ValueError:  # it does not tell
+        return True
+    except TypeError:
+        return False
+    return True
 
 
 def arguments(target: Any, interface: Interface | None, data: bytes, *, by_place: bool) -> Arguments:
@@ -34,12 +41,32 @@ def arguments(target: Any, interface: Interface | None, data: bytes, *, by_place
         bound = bind(interface, json.loads(bytes(data)))
     except Misfit as error:
         raise WireError(str(error)) from None
-    return _placed(_parameters(target, bound.method), bound.arguments, by_place=by_place)
+    function = target if bound.method is None else getattr(target, bound.method)
+    values = _typed(function, bound.arguments, in_lists=by_place)
+    return _placed(_parameters(target, function, bound.method), values, by_place=by_place)
 
 
-def _parameters(target: Any, method: str | None) -> list[inspect.Parameter]:
+def _typed(function: Any, values: Mapping[str, Any], *, in_lists: bool) -> dict[str, Any]:
+    hints = hints_of(function)
+    return {name: _as_annotated(name, hints.get(name, Any), value, in_lists) for name, value in values.items()}
+
+
+def _as_annotated(name: str, kind: Any, value: Any, in_lists: bool) -> Any:
+    try:
+        return made(of_one(kind) if in_lists else kind, value)
+    except Exception as error:  # noqa: BLE001 - the user's own classes are made here
+        given = f"{json.dumps(value, ensure_ascii=False):.80}"
+        raise WireError(
+            f"field 'input.{name}' is {given}, of which no {_said(kind)} can be made: {type(error).__name__}: {error}"
+        ) from None
+
+
+def _said(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind)
+
+
+def _parameters(target: Any, function: Any, method: str | None) -> list[inspect.Parameter]:
     """Those that a caller fills."""
-    function = target if method is None else getattr(target, method)
     try:
         found = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # a callable that says nothing of itself

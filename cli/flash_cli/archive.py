@@ -81,6 +81,7 @@ def _written(target: Path) -> Iterator[IO[bytes]]:
     descriptor, part = tempfile.mkstemp(dir=target.parent, prefix=".part-")
     try:
         with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o644)
             yield file
         os.replace(part, target)
     finally:

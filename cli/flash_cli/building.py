@@ -9,12 +9,14 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from flash_cli import discovery, packing, project_files, requirement_files, settings
+from flash_cli import discovery, locking, packing, project_files, requirement_files, settings
 from flash_cli.discovery import Discovered, Interpreter
+from flash_cli.lock_file import LockFile, Wanted, locked
+from flash_cli.locking import LockOptions
 from flash_cli.manifest import BuildManifest, BuiltEndpoint, BuiltRoute
 from flash_cli.packing import Hashes, Packed, Packer, ShippedFile
 from flash_cli.project_files import Fault, Listing
@@ -23,7 +25,9 @@ from runpod_flash import crossing, package_index
 from runpod_flash import settings as sdk_settings
 from runpod_flash.errors import ConfigError
 from runpod_flash.options import PYTHONS
+from runpod_flash.settings import Settings
 from worker_runtime.wire.interface import Interface
+from worker_runtime.wire.retries import Backoff
 from worker_runtime.wire.specs import ArtifactManifest, Batch, EnvironmentRequest, PackageIndex
 
 __all__ = ["BuildOptions", "Built", "Fault", "Interpreter", "build"]
@@ -39,10 +43,11 @@ class BuildOptions:
     Attributes:
         app: the app's name.
         exclude: names of packages that are left out of all requirements.
-        no_deps: install what is named alone, without what that needs.
+        no_deps: keep no locks: workers resolve what the code names.
         python_version: the workers' "major.minor" for endpoints that name none; None: that of this program.
         locked: whether requirements are resolved and kept in `flash.lock`.
         shared_interpreter: the interpreter whose packages workers use, on this machine; None: they have their own.
+        upgrade: lock the newest packages, not those of `flash.lock`.
     """
 
     app: str
@@ -51,6 +56,7 @@ class BuildOptions:
     python_version: str | None = None
     locked: bool = True
     shared_interpreter: str | None = None
+    upgrade: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +99,32 @@ async def build(
 
     Raises:
         ConfigError: there are no endpoints, two have one name, or a requirement is none.
+        InstallError: requirements have no solution; with the resolver's words.
         PayloadTooLarge, ShippingError: an endpoint's files are too much, or cannot be read.
     """
+    try:
+        return await _built(Path(os.path.abspath(project)), options, known, ready)
+    finally:
+        if ready is not None:
+            await ready.close()
+
+
+async def _built(root: Path, options: BuildOptions, known: Built | None, ready: Interpreter | None) -> Built:
     started = time.monotonic()
-    root = Path(os.path.abspath(project))
-    environ = sdk_settings.load(folder=root).environ
+    chosen = sdk_settings.load(folder=root)
+    environ = chosen.environ
     _check(options)
     listing, found = await _discovered(root, options, settings.import_s(environ), ready)
     named = _Requirements(requirement_files.read(root, environ), options.exclude)
     needed = {str(each["name"]): named.of(each) for each in found.endpoints}
-    scratch = prepared_scratch(root)
-    packer = Packer(listing, scratch / "build" / "artifacts", {} if known is None else known.hashes)
     index = package_index.read(environ, Path(sys.prefix))
+    scratch = scratch_of(root)
+    locks = await _locks(root, found, needed, options, index, chosen)
+    packer = Packer(listing, scratch / "build" / "artifacts", {} if known is None else known.hashes)
     made = [
-        await asyncio.to_thread(_made, each, _texts(needed[each["name"]]), options, index, packer)
+        await asyncio.to_thread(
+            _made, each, _Packages(_texts(needed[each["name"]]), locks.get(each["name"], ""), index), options, packer
+        )
         for each in found.endpoints
     ]
     return Built(
@@ -126,7 +144,7 @@ def _texts(lines: tuple[Line, ...]) -> tuple[str, ...]:
     return tuple(line.text for line in lines)
 
 
-def prepared_scratch(root: Path) -> Path:
+def scratch_of(root: Path) -> Path:
     """The project's `.flash`, which tells git to look away. Raises ShippingError where it cannot be written."""
     folder = root / SCRATCH
     if not (folder / ".gitignore").is_file():
@@ -134,22 +152,49 @@ def prepared_scratch(root: Path) -> Path:
     return folder
 
 
+def lock_options(root: Path, chosen: Settings, index: PackageIndex) -> LockOptions:
+    """How the packages of a project are locked, for the machines of the chosen target."""
+    here = chosen.target == "local"
+    return LockOptions(
+        folder=root / SCRATCH / "locks",
+        index=index,
+        environ=chosen.environ,
+        platform=locking.platform_here() if here else locking.LINUX,
+        same_machine=here,
+    )
+
+
+async def _locks(
+    root: Path,
+    found: Discovered,
+    needed: Mapping[str, tuple[Line, ...]],
+    options: BuildOptions,
+    index: PackageIndex,
+    chosen: Settings,
+) -> Mapping[str, str]:
+    """The lock of each endpoint, kept in the project. Raises ConfigError, InstallError."""
+    if not options.locked or options.no_deps:
+        return {}
+    pythons = {str(each["name"]): str(each["python"]) for each in found.endpoints}
+    wanted = {name: Wanted(_texts(lines), pythons[name]) for name, lines in needed.items() if lines}
+    known = LockFile.read(root)
+    made = await locked(known, wanted, replace(lock_options(root, chosen, index), upgrade=options.upgrade))
+    gone = set() if found.faults else {name for name in known.locks if name not in wanted}
+    LockFile({name: text for name, text in made.locks.items() if name not in gone}).write(root)
+    return {name: made.locks[name] for name in wanted}
+
+
 async def _discovered(
     root: Path, options: BuildOptions, deadline_s: float, ready: Interpreter | None
 ) -> tuple[Listing, Discovered]:
     """The project's files and endpoints, with all faults. Raises ConfigError."""
-    try:
-        listing = await asyncio.to_thread(project_files.listing, root)
-        candidates, faults = await asyncio.to_thread(listing.candidates)
-        if not candidates:
-            found = Discovered((), (), ())
-        else:
-            found = await discovery.discover(
-                root, candidates, deadline_s=deadline_s, python=options.python_version, ready=ready
-            )
-    finally:
-        if ready is not None:
-            await ready.close()
+    listing = await asyncio.to_thread(project_files.listing, root)
+    candidates, faults = await asyncio.to_thread(listing.candidates)
+    found = Discovered((), (), ())
+    if candidates:
+        found = await discovery.discover(
+            root, candidates, deadline_s=deadline_s, python=options.python_version, ready=ready
+        )
     everything = tuple(sorted((*faults, *found.faults), key=lambda fault: fault.file))
     if not found.endpoints and not everything:
         raise ConfigError(_nothing(root, listing, candidates))
@@ -212,41 +257,43 @@ class _Made:
     files: tuple[ShippedFile, ...] = ()
 
 
-def _made(
-    described: Mapping[str, Any],
-    requirements: tuple[str, ...],
-    options: BuildOptions,
-    index: PackageIndex,
-    packer: Packer,
-) -> _Made:
+@dataclass(frozen=True, slots=True)
+class _Packages:
+    """What is installed for an endpoint: what is named for it, the text of its lock, and where all that comes from."""
+
+    requirements: tuple[str, ...]
+    lock: str
+    index: PackageIndex
+
+
+def _made(described: Mapping[str, Any], packages: _Packages, options: BuildOptions, packer: Packer) -> _Made:
     """One endpoint, its artifact written. Raises PayloadTooLarge, ShippingError."""
     if described["kind"] == "image":
-        return _Made(_endpoint(described, requirements, None))
+        return _Made(_endpoint(described, packages, None))
     files = packer.files(described)
-    environment = _environment(described, requirements, options, index)
+    environment = _environment(described, packages, options)
     manifest = _manifest(described, environment, packer.hashed(files))
     packed = packer.pack(manifest, described.get("code"), files)
-    return _Made(_endpoint(described, requirements, packed), packed, files)
+    return _Made(_endpoint(described, packages, packed), packed, files)
 
 
-def _environment(
-    described: Mapping[str, Any], requirements: tuple[str, ...], options: BuildOptions, index: PackageIndex
-) -> EnvironmentRequest:
-    python = str(described["python"])
+def _environment(described: Mapping[str, Any], packages: _Packages, options: BuildOptions) -> EnvironmentRequest:
+    python, requirements = str(described["python"]), packages.requirements
     return EnvironmentRequest(
         python=python,
         dependencies=requirements,
         system_dependencies=tuple(described["system"]),
         caller=options.shared_interpreter if python == crossing.HERE else None,
-        index=index if requirements else PackageIndex(),
+        index=packages.index if requirements else PackageIndex(),
         accelerate=described["accelerate"] or not requirements,
+        lock=locking.lines(packages.lock),
     )
 
 
 def _manifest(
     described: Mapping[str, Any], environment: EnvironmentRequest, files: Mapping[str, str]
 ) -> ArtifactManifest:
-    entry, batch, interface = (described.get(name) for name in ("entry", "batch", "interface"))
+    entry, batch, interface, backoff = (described.get(name) for name in ("entry", "batch", "interface", "backoff"))
     return ArtifactManifest(
         kind=described["kind"],
         name=described["name"],
@@ -257,10 +304,12 @@ def _manifest(
         max_concurrency=described.get("concurrency", 1),
         batch=None if batch is None else Batch.from_json(batch),
         interface=None if interface is None else Interface.from_json(interface),
+        retries=described.get("retries"),
+        backoff=None if backoff is None else Backoff.from_json(backoff),
     )
 
 
-def _endpoint(described: Mapping[str, Any], requirements: tuple[str, ...], packed: Packed | None) -> BuiltEndpoint:
+def _endpoint(described: Mapping[str, Any], packages: _Packages, packed: Packed | None) -> BuiltEndpoint:
     interface = described.get("interface")
     code = {} if packed is None else {"artifact": packed.id}
     return BuiltEndpoint(
@@ -273,7 +322,8 @@ def _endpoint(described: Mapping[str, Any], requirements: tuple[str, ...], packe
         artifact=None if packed is None else packed.id,
         size=0 if packed is None else packed.size,
         python=described["python"],
-        requirements=requirements,
+        requirements=packages.requirements,
+        lock=packages.lock,
         routes=tuple(BuiltRoute.from_json(each) for each in described.get("routes", ())),
         interface=None if interface is None else Interface.from_json(interface),
         doc=described.get("doc", ""),

@@ -1,6 +1,5 @@
 """The only file that prints: results to stdout, everything else to stderr."""
 
-import contextlib
 import json
 import re
 import sys
@@ -40,24 +39,20 @@ def agreed(question: str, *, yes: bool, option: str = "--yes") -> bool:
     Raises:
         ConfigError: nobody is there to be asked; the message names the `option` that agrees.
     """
-    return yes or _answer(f"{question} [y/N] ", question, option).strip().lower() in ("y", "yes")
+    return yes or asked(f"{question} [y/N]", f"say {option} to agree").strip().lower() in ("y", "yes")
 
 
 def typed(words: str, question: str, *, yes: bool, option: str = "--yes") -> bool:
     """Whether the user types these very words, or has agreed already with `yes`. Raises as `agreed`."""
-    return yes or _answer(f"{question} Type {words} to go on: ", question, option).strip() == words
+    return yes or asked(f"{question} Type {words} to go on:", f"say {option} to agree").strip() == words
 
 
 def asked(question: str, instead: str) -> str:
     """What the user answers. Raises ConfigError: nobody is there; the message says what to do `instead`."""
     if not is_person():
-        raise ConfigError(f"there is no terminal to ask at; {instead}")
+        raise ConfigError(f"{question.strip()} There is no terminal to ask at: {instead}")
     print(f"{question} ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline()
-
-
-def _answer(prompt: str, question: str, option: str) -> str:
-    return asked(prompt, f"{question} Say {option} to agree")
 
 
 def size(count: float) -> str:
@@ -79,12 +74,6 @@ def data(value: Any) -> None:
 def line(value: Any) -> None:
     """Write one of many results for programs: a JSON document in a line."""
     print(json.dumps(value, ensure_ascii=False), flush=True)
-
-
-def event(value: Any) -> None:
-    """Write what happens for programs: a JSON object on one line. A reader that has gone disturbs nothing."""
-    with contextlib.suppress(OSError, ValueError):
-        print(json.dumps(value, separators=(",", ":")), flush=True)
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -44,15 +44,16 @@ def _sample(schema: Mapping[str, Any], named: Mapping[str, Any], depth: int) -> 
     for word in ("default", "const"):
         if word in schema:
             return schema[word]
-    for word in ("examples", "enum"):
-        if schema.get(word):
-            return schema[word][0]
+    for listed in (schema[word] for word in ("examples", "enum") if schema.get(word)):
+        return listed[0]
     if "$ref" in schema and depth:
         return _sample(named.get(str(schema["$ref"]).rpartition("/")[2], {}), named, depth - 1)
-    for word in ("anyOf", "oneOf", "allOf"):
-        if schema.get(word) and depth:
-            choices = [each for each in schema[word] if each.get("type") != "null"] or schema[word]
-            return _sample(choices[0], named, depth - 1)
+    for choices in (schema[word] for word in ("anyOf", "oneOf", "allOf") if schema.get(word) and depth):
+        return _sample(next((each for each in choices if each.get("type") != "null"), choices[0]), named, depth - 1)
+    return _of_type(schema, named, depth)
+
+
+def _of_type(schema: Mapping[str, Any], named: Mapping[str, Any], depth: int) -> Any:
     kind = schema.get("type")
     if kind == "array":
         few = range(int(schema.get("minItems", 0))) if depth else ()

@@ -64,8 +64,8 @@ async def propose(
     """
     built, there = await _both(building.build(project, options), _there(backend, goal))
     if built.faults:
-        broken = "; ".join(f"{fault.file}: {fault.message}" for fault in built.faults)
-        raise ConfigError(f"nothing is deployed, because files of the project cannot be used: {broken}")
+        broken = "".join(f"\n{fault.file}: {fault.message}" for fault in built.faults)
+        raise ConfigError(f"files of the project cannot be used; mend them, or name them in .flashignore:{broken}")
     whole = await bodies.whole(built.manifest, built.artifacts, backend, output, make=False)
     present = {str(each["name"]): each.get("artifact") for each in (there or {}).get("endpoints", ())}
     plan = planning.plan(bodies.deployed(there or {}), whole.manifest, present, prune=prune)

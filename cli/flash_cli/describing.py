@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
+from flash_cli import image_kinds
 from flash_cli.interfaces import interface_of
 from flash_cli.manifest import BuiltRoute
 from runpod_flash import crossing, options, route_types, script
@@ -18,6 +19,7 @@ from runpod_flash.endpoint import Endpoint
 from runpod_flash.errors import ConfigError, NotPortable
 from runpod_flash.local_modules import LocalModules
 from runpod_flash.remote import RemoteClass, RemoteFunction
+from runpod_flash.retries import as_sent
 from runpod_flash.spec import EndpointSpec, to_body
 from worker_runtime.wire.routes import Served, ServedRoute, by_name
 
@@ -75,11 +77,13 @@ class Describer:
 
     Args:
         root: the project's folder.
+        files: its files that mention endpoints, relative to that.
         python: the workers' "major.minor" where an endpoint's own is that of this process; None: that.
     """
 
-    def __init__(self, root: Path, python: str | None = None) -> None:
+    def __init__(self, root: Path, files: Iterable[str], python: str | None = None) -> None:
         self._root = root
+        self._files_of_project = [root / file for file in files]
         self._python = python
         self._local = LocalModules()
 
@@ -100,8 +104,13 @@ class Describer:
 
     def key(self, found: Declared) -> tuple[Any, ...]:
         """What is equal for one endpoint, also where its file is loaded under two names."""
+        if isinstance(found, Endpoint) and found.spec.image:
+            return ("image", found.spec)
         if isinstance(found, Endpoint):
-            return ("endpoint", id(found._table))
+            table = found._table
+            functions = [(f"{each.method} {each.path}", each.function) for each in table.routes]
+            functions += [("", table.make_app)] if table.make_app is not None else []
+            return ("routes", *((path, self._file_of(each), each.__qualname__) for path, each in functions))
         return ("object", self._file_of(found.__flash_target__), found.__flash_target__.__qualname__)
 
     def own(self, found: Declared) -> bool:
@@ -120,7 +129,7 @@ class Describer:
         spec = found.spec
         options.check_requirements(spec)
         if isinstance(found, Endpoint):
-            of_kind = self._image(spec) if spec.image else self._routes(found)
+            of_kind = self._image(spec, place.object) if spec.image else self._routes(found)
         else:
             of_kind = self._calls(found.__flash_target__, spec)
         python = self._python if self._python and spec.python_version == crossing.HERE else spec.python_version
@@ -140,6 +149,7 @@ class Describer:
         entry = self._entry(target)
         kind = "class" if isinstance(target, type) else "function"
         batch = spec.batch
+        retries, backoff = as_sent(spec.retries)
         return {
             "kind": kind,
             "entry": entry,
@@ -147,6 +157,8 @@ class Describer:
             "interface": interface_of(target, spec).to_json(),
             "concurrency": spec.concurrency,
             "batch": None if batch is None else {"max_size": batch.max_size, "max_wait_ms": batch.max_wait_ms},
+            "retries": retries,
+            "backoff": None if backoff is None else backoff.to_json(),
             "body": _body(spec),
             **self._files([entry.partition(":")[0]]),
         }
@@ -177,8 +189,8 @@ class Describer:
             **self._files(sorted(modules)),
         }
 
-    def _image(self, spec: EndpointSpec) -> dict[str, Any]:
-        return {"kind": "image", "body": _body(spec)}
+    def _image(self, spec: EndpointSpec, variable: str) -> dict[str, Any]:
+        return {"kind": "image", "body": _body(image_kinds.of_kind(spec, variable, self._files_of_project))}
 
     def _files(self, modules: Iterable[str]) -> dict[str, Any]:
         found = self._local.find(modules)

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
+from flash_cli import importing
 from flash_cli.describing import Describer, Place, check_name, declared_in
 from runpod_flash.errors import ConfigError, FlashError
 
@@ -45,7 +46,7 @@ class _Program:
             return
         self._request = json.loads(line)
         self._root = Path(self._request["root"])
-        sys.path.insert(0, str(self._root))
+        importing.prepare(str(self._root))
         faulthandler.enable(file=self._request["trace"])
         try:
             modules = self._import_all()
@@ -59,6 +60,7 @@ class _Program:
         for path, name in self._request["files"]:
             self._tell(importing=path)
             self._watch()
+            sys.argv = [str(self._root / path)]
             try:
                 module = importlib.import_module(name)
                 self._check_file(module, path)
@@ -71,7 +73,7 @@ class _Program:
         return modules
 
     def _describe_all(self, modules: Mapping[str, ModuleType]) -> None:
-        describer = Describer(self._root, self._request["python"])
+        describer = Describer(self._root, modules, self._request["python"])
         known: dict[str, tuple[Any, Place]] = {}
         for file, variable, found in declared_in(modules):
             self._tell(describing=file)
@@ -129,18 +131,31 @@ def _message(error: BaseException, root: Path) -> str:
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, SyntaxError):
         return text
-    place = _last_place(error.__traceback__, root)
-    return f"{text} ({place})" if place else text
+    file, line = _last_place(error.__traceback__, root)
+    if not file:
+        return text
+    hint = _where_modules_are(error, root, root / file) if isinstance(error, ModuleNotFoundError) else ""
+    return f"{text} ({file} line {line}){hint}"
 
 
-def _last_place(trace: TracebackType | None, root: Path) -> str:
-    """The last line of the project that ran before the error."""
+def _last_place(trace: TracebackType | None, root: Path) -> tuple[str, int]:
+    """The last line of the project that ran before the error; "" where none did."""
     own = [
-        f"{Path(frame.filename).relative_to(root).as_posix()} line {frame.lineno}"
+        (Path(frame.filename).relative_to(root).as_posix(), frame.lineno or 0)
         for frame in traceback.extract_tb(trace)
         if Path(frame.filename).is_relative_to(root)
     ]
-    return own[-1] if own else ""
+    return own[-1] if own else ("", 0)
+
+
+def _where_modules_are(error: ModuleNotFoundError, root: Path, file: Path) -> str:
+    """What to do about a module that a file of the project does not find."""
+    name = error.name or ""
+    beside = file.parent / name.partition(".")[0]
+    if file.parent != root and (beside.is_dir() or beside.with_name(f"{beside.name}.py").is_file()):
+        folder = file.parent.relative_to(root).as_posix().replace("/", ".")
+        return f"; files are imported from the project's folder: write {folder}.{name}"
+    return "; install it on this machine, too, or import it inside the function that needs it"
 
 
 def _trace(error: BaseException) -> str:

@@ -95,6 +95,11 @@ class Interpreter:
         finally:
             writer.close()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it cannot be asked any more."""
+        return self._process.returncode is not None
+
     async def close(self) -> None:
         """End it, and all that the project's modules have started in it."""
         with contextlib.suppress(ProcessLookupError):
@@ -163,7 +168,7 @@ async def discover(
         ConfigError: two different endpoints have one name, or a name cannot be.
     """
     left, faults = list(files), set[Fault]()
-    interpreter = ready
+    interpreter = None if ready is None or ready.has_ended else ready
     while True:
         interpreter = interpreter or await Interpreter.start(root)
         try:

@@ -4,7 +4,6 @@ in the app and stage that were said, else the project's app and its only stage
 ▶ a live endpoint of the project ▶ an id ▶ refused, with the places where the name is, or the nearest names
 """
 
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from runpod_flash.backends.base import Backend
 from runpod_flash.errors import ConfigError, EndpointNotFound
-from runpod_flash.project import find_project
+from runpod_flash.project import app_of, find_project
 from runpod_flash.scopes import stage_of
 from runpod_flash.settings import Settings
 from runpod_flash.wording import nearest
@@ -82,24 +81,6 @@ class Place:
         project = settings.project or find_project(None, folder, ())
         said_app, said_stage = settings.environ.get("FLASH_APP"), settings.environ.get("FLASH_ENV")
         return cls(app or said_app or None, stage or said_stage or None, app_of(project), str(project))
-
-
-def app_of(project: Path) -> str:
-    """What the app of a project is called: `[tool.flash] app` of its pyproject.toml, else as its folder.
-
-    Raises:
-        ConfigError: the file cannot be read, or says something else there.
-    """
-    path = project / "pyproject.toml"
-    try:
-        said = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("flash", {}).get("app")
-    except FileNotFoundError:
-        said = None
-    except (OSError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}); mend it, or say --app") from error
-    if said is not None and not isinstance(said, str):
-        raise ConfigError(f"app in [tool.flash] of {path} is {said!r:.80}; it must be a text")
-    return said or project.name
 
 
 async def endpoints(backend: Backend) -> list[Found]:

@@ -5,7 +5,9 @@ files from the top down, .flashignore files from the top down. A line with `!` t
 back in; as with git, not one in a folder that is left out: take the folder back in first.
 """
 
+import functools
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +17,7 @@ from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 GITIGNORE, FLASHIGNORE = ".gitignore", ".flashignore"
 
 USUAL = (
-    ".git/", ".hg/", ".svn/", ".flash/", ".runpod/", ".build/", "build/", "dist/", "*.egg-info/", "*.tar.gz",
+    ".git", ".hg/", ".svn/", ".flash/", ".runpod/", ".build/", "build/", "dist/", "*.egg-info/", "*.tar.gz",
     "__pycache__/", "*.pyc", "*.pyo", "*.pyd", ".venv/", "venv/", "env/", "node_modules/", ".tox/", ".nox/",
     ".mypy_cache/", ".ruff_cache/", ".pytest_cache/", ".hypothesis/", ".ipynb_checkpoints/", ".vscode/", ".idea/",
     ".DS_Store", ".github/", ".gitlab-ci.yml", ".gitignore", ".gitattributes", ".flashignore", ".dockerignore",
@@ -34,6 +36,7 @@ SECRETS = (
 )  # fmt: skip
 """Left out and named: who wants to ship one says so."""
 
+_GROUP_NAME = re.compile(r"\(\?P<\w+>")  # which may be in an expression once
 _USUAL_SOURCE, _SECRET_SOURCE = "left out by default", "may hold secrets"
 
 
@@ -66,36 +69,63 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class _Compiled:
+class _Line:
     rule: Rule
     pattern: GitIgnoreSpecPattern
 
 
+class _Group:
+    """The lines of one file, or the defaults.
+
+    Args:
+        lines: from the top down.
+        cut: how much of a path, relative to the project, the file does not see: it lies in a folder there.
+        above: what it sees in front of such a path: it lies above the project.
+    """
+
+    def __init__(self, lines: Iterable[_Line], cut: int = 0, above: str = "") -> None:
+        self._lines = tuple(lines)
+        self._cut, self._above = cut, above
+        texts = (str(line.pattern.regex.pattern) for line in self._lines if line.pattern.regex is not None)
+        self._any = re.compile("|".join(f"(?:{_GROUP_NAME.sub('(', text)})" for text in texts))
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def last(self, path: str) -> _Line | None:
+        """The last line that fits a path relative to the project; folders end in "/"."""
+        seen = self._above + path[self._cut :]
+        if not self._any.search(seen):
+            return None
+        return next((line for line in reversed(self._lines) if line.pattern.match_file(seen) is not None), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What holds in one folder: defaults, and the lines of files by the places of those, from the top down."""
+    """What holds in one folder: defaults, and the lines of files, from the top down."""
 
-    usual: tuple[_Compiled, ...]
-    gits: tuple[tuple[str, tuple[_Compiled, ...]], ...] = ()
-    flashes: tuple[tuple[str, tuple[_Compiled, ...]], ...] = ()
+    usual: _Group
+    gits: tuple[_Group, ...] = ()
+    flashes: tuple[_Group, ...] = ()
     warnings: list[str] = field(default_factory=list)
 
     def below(self, folder: Path, place: str) -> "Rules":
         """The rules in `folder`, which lies at `place` (relative to the project, "" for it): with its own files."""
-        git, flash = (self._read(folder, place, name) for name in (GITIGNORE, FLASHIGNORE))
+        cut = len(place) + 1 if place else 0
+        git, flash = (_Group(_read(folder, place, name, self.warnings), cut) for name in (GITIGNORE, FLASHIGNORE))
         if not git and not flash:
             return self
         return Rules(
             self.usual,
-            (*self.gits, (place, git)) if git else self.gits,
-            (*self.flashes, (place, flash)) if flash else self.flashes,
+            (*self.gits, git) if git else self.gits,
+            (*self.flashes, flash) if flash else self.flashes,
             self.warnings,
         )
 
     def decides(self, path: str, *, folder: bool = False) -> Rule | None:
         """The rule that leaves a path out, relative to the project; None: it stays."""
-        for place, group in (*reversed(self.flashes), *reversed(self.gits), ("", self.usual)):
-            found = _last(group, _inside(path, place) + ("/" if folder else ""))
+        for group in (*reversed(self.flashes), *reversed(self.gits), self.usual):
+            found = group.last(f"{path}/" if folder else path)
             if found is not None:
                 return found.rule if found.pattern.include else None
         return None
@@ -104,54 +134,48 @@ class Rules:
         """The rule that leaves a path out, or a folder that it lies in, where no file of the user's is asked."""
         parents = [path[: index + 1] for index, sign in enumerate(path) if sign == "/"]
         for each in (*parents, path):
-            found = _last(self.usual, each)
+            found = self.usual.last(each)
             if found is not None and found.pattern.include:
                 return found.rule
         return None
 
-    def _read(self, folder: Path, place: str, name: str) -> tuple[_Compiled, ...]:
-        source = f"{place}/{name}" if place else name
-        try:
-            text = (folder / name).read_text(encoding="utf-8", errors="replace") if (folder / name).is_file() else ""
-        except OSError as error:
-            self.warnings.append(f"{source} cannot be read ({error.strerror}), so it has no effect")
-            return ()
-        found: list[_Compiled] = []
-        for number, line in enumerate(text.splitlines(), 1):
-            try:
-                found.extend(_compiled([line], source, number))
-            except ValueError:
-                self.warnings.append(f"{source} line {number} is no pattern of git's and has no effect: {line:.80}")
-        return tuple(found)
-
 
 def rules(root: Path) -> Rules:
     """The rules for a project: defaults, and .gitignore files above it in the same repository."""
-    usual = (*_compiled(SECRETS, _SECRET_SOURCE), *_compiled(USUAL, _USUAL_SOURCE))
-    found = Rules(usual)
+    warnings: list[str] = []
     top = next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)
-    above = [folder for folder in reversed(root.parents) if folder.is_relative_to(top)]
     gits = []
-    for folder in above:
-        place = os.path.relpath(folder, root)
-        if own := found._read(folder, place, GITIGNORE):
-            gits.append((f"^{root.relative_to(folder).as_posix()}", own))
-    return Rules(usual, tuple(gits), (), found.warnings)
+    for folder in reversed(root.parents):
+        if folder.is_relative_to(top):
+            lines = _read(folder, os.path.relpath(folder, root), GITIGNORE, warnings)
+            gits.append(_Group(lines, above=f"{root.relative_to(folder).as_posix()}/"))
+    return Rules(_defaults(), tuple(group for group in gits if group), (), warnings)
 
 
-def _compiled(lines: Iterable[str], source: str, number: int = 0) -> Iterator[_Compiled]:
+@functools.cache
+def _defaults() -> _Group:
+    return _Group((*_compiled(SECRETS, _SECRET_SOURCE), *_compiled(USUAL, _USUAL_SOURCE)))
+
+
+def _read(folder: Path, place: str, name: str, warnings: list[str]) -> list[_Line]:
+    """The lines of a file in a folder, none where there is no such file; `warnings` gets what is wrong with it."""
+    source, file = f"{place}/{name}" if place else name, folder / name
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    except OSError as error:
+        warnings.append(f"{source} cannot be read ({error.strerror}), so it has no effect")
+        return []
+    found: list[_Line] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            found.extend(_compiled([line], source, number))
+        except ValueError:
+            warnings.append(f"{source} line {number} is no pattern of git's and has no effect: {line:.80}")
+    return found
+
+
+def _compiled(lines: Iterable[str], source: str, number: int = 0) -> Iterator[_Line]:
     for line in lines:
         pattern = GitIgnoreSpecPattern(line)
         if pattern.include is not None:
-            yield _Compiled(Rule(source, number, line.strip()), pattern)
-
-
-def _last(group: tuple[_Compiled, ...], path: str) -> _Compiled | None:
-    return next((each for each in reversed(group) if each.pattern.match_file(path) is not None), None)
-
-
-def _inside(path: str, place: str) -> str:
-    """A path of the project as a file at `place` sees it; "^above/project" stands for a folder above the project."""
-    if place.startswith("^"):
-        return f"{place[1:]}/{path}"
-    return path[len(place) + 1 :] if place else path
+            yield _Line(Rule(source, number, line.strip()), pattern)

@@ -13,13 +13,11 @@ from pathlib import Path
 
 from flash_cli import locking, packing
 from flash_cli.locking import LockOptions
-from runpod_flash.errors import ConfigError
+from runpod_flash.errors import ConfigError, InstallError
 
 NAME = "flash.lock"
 
-_HEAD = (
-    "# Made by flash build: what is installed for each endpoint. Keep it in version control; --upgrade makes it anew.\n"
-)
+_HEAD = "# Made by flash build: what is installed for each endpoint. Keep it in version control.\n"
 _SECTION = re.compile(r"\[([^\[\]]+)\]")
 
 
@@ -59,9 +57,8 @@ class LockFile:
                 for name in names:
                     lines[name].append(line)
             elif line.strip() and not line.startswith("#"):
-                raise ConfigError(
-                    f"{file} line {number} belongs to no endpoint: {line:.60!r}; delete the file, then it is made anew"
-                )
+                what = f"{file} line {number} belongs to no endpoint: {line:.60}"
+                raise ConfigError(f"{what}; delete the file, then it is made anew")
         return cls({name: "".join(f"{line}\n" for line in found) for name, found in lines.items()})
 
     def text(self) -> str:
@@ -97,14 +94,14 @@ async def locked(known: LockFile, wanted: Mapping[str, Wanted], options: LockOpt
         before = next((known.locks[name] for name in names if known.locks.get(name)), "")
         try:
             text = await locking.lock(each.requirements, each.python, replace(options, known=before))
-        except locking.InstallError as error:
-            raise locking.InstallError(f"the packages of {', '.join(names)} cannot be resolved: {error}") from error
+        except InstallError as error:
+            raise InstallError(f"the packages of {', '.join(names)} cannot be resolved: {error}") from error
         made.update(dict.fromkeys(names, text))
 
     try:
         async with asyncio.TaskGroup() as tasks:
             for each, names in groups.items():
                 tasks.create_task(lock(each, names))
-    except* (ConfigError, locking.InstallError) as errors:
+    except* (ConfigError, InstallError) as errors:
         raise errors.exceptions[0] from None
     return LockFile({**known.locks, **made})

@@ -85,6 +85,27 @@ async def lock(requirements: Sequence[str], python: str, options: LockOptions) -
         ) from error
 
 
+async def needed_by(
+    requirements: Sequence[str], python: str, text: str, options: LockOptions
+) -> Mapping[str, tuple[str, ...]]:
+    """Which packages of a lock need each other one, by their names; of those that are only named, nothing.
+
+    Raises:
+        InstallError: the index cannot be reached.
+    """
+    options.folder.mkdir(parents=True, exist_ok=True)
+    uv_ = Uv(uv.find_uv_bin(), options.environ or {}, options.folder / "uv")
+    known = [LockLine.of(line).requirement for line in lines(text)]
+    try:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            work = Path(folder).resolve()
+            return await uv_.needed_by(
+                requirements, options.index, python=python, platform=options.platform, work=work, known=known
+            )
+    except InstallFailed as failure:
+        raise InstallError(str(failure)) from None
+
+
 def lines(text: str) -> tuple[str, ...]:
     """The packages of a lock, for `EnvironmentRequest.lock`. Raises ConfigError for what is no lock."""
     try:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flash_cli import console
-from flash_cli.faces import deploy, login, look
+from flash_cli.faces import build, deploy, dev, init, login, look, update
 from flash_cli.faces.apps import apps, stages
 from flash_cli.faces.jobs import jobs
 from flash_cli.faces.server import server
@@ -24,14 +24,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+init.add(app)
+build.add(app)
 deploy.add(app)
 look.add(app)
+dev.add(app)
 app.add_typer(apps, name="app")
 app.add_typer(stages, name="env")
 app.add_typer(server, name="server")
 app.add_typer(jobs, name="jobs")
 app.add_typer(target, name="target")
 login.add(app)
+update.add(app)
 
 
 def _version(wanted: bool) -> None:

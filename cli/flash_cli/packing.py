@@ -170,13 +170,14 @@ class Packer:
         return known[1]
 
 
-def write(target: Path, data: bytes) -> None:
+def write(target: Path, data: bytes, mode: int = 0o600) -> None:
     """Write a file in one step: nobody sees half of it. Raises ShippingError where it cannot be written."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
         try:
             with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(descriptor, mode)
                 file.write(data)
             os.replace(name, target)
         except BaseException:

@@ -3,7 +3,6 @@
 Links out of the project, sockets, pipes and what cannot be read are left out and named; nothing here waits for any.
 """
 
-import mmap
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flash_cli.ignoring import Rule, Rules, rules
+from runpod_flash.errors import ConfigError
 
 MiB = 1024 * 1024
 BIG_FILE = 10 * MiB
@@ -19,6 +19,9 @@ BIG_SUM = 100 * MiB
 
 SOURCE_LIMIT = 1 * MiB
 """The largest .py file that is looked at for endpoints, in bytes."""
+
+FILES_LIMIT = 50_000
+"""The most files that a project may have: whoever has more is in a folder that is no project."""
 
 _MENTIONS = (b"runpod_flash", b"Endpoint")
 
@@ -98,7 +101,7 @@ class Listing:
 
 
 def listing(root: Path) -> Listing:
-    """Walk a project's folder."""
+    """Walk a project's folder. Raises ConfigError where there is too much in it."""
     walk = _Walk(root)
     walk.run()
     secrets = sorted(each.path for each in walk.left_out if each.rule is not None and each.rule.is_secret)
@@ -173,6 +176,11 @@ class _Walk:
                 self.faults.append(Fault(path, "it cannot be read: make it readable, or name it in .flashignore"))
             self._skip(path, "it cannot be read", warn=not path.endswith(".py"))
         else:
+            if len(self.files) >= FILES_LIMIT:
+                raise ConfigError(
+                    f"{self.root} holds more than {FILES_LIMIT} files; go into the project's own folder, or name what "
+                    "does not matter in .flashignore"
+                )
             stamp = found.st_mtime_ns, found.st_size, found.st_ino
             self.files[path] = ProjectFile(path, Path(entry.path), found.st_size, stamp)
 
@@ -190,10 +198,13 @@ class _Walk:
 
 
 def _mentions_endpoints(found: ProjectFile) -> bool:
-    if not found.size:
-        return False
-    with found.file.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return any(content.find(word) >= 0 for word in _MENTIONS)
+    before = b""
+    with found.file.open("rb") as file:
+        while chunk := file.read(MiB):
+            if any(word in before + chunk for word in _MENTIONS):
+                return True
+            before = chunk[-max(map(len, _MENTIONS)) :]
+    return False
 
 
 def _huge(found: ProjectFile) -> str:

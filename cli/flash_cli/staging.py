@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flash_cli import finding
+from runpod_flash import project as project_module
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.errors import AppNotFound, ConfigError
 from runpod_flash.scopes import check_name
@@ -37,7 +37,7 @@ def app_of(project: Path, settings: Settings, said: str | None = None) -> str:
     if named := settings.environ.get("FLASH_APP"):
         return check_name("FLASH_APP", named)
     try:
-        return check_name("app", finding.app_of(project))
+        return check_name("app", project_module.app_of(project))
     except ConfigError as error:
         raise ConfigError(
             f"{error}; say --app NAME, or write app = 'NAME' below [tool.flash] in pyproject.toml"

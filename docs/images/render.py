@@ -7,25 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rich.console import Console
-from rich.text import Text
+from terminal import draw
 
 from runpod_flash import Endpoint
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parents[1] / "examples" / "01_colour_palettes.py"
-SVG = """<svg viewBox="0 0 {terminal_width} {terminal_height}" xmlns="http://www.w3.org/2000/svg">
-<style>
-.{unique_id}-matrix {{ font-family: monospace; font-size: {char_height}px; line-height: {line_height}px; }}
-{styles}
-</style>
-<defs><clipPath id="{unique_id}-clip-terminal">
-<rect x="0" y="0" width="{terminal_width}" height="{terminal_height}"/></clipPath>{lines}</defs>
-<rect fill="#14161a" width="{terminal_width}" height="{terminal_height}" rx="8"/>
-<g transform="translate(9, 6)" clip-path="url(#{unique_id}-clip-terminal)">{backgrounds}
-<g class="{unique_id}-matrix">{matrix}</g></g>
-</svg>
-"""
 
 
 @Endpoint(name="montage", cpu="cpu3c-1-2", dependencies=["pillow"])
@@ -64,9 +51,7 @@ def output_on_a_terminal(command: list[str]) -> str:
 def main() -> None:
     """Run the example, draw its output, put the pictures of one photograph side by side."""
     shown = output_on_a_terminal([sys.executable, str(EXAMPLE)]).replace(str(EXAMPLE.parents[1]) + os.sep, "")
-    console = Console(record=True, width=80, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    console.print(Text.from_ansi("$ make demo\n" + shown.rstrip() + "\n"))
-    console.save_svg(str(HERE / "demo.svg"), title="", code_format=SVG, unique_id="demo")
+    draw("demo", f"$ make demo\n{shown}", 80)
     pictures = sorted((EXAMPLE.parent / "output").glob("flower-*.png"))
     (HERE / "flower.png").write_bytes(montage.remote([picture.read_bytes() for picture in pictures]))
 

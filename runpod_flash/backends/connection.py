@@ -16,8 +16,6 @@ import io
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, TypeVar
 
 import httpx
@@ -25,6 +23,7 @@ import httpx
 from runpod_flash.backends.base import Json
 from runpod_flash.backends.clients import Address, Lanes, holding, new_client, requests_at_once
 from runpod_flash.backends.events import Lines
+from runpod_flash.backends.held import Answer, Held, Locate, Purpose
 from runpod_flash.backends.patience import Busy, Patience, is_busy, retry_after
 from runpod_flash.backends.problems import Refusal
 from runpod_flash.errors import BackendError, BackendUnavailable, ConfigError, FlashError, WireMismatch
@@ -43,52 +42,6 @@ _CONNECT_S = 10.0
 _LAST_WORDS_S = 2.0
 _TURNS = 10  # of the event loop, for what was cancelled to come to its own `except`
 _CHUNK = 1024 * 1024
-
-
-Locate = Callable[[], Awaitable[Address]]
-"""Finds (or starts) the platform. Called for each new connection."""
-
-
-class Purpose(Enum):
-    """What requests are held for. Each has its own bound, so that many of one do not keep others waiting."""
-
-    RESULT = "the result of a job"
-    CHUNKS = "the next pieces of a stream"
-    BALANCED = "the answer of a load-balanced endpoint"
-    UPLOAD = "the next piece of an upload"
-    LINES = "what workers write"
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A request whose answer may take long.
-
-    Attributes:
-        url: a path of the platform, or a whole URL.
-        silence_s: how long the platform may say nothing, in seconds; None: for ever.
-        repeat: whether it may be made again after it was sent, when the connection breaks.
-        missing: the error that a 404 of the platform means.
-        passes: whether an answer with these headers is the endpoint's own and is given as it is, whatever its status.
-    """
-
-    purpose: Purpose
-    method: str
-    url: str
-    silence_s: float | None
-    content: bytes | None = field(default=None, repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    repeat: bool = False
-    missing: type[FlashError] = BackendError
-    passes: Callable[[int, Mapping[str, str]], bool] = lambda status, headers: False
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The answer to a held request. Names of headers are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
 
 
 class Connection:

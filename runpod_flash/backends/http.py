@@ -18,8 +18,9 @@ from runpod_flash.backends import uploads
 from runpod_flash.backends.apps import HttpApps
 from runpod_flash.backends.base import Json
 from runpod_flash.backends.clients import Address
-from runpod_flash.backends.connection import Connection, Held, Locate, Purpose
+from runpod_flash.backends.connection import Connection
 from runpod_flash.backends.events import FinalJobs
+from runpod_flash.backends.held import Held, Locate, Purpose
 from runpod_flash.backends.job_api import FINAL, JobApi, part
 from runpod_flash.backends.look import HttpLook
 from runpod_flash.backends.lookups import AT_ONCE, Looked, Lookups
@@ -143,7 +144,9 @@ class HttpBackend(JobApi):
         return await self._connection.address()
 
     async def find(self, name: str) -> Json | None:
-        listing = await self._json("GET", "/v2/serverless", headers=self._scope)
+        await self._connection.ready()
+        asked = {"name": name} if self._connection.streams else {}  # elsewhere it is not known what that would mean
+        listing = await self._json("GET", "/v2/serverless", headers=self._scope, params=asked)
         endpoints = listing.get("endpoints")
         if not isinstance(endpoints, list):
             platform = self._connection.platform

@@ -6,7 +6,8 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from runpod_flash.backends.base import Json
-from runpod_flash.backends.connection import Connection, Held, Purpose
+from runpod_flash.backends.connection import Connection
+from runpod_flash.backends.held import Held, Purpose
 from runpod_flash.calls import JobOptions
 from runpod_flash.errors import BackendError, EndpointNotFound, JobNotFound
 from runpod_flash.web import WebAnswer, WebRequest

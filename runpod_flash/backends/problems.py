@@ -15,6 +15,7 @@ _BY_CODE: dict[str, type[FlashError]] = {
         errors.AuthError,
         errors.BackendError,
         errors.BackendUnavailable,
+        errors.CallError,
         errors.ConfigError,
         errors.ContentNotFound,
         errors.EndpointNotFound,

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from runpod_flash.backends.connection import Answer, Connection, Held, Purpose
+from runpod_flash.backends.connection import Connection
+from runpod_flash.backends.held import Answer, Held, Purpose
 from runpod_flash.errors import BackendError
 
 PIECE_BYTES = 8 * 1024**2

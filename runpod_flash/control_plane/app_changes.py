@@ -40,8 +40,8 @@ def changes(
 ) -> list[Change]:
     """What leads from the endpoints of a stage to these bodies, in their order; then what goes, or is left.
 
-    An endpoint keeps its type: where that changes, it is removed and made anew, with another id. `removes` says of the
-    name of an endpoint that is not wanted whether it goes.
+    An endpoint keeps its type, and whether it has code of its own: where that changes, it is removed and made anew,
+    with another id. `removes` says of the name of an endpoint that is not wanted whether it goes.
     """
     there = {record.name: record for record in existing}
     found = [change for body in wanted for change in _of(there.get(body["name"]), body)]
@@ -57,7 +57,7 @@ def _of(record: EndpointRecord | None, body: Mapping[str, Any]) -> Iterator[Chan
     name = body["name"]
     if record is None:
         yield Change(name, ChangeKind.CREATE, None, body)
-    elif record.body["type"] != body["type"]:
+    elif record.body["type"] != body["type"] or ("artifact" in record.body) != ("artifact" in body):
         yield Change(name, ChangeKind.REMOVE, record.id)
         yield Change(name, ChangeKind.CREATE, None, body)
     elif record.body == body:

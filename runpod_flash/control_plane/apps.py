@@ -1,8 +1,8 @@
 """Apps and their stages: what there is, whose it is, until when. In memory for who asks, in the store to last."""
 
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 
 from runpod_flash.control_plane.catalog import Catalog
@@ -76,8 +76,10 @@ class Apps:
         try:
             return self._stages[owner, app, name]
         except KeyError:
-            near = nearest(name, [stage.name for stage in self.stages(record)])
-            raise StageNotFound(f"app {app!r} has no stage {name!r:.80}{_hint(near)}") from None
+            names = [stage.name for stage in self.stages(record)]
+            near = nearest(name, names)
+            hint = f"did you mean {near!r}?" if near else f"there is {', '.join(names) or 'none'}"
+            raise StageNotFound(f"app {app!r} has no stage {name!r:.80}; {hint}") from None
 
     def of_scope(self, owner: str, app: str, name: str) -> StageRecord | None:
         """The stage, None where there is none."""
@@ -122,8 +124,12 @@ class Apps:
         if there is not None and there.lasting:
             raise NameTaken(f"there is an app {name!r} already; use it, or take another name")
         app = AppRecord(owner, name, self._clock()) if there is None else replace(there, lasting=True)
-        await self._table.save_app(app)
-        self._apps[owner, name] = app
+        self._apps[owner, name] = app  # at once: the name is taken from now on
+        try:
+            await self._table.save_app(app)
+        except BaseException:
+            self._put_back(app, there)
+            raise
         return app
 
     async def create_stage(
@@ -140,18 +146,26 @@ class Apps:
             raise NameTaken(f"app {app!r} has a stage {name!r} already; use it, or take another name")
         now = self._clock()
         stage = StageRecord(owner, app, name, now, label, expires_in, renewed_at=now)
-        known = self._apps.get((owner, app)) or AppRecord(owner, app, now, lasting=False)
+        there = self._apps.get((owner, app))
+        known = there or AppRecord(owner, app, now, lasting=False)
         made = replace(known, lasting=known.lasting or expires_in is None)
         self._apps[owner, app], self._stages[stage.key] = made, stage  # at once: the name is taken from now on
         try:
             await self._table.save_stage(stage, made)
         except BaseException:
             del self._stages[stage.key]
-            if not self.stages(made):
-                self._apps.pop((owner, app))
+            self._put_back(made, there)
             raise
         self.on_expiry()
         return stage
+
+    def _put_back(self, made: AppRecord, there: AppRecord | None) -> None:
+        """What was made could not be stored: there is what was there before, unless somebody else has stages there."""
+        key = made.owner, made.name
+        if there is not None:
+            self._apps[key] = there
+        elif not self.stages(made):
+            self._apps.pop(key, None)
 
     async def renew(self, stage: StageRecord) -> StageRecord:
         """Let a stage that expires live on; one that lasts is left as it is. Raises StageNotFound, StoreError."""
@@ -163,7 +177,7 @@ class Apps:
 
     # ---- deploys
 
-    @contextmanager
+    @contextlib.contextmanager
     def changing(self, stage: StageRecord) -> Iterator[None]:
         """While a stage is changed. Raises StageBusy where somebody else does so already."""
         since = self._busy.get(stage.key)
@@ -188,6 +202,7 @@ class Apps:
         await self._table.add_version(new, version, drop)
         self._artifacts = self._table.artifacts()
         self._stages[new.key] = new
+        self.on_expiry()
         return new
 
     async def go_back(self, stage: StageRecord, number: int) -> StageRecord:
@@ -219,30 +234,38 @@ class Apps:
     async def delete_stage(self, stage: StageRecord) -> None:
         """Remove a stage with its endpoints, their jobs and workers; an app that was made for it goes, too.
 
-        What ends in the middle of it can be done again. Raises StageBusy, StoreError.
+        What ends in the middle of it can be done again. Raises StageBusy, StageNotFound, StoreError.
         """
         with self.changing(stage):
+            stage = self._now(stage)
             for endpoint in self.endpoints(stage):
                 await self.remove_endpoint(endpoint.id)
+            del self._stages[stage.key]
             app = self._apps.get((stage.owner, stage.app))
-            goes = app is not None and not app.lasting and self.stages(app) == [self._stages.get(stage.key)]
-            await self._table.delete_stage(stage, app if goes else None)
-            self._stages.pop(stage.key, None)
+            goes = app is not None and not app.lasting and not self.stages(app)
             if goes:
-                self._apps.pop((stage.owner, stage.app), None)
+                del self._apps[stage.owner, stage.app]
+            try:
+                await self._table.delete_stage(stage, app if goes else None)
+            except BaseException:
+                self._stages[stage.key] = stage
+                if app is not None:
+                    self._apps[app.owner, app.name] = app
+                raise
             self._artifacts = self._table.artifacts()
         self.on_expiry()
 
     async def delete(self, app: AppRecord) -> None:
-        """Remove an app with all its stages. Raises StageBusy, StoreError."""
+        """Remove an app with all its stages; it stays where one is made meanwhile. Raises StageBusy, StoreError."""
         stages = self.stages(app)
         for stage in stages:  # before anything is removed
             with self.changing(stage):
                 pass
         for stage in stages:
-            await self.delete_stage(stage)
-        await self._table.delete_app(app)
-        self._apps.pop((app.owner, app.name), None)
+            with contextlib.suppress(AppNotFound, StageNotFound):  # somebody else is faster
+                await self.delete_stage(stage)
+        if not self.stages(app) and self._apps.pop((app.owner, app.name), None) is not None:
+            await self._table.delete_app(app)
 
     async def adopt(
         self, apps: Sequence[AppRecord], stages: Sequence[tuple[StageRecord, Sequence[VersionRecord]]]

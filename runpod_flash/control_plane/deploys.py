@@ -20,7 +20,7 @@ from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.stage_table import StageRecord, VersionRecord, VersionState
-from runpod_flash.errors import ContentNotFound, EndpointNotFound, StageMoved
+from runpod_flash.errors import BackendUnavailable, ContentNotFound, EndpointNotFound, StageMoved
 from worker_runtime.wire.specs import canonical_hash
 
 Tell = Callable[[Mapping[str, Any]], None]
@@ -56,7 +56,7 @@ class Deploys:
 
     Attributes:
         apps: those to which it deploys.
-        has_artifact: whether an artifact is here, by its id.
+        check_artifact: raises ContentNotFound or Problem where a body names an artifact that it cannot have.
         prepare: makes ready what workers of an endpoint start from, and tells how far it is; raises where they cannot.
     """
 
@@ -66,7 +66,8 @@ class Deploys:
         self._catalog = catalog
         self._clock = clock
         self._applying = set[asyncio.Task[Deployed]]()
-        self.has_artifact: Callable[[str], bool] = lambda artifact: True
+        self._closing = asyncio.Event()
+        self.check_artifact: Callable[[Mapping[str, Any]], None] = lambda body: None
         self.prepare: Callable[[EndpointRecord, Callable[[str], None]], Awaitable[None]] = _as_it_is
 
     async def deploy(self, stage: StageRecord, order: Order, *, base: int, prune: bool, tell: Tell) -> Deployed:
@@ -82,7 +83,7 @@ class Deploys:
         with self._apps.changing(stage):
             stage = self._apps.stage(*stage.key)
             _check_base(stage, base)
-            self._check_artifacts(order.bodies)
+            await asyncio.to_thread(self._check_artifacts, order.bodies)  # they may be large
             planned = changes(self._apps.endpoints(stage), order.bodies, lambda name: prune)
             fingerprint = canonical_hash(order.manifest["endpoints"])
             active = next((each for each in self._apps.versions(stage) if each.number == stage.version), None)
@@ -108,7 +109,7 @@ class Deploys:
             stage = self._apps.stage(*stage.key)
             target = self._target(stage, number)
             order = check(target.manifest)
-            self._check_artifacts(order.bodies)
+            await asyncio.to_thread(self._check_artifacts, order.bodies)  # they may be large
             active = self._apps.version(stage, stage.version)
             deployed = _names(active.manifest if active is not None else {})
             planned = changes(self._apps.endpoints(stage), order.bodies, lambda name: name in deployed)
@@ -140,7 +141,8 @@ class Deploys:
             await self._to_the_end(self._apply(stage, [gone], Order(manifest, (), _unattached), _silent, version))
 
     async def close(self) -> None:
-        """Wait for what is being changed: some writes."""
+        """End what is being prepared, and wait for what is being changed: some writes."""
+        self._closing.set()
         if self._applying:
             await asyncio.wait(self._applying)
 
@@ -170,14 +172,35 @@ class Deploys:
         return found
 
     def _check_artifacts(self, bodies: Sequence[Mapping[str, Any]]) -> None:
-        """Raise ContentNotFound where the bodies name artifacts that are not here."""
-        missing = {artifact: body["name"] for body in bodies if (artifact := body.get("artifact"))}
-        missing = {artifact: name for artifact, name in missing.items() if not self.has_artifact(artifact)}
+        """Raise ContentNotFound with all artifacts that are not here, or Problem with all that cannot be had."""
+        missing, faults = list[str](), list[str]()
+        for body in bodies:
+            try:
+                self.check_artifact(body)
+            except ContentNotFound:
+                missing.append(f"{body['artifact']} (of {body['name']})")
+            except Problem as problem:
+                faults.append(f"endpoint {body['name']!r}: {problem.detail}")
         if missing:
-            listed = ", ".join(f"{artifact} (of {name})" for artifact, name in missing.items())
-            raise ContentNotFound(f"there is no artifact {listed}; upload it and deploy again")
+            raise ContentNotFound(f"there is no artifact {', '.join(missing)}; upload it and deploy again")
+        if faults:
+            raise Problem(422, "; ".join(faults), code="ConfigError", errors=faults)
 
     async def _prepare(self, stage: StageRecord, planned: Sequence[Change], tell: Tell) -> None:
+        """Make ready what changes. Raises BackendUnavailable where the control plane ends before that."""
+        work = asyncio.create_task(self._prepare_all(stage, planned, tell))
+        closing = asyncio.create_task(self._closing.wait())
+        try:
+            await asyncio.wait([work, closing], return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise BackendUnavailable("the control plane is being stopped; nothing was changed: deploy again")
+            work.result()
+        finally:
+            for task in (work, closing):
+                task.cancel()
+            await asyncio.wait([work, closing])
+
+    async def _prepare_all(self, stage: StageRecord, planned: Sequence[Change], tell: Tell) -> None:
         for change in planned:
             if change.needs_environment:
                 await self._prepare_one(stage, change, tell)

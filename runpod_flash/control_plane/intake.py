@@ -185,7 +185,9 @@ class Intake:
             await self._queue(recovered, call, known=recovered is record)
         except (WireError, ContentNotFound, EndpointNotFound) as error:
             lost = ErrorInfo(ErrorKind.PLATFORM, type(error).__name__, f"the job cannot go on after a restart: {error}")
-            await self._store.save_job(lifecycle.refuse(record, lost, time.time(), plain=lifecycle.is_plain(call)))
+            await self._store.save_job(
+                lifecycle.refuse(record, lost, time.time(), plain=call is not None and call.plain)
+            )
 
     async def _queue(self, record: JobRecord, call: Call | None, *, known: bool = False) -> None:
         """Bring a job to its pool; before that it is written, unless the store knows it as it is."""

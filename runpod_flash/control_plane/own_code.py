@@ -18,7 +18,9 @@ from runpod_flash.control_plane.records import EndpointRecord, JobRecord
 from runpod_flash.control_plane.results import Values
 from runpod_flash.errors import CallError, ConfigError, ContentNotFound, NotPortable
 from worker_runtime.wire import neutral, paths
+from worker_runtime.wire.call_shape import UNLISTED, misfit
 from worker_runtime.wire.errors import WireError
+from worker_runtime.wire.interface import FUNCTION
 from worker_runtime.wire.jobs import Call, Payload
 from worker_runtime.wire.plain_input import Misfit, bind
 from worker_runtime.wire.specs import ArtifactManifest
@@ -36,6 +38,8 @@ def call_of(endpoint: EndpointRecord, manifest: ArtifactManifest, job_input: Map
     if "flash" in job_input:
         call = Call.from_input(job_input)
         _check_foreign(endpoint, call)
+        _check_shape(endpoint, manifest, call)
+        _check_method(endpoint, manifest, call.method)
         return replace(call, artifact=endpoint.artifact, artifact_data=None)
     if manifest.interface is None:
         raise Problem(
@@ -49,7 +53,15 @@ def call_of(endpoint: EndpointRecord, manifest: ArtifactManifest, job_input: Map
     except Misfit as error:
         raise Problem(422, str(error), code=CallError.__name__, errors=error.faults) from None
     data = json.dumps(job_input, separators=(",", ":")).encode()
-    return Call(endpoint.artifact, Payload.inlined(data), method, inline=True, plain=True)
+    return Call(
+        endpoint.artifact,
+        Payload.inlined(data),
+        method,
+        retries=manifest.retries,
+        backoff=manifest.backoff,
+        inline=True,
+        plain=True,
+    )
 
 
 def check_body(body: Mapping[str, Any], artifacts: ArtifactSource) -> None:
@@ -101,6 +113,32 @@ def _check_foreign(endpoint: EndpointRecord, call: Call) -> None:
         raise NotPortable(
             f"endpoint {endpoint.name!r} has code of its own and loads no pickles; send values in the neutral encoding "
             "(FLASH_ENCODING=neutral)"
+        )
+
+
+def _check_method(endpoint: EndpointRecord, manifest: ArtifactManifest, method: str | None) -> None:
+    """Refuse what is no public method: by the others, `__setattr__` for one, a caller could change the code itself."""
+    if method is None:
+        return
+    calls = () if manifest.interface is None else tuple(name for name in manifest.interface.calls if name != FUNCTION)
+    is_public = not method.startswith("_") if manifest.interface is None else method in calls
+    if manifest.kind != "class" or not (is_public or method in UNLISTED):
+        there = f"; there is {', '.join(map(repr, calls))}" if calls else ""
+        raise Problem(422, f"endpoint {endpoint.name!r} has no method {method!r:.80}{there}", code=CallError.__name__)
+
+
+def _check_shape(endpoint: EndpointRecord, manifest: ArtifactManifest, call: Call) -> None:
+    """Refuse a call that was written for another version of the code."""
+    if call.shape is None or manifest.interface is None:
+        return
+    fault = misfit(manifest.interface, call.method, call.shape)
+    if fault is not None:
+        name = endpoint.name if call.method is None else f"{endpoint.name}.{call.method}"
+        raise Problem(
+            422,
+            f"the call does not fit what is deployed as {name!r}: {fault}. The code has changed since: deploy it anew, "
+            "or call it as it is there",
+            code=CallError.__name__,
         )
 
 

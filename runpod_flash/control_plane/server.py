@@ -44,7 +44,7 @@ from runpod_flash.control_plane.keys import ensure_key
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.launches import Site
 from runpod_flash.control_plane.links import LinkServer
-from runpod_flash.control_plane.own_code import input_as_sent
+from runpod_flash.control_plane.own_code import check_body, input_as_sent
 from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.preparing import Preparing
 from runpod_flash.control_plane.principals import Need
@@ -206,7 +206,8 @@ class ControlPlane:
         self._expire()
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         self._preparing.refusal = self._supervisor.refusal
-        self._deploys.prepare, self._deploys.has_artifact = self._preparing.prepare, self._blobs.has_artifact
+        self._deploys.prepare = self._preparing.prepare
+        self._deploys.check_artifact = lambda body: check_body(body, self._blobs)
         self._apps.end_jobs = self._platform.delete_endpoint_jobs
         self._catalog.on_change = self._endpoint_changed
         self._catalog.on_delete = self._endpoint_deleted

@@ -10,10 +10,19 @@ _CAUSE = "why a job waits is told by /flash/v1/ alone"
 _PROJECT = "the project of an endpoint, which `flash status` shows, is told by /flash/v1/status alone"
 _SIZE = "it is more than a call or a job's output carries, and large values travel by /flash/v1/values alone"
 _KEYS = "keys are made by /flash/v1/keys alone"
+_OWN = "the code of an endpoint is brought by /flash/v1/artifacts alone"
 _ROUTES = "the code of routes is brought by /flash/v1/artifacts alone"
 
-OTHERS = ("test_apps.py", "test_flash_call.py", "test_privacy.py", "test_server_for_others.py")
-"""Files that are not about the main job: apps, and a server for others, which /flash/v1/ alone has."""
+OTHERS = (
+    "test_apps.py",
+    "test_deployed_calls.py",
+    "test_dev.py",
+    "test_flash_call.py",
+    "test_flash_command.py",
+    "test_privacy.py",
+    "test_server_for_others.py",
+)
+"""Files that are not about the main job: apps, also in development, and a server for others, of /flash/v1/ alone."""
 
 REASONS: dict[str, str] = {
     "test_calls.py::test_a_notebook": _OUTPUT,
@@ -34,6 +43,14 @@ REASONS: dict[str, str] = {
     "test_logs.py::test_what_a_child_wrote_before_sigkill_is_kept_over_attempts_and_restarts": _OUTPUT,
     "test_memory.py::test_a_call_that_needs_more_memory_than_its_size_has": _OUTPUT,
     "test_parameters.py::test_a_driver_that_is_too_old_is_named_once": _NOTICE,
+    "test_own_code.py::test_a_class_has_one_object_for_each_worker_and_the_method_is_named": _OWN,
+    "test_own_code.py::test_a_function_takes_plain_json_and_gives_some": _OWN,
+    "test_own_code.py::test_accepted_jobs_keep_their_version_over_a_sigkill": _OWN,
+    "test_own_code.py::test_calls_of_a_batched_function_are_put_together": _OWN,
+    "test_own_code.py::test_jobs_run_the_version_that_was_there_when_they_came": _OWN,
+    "test_own_code.py::test_nothing_that_a_caller_sends_is_run": _OWN,
+    "test_own_code.py::test_under_load_no_job_fails_at_a_switch_and_none_that_comes_after_it_runs_old_code": _OWN,
+    "test_own_code.py::test_what_is_large_or_many_or_goes_wrong": _OWN,
     "test_provisioning.py::test_a_change_of_env_keeps_the_endpoint_and_rolls_its_workers": _PROJECT,
     "test_provisioning.py::test_a_change_of_workers_keeps_the_loaded_model": _PROJECT,
     "test_provisioning.py::test_edited_code_runs_on_the_next_call_of_the_same_endpoint": _PROJECT,

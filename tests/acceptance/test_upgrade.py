@@ -1,13 +1,13 @@
 """A newer version starts beside a control plane that runs: that one ends what it has, says so, and leaves."""
 
 import json
-import shutil
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.support.place import ROOT, Place
+from tests.support.newer import newer_version
+from tests.support.place import Place
 from tests.support.plane_api import finished
 from tests.support.waiting import wait_until
 
@@ -25,15 +25,6 @@ def f(folder, number):
 if __name__ == "__main__":
     print(f.remote(Path(sys.argv[1]), int(sys.argv[2])))
 """
-
-
-def newer_version(folder: Path) -> str:
-    """A copy of the packages that differs in one line; what PYTHONPATH must be for it."""
-    for name in ("runpod_flash", "worker_runtime"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    with (folder / "runpod_flash" / "release.py").open("a") as file:
-        file.write("# newer\n")
-    return f"{folder}:{ROOT / 'cli'}"
 
 
 def states(place: Place) -> list[str]:

@@ -17,7 +17,7 @@ from worker_runtime.wire.specs import ArtifactManifest
 
 PROJECT = {
     "gpu.py": """
-        from runpod_flash import Endpoint, GpuType, NetworkVolume, PodTemplate
+        from runpod_flash import Endpoint, GpuType, NetworkVolume, PodTemplate, Retries
         from pkg import scale
 
         @Endpoint(
@@ -29,7 +29,7 @@ PROJECT = {
             "Infers."
             return scale(data, factor)
 
-        @Endpoint(name="model", cpu="cpu3c-1-2", max_concurrency=3)
+        @Endpoint(name="model", cpu="cpu3c-1-2", max_concurrency=3, retries=Retries(2, on=OSError, initial_delay=1))
         class Model:
             def predict(self, text: str) -> str: return text
     """,
@@ -125,7 +125,11 @@ def test_code_is_named_and_never_pickled(whole: Built) -> None:
     assert manifest.entry == "gpu:infer"
     assert paths.read_code(data) is None
     assert manifest.interface == endpoint(whole, "infer").interface
-    assert artifact(whole, "model")[0].max_concurrency == 3
+    model = artifact(whole, "model")[0]
+    assert (model.max_concurrency, model.retries) == (3, 2)
+    assert model.backoff is not None
+    assert (model.backoff.on, model.backoff.initial_delay_s) == (("OSError",), 1)
+    assert (manifest.retries, manifest.backoff) == (None, None)
     code = paths.read_code(artifact(whole, "api")[1])
     assert code is not None
     assert is_by_name(code)

@@ -51,6 +51,20 @@ def test_names_come_from_the_chosen_target(chosen: FakePlatform) -> None:
     assert complete.names("stages", "blog") == []
 
 
+def test_stages_are_those_of_the_projects_app_where_it_is_there(
+    chosen: FakePlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert chosen.listed_apps is not None
+    chosen.listed_apps.append({"name": "game", "stages": [{"name": "beta", "version": 1}]})
+    (tmp_path / "pyproject.toml").write_text('[tool.flash]\napp = "game"\n')
+    monkeypatch.chdir(tmp_path)
+    assert complete.names("stages") == [("beta", "version 1")]
+    (tmp_path / "pyproject.toml").write_text('[tool.flash]\napp = "another"\n')
+    assert [name for name, _ in complete.names("stages")] == ["beta", "production", "staging"]
+    monkeypatch.setenv("FLASH_APP", "shop")
+    assert [name for name, _ in complete.names("stages")] == ["production", "staging"]
+
+
 def test_an_answer_that_is_none_offers_nothing(chosen: FakePlatform, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen.listed_apps = [{"title": "shop"}]
     assert complete.names("apps") == []
@@ -85,6 +99,14 @@ def test_endpoints_of_this_machine_are_offered(shared_place: Place) -> None:
     assert "offered" in tab(shared_place, "flash server remove off")
     shared_place.flash("server", "remove", "offered").good()
     assert tab(shared_place, "flash server remove off") == []
+
+
+def test_apps_and_their_environments_are_offered(shared_place: Place) -> None:
+    shared_place.flash("env", "create", "staging", "--app", "offered-app").good()
+    assert tab(shared_place, "flash app get off") == ["offered-app"]
+    assert tab(shared_place, "flash deploy --app offered-app --env ") == ["staging"]
+    shared_place.flash("app", "delete", "offered-app", "--yes").good()
+    assert tab(shared_place, "flash app get off") == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -1,6 +1,8 @@
 """Files are imported by a process of their own, whatever they do there: real processes."""
 
 import asyncio
+import os
+import py_compile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,6 +50,31 @@ def test_files_that_fail_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert "EOFError" in faults["e_input.py"]
     assert "SIGSEGV" in faults["f_crash.py"]
     assert "another module has the name json" in faults["json.py"]
+
+
+def test_a_file_that_calls_an_endpoint_is_refused_and_nothing_is_sent(tmp_path: Path) -> None:
+    calling = QUEUE.format(name="f") + "    print(f.id)\n    f.remote(1)\n"
+    (fault,) = discover(tmp_path, {"a.py": calling}).faults
+    assert "calls an endpoint when it is imported" in fault.message
+    assert "a.py line 7" in fault.message
+
+
+def test_edits_within_one_second_are_seen_and_no_bytecode_is_left(tmp_path: Path) -> None:
+    text = "import runpod_flash, made\n@runpod_flash.Endpoint(name=made.NAME)\ndef f(): ..."
+    for name in ("one", "two"):
+        write(tmp_path, {"made.py": f"NAME = '{name}'"})
+        os.utime(tmp_path / "made.py", (1e9, 1e9))
+        if name == "one":
+            py_compile.compile(str(tmp_path / "made.py"))
+    assert names(discover(tmp_path, {"a.py": text})) == ["two"]
+    assert not list(tmp_path.rglob("a.*.pyc"))
+
+
+def test_a_module_that_is_not_found_comes_with_what_to_do(tmp_path: Path) -> None:
+    files = {"a.py": "import not_there_at_all", "sub/b.py": "import beside.x", "sub/beside/x.py": ""}
+    told = {fault.file: fault.message for fault in discover(tmp_path, files).faults}
+    assert told["a.py"].endswith("install it on this machine, too, or import it inside the function that needs it")
+    assert told["sub/b.py"].endswith("files are imported from the project's folder: write sub.beside")
 
 
 def test_traces_begin_in_the_users_file(tmp_path: Path) -> None:
@@ -181,6 +208,15 @@ def test_functions_of_one_name_may_be_on_endpoints_of_different_names(tmp_path: 
     assert names(discover(tmp_path, {"a.py": text.format("one"), "b.py": text.format("two")})) == ["one", "two"]
 
 
+def test_what_is_declared_twice_alike_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "src"))
+    image = "from runpod_flash import Endpoint\nllm = Endpoint(name='llm', image='a/b:c')\n"
+    files = {"src/pkg/__init__.py": "", "src/pkg/lb.py": ROUTES_F, "src/pkg/q.py": QUEUE.format(name="g")}
+    using = "from runpod_flash import Endpoint\nfrom pkg.lb import api\nfrom pkg.q import g\n"
+    found = discover(tmp_path, {**files, "a.py": using, "one.py": image, "two.py": image})
+    assert (names(found), found.faults) == (["f", "g", "llm"], ())
+
+
 def test_names_with_odd_signs_are_refused(tmp_path: Path) -> None:
     text = "from runpod_flash import Endpoint\n@Endpoint(name='ä b')\ndef f(): ..."
     (fault,) = discover(tmp_path, {"a.py": text}).faults
@@ -221,3 +257,14 @@ def test_modules_are_named_from_the_innermost_folder_of_the_search_path(
     monkeypatch.syspath_prepend(tmp_path / "src")
     assert discovery.module_name("src/pkg/a.py", tmp_path) == "pkg.a"
     assert discovery.module_name("lib/__init__.py", tmp_path) == "lib"
+
+
+def test_an_interpreter_that_has_ended_is_replaced(tmp_path: Path) -> None:
+    write(tmp_path, {"a.py": QUEUE.format(name="f")})
+
+    async def used() -> Discovered:
+        ready = await Interpreter.start(tmp_path)
+        await ready.close()
+        return await discovery.discover(tmp_path, ["a.py"], deadline_s=20, ready=ready)
+
+    assert names(asyncio.run(used())) == ["f"]

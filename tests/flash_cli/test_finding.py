@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flash_cli.finding import Found, Place, app_of, chosen, find
+from flash_cli.finding import Found, Place, chosen, find
 from runpod_flash.errors import ConfigError, EndpointNotFound
 from runpod_flash.settings import Settings
 
@@ -87,16 +87,3 @@ def test_where_names_are_looked_for(tmp_path: Path) -> None:
     assert Place.of(said, inside) == Place("a", "b", tmp_path.name, str(tmp_path))
     assert Place.of(said, inside, "c", "d") == Place("c", "d", tmp_path.name, str(tmp_path))
     assert Place.of(Settings(), inside) == Place(None, None, tmp_path.name, str(tmp_path))
-
-
-def test_what_the_app_of_a_project_is_called(tmp_path: Path) -> None:
-    file = tmp_path / "pyproject.toml"
-    assert app_of(tmp_path) == tmp_path.name
-    file.write_text('[tool.flash]\napp = "shop"\n')
-    assert app_of(tmp_path) == "shop"
-    file.write_text("[tool.flash]\napp = 3\n")
-    with pytest.raises(ConfigError, match="must be a text"):
-        app_of(tmp_path)
-    file.write_text("[tool")
-    with pytest.raises(ConfigError, match=r"pyproject\.toml cannot be read"):
-        app_of(tmp_path)

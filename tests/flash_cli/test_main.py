@@ -59,3 +59,4 @@ def test_the_page_has_all_commands_below_headings_in_short_lines(shared_place: P
     assert "\nWhere it runs:\n" in page
     assert "More:" not in page, "a command has no place in flash_cli/page.py"
     assert max(map(len, page.splitlines())) <= 80
+    assert "..." not in page.partition("ARGS]...")[2]

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from flash_cli import project_files
 from flash_cli.project_files import SOURCE_LIMIT, listing
+from runpod_flash.errors import ConfigError
 from tests.support.builds import write
 
 
@@ -62,3 +64,14 @@ def test_secrets_are_named_once_with_what_ships_them(tmp_path: Path) -> None:
 
 def test_virtual_environments_are_left_out_whatever_their_name(tmp_path: Path) -> None:
     assert not listing(write(tmp_path, {"py312/pyvenv.cfg": "", "py312/lib/a.py": "Endpoint"})).files
+
+
+def test_a_folder_of_too_many_files_is_no_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(project_files, "FILES_LIMIT", 3)
+    with pytest.raises(ConfigError, match=r"more than 3 files.*\.flashignore"):
+        listing(write(tmp_path, {f"{number}.txt": "" for number in range(4)}))
+
+
+def test_a_mention_across_two_pieces_of_a_file_counts(tmp_path: Path) -> None:
+    root = write(tmp_path, {"huge.py": "#" * (SOURCE_LIMIT - 3) + "Endpoint"})
+    assert [fault.file for fault in listing(root).candidates()[1]] == ["huge.py"]

@@ -9,9 +9,10 @@ import pytest
 from runpod_flash.backends.base import Backend
 from runpod_flash.calls import Ticket
 from runpod_flash.deployed import Deployed
-from runpod_flash.errors import ConfigError, EndpointNotFound, StageNotFound, WaitTimedOut
+from runpod_flash.errors import ConfigError, EndpointNotFound, StageNotFound, VolumeNotFound, WaitTimedOut
 from runpod_flash.scopes import StageName
 from runpod_flash.settings import Settings, load
+from runpod_flash.volumes import NetworkVolume
 
 
 class Apps:
@@ -19,6 +20,7 @@ class Apps:
 
     def __init__(self, names: list[str] | None) -> None:
         self.names, self.apps = names, self
+        self.volumes: list[dict[str, Any]] = []
 
     async def find(self, name: str) -> dict[str, Any] | None:
         return {"id": "e1", "name": name} if name in (self.names or ()) else None
@@ -26,7 +28,9 @@ class Apps:
     async def stage(self, app: str, stage: str) -> dict[str, Any]:
         if self.names is None:
             raise StageNotFound(f"{app} has no {stage}")
-        return {"endpoints": [{"name": name} for name in self.names]}
+        body = {"networkVolumes": [f"v{number}" for number, _ in enumerate(self.volumes)]}
+        built = {"name": "count", "body": body, "volumes": self.volumes}
+        return {"endpoints": [{"name": name} for name in self.names], "manifest": {"endpoints": [built]}}
 
 
 def find(name: str, names: list[str] | None) -> str:
@@ -82,8 +86,28 @@ def test_what_is_not_deployed_is_said_with_what_to_do() -> None:
     )
     with pytest.raises(EndpointNotFound, match="it has none"):
         find("count", [])
-    with pytest.raises(StageNotFound, match="shop has no test"):
+    with pytest.raises(
+        StageNotFound, match="shop has no test; to make it of this project: `flash deploy --app shop --env test`"
+    ):
         find("count", None)
+
+
+def test_volumes_are_those_of_the_deployed_endpoints() -> None:
+    deployed = Deployed(StageName("shop", "test"), Path("/"))
+    apps = Apps(["count"])
+    apps.volumes = [
+        {"name": "x", "size": 10, "dataCenter": "EU-RO-1"},
+        {"name": "x", "size": 9, "dataCenter": "US-KS-2"},
+    ]
+
+    def volume_id(name: str, datacenter: str) -> str:
+        volume = NetworkVolume(name, datacenter=datacenter)
+        return asyncio.run(deployed.volume_id(cast(Backend, apps), volume))
+
+    assert volume_id("x", "US-KS-2") == "v1"
+    assert volume_id("x", "EU-RO-1") == "v0"
+    with pytest.raises(VolumeNotFound, match=r"has a network volume 'y' in EU-RO-1; .* `flash deploy --app shop"):
+        volume_id("y", "EU-RO-1")
 
 
 def test_a_call_waits_as_long_as_it_is_told() -> None:

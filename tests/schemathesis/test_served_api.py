@@ -37,8 +37,13 @@ max-examples = 40
 [[operations]]
 include-operation-id = ["createEndpoint", "updateEndpoint", "putArtifact", "putValue", "retryJob", "createKey",
     "approveLogin", "createNetworkVolume", "putVolumeFile", "makeVolumeFolder", "getVolumeFile", "listVolumeFiles",
-    "deleteVolumeFile", "updateNetworkVolume"]
+    "deleteVolumeFile", "updateNetworkVolume", "createApp", "createStage", "deploy", "rollback"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "404", "409", "422"]
+
+# Apps that it makes itself are there under names that it was not told
+[[operations]]
+include-operation-id = ["createStage", "deleteApp"]
+checks.negative_data_rejection.enabled = false
 
 # Workers would take any method, and there are none
 [[operations]]
@@ -136,6 +141,7 @@ def made(client: httpx.Client, served: str) -> dict[str, Sequence[str]]:
     codes = [client.post("/flash/v1/logins", json={"label": name}).json()["code"] for name in ("in", "out")]
     return {
         **volumes(client),
+        **apps(client),
         "approveLogin.code": (codes[0], "no-such-code"),
         "denyLogin.code": (codes[1], "no-such-code"),
         "endpoint": some,
@@ -162,6 +168,25 @@ def volumes(client: httpx.Client) -> dict[str, Sequence[str]]:
         "deleteNetworkVolume.id": (doomed, UNKNOWN_VOLUME),
         "getVolumeFile.path": ("kept", "nothing", "../up"),
         "deleteVolumeFile.path": ("doomed", "nothing", "/"),
+    }
+
+
+def apps(client: httpx.Client) -> dict[str, Sequence[str]]:
+    """Make apps: one that stays, with an endpoint, and one that may be deleted; names by parameter."""
+    for app, stages in (("shop", ("production", "doomed")), ("doomed", ("production",))):
+        for stage in stages:
+            client.post(f"/flash/v1/apps/{app}/stages", json={"name": stage}).raise_for_status()
+    manifest = {"endpoints": [{"name": "pages", "body": QUEUE}]}
+    where = "/flash/v1/apps/shop/stages/production/deploy"
+    client.post(where, json={"manifest": manifest, "base": 0}).raise_for_status()
+    names = {"X-Flash-App": "shop", "X-Flash-Environment": "production", "X-Flash-Endpoint": "pages"}
+    by_name = ("run", "runSync", "getJob", "postGetJob", "cancelJob")
+    return {
+        "app": ("shop", "no-app"),
+        "stage": ("production", "no-stage"),
+        "deleteApp.app": ("doomed", "no-app"),
+        "deleteStage.stage": ("doomed", "no-stage"),
+        **{f"{each}ByName.{header}": (name, "nothing") for each in by_name for header, name in names.items()},
     }
 
 

@@ -21,6 +21,7 @@ from runpod_flash.control_plane.deploys import Deploys
 from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.expiring import Expiring
 from runpod_flash.control_plane.expiry import ExpiryTerms
+from runpod_flash.control_plane.own_code import check_body
 from runpod_flash.control_plane.principals import OWNER, Pickles, Scope, WorkerKey
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.volume_files import VolumeFiles
@@ -60,6 +61,7 @@ class PlaneApp:
     workers: list[WorkerKey]  # that live now
     files: VolumeFiles
     deploys: Deploys
+    expiring: Expiring
 
     async def user(self, name: str, scope: Scope = Scope.FULL, endpoints: Sequence[str] = ()) -> httpx.AsyncClient:
         """A client with a new key of this user."""
@@ -98,7 +100,8 @@ async def plane_app(
     files = VolumeFiles(Volumes(folder / "volumes"))
     files.volumes.users = catalog.users_of_volume
     deploys = Deploys(Apps(store, catalog), catalog)
-    deploys.has_artifact, deploys.apps.end_jobs = blobs.has_artifact, platform.delete_endpoint_jobs
+    deploys.apps.end_jobs = platform.delete_endpoint_jobs
+    deploys.check_artifact = lambda body: check_body(body, blobs)
     expiring = Expiring(deploys.apps, catalog, store, ExpiryTerms())
     services = Services(
         platform,
@@ -117,7 +120,7 @@ async def plane_app(
     )
     app = build_app(services)
     async with client_of(app, KEY) as client:
-        yield PlaneApp(app, client, catalog, platform, blobs, hub, keys, workers, files, deploys)
+        yield PlaneApp(app, client, catalog, platform, blobs, hub, keys, workers, files, deploys, expiring)
     store.close()
 
 

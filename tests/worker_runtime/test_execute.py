@@ -4,7 +4,7 @@ import asyncio
 import functools
 import hashlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +13,8 @@ import pytest
 from worker_runtime.execute import Artifacts, Execution, Outcome, is_async, run
 from worker_runtime.instances import Instances
 from worker_runtime.wire import encoding, neutral, payload
+from worker_runtime.wire.interface import Interface, Parameter
+from worker_runtime.wire.items import Item
 from worker_runtime.wire.jobs import INLINE_LIMIT, Call, ErrorKind, Instance, Payload
 from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
 
@@ -215,6 +217,101 @@ def test_pickles_are_not_loaded_where_none_may_be() -> None:
     assert "loads no pickles of yours; send values in the neutral encoding" in refused.message
     assert LOADED == []
     assert encoding.decode(host.run(neutral_call(by_name, 1)).value, encoding.ON_WORKERS) == 3
+
+
+class Counter:
+    def __init__(self, start: int = 0) -> None:
+        self.value = start
+
+    def add(self, number: int) -> int:
+        self.value += number
+        return self.value
+
+    async def letters(self, text: str) -> AsyncIterator[str]:
+        for letter in text:
+            yield letter
+
+
+class Needy:
+    def __init__(self, start): ...  # type: ignore[no-untyped-def]  # as users write them
+    def go(self): ...  # type: ignore[no-untyped-def]
+
+
+class Picky:
+    def __init__(self) -> None:
+        raise RuntimeError("not today")
+
+
+class Items:
+    """A sink that keeps what comes."""
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+
+    def put(self, item: Item) -> None:
+        self.items.append(item)
+
+    async def put_async(self, item: Item) -> None:
+        self.items.append(item)
+
+
+def deploy(host: Host, target: Any, **calls: tuple[str, ...]) -> str:
+    """A function or class with the parameters of its calls; `f` is the call of a function."""
+    named = {"" if name == "f" else name: tuple(map(Parameter, names)) for name, names in calls.items()}
+    code = payload.encode(target)
+    version = hashlib.sha256(code).hexdigest()
+    manifest = ArtifactManifest("function", "f", version, EnvironmentRequest("3.11"), interface=Interface(named))
+    host.artifacts.add(manifest.id, manifest, code)
+    return manifest.id
+
+
+def plain(host: Host, artifact: str, given: str, method: str | None = None, sink: Items | None = None) -> Any:
+    call = Call(artifact, Payload.inlined(given.encode()), method, plain=True)
+    outcome = asyncio.run(run(Execution(call, {}, host.artifacts, host.instances, sink or Items())))
+    return outcome.error or outcome.value
+
+
+def test_plain_json_comes_and_goes(host: Host) -> None:
+    adds = [deploy(host, target, f=("a", "b")) for target in (add, add_async)]
+    assert [plain(host, artifact, '{"a": 1, "b": 4}') for artifact in adds] == [b"5", b"5"]
+    assert plain(host, deploy(host, add_async, f=("a",)), '{"a": 1}') == b"3"
+    refused = plain(host, deploy(host, lambda: {"x": b""}, f=()), "{}")
+    assert (refused.kind, refused.exception) == (ErrorKind.UNPICKLABLE_RESULT, None)
+    assert refused.message.startswith("['x'] in the result of 'f' is bytes")
+    raised = plain(host, deploy(host, _cannot, f=()), "{}")
+    assert (raised.type, raised.message, raised.exception) == ("OSError", "no such luck", None)
+    wrong = plain(host, adds[0], '{"c": 1}')
+    assert (wrong.kind, "'input.c' is unknown" in wrong.message) == (ErrorKind.LOAD, True)
+
+
+def test_plain_calls_of_a_class_share_one_object(host: Host) -> None:
+    artifact = deploy(host, Counter, add=("number",), letters=("text",))
+    assert [plain(host, artifact, '{"number": 2, "method": "add"}', "add") for _ in range(2)] == [b"2", b"4"]
+    sink = Items()
+    assert plain(host, artifact, '{"text": "ab", "method": "letters"}', "letters", sink) == b'["a","b"]'
+    assert [(item.data, item.plain) for item in sink.items] == [(b'"a"', True), (b'"b"', True)]
+    own = Instance("mine", Payload.of(payload.encode(((10,), {}))))
+    rich = host.run(Call(artifact, Payload.of(payload.encode(((1,), {}))), "add", own))
+    assert payload.decode(rich.value) == 11
+    failed = plain(host, deploy(host, Picky, go=()), "{}", "go")
+    assert failed.message == "not today"
+
+
+def test_a_check_loads_the_code_and_makes_the_object_but_calls_nothing(host: Host) -> None:
+    def check(artifact: str) -> Outcome:
+        return host.run(Call(artifact, Payload.inlined(b""), check=True))
+
+    assert check(deploy(host, _cannot, f=())) == Outcome()
+    counter = deploy(host, Counter, add=("number",))
+    assert check(counter) == Outcome()
+    assert [type(each) for each in host.instances.remove_all()] == [Counter]
+    failed = check(deploy(host, Picky, go=())).error
+    assert failed is not None
+    assert failed.message == "not today"
+    assert check(deploy(host, Needy, go=())) == Outcome()  # callers with our SDK say what it is made with
+    absent = check("0" * 64).error
+    assert absent is not None
+    assert absent.kind is ErrorKind.LOAD
 
 
 def test_a_script_that_fails_on_import_is_told_what_its_guard_is_for(

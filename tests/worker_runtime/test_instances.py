@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from worker_runtime.instances import Instances, TooManyInstances, close
+from worker_runtime.instances import Instances, Shared, TooManyInstances, close
 
 
 def test_an_instance_is_constructed_once_whoever_comes_first() -> None:
@@ -77,3 +77,13 @@ def test_the_way_to_close() -> None:
     asyncio.run(close(ClosesLater()))
     assert close(object()) is None
     assert said == ["close", (None, None, None), "aclose"]
+
+
+def test_what_plain_calls_share_is_nobody_s_and_counts_for_nobody() -> None:
+    instances = Instances(limit=1)
+    assert instances.get("a", object) is not instances.get(Shared("a"), object)
+    assert instances.get(Shared("a"), object) is instances.get(Shared("a"), object)
+    with pytest.raises(TooManyInstances):
+        instances.get("b", object)
+    assert len(instances.remove("a")) == 1
+    assert len(instances.remove_all()) == 1

@@ -1,5 +1,6 @@
 """Plain JSON finds its way to parameters."""
 
+import enum
 import json
 from typing import Any
 
@@ -65,3 +66,22 @@ def test_what_fits_no_call_never_gets_to_it() -> None:
         arguments(function, Interface({FUNCTION: ()}), b'{"a": 1}', by_place=False)
     with pytest.raises(WireError, match="was not built to take plain JSON"):
         arguments(function, None, b"{}", by_place=False)
+
+
+class Day(enum.Enum):
+    MONDAY = "mon"
+
+
+def typed(day: Day, days: set[Day]) -> None: ...
+
+
+def in_lists(day: list[Day]) -> None: ...
+
+
+def test_values_are_what_parameters_are_annotated_with() -> None:
+    assert placed(typed, day="mon", days=["mon"]) == ((), {"day": Day.MONDAY, "days": {Day.MONDAY}})
+    assert placed(in_lists, by_place=True, day="mon") == ((Day.MONDAY,), {})
+    with pytest.raises(
+        WireError, match=r"'input.day' is \"tue\", of which no Day can be made: ValueError: 'tue' is not"
+    ):
+        placed(typed, day="tue", days=[])

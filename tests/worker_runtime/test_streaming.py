@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.waiting import wait_until
 from worker_runtime.failures import Failed
-from worker_runtime.streaming import Credit, ReaderGone, drain, drain_async
+from worker_runtime.streaming import Collecting, Credit, ReaderGone, drain, drain_async
+from worker_runtime.wire.encoding import PLAIN
 from worker_runtime.wire.items import Item
 from worker_runtime.wire.jobs import ErrorKind
 
@@ -53,6 +54,24 @@ class Source:
     async def asynchronous(self) -> AsyncIterator[Any]:
         for number in self.plain():
             yield number
+
+
+def test_items_for_readers_of_json_are_json_and_kept_up_to_a_size() -> None:
+    kept = Kept()
+    collecting = Collecting(kept, 12)
+    drain("f", iter_of({"flash": 1}, (2,)), collecting, PLAIN)  # type: ignore[arg-type]  # a generator
+    assert [(item.data, item.plain) for item in kept.items] == [(b'{"flash":1}', True), (b"[2]", True)]
+    assert collecting.whole == b""
+    whole = Collecting(kept, 16)
+    drain("f", iter_of({"flash": 1}, (2,)), whole, PLAIN)  # type: ignore[arg-type]
+    assert whole.whole == b'[{"flash":1},[2]]'
+    assert Collecting(kept, 0).whole == b"[]"
+    with pytest.raises(Failed, match=r"in item 1 of 'f' is bytes"):
+        drain("f", iter_of(1, b"x"), whole, PLAIN)  # type: ignore[arg-type]
+
+
+def iter_of(*values: Any) -> Iterator[Any]:
+    yield from values
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

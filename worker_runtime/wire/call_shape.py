@@ -11,7 +11,7 @@ from typing import Any, Final
 from worker_runtime.wire.fields import require, strings
 from worker_runtime.wire.interface import FUNCTION, Interface, Parameter
 
-_UNLISTED: Final = frozenset({"close", "aclose", "__call__"})
+UNLISTED: Final = frozenset({"close", "aclose", "__call__"})
 """Methods that an interface may leave out though they are there."""
 
 
@@ -43,7 +43,7 @@ def misfit(interface: Interface, method: str | None, shape: Shape) -> str | None
     name = FUNCTION if method is None else method
     parameters = interface.calls.get(name)
     if parameters is None:
-        if name in _UNLISTED or name == FUNCTION:
+        if name in UNLISTED or name == FUNCTION:
             return None
         return f"it has no method '{name}'{_near(name, [*interface.calls])}"
     fault = _by_place(parameters, shape) or _by_name(parameters, shape) or _missing(parameters, shape)

@@ -11,6 +11,7 @@ from worker_runtime.wire.errors import VersionMismatch, WireError
 from worker_runtime.wire.fields import absolute, optional, require, seconds, string_map, strings
 from worker_runtime.wire.interface import Interface
 from worker_runtime.wire.locks import checked
+from worker_runtime.wire.retries import Backoff
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,8 @@ class ArtifactManifest:
     `entry` is "module:qualname" for what is imported by name from `files`, None for what is pickled (`code.payload`).
     `code` is a hash of the function or class and the globals it refers to. `files` maps relative POSIX paths to sha256.
     The pickle of "routes" is a function without parameters that gives what is served (`routes.Served`).
-    `interface` says what plain JSON its calls take, where it was built to be deployed.
+    `interface` says what plain JSON its calls take, where it was built to be deployed; `retries` and `backoff` hold for
+    those.
     """
 
     kind: str  # one of KINDS
@@ -117,12 +119,16 @@ class ArtifactManifest:
     max_concurrency: int = 1
     batch: Batch | None = None  # the function takes lists; `max_concurrency` counts its calls, not its batches
     interface: Interface | None = None
+    retries: int | None = None  # of plain calls, which say nothing of it themselves: see `jobs.Call`
+    backoff: Backoff | None = None
 
     def to_json(self) -> dict[str, Any]:
         data = {"protocol": PROTOCOL, **asdict(self), "files": dict(self.files)}
         data["environment"] = self.environment.to_json()
-        del data["interface"]
-        return data if self.interface is None else {**data, "interface": self.interface.to_json()}
+        for name, part in (("interface", self.interface), ("backoff", self.backoff)):
+            data[name] = None if part is None else part.to_json()
+        absent = [name for name in ("interface", "retries", "backoff") if data[name] is None]
+        return {name: value for name, value in data.items() if name not in absent}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "ArtifactManifest":
@@ -139,6 +145,7 @@ class ArtifactManifest:
         if concurrency < 1:
             raise WireError(f"field 'max_concurrency' is {concurrency}; it must be 1 or more")
         batch, interface = optional(data, "batch", dict), optional(data, "interface", dict)
+        backoff = optional(data, "backoff", dict)
         return cls(
             kind=kind,
             name=require(data, "name", str),
@@ -149,6 +156,8 @@ class ArtifactManifest:
             max_concurrency=concurrency,
             batch=Batch.from_json(batch) if batch is not None else None,
             interface=Interface.from_json(interface) if interface is not None else None,
+            retries=optional(data, "retries", int),
+            backoff=Backoff.from_json(backoff) if backoff is not None else None,
         )
 
     @property

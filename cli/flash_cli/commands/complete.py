@@ -2,11 +2,13 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from flash_cli import plane
+from flash_cli.finding import Place
 from flash_cli.plain_client import plain_client
 from runpod_flash import settings, targets
 from runpod_flash.backends import daemon
@@ -23,7 +25,8 @@ Names = list[tuple[str, str]]
 def names(kind: str, app: str | None = None) -> Names:
     """Names of `kind` (endpoints, apps, stages, targets) with a few words about each, in order.
 
-    `app`: the one whose stages are asked for; None: of all. Empty where the target cannot be asked within PATIENCE_S.
+    `app`: the one whose stages are asked for; None: the project's, else all. Empty where the target cannot be asked
+    within PATIENCE_S.
     """
     found: Names = []
     # Names of hosts are looked up without a deadline, so that a thread is left behind rather than waited for.
@@ -42,6 +45,8 @@ def _ask(kind: str, app: str | None, found: Names) -> None:
         with _client(chosen) as client:
             path = "/v2/serverless" if kind == "endpoints" else "/flash/v1/apps?ephemeral=true"
             answer = client.get(path).raise_for_status().json()
+            if kind == "stages" and app is None:
+                app = _app_meant(chosen, answer)
             found += sorted(set(_READ[kind](answer, app)))
     except (FlashError, httpx.HTTPError, OSError, ValueError, LookupError, TypeError, AttributeError):
         return  # a shell shows nothing but completions
@@ -81,6 +86,13 @@ def _stages(answer: Mapping[str, Any], wanted: str | None) -> Iterator[tuple[str
     for app in answer["apps"]:
         for stage in app["stages"] if wanted in (None, app["name"]) else ():
             yield str(stage["name"]), f"of {app['name']}" if wanted is None else f"version {stage['version']}"
+
+
+def _app_meant(chosen: Settings, answer: Mapping[str, Any]) -> str | None:
+    """The app that is meant where none is named, if the target has it."""
+    place = Place.of(chosen, Path.cwd())
+    app = place.app or place.own_app
+    return app if any(each["name"] == app for each in answer["apps"]) else None
 
 
 def _listed(words: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from flash_cli import console, deploying, plan_text, staging
+from flash_cli import archive, console, deploying, plan_text, staging
 from flash_cli.building import BuildOptions
 from flash_cli.curl_lines import curl
 from flash_cli.deploying import Proposal, Telling
@@ -123,9 +123,12 @@ async def _deployed(wanted: Wanted) -> None:
         if not wanted.as_json:
             _show_plan(found)
         _ask(found, wanted)
-        answer = await deploying.carry_out(
-            backend, found, of_program(chosen.logs), _telling(wanted), prune=wanted.prune
-        )
+        if wanted.output is not None:
+            archive.keep(found.built, project, wanted.output)
+        try:
+            answer = await deploying.carry_out(backend, found, of_program(chosen.logs), _telling(), prune=wanted.prune)
+        finally:
+            console.passing("")
         smoked = await _tried(backend, found, answer, wanted) if wanted.smoke else ()
         failed = [each for each in smoked if not each.ok]
         back = await _go_back(backend, found, wanted) if failed else ""
@@ -144,17 +147,24 @@ def _ask(found: Proposal, wanted: Wanted) -> None:
         raise typer.Exit(1)
 
 
-def _telling(wanted: Wanted) -> Telling:
+def _telling() -> Telling:
+    begun = set[str]()
+
     def uploaded(endpoint: BuiltEndpoint, here: int, total: int) -> None:
-        console.passing(f"uploading {endpoint.name}: {console.size(here)} of {console.size(total)}")
-        if here == total:
+        if here < total:
+            begun.add(endpoint.name)
+            console.passing(f"uploading {endpoint.name}: {console.size(here)} of {console.size(total)}")
+        elif endpoint.name in begun:
             console.passing("")
-            if not wanted.as_json:
-                console.note(f"code of {endpoint.name}: {console.size(total)}")
+            console.note(f"uploaded {endpoint.name}: {console.size(total)}")
 
     def preparing(event: Json) -> None:
-        text = str(event.get("text") or event.get("event"))
-        console.note(f"{event['endpoint']}: {text}" if event.get("endpoint") else text)
+        what, text = f"{event.get('event')} {event.get('endpoint')}", str(event.get("text") or "")
+        if event.get("event") == "preparing" and text and not text.startswith("0 "):  # which may take minutes
+            console.passing("")
+            console.note(f"{what}: {text}")
+        else:
+            console.passing(what)
 
     return Telling(uploaded, preparing)
 
@@ -197,8 +207,10 @@ async def _rolled_back(app: str | None, stage: str | None, version: int | None, 
     async with connected(chosen, project) as backend:
         name = staging.app_of(project, chosen, app)
         goal = Goal(name, await staging.stage_of(backend, name, chosen, stage))
-        telling = _telling(Wanted(as_json=as_json))
-        answer = await backend.apps.roll_back(goal.app, goal.stage, version, on_progress=telling.preparing)
+        try:
+            answer = await backend.apps.roll_back(goal.app, goal.stage, version, on_progress=_telling().preparing)
+        finally:
+            console.passing("")
     if as_json:
         console.data(answer)
         return

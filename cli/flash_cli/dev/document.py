@@ -1,8 +1,11 @@
 """The OpenAPI document of a project: its endpoints with their docstrings and the parameters of their calls. Pure."""
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
+from flash_cli.dev.route_documents import Document, below, operation, schemas
 from flash_cli.dev.table import JOBS_BY_NAME, Line, Table
 from runpod_flash.release import VERSION
 from worker_runtime.wire.interface import Parameter
@@ -28,12 +31,12 @@ _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_]\w*)(?::(\w+))?\}")
 _TYPES: Final = {"int": "integer", "float": "number"}
 
 
-def of(table: Table, url: str) -> dict[str, Any]:
-    """The document of all addresses, served at `url`."""
+def of(table: Table, url: str, documents: Mapping[str, Document] = MappingProxyType({})) -> dict[str, Any]:
+    """The document of all addresses, served at `url`; `documents`: what endpoints say themselves, by their names."""
     paths: dict[str, dict[str, Any]] = {}
     for line in table.lines():
         if line.schema_of is None:
-            path, methods = _route(line)
+            path, methods = _route(line, documents.get(line.endpoint.name))
             paths.setdefault(path, {}).update(methods)
         else:
             _add_call(paths, line)
@@ -48,7 +51,7 @@ def of(table: Table, url: str) -> dict[str, Any]:
         "servers": [{"url": url}],
         "tags": [{"name": each.name, "description": each.doc} for each in table.endpoints.values()],
         "paths": paths,
-        "components": {"schemas": {"Job": _JOB, "Problem": _PROBLEM}},
+        "components": {"schemas": {"Job": _JOB, "Problem": _PROBLEM, **_schemas(documents)}},
     }
 
 
@@ -60,14 +63,14 @@ def _add_call(paths: dict[str, dict[str, Any]], line: Line) -> None:
     paths[f"{base}/runsync"] = {"post": _operation(line, told, _job_answer(), body, doc=line.doc)}
     paths[f"{base}/run"] = {"post": _operation(line, "Run it; its job's id comes at once.", _job_answer(), body)}
     job = [{"name": "job", "in": "path", "required": True, "schema": {"type": "string"}}]
-    for operation, method, told in (
+    for verb, method, told in (
         ("status", "get", "How a job is."),
         ("stream", "get", "What a job has yielded since it was asked for last."),
         ("cancel", "post", "Cancel a job."),
         ("retry", "post", "Queue a job that has failed once more."),
     ):
         answer = _operation(line, told, _job_answer())
-        paths[f"{base}/{operation}/{{job}}"] = {method: {**answer, "parameters": job}}
+        paths[f"{base}/{verb}/{{job}}"] = {method: {**answer, "parameters": job}}
     anything = _answer({"type": "object"})
     paths[f"{base}/health"] = {"get": _operation(line, "How many jobs and workers there are.", anything)}
     paths[f"{base}/purge-queue"] = {"post": _operation(line, "Cancel the jobs that wait.", anything)}
@@ -120,8 +123,22 @@ def _answer(schema: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _route(line: Line) -> tuple[str, dict[str, Any]]:
+def _schemas(documents: Mapping[str, Document]) -> dict[str, Any]:
+    """The schemas that routes refer to, each below the name of its endpoint."""
+    return {
+        f"{name}.{schema}": below(name, value)
+        for name, document in documents.items()
+        for schema, value in schemas(document).items()
+    }
+
+
+def _route(line: Line, document: Document | None) -> tuple[str, dict[str, Any]]:
     """A route of an endpoint that answers requests itself: its path as OpenAPI has it, and its methods."""
+    plain = _PLACEHOLDER.sub(lambda match: f"{{{match[1]}}}", line.route)
+    own = None if document is None else operation(document, line.method, plain)
+    if own is not None:
+        path = _PLACEHOLDER.sub(lambda match: f"{{{match[1]}}}", line.path)
+        return path, {line.method.lower(): {**below(line.endpoint.name, own), "tags": [line.endpoint.name]}}
     found = _PLACEHOLDER.findall(line.path)
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": _TYPES.get(kind, "string")}}

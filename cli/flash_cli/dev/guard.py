@@ -31,7 +31,7 @@ def refusal(headers: Headers, host: str) -> str:
         if source == asked or is_loopback(source):
             return ""
         return f"a page of {origin!r:.80} may not use this server; open one of this machine, or send no Origin header"
-    if headers("sec-fetch-site") in ("cross-site", "same-site") and headers("sec-fetch-mode") != "navigate":
+    if headers("sec-fetch-site") == "cross-site" and headers("sec-fetch-mode") != "navigate":
         return "a page of another site may not use this server"
     return ""
 

@@ -26,7 +26,7 @@ def request_line(ended: Ended, now: float, *, utf: bool, endpoints_width: int = 
     said = ended.job_status if ended.kind == "job" or ended.job_status in ("IN_QUEUE", "IN_PROGRESS") else ""
     status = str(ended.status) if ended.kind == "request" else ""
     end = " ".join(filter(None, (mark, status, said)))
-    problem = f": {ended.problem[:_LONGEST]}" if ended.problem else ""
+    problem = f": {' '.join(ended.problem.split())[:_LONGEST]}" if ended.problem else ""
     return "  ".join(filter(None, (*parts, ", ".join(facts), end))) + problem
 
 
@@ -79,7 +79,7 @@ def change_lines(before: State, now: State, took_s: float) -> list[str]:
         (changed, "changed"),
         ([name for name in old if name not in new], "removed"),
     ):
-        if names and old:
+        if names and (old or before.files):
             found.append(f"{', '.join(sorted(names))}: {verb}, live after {_time(round(took_s * 1000))}")
     return found
 

@@ -2,7 +2,7 @@
 
 import functools
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from flash_cli.dev import document
+from flash_cli.dev.route_documents import Document
 from flash_cli.dev.state import Project, State
 from runpod_flash.errors import BackendError
 
@@ -31,8 +32,20 @@ _HEADERS: Final[Mapping[str, str]] = {
 }
 
 
+Documents = Callable[[State], Awaitable[Mapping[str, Document]]]
+"""Gives what endpoints say of their routes themselves, by their names."""
+
+
+async def no_documents(state: State) -> Mapping[str, Document]:
+    """Nothing."""
+    return {}
+
+
 class Pages:
     """Answers GET requests for the few paths that are the server's own."""
+
+    def __init__(self, documents: Documents = no_documents) -> None:
+        self._documents = documents
 
     async def answer(self, project: Project, scope: Scope, receive: Receive, send: Send) -> bool:
         """Answer a request for one of the pages; False where it is for none of them."""
@@ -46,7 +59,7 @@ class Pages:
         elif path.startswith("/docs/") and path.removeprefix("/docs/") in _FILES:
             response = _file(path.removeprefix("/docs/"))
         elif path == "/openapi.json":
-            response = self._document(await project.settled(), scope)
+            response = await self._document(await project.settled(), scope)
         elif path == "/":
             response = JSONResponse(_overview(await project.settled(), _base(scope)))
         else:
@@ -54,8 +67,9 @@ class Pages:
         await response(scope, receive, send)
         return True
 
-    def _document(self, state: State, scope: Scope) -> Response:
-        return JSONResponse(document.of(state.table, _base(scope)), headers=_HEADERS)
+    async def _document(self, state: State, scope: Scope) -> Response:
+        found = document.of(state.table, _base(scope), await self._documents(state))
+        return JSONResponse(found, headers=_HEADERS)
 
 
 def _overview(state: State, base: str) -> dict[str, Any]:

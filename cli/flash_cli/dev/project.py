@@ -115,17 +115,18 @@ class LiveProject(Generic[B]):
         """Bring what is served to what was wanted when this began."""
         wanted, loop = self._wanted, asyncio.get_running_loop()
         began, before = loop.time(), self.state
-        stamps = self._look()
-        same = stamps.files == self._stamps.files and not self.state.problem
-        self._stamps = stamps
         warnings: Sequence[str] = ()
-        if not same or at_start:
-            try:
+        try:
+            stamps = await asyncio.to_thread(self._look)
+            same = stamps.files == self._stamps.files and not self.state.problem
+            self._stamps = stamps
+            if not same or at_start:
                 warnings = (await self._take_up()).warnings
-            except FlashError as error:
-                if at_start:
-                    raise
-                self.state = replace(self.state, problem=str(error))
+        except (FlashError, OSError) as error:  # OSError: of the project's own files
+            if at_start:
+                raise
+            self.state = replace(self.state, problem=str(error))
+        if self.state is not before:
             self._told.taken_up(before, self.state, warnings, loop.time() - began)
         self._done = wanted
         async with self._changed:
@@ -163,7 +164,8 @@ class LiveProject(Generic[B]):
                 name = self._culprit(manifest, str(error), refused)
                 if name is None:
                     raise
-                refused[name] = f"endpoint {name!r} cannot be taken up: {error}"
+                why = str(error).removeprefix(f"endpoint '{name}': ")
+                refused[name] = f"endpoint '{name}' cannot be taken up: {why}"
                 manifest = self._without(manifest, name)
                 continue
             return manifest, refused, ids

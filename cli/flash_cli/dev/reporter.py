@@ -1,8 +1,10 @@
 """What a session says: for people, through the program's one output; for programs, a JSON object a line on stdout."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from flash_cli import console
@@ -17,6 +19,9 @@ class Reporter(Protocol):
 
     def serving(self, url: str, target: str, state: State) -> None:
         """The server answers at `url`."""
+
+    def waiting(self, endpoint: str) -> AbstractContextManager[object]:
+        """While inside, a request waits for an endpoint."""
 
     def visited(self, ended: Ended) -> None:
         """A request was answered, or a job has ended."""
@@ -50,6 +55,10 @@ class ForPeople:
             self._output.line(line)
         self._output.line(f"  docs: {url}/docs   job API by name: {url}/v2/ENDPOINT   stop: Ctrl-C")
 
+    def waiting(self, endpoint: str) -> AbstractContextManager[object]:
+        # where lines stay, the request's own says it in the end
+        return self._output.waiting(endpoint, "running") if sys.stderr.isatty() else nullcontext()
+
     def visited(self, ended: Ended) -> None:
         text = lines.request_line(ended, time.time(), utf=self._utf, endpoints_width=self._width)
         self._output.line(text)
@@ -63,7 +72,10 @@ class ForPeople:
 
     def event(self, event: Mapping[str, Any]) -> None:
         kind = event.get("event")
-        if kind == "log":
+        if kind == "log" and event.get("stream") == "platform":
+            for line in event.get("lines", ()):
+                self._output.say(f"{event.get('name')}: {line}")
+        elif kind == "log":
             self._output.log(event)
         elif kind == "notice":
             self._output.notice(event)
@@ -73,6 +85,8 @@ class ForPeople:
             self._output.progress(event)
 
     def preparing(self, event: Mapping[str, Any]) -> None:
+        if event.get("event") != "preparing":
+            return
         text = " ".join(str(event.get("text") or "").split())
         said = f"{event.get('endpoint') or ''}: {text}".removeprefix(": ")
         if text and said != self._prepared:
@@ -94,27 +108,35 @@ class ForPrograms:
             {"method": line.method, "path": line.path, "endpoint": line.endpoint.name, "kind": line.endpoint.kind}
             for line in state.table.lines()
         ]
-        console.event({"event": "serving", "url": url, "target": target, "endpoints": endpoints})
+        _write({"event": "serving", "url": url, "target": target, "endpoints": endpoints})
+
+    def waiting(self, endpoint: str) -> AbstractContextManager[object]:
+        return nullcontext()
 
     def visited(self, ended: Ended) -> None:
-        console.event(lines.as_event(ended))
+        _write(lines.as_event(ended))
 
     def taken_up(self, before: State, now: State, warnings: Sequence[str], took_s: float) -> None:
         broken = dict(now.files) | dict(now.broken)
         endpoints = sorted(now.table.endpoints)
         took_ms = round(took_s * 1000)
         told = {"endpoints": endpoints, "broken": broken, "problem": now.problem or None, "tookMs": took_ms}
-        console.event({"event": "taken-up", **told})
+        _write({"event": "taken-up", **told})
 
     def event(self, event: Mapping[str, Any]) -> None:
         if event.get("event") in ("log", "notice", "stage", "progress"):
-            console.event(event)
+            _write(event)
 
     def preparing(self, event: Mapping[str, Any]) -> None:
-        console.event(event)
+        _write(event)
 
     def say(self, text: str) -> None:
-        console.event({"event": "said", "text": text})
+        _write({"event": "said", "text": text})
+
+
+def _write(event: Mapping[str, Any]) -> None:
+    with contextlib.suppress(OSError, ValueError):  # a reader that has gone disturbs nothing
+        console.line(event)
 
 
 def of(output: Output, *, as_json: bool) -> Reporter:

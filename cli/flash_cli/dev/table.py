@@ -55,6 +55,11 @@ class Place:
         return not self.operation
 
     @property
+    def may_repeat(self) -> bool:
+        """Whether a request that is sent twice does no more than one: jobs have keys, and looking changes nothing."""
+        return self.operation in ("status", "status-sync", "health", "requests", "metrics", "cancel")
+
+    @property
     def brings_work(self) -> bool:
         """Whether code will run for it, so that it must be the newest."""
         return self.is_balanced or self.operation in (*SUBMITTING, "openai")
@@ -62,13 +67,19 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A path as it is shown to people. `schema_of` is the call whose parameters it takes, None where it takes none."""
+    """A path as it is shown to people.
+
+    Attributes:
+        schema_of: the call whose parameters it takes; None where the endpoint answers requests itself.
+        route: the route there, as the endpoint has it.
+    """
 
     method: str
     path: str
     endpoint: BuiltEndpoint
     doc: str = ""
     schema_of: str | None = None
+    route: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +129,7 @@ class Table:
 
     def find(self, method: str, raw_path: str) -> Place | None:
         """What a request means, None where nothing has this address."""
-        raw = raw_path.lstrip("/").split("/")
-        parts = tuple(map(_decoded, raw))
+        raw, parts = raw_path.lstrip("/").split("/"), parts_of(raw_path)
         for end in range(len(parts), 0, -1):
             place = self._at(method, parts[:end], parts[end:], raw[end:])
             if place is not None:
@@ -162,7 +172,7 @@ class Table:
             for each in endpoints:
                 routes = [(route.method, route.path, route.doc) for route in each.routes]
                 for method, path, doc in routes or [(_ANYTHING, "/", each.doc)]:
-                    found.append(Line(method, _joined(base) + path, each, doc))
+                    found.append(Line(method, _joined(base) + path, each, doc, route=path))
         named = {line.endpoint.name for line in found}
         for endpoint in self.endpoints.values():
             if endpoint.name not in named:
@@ -175,6 +185,11 @@ class Table:
         """The known address that is most like this one; "" where none is."""
         known = [line.path for line in self.lines()]
         return next(iter(difflib.get_close_matches(raw_path, known, 1, 0.4)), "")
+
+
+def parts_of(raw_path: str) -> Parts:
+    """A raw path, cut and decoded."""
+    return tuple(unquote_to_bytes(part).decode("utf-8", "replace") for part in raw_path.lstrip("/").split("/"))
 
 
 def file_parts(file: str) -> Parts:
@@ -224,7 +239,3 @@ def _doc(call: _Call) -> str:
 
 def _joined(parts: Parts) -> str:
     return "".join(f"/{quote(part)}" for part in parts)
-
-
-def _decoded(part: str) -> str:
-    return unquote_to_bytes(part).decode("utf-8", "replace")

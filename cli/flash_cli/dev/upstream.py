@@ -31,12 +31,19 @@ Locate = Callable[[], Awaitable[Address]]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request for the target. `path` is raw, with its query; `body` is bytes, pieces or nothing."""
+    """A request for the target.
+
+    Attributes:
+        path: raw, with its query.
+        body: bytes, pieces or nothing.
+        repeat: whether it may be sent once more, where the target goes away before it answers.
+    """
 
     method: str
     path: str
     headers: Iterable[tuple[str, str]] = ()
     body: bytes | AsyncIterator[bytes] | None = None
+    repeat: bool = False
 
 
 class Upstream:
@@ -51,13 +58,14 @@ class Upstream:
     async def request(self, asked: Request) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request; gives the answer when its head is here, and closes it at the end.
 
-        Where nobody takes connections, the target is looked for and asked again: nothing was sent.
+        Where nobody takes connections, the target is looked for and asked again: nothing was sent. So it is where the
+        connection breaks off and the request may be sent twice.
 
         Raises:
             BackendUnavailable: the target is away, and stays so.
             FAULTS: what came is no answer.
         """
-        answer = await self._until_reached(lambda: self._send(asked))
+        answer = await self._until_reached(lambda: self._send(asked), repeat=asked.repeat)
         try:
             yield answer
         finally:
@@ -96,12 +104,13 @@ class Upstream:
             allow_redirects=False,
         )
 
-    async def _until_reached(self, once: Callable[[], Awaitable[T]]) -> T:
+    async def _until_reached(self, once: Callable[[], Awaitable[T]], *, repeat: bool = False) -> T:
         end, pause = time.monotonic() + _AWAY_S, _PAUSE_S[0]
+        broken = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) if repeat else (aiohttp.ClientConnectorError,)
         while True:
             try:
                 return await once()
-            except (aiohttp.ClientConnectorError, BackendUnavailable) as error:
+            except (*broken, BackendUnavailable) as error:
                 if time.monotonic() + pause > end:
                     raise _unavailable(error) from error
             await asyncio.sleep(pause)

@@ -44,8 +44,11 @@ class Visit:
     def hears(self, event: Mapping[str, Any]) -> None:
         """The endpoint's work is in another stage."""
         stage = str(event.get("stage", ""))
-        if stage != "running":
-            self.waits[stage] = stage_text(stage, str(event.get("detail") or ""), str(event.get("cause") or ""))
+        cause = str(event.get("cause") or "")
+        if stage == "queued":
+            self.waits[stage] = cause.rpartition(" waiting; ")[2] or stage_text(stage)
+        elif stage != "running":
+            self.waits[stage] = stage_text(stage, str(event.get("detail") or ""), cause)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ def _login(
     where: Annotated[
         str | None,
         typer.Argument(
-            metavar="[URL|NAME|runpod]", help="The platform; without it, the chosen one.", autocompletion=targets
+            metavar="URL|NAME|runpod", help="The platform; without it, the chosen one.", autocompletion=targets
         ),
     ] = None,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open the page where Runpod makes keys.")] = False,

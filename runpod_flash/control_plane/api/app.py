@@ -118,6 +118,7 @@ def build_app(services: Services) -> Starlette:
             volumes,
             services.url,
             lambda body: check_body(body, services.blobs),
+            services.expiring.used,
         ).routes(),
         *NetworkVolumesApi(services.files.volumes).routes(),
         *(() if services.published_only else AppJobsApi(services.deploys.apps, jobs).routes()),

@@ -42,13 +42,16 @@ class ManagementApi:
         volumes: VolumeAccess,
         url: str,
         check_artifact: Callable[[Mapping[str, Any]], None],
+        used: Callable[[str], None],
     ) -> None:
         """
         Args:
             url: where this server is found by those who came by a way that has no URL, its unix socket.
             check_artifact: raises ContentNotFound or Problem where a body names an artifact that it cannot have.
+            used: called with the id of each endpoint for which somebody asks by its name, to use it.
         """
         self._check_artifact = check_artifact
+        self._used = used
         self._catalog = catalog
         self._platform = platform
         self._access = access
@@ -75,8 +78,12 @@ class ManagementApi:
                 self._volumes.check_attached(body, principal.user, principal)
                 made = await self._catalog.create(project or "", body, principal.user)
             return JSONResponse(self._shown(request, made), status_code=201)
-        owner = None if _wants_all(request) else principal.user
+        owner, name = None if _wants_all(request) else principal.user, request.query_params.get("name")
         records = [each for each in self._catalog.list(project, owner) if principal.sees(each.owner, each.id)]
+        if name is not None:
+            records = [each for each in records if each.name == name]
+            for record in records:
+                self._used(record.id)
         return JSONResponse({"endpoints": [self._shown(request, record) for record in records]})
 
     async def _one(self, request: Request) -> Response:

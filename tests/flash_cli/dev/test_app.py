@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from flash_cli.dev.state import State
 from flash_cli.dev.table import Table
 from flash_cli.manifest import BuiltEndpoint, BuiltRoute
-from tests.support.balanced import until
+from tests.support.balanced import raw_server, until
 from tests.support.dev_server import Target, dev_server
 from worker_runtime.wire.interface import Interface, Parameter
 
@@ -199,6 +199,30 @@ def test_a_target_that_comes_back_elsewhere_is_found() -> None:
             await until(lambda: dev.told or not call.done())
             dev.target.port = port
             assert (await call).status == 200
+
+    run(test())
+
+
+def test_a_job_is_sent_once_more_with_its_key_where_the_target_dies_before_it_answers() -> None:
+    async def test() -> None:
+        requests: list[bytes] = []
+
+        async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            requests.append(await reader.readuntil(b"\r\n\r\n"))
+            if len(requests) > 1:
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+                await writer.drain()
+
+        async with raw_server(converse) as port, dev_server(STATE) as dev:
+            dev.target.port = port
+            async with dev.client.post(f"{dev.url}/gpu/runsync", json={"input": {"x": 1}}) as answer:
+                assert answer.status == 200
+            keys = {line for each in requests for line in each.splitlines() if b"idempotency-key" in line.lower()}
+            assert (len(requests), len(keys)) == (2, 1)
+            del requests[:]
+            async with dev.client.post(f"{dev.url}/web/echo/1", data=b"x") as answer:
+                assert answer.status == 502
+            assert len(requests) == 1
 
     run(test())
 

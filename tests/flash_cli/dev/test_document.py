@@ -50,3 +50,21 @@ def test_any_keyword_may_be_any_name() -> None:
     schema = found["paths"]["/say/runsync"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert schema["properties"]["input"]["additionalProperties"] is True
     assert schema["properties"]["input"]["properties"] == {}
+
+
+def test_what_an_endpoint_says_of_its_routes_is_taken_over() -> None:
+    body = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Item"}}}}
+    own = {
+        "paths": {
+            "/items/{id}": {"get": {"summary": "Item", "parameters": [{"name": "id", "in": "path"}]}},
+            "/items": {"post": {"requestBody": body}},
+        },
+        "components": {"schemas": {"Item": {"properties": {"parent": {"$ref": "#/components/schemas/Item"}}}}},
+    }
+    found = document.of(Table.of([WEB]), "", {"web": own})
+    assert found["paths"]["/web/items/{id}"]["get"]["summary"] == "Item"
+    schema = found["paths"]["/web/items"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert schema == {"$ref": "#/components/schemas/web.Item"}
+    item = found["components"]["schemas"]["web.Item"]
+    assert item["properties"]["parent"] == {"$ref": "#/components/schemas/web.Item"}
+    assert "Item" not in found["components"]["schemas"]

@@ -19,6 +19,7 @@ def bodies(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
             "type": draw(st.sampled_from(["QUEUE", "LOAD_BALANCER"])),
             "workers": {"min": 0, "max": draw(st.integers(0, 2))},
             "env": draw(st.sampled_from([{}, {"A": "1"}])),
+            **draw(st.sampled_from([{}, {"artifact": "0"}, {"artifact": "1"}])),
         }
         for name in draw(st.sets(NAMES))
     }
@@ -41,6 +42,7 @@ def applied(before: dict[str, dict[str, Any]], planned: list[Change]) -> dict[st
             assert change.id == f"id-{change.endpoint}"
             if change.kind in (ChangeKind.UPDATE, ChangeKind.ROLL):
                 assert there[change.endpoint]["type"] == change.body["type"]
+                assert ("artifact" in there[change.endpoint]) == ("artifact" in change.body)
                 there[change.endpoint] = change.body
     return there
 

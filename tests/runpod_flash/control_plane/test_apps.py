@@ -1,5 +1,6 @@
 """Apps and stages as the store keeps them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from runpod_flash.control_plane.apps import VERSIONS_KEPT, Apps
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.principals import OWNER
 from runpod_flash.control_plane.stage_table import StageRecord, VersionRecord, VersionState
-from runpod_flash.control_plane.store import Store
+from runpod_flash.control_plane.store import Store, StoreError
 from runpod_flash.errors import AppNotFound, ConfigError, NameTaken, StageBusy, StageNotFound
 from tests.support.small_plane import BODY
 
@@ -162,3 +163,29 @@ async def test_a_renewed_stage_lives_on(store: Store) -> None:
     assert Apps(store, Catalog(store)).stage(OWNER, "shop", "dev").expires_at == 1110
     lasting = await apps.create_stage(OWNER, "shop", "production")
     assert (await apps.renew(lasting)).expires_at is None
+
+
+async def test_what_cannot_be_stored_was_never_there(store: Store, apps: Apps) -> None:
+    await apps.create(OWNER, "shop")
+    kept = await apps.create_stage(OWNER, "dev", "mine", expires_in=60)
+    store.close()
+    with pytest.raises(StoreError):
+        await apps.create(OWNER, "other")
+    for app in ("shop", "other"):
+        with pytest.raises(StoreError):
+            await apps.create_stage(OWNER, app, "production")
+    with pytest.raises(StoreError):
+        await apps.delete_stage(kept)
+    assert [app.name for app in apps.every_app()] == ["shop", "dev"]
+    assert apps.all_stages() == [kept]
+
+
+async def test_a_stage_that_is_made_while_its_app_is_deleted_stays(store: Store, apps: Apps) -> None:
+    await apps.create_stage(OWNER, "shop", "production")
+    deleting = asyncio.create_task(apps.delete(apps.get(OWNER, "shop")))
+    await asyncio.sleep(0)
+    other = await apps.create_stage(OWNER, "shop", "staging")
+    await deleting
+    assert Apps(store, Catalog(store)).all_stages() == apps.all_stages() == [other]
+    assert Apps(store, Catalog(store)).every_app() == apps.every_app()
+    assert [app.name for app in apps.every_app()] == ["shop"]

@@ -117,3 +117,18 @@ def test_a_server_that_ends_by_itself_is_heard_of(tmp_path: Path) -> None:
             await servers.stop()
 
     asyncio.run(play())
+
+
+def test_the_wished_port_is_taken_where_it_is_free_and_any_will_do(tmp_path: Path) -> None:
+    path = tmp_path / "api.sock"
+    with listening.sockets(0, path, None) as first:
+        taken = first.port
+        with listening.sockets(0, tmp_path / "other.sock", None, taken) as second:
+            assert second.port != taken
+    with listening.sockets(0, path, None, taken) as again:
+        assert again.port == taken
+        with (
+            pytest.raises(BackendUnavailable, match=f"port {taken} of"),
+            listening.sockets(taken, tmp_path / "other.sock", None, second.port),
+        ):
+            pass

@@ -1,6 +1,7 @@
 """What inputs become at endpoints with code of their own, and which code they can have."""
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from worker_runtime.wire import neutral, paths, payload
 from worker_runtime.wire.class_names import ClassNames
 from worker_runtime.wire.errors import VersionMismatch, WireError
 from worker_runtime.wire.jobs import INLINE_LIMIT, Call, Instance, Payload
+from worker_runtime.wire.retries import Backoff
 
 SHIPPED = code("add", "def add(a, b=1): return a + b", (parameter("a", "integer"), parameter("b", required=False)))
 MANIFEST = paths.read_manifest(SHIPPED.data)
@@ -50,6 +52,11 @@ def test_the_input_is_kept_as_it_was_sent() -> None:
         assert kept(other) is other
 
 
+def test_plain_calls_are_tried_again_as_the_endpoint_was_declared() -> None:
+    call = call_of(ENDPOINT, replace(MANIFEST, retries=2, backoff=Backoff(("OSError",))), {"a": 1})
+    assert (call.retries, call.backoff) == (2, Backoff(("OSError",)))
+
+
 def test_what_does_not_fit_is_a_problem_with_each_fault() -> None:
     with pytest.raises(Problem) as caught:
         of({"c": 1})
@@ -77,7 +84,8 @@ def test_calls_of_the_sdk_name_no_code_or_this_one() -> None:
         (Call("1" * 64, NEUTRAL), "none that a call brings"),
         (Call("", NEUTRAL, artifact_data=SHIPPED.data), "none that a call brings"),
         (Call("", PICKLE), "loads no pickles"),
-        (Call("", NEUTRAL, "m", Instance("i", PICKLE)), "loads no pickles"),
+        (Call("", NEUTRAL, instance=Instance("i", PICKLE)), "loads no pickles"),
+        (Call("", NEUTRAL, "__setattr__"), "has no method '__setattr__'"),
         (Call("", NEUTRAL, plain=True), "said by the platform alone"),
         (Call("1" * 64, NEUTRAL, check=True), "none that a call brings"),
     ],
@@ -85,6 +93,17 @@ def test_calls_of_the_sdk_name_no_code_or_this_one() -> None:
 def test_code_that_a_call_brings_is_refused_in_whatever_form(call: Call, words: str) -> None:
     with pytest.raises((Problem, NotPortable), match=words):
         of(call.to_input())
+
+
+@pytest.mark.parametrize(
+    ("method", "allowed"), [("go", True), ("close", True), ("__call__", True), ("_own", False), ("__setattr__", False)]
+)
+def test_methods_that_are_public_can_be_called(method: str, allowed: bool) -> None:
+    built = paths.read_manifest(code("A", "class A: ...", {"go": ()}, kind="class").data)
+    for manifest in (built, replace(built, interface=None)):
+        refused = nullcontext() if allowed else pytest.raises(Problem, match="has no method")
+        with refused:
+            call_of(ENDPOINT, manifest, Call("", NEUTRAL, method).to_input())
 
 
 def test_what_is_no_call_of_ours_is_said_so() -> None:

@@ -3,10 +3,10 @@
 import asyncio
 import hashlib
 
-from runpod_flash.control_plane.results import INLINE_RESULT_LIMIT, Results, described
+from runpod_flash.control_plane.results import INLINE_RESULT_LIMIT, Results, Told, described, outcome_of
 from runpod_flash.control_plane.store import StoreFull
 from tests.support.memory_fleet import MemoryValues
-from worker_runtime.wire.jobs import INLINE_LIMIT, Call, ErrorInfo, ErrorKind, Payload
+from worker_runtime.wire.jobs import INLINE_LIMIT, PLAIN_LIMIT, Call, ErrorInfo, ErrorKind, Payload, value_output
 
 BODY = b"result"
 SHA = hashlib.sha256(BODY).hexdigest()
@@ -43,6 +43,33 @@ def test_results_come_inside_where_a_call_asks_for_it() -> None:
     assert isinstance(refused, ErrorInfo)
     assert refused.kind is ErrorKind.TOO_LARGE
     assert refused.message.startswith("the value was computed but has 15728641 bytes")
+
+
+def test_the_outcome_of_each_kind_of_call() -> None:
+    def of(body: bytes, *, read: bool = False, **kind: bool) -> Told | Payload | ErrorInfo:
+        return outcome_of(Call("a", Payload.of(b""), **kind), body, 3, read=read)  # type: ignore[arg-type]
+
+    assert of(b"x", check=True) == Told({"flash": {"checked": True}})
+    assert of(b"x", stream=True) == Told({"flash": {"items": 3}})
+    assert of(BODY) == Told(value_output(Payload.inlined(BODY)))
+    assert of(bytes(INLINE_LIMIT + 1)) == Payload.of(bytes(INLINE_LIMIT + 1))
+    assert of(b'{"a": [1]}', plain=True) == Told({"a": [1]})
+    assert of(b"null", plain=True) == Told(None)
+    assert of(b"", read=True, plain=True) == Told(None)  # a reader of its stream has all of it
+
+
+def test_a_plain_result_that_is_too_large_or_no_json() -> None:
+    call = Call("a", Payload.of(b""), plain=True)
+    for body, kind, words in (
+        (b'"' + bytes(PLAIN_LIMIT) + b'"', ErrorKind.TOO_LARGE, "has 20971522 bytes of JSON"),
+        (b"", ErrorKind.TOO_LARGE, "has 7 items with more than 20971520 bytes of JSON"),
+        (b"{", ErrorKind.PLATFORM, "that is no JSON"),
+        (b"[" * 100_000, ErrorKind.PLATFORM, "that is no JSON"),
+    ):
+        found = outcome_of(call, body, 7, read=False)
+        assert isinstance(found, ErrorInfo)
+        assert found.kind is kind
+        assert words in found.message
 
 
 def test_room_that_comes_in_time_is_waited_for() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,10 @@ class Played:
     job_id: str
 
     @classmethod
-    async def start(cls, plane: SmallPlane, *, retries: int | None = None) -> "Played":
+    async def start(cls, plane: SmallPlane, *, retries: int | None = None, plain: bool = False) -> "Played":
         endpoint = await plane.endpoint()
-        record = await plane.submit(endpoint, plane.call(stream=True, retries=retries))
+        call = replace(plane.call(stream=not plain, retries=retries), plain=plain)
+        record = await plane.submit(endpoint, call)
         played = cls(plane, endpoint, record.id)
         await played.runs()
         return played
@@ -168,6 +169,40 @@ async def test_the_worker_is_told_what_was_read(plane: SmallPlane) -> None:
     _, chunks, _ = await plane.platform.stream(stream.endpoint, stream.job_id, 5.0)
     assert chunks == [3]
     assert stream.credits() == (3, 1 + 4 + 1)
+
+
+@played(Limits(stream_items=4, stream_bytes=1000))
+async def test_any_number_of_items_of_a_plain_call_may_be_unread_for_they_are_its_output(plane: SmallPlane) -> None:
+    stream = await Played.start(plane, plain=True)
+    (run,) = [frame for frame in stream.process.frames if frame["type"] == messages.RUN]
+    assert (run["window"][0] > 10**9, run["window"][1]) == (True, 1000)
+    stream.yields(*range(9))
+    plane.finish(b"[0, 1]")
+    await plane.until(lambda: stream.record.status.final)
+    assert stream.record.output == [0, 1]
+    _, chunks, _ = await plane.platform.stream(stream.endpoint, stream.job_id, 5.0)
+    assert chunks == list(range(9))
+
+
+@played(Limits(stream_bytes=6, stream_unread_s=0.05))
+async def test_too_many_bytes_of_a_plain_call_unread_are_waited_for_no_longer(plane: SmallPlane) -> None:
+    stream = await Played.start(plane, plain=True)
+    stream.yields("abc", "def")
+    await plane.until(lambda: stream.record.status.final)
+    assert (stream.record.status, stream.record.output) == (JobStatus.TIMED_OUT, None)
+    assert "nobody has read its stream" in str(stream.record.error)
+
+
+@played()
+async def test_what_a_reader_of_a_plain_stream_has_got_is_not_given_twice(plane: SmallPlane) -> None:
+    stream = await Played.start(plane, plain=True)
+    stream.yields("a")
+    await stream.written()
+    assert (await plane.platform.stream(stream.endpoint, stream.job_id, 5.0))[1] == ["a"]
+    stream.process.end(-9)
+    await plane.until(lambda: stream.record.status.final)
+    assert (stream.record.status, stream.record.attempts) == (JobStatus.FAILED, 1)
+    assert "items of its stream had been read" in str(stream.record.error)
 
 
 @pytest.mark.parametrize("read", [False, True])

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker_runtime.wire.call_shape import Shape
 from worker_runtime.wire.errors import VersionMismatch, WireError
 from worker_runtime.wire.jobs import (
     INLINE_LIMIT,
@@ -25,6 +26,7 @@ from worker_runtime.wire.retries import Backoff
 
 LARGE = st.binary(min_size=1, max_size=4).map(lambda seed: seed * INLINE_LIMIT + b"x")
 PAYLOADS = st.binary(max_size=50).map(Payload.of) | LARGE.map(Payload.of)
+TEXTS = st.lists(st.text(max_size=5), max_size=3).map(tuple)
 CALLS = st.builds(
     Call,
     artifact=st.text(),
@@ -42,6 +44,7 @@ CALLS = st.builds(
     ),
     artifact_data=st.none() | st.binary(max_size=50),
     inline=st.booleans(),
+    shape=st.none() | st.builds(Shape, TEXTS, TEXTS, st.integers(0, 9)),
 )
 ERRORS = st.builds(
     ErrorInfo,

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker_runtime.wire.errors import VersionMismatch, WireError
+from worker_runtime.wire.retries import Backoff
 from worker_runtime.wire.specs import (
     ArtifactManifest,
     EnvironmentRequest,
@@ -28,7 +29,8 @@ ENVIRONMENTS = st.builds(
 MANIFESTS = st.builds(
     ArtifactManifest,
     st.sampled_from(["function", "class"]), st.text(max_size=5), st.text(max_size=5), ENVIRONMENTS, MAYBE, MAPS,
-    st.integers(1, 9),
+    st.integers(1, 9), retries=st.none() | st.integers(0, 3),
+    backoff=st.none() | st.builds(Backoff, st.none() | TEXTS, st.floats(0, 9), st.floats(1, 3), st.floats(0, 9)),
 )  # fmt: skip
 PATHS = st.none() | st.sampled_from(["/", "/a", "/a b/ü"])
 LAUNCHES = st.builds(

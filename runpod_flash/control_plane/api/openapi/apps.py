@@ -147,7 +147,7 @@ _DEPLOYS: Final = (
         parameters=(_APP, _STAGE),
         body=Body(
             schema={
-                **record({"version": whole("", 1, maximum=VERSION_LIMIT)}, optional=("version",)),
+                **record({"version": whole("", 1, maximum=VERSION_LIMIT, nullable=True)}, optional=("version",)),
                 "additionalProperties": False,
             },
             example={},

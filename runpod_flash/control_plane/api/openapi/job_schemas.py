@@ -35,7 +35,8 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         {
             "input": {
                 "type": "object",
-                "description": "What the handler gets.",
+                "description": "What the handler gets. At an endpoint with an `artifact` of its own the values of its"
+                " parameters by name, and there it may be empty.",
                 "minProperties": 1,
                 "additionalProperties": True,
             },

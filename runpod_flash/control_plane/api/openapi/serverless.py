@@ -17,6 +17,12 @@ _PROJECT = Parameter(
     about="A folder, percent-encoded: the scope of names. The list shows its endpoints only, a new one belongs to it."
     " An extension.",
 )
+_NAME = Parameter(
+    name="name",
+    place="query",
+    schema=text(),
+    about="Only the endpoint of this name, which counts as used by that. An extension.",
+)
 _LINKS: Final[Mapping[str, Mapping[str, str]]] = {
     **{name: {"id": "$response.body#/id"} for name in ("getEndpoint", "updateEndpoint", "listWorkers")},
     **{name: {"endpoint": "$response.body#/id"} for name in ("run", "runSync", "getHealth", "listRequests")},
@@ -42,7 +48,7 @@ _OPERATIONS: Final = (
         path="/v2/serverless",
         id="listEndpoints",
         summary="All endpoints that this key sees",
-        parameters=(_PROJECT,),
+        parameters=(_PROJECT, _NAME),
         answers={200: json_answer("The endpoints, the oldest first.", ref("Endpoints"))},
         problems=(403,),
     ),

@@ -203,3 +203,14 @@ async def test_code_of_a_worker_manages_the_endpoints_of_its_project(plane: Plan
             assert "its own project only" in answer.json()["detail"]
         assert (await worker.delete(f"/v2/serverless/{own}")).status_code == 204
     assert await names(plane) == [BODY["name"]]
+
+
+async def test_one_that_is_asked_for_by_its_name_counts_as_used(plane: PlaneApp) -> None:
+    used, other = await plane.endpoint(name="used"), await plane.endpoint(name="other")
+    before = {each: plane.expiring.expires_at(plane.catalog.get(each)) for each in (used, other)}
+    listed = (await plane.client.get("/v2/serverless", params={"name": "used"})).json()["endpoints"]
+    assert [each["id"] for each in listed] == [used]
+    after = {each: plane.expiring.expires_at(plane.catalog.get(each)) for each in (used, other)}
+    assert (after[used] or 0) > (before[used] or 0)
+    assert after[other] == before[other]
+    assert (await plane.client.get("/v2/serverless?name=none")).json() == {"endpoints": []}
