@@ -199,27 +199,31 @@ def test_nothing_that_a_caller_sends_is_run(shared_place: Place, tmp_path: Path)
 
 SLOW = """
 import time
-def version(seconds=0):
+from pathlib import Path
+def version(seconds=0, gate: Path | None = None):
     time.sleep(seconds)
+    while gate is not None and not gate.exists(): time.sleep(0.01)
     return {number!r}
 """
-SECONDS = (parameter("seconds", "number", required=False),)
+SECONDS = (parameter("seconds", "number", required=False), parameter("gate", "string", required=False))
 
 
-def test_jobs_run_the_version_that_was_there_when_they_came(shared_place: Place) -> None:
+def test_jobs_run_the_version_that_was_there_when_they_came(shared_place: Place, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
     one, two, three = (code("version", SLOW.format(number=number), SECONDS) for number in (1, 2, 3))
     with deployed(shared_place) as here:
         endpoint = here.endpoint("version", one)
         assert here.runsync(endpoint, {})["output"] == 1
-        old = [here.run(endpoint, {"seconds": 0.3}) for _ in range(6)]
+        old = [here.run(endpoint, {"gate": str(gate)}) for _ in range(3)]
         here.switch(endpoint, two)
         new = [here.run(endpoint, {"__empty": True}) for _ in range(3)]
         here.switch(endpoint, three)
         newest = here.run(endpoint, {})
         assert [here.ended(endpoint, job)["output"] for job in (newest, *new)] == [3, 2, 2, 2]
         assert here.client.get(f"/v2/{endpoint}/status/{old[-1]}").json()["status"] in ("IN_QUEUE", "IN_PROGRESS")
+        gate.touch()
         ended = [here.ended(endpoint, job) for job in old]
-        assert [job["output"] for job in ended] == [1] * 6
+        assert [job["output"] for job in ended] == [1] * 3
         assert len({job["workerId"] for job in ended}) == 1  # its own one went on
 
         def workers() -> int:
