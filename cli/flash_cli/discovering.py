@@ -4,7 +4,7 @@
 is told. The user's code may do anything here, the end of this process included; who started it makes up for that
 (`flash_cli.discovery`).
 
-    ◀ {"root", "files": [[path, module] …], "deadline_s", "python", "trace"}
+    ◀ {"root", "files": [path …], "deadline_s", "python", "trace"}
     ▶ {"importing": path} · {"failed": path, "message", "trace"} · {"describing": path} · {"found": …}
     ▶ {"notice": text} · {"refused": text} · {"done": true}
 """
@@ -57,12 +57,12 @@ class _Program:
 
     def _import_all(self) -> dict[str, ModuleType]:
         modules = {}
-        for path, name in self._request["files"]:
+        for path in self._request["files"]:
             self._tell(importing=path)
             self._watch()
             sys.argv = [str(self._root / path)]
             try:
-                module = importlib.import_module(name)
+                module = importlib.import_module(importing.module_name(path, self._root))
                 self._check_file(module, path)
                 modules[path] = module
             except BaseException as error:  # noqa: BLE001 - the user's module runs here, and may call sys.exit

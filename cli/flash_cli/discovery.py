@@ -6,7 +6,6 @@ replaced, and the next one leaves that file out.
 
 import asyncio
 import contextlib
-import importlib.machinery
 import json
 import os
 import signal
@@ -81,7 +80,7 @@ class Interpreter:
         """
         request = {
             "root": str(root),
-            "files": [(path, module_name(path, root)) for path in files],
+            "files": list(files),
             "deadline_s": deadline_s,
             "python": python,
             "trace": self._trace.fileno(),
@@ -185,16 +184,6 @@ async def discover(
                 found, tuple(sorted(faults, key=lambda each: (each.file, each.message))), tuple(told.notices)
             )
         left = again
-
-
-def module_name(path: str, root: Path) -> str:
-    """The name that a file of a project is imported by: relative to the innermost folder of `sys.path` that has it."""
-    file = root / path
-    tops = [Path(each) for each in sys.path if each and Path(each).is_relative_to(root)]
-    top = max([each for each in tops if file.is_relative_to(each)], key=lambda each: len(each.parts), default=root)
-    stem = file.relative_to(top).as_posix()
-    stem = next((stem.removesuffix(each) for each in importlib.machinery.SOURCE_SUFFIXES if stem.endswith(each)), stem)
-    return stem.removesuffix("/__init__").replace("/", ".")
 
 
 def _take(told: _Pass, message: Json) -> bool:

@@ -251,12 +251,14 @@ def test_an_interpreter_made_before_is_used_up(tmp_path: Path) -> None:
     assert status is not None
 
 
-def test_modules_are_named_from_the_innermost_folder_of_the_search_path(
+def test_modules_are_named_from_the_innermost_folder_of_their_search_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(tmp_path / "src")
-    assert discovery.module_name("src/pkg/a.py", tmp_path) == "pkg.a"
-    assert discovery.module_name("lib/__init__.py", tmp_path) == "lib"
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "src"))
+    monkeypatch.syspath_prepend(tmp_path / "sub")  # of this process, as `python -m flash_cli` in that folder has it
+    files = {"src/pkg/a.py": QUEUE.format(name="f"), "sub/b.py": QUEUE.format(name="g")}
+    entries = [each["entry"] for each in discover(tmp_path, {**files, "src/pkg/__init__.py": ""}).endpoints]
+    assert entries == ["pkg.a:f", "sub.b:g"]
 
 
 def test_an_interpreter_that_has_ended_is_replaced(tmp_path: Path) -> None:
