@@ -88,7 +88,7 @@ def rollback(
 def undeploy(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME|list]", help="An endpoint; 'list' shows all.", autocompletion=endpoints),
+        typer.Argument(metavar="NAME|list", help="An endpoint; 'list' shows all.", autocompletion=endpoints),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All endpoints of yours on the target.")] = False,
     interactive: Annotated[bool, typer.Option("--interactive", "-i", help="Choose from a list.")] = False,
