@@ -148,7 +148,7 @@ def _of_stage(known: Sequence[Found], name: str, app: str, stage: str | None) ->
     stages = sorted({str(each.stage) for each in of_app})
     if stage is None and matches and len(stages) > 1:
         raise ConfigError(
-            f"app {app} has the environments {', '.join(stages)}; say which endpoint {name!r} is meant: --env {stages[0]}"
+            f"app {app} has the environments {', '.join(stages)}; say in which {name!r} is meant: --env {stages[0]}"
         )
     return matches[0] if matches else None
 
