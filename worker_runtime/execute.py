@@ -24,9 +24,9 @@ from worker_runtime.plain_calls import needs_nothing
 from worker_runtime.streaming import Collecting, Sink, drain, drain_async, is_stream
 from worker_runtime.wire import encoding, payload
 from worker_runtime.wire.class_names import SCRIPT
-from worker_runtime.wire.errors import CannotTravel, PicklesRefused
+from worker_runtime.wire.errors import CannotTravel, PicklesRefused, WireError
 from worker_runtime.wire.interface import Interface
-from worker_runtime.wire.jobs import PLAIN_LIMIT, Call, ErrorInfo, Payload
+from worker_runtime.wire.jobs import PLAIN_LIMIT, Call, ErrorInfo, ErrorKind, Payload
 from worker_runtime.wire.specs import ArtifactManifest, Batch
 
 KEPT = 16
@@ -272,8 +272,8 @@ class Execution:
         target = self._artifacts.load(artifact)
         try:
             return plain_arguments(target, self._artifacts.interface(artifact), data, by_place=in_batch)
-        except Exception as error:  # noqa: BLE001 - the border has checked it, against the same interface
-            raise Failed(load_failure(what, error)) from None
+        except WireError as error:
+            raise Failed(ErrorInfo(ErrorKind.LOAD, "CallError", str(error))) from None
 
     def _encoded(self, data: Payload, what: str) -> bytes:
         try:

@@ -203,17 +203,17 @@ class ControlPlane:
         self._dispatcher.on_load = self._load_changed
         self._balanced.on_load = self._autoscaler.load_changed
         self._stream()
-        self._expire()
+        self._connect_apps()
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
+        self._catalog.on_change = self._endpoint_changed
+        self._catalog.on_delete = self._endpoint_deleted
+
+    def _connect_apps(self) -> None:
+        """Lead deploys to what they change; let what nobody renews or uses scale to zero, and go after a while."""
         self._preparing.refusal = self._supervisor.refusal
         self._deploys.prepare = self._preparing.prepare
         self._deploys.check_artifact = lambda body: check_body(body, self._blobs)
         self._apps.end_jobs = self._platform.delete_endpoint_jobs
-        self._catalog.on_change = self._endpoint_changed
-        self._catalog.on_delete = self._endpoint_deleted
-
-    def _expire(self) -> None:
-        """Let what nobody renews or uses scale to zero, and go after a while."""
         self._platform.on_use, self._platform.look.expires_at = self._expiring.used, self._expiring.expires_at
         self._platform.look.version_of = self._apps.version_of
         self._autoscaler.rests, self._expiring.on_phase = self._expiring.rests, self._autoscaler.load_changed

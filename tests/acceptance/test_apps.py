@@ -13,6 +13,7 @@ import pytest
 from runpod_flash.backends.base import AppStore
 from runpod_flash.errors import AppNotFound, BackendUnavailable, ConfigError, NameTaken, StageMoved, StageNotFound
 from tests.support.app_plane import manifest, pages, with_apps
+from tests.support.deployments import SHOP, Project
 from tests.support.newer import newer_version
 from tests.support.place import Place
 from tests.support.plane_api import control_plane, plane_client, plane_folder, plane_record
@@ -217,3 +218,24 @@ def test_a_newer_version_takes_the_stages_over_from_one_that_runs(place: Place, 
         headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=60,
     )  # fmt: skip
     assert answer.text.split()[0] == "one"
+
+
+@pytest.mark.slow
+def test_clients_of_flash_ask_by_names_before_and_after_a_restart(place: Place) -> None:
+    shop = Project.of(place, "shop", work=SHOP)
+    shop.deploy()
+    names = {"X-Flash-App": "shop", "X-Flash-Environment": "production", "X-Flash-Endpoint": "upper"}
+
+    def called() -> dict[str, Any]:
+        with plane_client(place) as client:
+            job = client.post("/v2/flash/runsync", json={"input": {"text": "a"}}, headers=names).json()
+            asked: dict[str, Any] = client.get(f"/v2/flash/status/{job['id']}", headers=names).json()
+            empty = client.post("/v2/flash/runsync", json={"input": {"__empty": True}}, headers=names)
+            assert (empty.status_code, "text" in empty.json()["detail"]) == (422, True)
+            return asked
+
+    first = called()
+    assert (first["status"], first["output"]) == ("COMPLETED", {"text": "A", "version": 1})
+    place.flash("server", "stop").good()
+    place.flash("server", "start").good()
+    assert called()["output"] == first["output"]

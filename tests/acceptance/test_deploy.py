@@ -251,6 +251,10 @@ def _check_settings(shop: Project) -> None:
     assert counted["scaling"] == {"type": "REQUEST_COUNT", "requestCount": 3}
     assert (box["image"], box["disk"], box["args"]) == (IMAGE, 50, "queue --fast")
     assert "models" in shop.flash("env", "get", "production").good().stdout
+    shop.write(look="import work\nprint(work.volume.list.blocking())\n")
+    env = {**shop.env, "FLASH_APP": "shop"}
+    assert shop.place.run(["look.py"], env=env, cwd=shop.folder).good().stdout == "[]\n"
+    (shop.folder / "look.py").unlink()
     assert shop.json("plan")["newVolumes"] == []
     assert set(kinds(shop.json("plan")).values()) == {"keep"}
 

@@ -47,6 +47,18 @@ if __name__ == "__main__":
     print({"inner": inner, "outer": outer}[sys.argv[2]].remote(1))
 """
 
+DEPLOYED = """
+from runpod_flash import Endpoint
+@Endpoint(name="inner", cpu="cpu3c-1-2")
+def inner(x):
+    return f"{WHO}'s inner of {x}"
+@Endpoint(name="outer", cpu="cpu3c-1-2")
+async def outer(x):
+    return "outer of " + await inner(x)
+if __name__ == "__main__":
+    print(outer.remote(1))
+"""
+
 SERVES = """
 import asyncio, os
 from runpod_flash import Endpoint
@@ -170,6 +182,24 @@ def test_code_of_a_user_calls_other_endpoints_of_theirs_and_nobody_else_s(server
         assert sorted(each["name"] for each in hers.get("/v2/serverless").json()["endpoints"]) == ["inner", "outer"]
         (inner,) = ids(his)
         assert his.get(f"/v2/{inner}/health").json()["jobs"]["completed"] == 1
+
+
+def test_apps_of_one_name_of_two_users_do_not_mix(server: ListeningPlane) -> None:
+    keys = {who: server.key(who) for who in ("paula", "quinn")}
+    stage = {"FLASH_APP": "same", "FLASH_ENV": "test"}
+
+    def run(who: str, *command: str) -> str:
+        env = {**server.sdk(keys[who]), **stage}
+        return server.place.run(command, cwd=server.place.project / who, env=env).good().stdout.strip()
+
+    for who in keys:
+        server.place.write(f"{who}/pyproject.toml", "")
+        server.place.write(f"{who}/app.py", f"WHO = {who!r}\n{DEPLOYED}")
+        run(who, "-m", "flash_cli", "deploy", "--yes", "--no-smoke")
+    for who in keys:
+        assert run(who, "app.py") == f"outer of {who}'s inner of 1"
+    server.place.write("quinn/app.py", DEPLOYED)  # the file of the caller does not matter
+    assert run("quinn", "app.py") == "outer of quinn's inner of 1"
 
 
 def until_a_job(lines: Iterator[str]) -> Iterator[str]:

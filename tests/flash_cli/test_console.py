@@ -7,6 +7,7 @@ import time
 import pytest
 
 from flash_cli import console
+from runpod_flash.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -62,3 +63,18 @@ def test_failure_with_trace_shows_the_cause(capsys: pytest.CaptureFixture[str]) 
     error.__cause__ = KeyError("deeper")
     console.failure(error, trace=True)
     assert "KeyError: 'deeper'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1_500, "1.5 kB"), (2_340_000_000, "2.3 GB")])
+def test_size(count: int, text: str) -> None:
+    assert console.size(count) == text
+
+
+def test_nobody_is_asked_where_nobody_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert console.agreed("Sure?", yes=True)
+    with pytest.raises(ConfigError, match=r"Sure\? .*There is no terminal to ask at: say --yes to agree"):
+        console.agreed("Sure?", yes=False)
+    with pytest.raises(ConfigError, match="say --force"):
+        console.typed("ALL", "Sure?", yes=False, option="--force")
+    console.passing("on its way")
+    assert capsys.readouterr().err == ""

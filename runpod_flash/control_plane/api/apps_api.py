@@ -11,6 +11,7 @@ from runpod_flash.control_plane.api import app_bodies
 from runpod_flash.control_plane.api.access import Access, principal_of
 from runpod_flash.control_plane.api.addresses import url_for
 from runpod_flash.control_plane.api.bodies import flag_field, json_object
+from runpod_flash.control_plane.api.connected import while_connected
 from runpod_flash.control_plane.api.progress import progress_lines
 from runpod_flash.control_plane.api.volume_access import VolumeAccess
 from runpod_flash.control_plane.app_views import app_object, change_object, stage_object, version_object
@@ -167,7 +168,10 @@ class AppsApi:
         return JSONResponse({"removed": [_ended_object(ended) for ended in removed]})
 
     async def _answered(self, request: Request, work: Callable[[Tell], Awaitable[Deployed]]) -> Response:
-        """The result as JSON, or, for those who want that, its progress first, a line each."""
+        """The result as JSON, or, for those who want that, its progress first, a line each.
+
+        It is given up where the client leaves before anything has changed.
+        """
 
         async def done(tell: Tell) -> dict[str, Any]:
             deployed = await work(tell)
@@ -177,7 +181,7 @@ class AppsApi:
 
         if LINES in request.headers.get("Accept", ""):
             return StreamingResponse(progress_lines(done), media_type=LINES)
-        return JSONResponse(await done(lambda event: None))
+        return JSONResponse(await while_connected(request, done(lambda event: None)))
 
 
 def _ended_object(ended: Ended) -> dict[str, str]:

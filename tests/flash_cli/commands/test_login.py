@@ -99,7 +99,7 @@ def test_ctrl_c_leaves_at_once(here: Place, owner: Place) -> None:
     with asking(here, owner) as (process, _):
         process.send_signal(signal.SIGINT)
         done = ended(process)
-    assert done.status != 0
+    assert done.status == 130
     assert "Traceback" not in done.stderr
 
 

@@ -76,3 +76,14 @@ async def test_an_output_of_any_shape_does_not_break_the_look_at_its_job(it: Com
         await it.done(worker, record.id, {"output": output, "error": "bad"})
         facts = it.plane.platform.facts(record.id)
         assert (facts["cause"], facts["job"]["status"], facts["job"].get("output")) == (None, "FAILED", output)
+
+
+@played
+async def test_an_endpoint_of_an_app_says_which_and_until_when(it: CommandPlane) -> None:
+    await it.endpoint(name="alone", workers=ONE)
+    body = it.plane.catalog.list()[0].body
+    await it.plane.catalog.create("app:shop/dev", {**body, "name": "deployed"})
+    it.plane.platform.look.expires_at = lambda record: 60.0 if record.name == "deployed" else None
+    shown = {each["name"]: each for each in it.plane.platform.overview()["endpoints"]}
+    found = {name: [each[key] for key in ("app", "stage", "expiresAt")] for name, each in shown.items()}
+    assert found == {"alone": [None, None, None], "deployed": ["shop", "dev", "1970-01-01T00:01:00.000Z"]}

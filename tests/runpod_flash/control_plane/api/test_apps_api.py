@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from runpod_flash.control_plane.principals import OWNER, Scope
-from tests.support.plane_app import BODY, PlaneApp
+from tests.support.plane_app import BODY, PlaneApp, served
 
 pytestmark = pytest.mark.anyio
 
@@ -282,3 +282,28 @@ async def test_what_has_expired_is_collected(plane: PlaneApp) -> None:
     assert (await plane.client.post("/flash/v1/gc", json={"dryRun": False})).json() == {"removed": asked}
     assert apps.all_stages() == []
     assert (await plane.client.post("/flash/v1/gc", json={"dryRun": "no"})).status_code == 400
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson"])
+async def test_who_leaves_while_it_is_prepared_has_changed_nothing(plane: PlaneApp, accept: str) -> None:
+    await stage(plane)
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def prepare(endpoint: Any, say: Any) -> None:
+        try:
+            began.set()
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    plane.deploys.prepare = prepare
+    async with served(plane) as client:
+        body = {"manifest": manifest("a"), "base": 0}
+        deploying = asyncio.create_task(client.post(f"{STAGE}/deploy", json=body, headers={"Accept": accept}))
+        await began.wait()
+        deploying.cancel()
+        async with asyncio.timeout(10):
+            await ended.wait()
+            while (await client.delete(STAGE)).status_code == 409:
+                await asyncio.sleep(0.01)
+    assert plane.catalog.list() == []
