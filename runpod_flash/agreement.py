@@ -5,7 +5,7 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from runpod_flash.backends.base import Backend, Json
+from runpod_flash.backends.base import Backend, Json, VolumeStore
 from runpod_flash.confighash import config_hash
 from runpod_flash.errors import BackendError, ConfigError
 from runpod_flash.output import Output
@@ -72,21 +72,22 @@ async def provision_volume(backend: Backend, volume: NetworkVolume, output: Outp
     Raises:
         VolumeNotFound, BackendError: as named.
     """
-    known[volume] = await _found_or_made(backend, volume, output)
+    known[volume] = await bring_volume(backend.volumes, volume, output)
     return known[volume]
 
 
-async def _found_or_made(backend: Backend, volume: NetworkVolume, output: Output) -> str:
+async def bring_volume(volumes: VolumeStore, volume: NetworkVolume, output: Output) -> str:
+    """Find a network volume among those of a scope, or make it there; its id. Raises as `provision_volume`."""
     if volume.given_id is not None:
-        return str((await backend.volumes.get(volume.given_id))["id"])
+        return str((await volumes.get(volume.given_id))["id"])
     assert volume.name is not None
     assert volume.datacenter is not None
-    found = await backend.volumes.find(volume.name, volume.datacenter.value)
+    found = await volumes.find(volume.name, volume.datacenter.value)
     if found is None:
         try:
-            return str((await backend.volumes.create(volume.name, volume.size, volume.datacenter.value))["id"])
+            return str((await volumes.create(volume.name, volume.size, volume.datacenter.value))["id"])
         except BackendError:
-            found = await backend.volumes.find(volume.name, volume.datacenter.value)  # another one was quicker
+            found = await volumes.find(volume.name, volume.datacenter.value)  # another one was quicker
             if found is None:
                 raise
     if int(found.get("size", volume.size)) != volume.size:

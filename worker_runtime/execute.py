@@ -24,9 +24,9 @@ from worker_runtime.plain_calls import needs_nothing
 from worker_runtime.streaming import Collecting, Sink, drain, drain_async, is_stream
 from worker_runtime.wire import encoding, payload
 from worker_runtime.wire.class_names import SCRIPT
-from worker_runtime.wire.errors import CannotTravel, PicklesRefused
+from worker_runtime.wire.errors import CannotTravel, PicklesRefused, WireError
 from worker_runtime.wire.interface import Interface
-from worker_runtime.wire.jobs import PLAIN_LIMIT, Call, ErrorInfo, Payload
+from worker_runtime.wire.jobs import PLAIN_LIMIT, Call, ErrorInfo, ErrorKind, Payload
 from worker_runtime.wire.specs import ArtifactManifest, Batch
 
 KEPT = 16
@@ -252,10 +252,19 @@ class Execution:
 
     def _construct(self) -> Any:
         if self._call.instance is None:
-            return self._target()
+            return self._construct_shared()
         what = f"the constructor arguments of '{self._target.__name__}'"
         args, kwargs = self._decode(self._call.instance.constructor, what)
         return self._target(*args, **kwargs)
+
+    def _construct_shared(self) -> Any:
+        if not needs_nothing(self._target):
+            words = (
+                f"class '{self._target.__name__}' cannot be made without arguments, and plain calls share an object "
+                "that is made so; give its parameters defaults, or call it from Python"
+            )
+            raise Failed(ErrorInfo(ErrorKind.LOAD, "CallError", words))
+        return self._target()
 
     def _bind(self, own: Any) -> Callable[..., Any]:
         function: Callable[..., Any] = own if self._call.method is None else getattr(own, self._call.method)
@@ -272,8 +281,8 @@ class Execution:
         target = self._artifacts.load(artifact)
         try:
             return plain_arguments(target, self._artifacts.interface(artifact), data, by_place=in_batch)
-        except Exception as error:  # noqa: BLE001 - the border has checked it, against the same interface
-            raise Failed(load_failure(what, error)) from None
+        except WireError as error:
+            raise Failed(ErrorInfo(ErrorKind.LOAD, "CallError", str(error))) from None
 
     def _encoded(self, data: Payload, what: str) -> bytes:
         try:

@@ -43,6 +43,7 @@ _ADDED = re.compile(
 )
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
 _MASK = "****@"
+_LONGEST = 4000  # characters of uv's words that a message has
 _NO_SOLUTION = "No solution found"
 _MISMATCH = "Hash mismatch for"
 _HASH = "--hash="
@@ -160,14 +161,12 @@ class Uv:
         platform: str,
         work: Path,
         known: Sequence[str] = (),
-        alone: bool = False,
     ) -> tuple[str, ...]:
         """Resolve for another interpreter ("major.minor") and platform (in uv's words), the lines of a lock.
 
-        Versions of the lock `known` stay where they can. `alone`: without what the requirements need themselves.
-        Raises NoSolution, InstallFailed.
+        Versions of the lock `known` stay where they can. Raises NoSolution, InstallFailed.
         """
-        how = ["--generate-hashes", "--no-annotate", *(["--no-deps"] if alone else [])]
+        how = ["--generate-hashes", "--no-annotate"]
         text = await self._compiled(requirements, index, python, platform, work, known, how)
         return _unmasked(text, requirements)
 
@@ -344,10 +343,13 @@ def cut_off(program: str, result: CommandResult) -> InstallFailed:
 
 
 def _words(output: str) -> str:
-    """uv's output from its error on, without warnings and progress before it."""
+    """uv's output from its error on, without warnings and progress before it; of a very long one both ends."""
     lines = output.splitlines()
     start = next((i for i, line in enumerate(lines) if line.startswith(("error:", "  ×", "  x ", "× "))), 0)
-    return "\n".join(lines[start:]).strip()
+    words = "\n".join(lines[start:]).strip()
+    if len(words) <= _LONGEST:
+        return words
+    return f"{words[: _LONGEST // 2].rstrip()}\n[…]\n{words[-_LONGEST // 2 :].lstrip()}"  # the end has the conclusion
 
 
 def _added(output: str, requirements: Sequence[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 from worker_runtime.typed_values import hints_of, made, of_one
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.interface import Interface
-from worker_runtime.wire.plain_input import Misfit, bind
+from worker_runtime.wire.plain_input import bind
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """(args, kwargs)"""
@@ -39,7 +39,7 @@ def arguments(target: Any, interface: Interface | None, data: bytes, *, by_place
         raise WireError("the code was not built to take plain JSON")
     try:
         bound = bind(interface, json.loads(bytes(data)))
-    except Misfit as error:
+    except (ValueError, RecursionError) as error:  # the border has looked at it
         raise WireError(str(error)) from None
     function = target if bound.method is None else getattr(target, bound.method)
     values = _typed(function, bound.arguments, in_lists=by_place)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from flash_cli.manifest import BuildManifest
-from runpod_flash.agreement import VolumeIds, provision_volume
-from runpod_flash.backends.base import Backend
+from runpod_flash.agreement import VolumeIds, bring_volume
+from runpod_flash.backends.base import Backend, VolumeStore
 from runpod_flash.errors import ConfigError
 from runpod_flash.output import Output
 from runpod_flash.volumes import NetworkVolume
@@ -26,13 +26,20 @@ class Whole:
 
 
 async def whole(
-    manifest: BuildManifest, artifacts: Mapping[str, Path], backend: Backend, output: Output, *, make: bool
+    manifest: BuildManifest,
+    artifacts: Mapping[str, Path],
+    backend: Backend,
+    output: Output,
+    *,
+    make: bool,
+    volumes: VolumeStore | None = None,
 ) -> Whole:
     """Fill in what only the platform knows, and which files each artifact has.
 
     Args:
         artifacts: the file of each artifact, by its id.
         make: whether volumes that are not there are made; else they have a name of ours in place of an id.
+        volumes: among which they are; None: those of the project.
 
     Raises:
         VolumeNotFound, BackendError: as named.
@@ -40,9 +47,10 @@ async def whole(
     """
     known: VolumeIds = {}
     missing: list[str] = []
+    store = backend.volumes if volumes is None else volumes
     endpoints = []
     for endpoint in manifest.endpoints:
-        ids = [await _volume_id(_volume(each), backend, output, known, missing, make=make) for each in endpoint.volumes]
+        ids = [await _volume_id(_volume(each), store, output, known, missing, make=make) for each in endpoint.volumes]
         files = await asyncio.to_thread(_files, artifacts.get(endpoint.artifact or ""))
         body = {**_scaled(endpoint.body, backend.default_queue_delay), "networkVolumes": ids}
         endpoints.append(replace(endpoint, body=body, files=files))
@@ -50,9 +58,14 @@ async def whole(
 
 
 def deployed(stage: Mapping[str, Any]) -> BuildManifest | None:
-    """The manifest of a stage's active version, as it was deployed; None before the first. Raises ConfigError."""
-    manifest = stage.get("manifest")
-    return BuildManifest.from_json(manifest) if manifest else None
+    """The manifest of a stage's active version, as it was deployed.
+
+    None before the first, and where another version of this program, or another one, has deployed it.
+    """
+    try:
+        return BuildManifest.from_json(stage.get("manifest") or {})
+    except ConfigError:
+        return None
 
 
 def _scaled(body: Mapping[str, Any], default_queue_delay: float) -> dict[str, Any]:
@@ -71,15 +84,16 @@ def _volume(said: Mapping[str, Any]) -> NetworkVolume:
 
 
 async def _volume_id(
-    volume: NetworkVolume, backend: Backend, output: Output, known: VolumeIds, missing: list[str], *, make: bool
+    volume: NetworkVolume, store: VolumeStore, output: Output, known: VolumeIds, missing: list[str], *, make: bool
 ) -> str:
     if volume in known:
         return known[volume]
     if make or volume.given_id is not None:
-        return await provision_volume(backend, volume, output, known)
+        known[volume] = await bring_volume(store, volume, output)
+        return known[volume]
     assert volume.name is not None
     assert volume.datacenter is not None
-    found = await backend.volumes.find(volume.name, volume.datacenter.value)
+    found = await store.find(volume.name, volume.datacenter.value)
     if found is None:
         missing.append(volume.name)
     known[volume] = f"new: {volume.name}" if found is None else str(found["id"])

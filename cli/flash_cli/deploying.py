@@ -4,24 +4,28 @@ import asyncio
 import contextlib
 import getpass
 import socket
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flash_cli import bodies, building, planning, staging
+from flash_cli.bodies import Whole
 from flash_cli.building import BuildOptions, Built
 from flash_cli.manifest import BuildManifest, BuiltEndpoint
 from flash_cli.planning import ChangeKind, Plan
 from flash_cli.smoke import Deployed
 from flash_cli.staging import Goal
 from runpod_flash.backends.base import Backend, Json
-from runpod_flash.errors import AppNotFound, ConfigError, ContentNotFound, FlashError, StageNotFound
+from runpod_flash.errors import AppNotFound, ConfigError, ContentNotFound, FlashError, StageBusy, StageNotFound
 from runpod_flash.output import Output
+from runpod_flash.scopes import StageName
 
 PREVIEW_S = 3600
 """How long a preview lives after its last deploy, in seconds."""
 
+_TIDY_S = 5.0
 _UPLOADS_AT_ONCE = 2
 _SHIPPED = (ChangeKind.CREATE, ChangeKind.UPDATE, ChangeKind.ROLL)
 _TRIED = (ChangeKind.CREATE, ChangeKind.ROLL)
@@ -66,7 +70,7 @@ async def propose(
     if built.faults:
         broken = "".join(f"\n{fault.file}: {fault.message}" for fault in built.faults)
         raise ConfigError(f"files of the project cannot be used; mend them, or name them in .flashignore:{broken}")
-    whole = await bodies.whole(built.manifest, built.artifacts, backend, output, make=False)
+    whole = await _whole(backend, goal, built, output, make=False)
     present = {str(each["name"]): each.get("artifact") for each in (there or {}).get("endpoints", ())}
     plan = planning.plan(bodies.deployed(there or {}), whole.manifest, present, prune=prune)
     return Proposal(goal, built, whole.manifest, plan, there, whole.new_volumes)
@@ -84,7 +88,7 @@ async def carry_out(backend: Backend, proposal: Proposal, output: Output, tellin
     async with _made(backend, proposal):
         manifest = proposal.manifest
         if proposal.new_volumes:
-            manifest = (await bodies.whole(built.manifest, built.artifacts, backend, output, make=True)).manifest
+            manifest = (await _whole(backend, goal, built, output, make=True)).manifest
         changed = {change.endpoint for change in proposal.plan.of(*_SHIPPED)}
         await _upload(backend, proposal, [each for each in manifest.endpoints if each.name in changed], telling)
 
@@ -117,6 +121,12 @@ def deployed(manifest: BuildManifest, stage: Json) -> list[Deployed]:
     return [
         Deployed.of(there[endpoint.name], endpoint.body) for endpoint in manifest.endpoints if endpoint.name in there
     ]
+
+
+async def _whole(backend: Backend, goal: Goal, built: Built, output: Output, *, make: bool) -> Whole:
+    """The bodies as the stage shall have them; its network volumes are its own, as its endpoints are."""
+    volumes = backend.volumes.within(StageName(goal.app, goal.stage).scope)
+    return await bodies.whole(built.manifest, built.artifacts, backend, output, make=make, volumes=volumes)
 
 
 async def _both(build: Any, look: Any) -> tuple[Built, Json | None]:
@@ -154,11 +164,26 @@ async def _made(backend: Backend, proposal: Proposal) -> Any:
         yield
     except BaseException:
         with contextlib.suppress(FlashError):
-            if is_new_app:
-                await backend.apps.delete(goal.app)
-            else:
-                await backend.apps.delete_stage(goal.app, goal.stage)
+            await _unmade(backend, goal, is_new_app=is_new_app)
         raise
+
+
+async def _unmade(backend: Backend, goal: Goal, *, is_new_app: bool) -> None:
+    """Remove the stage that was made for nothing, and its app, unless others have come to them. Raises BackendError."""
+    end = time.monotonic() + _TIDY_S
+    while True:
+        stage = await backend.apps.stage(goal.app, goal.stage)
+        if stage["version"] or stage["endpoints"]:
+            return
+        try:
+            await backend.apps.delete_stage(goal.app, goal.stage)
+            break
+        except StageBusy:  # the target has not noticed yet that the deploy was left
+            if time.monotonic() > end:
+                raise
+        await asyncio.sleep(0.1)
+    if is_new_app and not (await backend.apps.get(goal.app))["stages"]:
+        await backend.apps.delete(goal.app)
 
 
 async def _upload(backend: Backend, proposal: Proposal, endpoints: Sequence[BuiltEndpoint], telling: Telling) -> None:

@@ -86,8 +86,8 @@ class Place:
 async def endpoints(backend: Backend) -> list[Found]:
     """All endpoints of whoever asks. Raises BackendError."""
     said = await backend.look.overview()
-    user = said.get("user", "")
-    return [Found.of(each) for each in said["endpoints"] if each.get("owner", "") == user]
+    user = said.get("user")  # None: of a release that does not say so
+    return [Found.of(each) for each in said["endpoints"] if user in (None, each.get("owner", ""))]
 
 
 async def endpoint(backend: Backend, name: str, place: Place) -> Found:
@@ -148,7 +148,7 @@ def _of_stage(known: Sequence[Found], name: str, app: str, stage: str | None) ->
     stages = sorted({str(each.stage) for each in of_app})
     if stage is None and matches and len(stages) > 1:
         raise ConfigError(
-            f"app {app} has the environments {', '.join(stages)}; say which endpoint {name!r} is meant: --env {stages[0]}"
+            f"app {app} has the environments {', '.join(stages)}; say in which {name!r} is meant: --env {stages[0]}"
         )
     return matches[0] if matches else None
 

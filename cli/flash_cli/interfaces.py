@@ -3,8 +3,11 @@
 Runs where the user's modules are imported, as annotations are objects of theirs.
 """
 
+import contextlib
 import inspect
+import types
 import typing
+import warnings
 from collections.abc import Iterator, Mapping
 from types import FunctionType
 from typing import Any
@@ -69,11 +72,15 @@ def _parameters(known: signatures.Parameters | None, function: Any, *, batched: 
 
 
 def _hints(function: Any) -> dict[str, Any]:
-    inner = inspect.unwrap(function) if callable(function) else function
-    try:
-        return typing.get_type_hints(inner, include_extras=True)
-    except Exception:  # noqa: BLE001 - annotations are the user's code; those that name nothing say nothing
-        return {}
+    """The types of parameters; those whose annotations name nothing here are left out."""
+    inner = inspect.unwrap(function)
+    written = getattr(inner, "__annotations__", {})
+    found: dict[str, Any] = {}
+    for name, each in written.items():
+        alone = types.SimpleNamespace(__annotations__={name: each})
+        with contextlib.suppress(Exception):  # annotations are the user's code
+            found |= typing.get_type_hints(alone, getattr(inner, "__globals__", {}), include_extras=True)
+    return found
 
 
 def _single(kind: Any) -> Any:
@@ -86,10 +93,10 @@ def schema(kind: Any) -> Mapping[str, Any]:
     """The JSON Schema of a type's values; empty where JSON cannot say it, or anything goes."""
     if kind is Any or kind is inspect.Parameter.empty:
         return {}
-    try:
-        made: dict[str, Any] = pydantic.TypeAdapter(kind).json_schema()
-    except Exception:  # noqa: BLE001 - types and their hooks are the user's code
-        return {}
+    made: dict[str, Any] = {}
+    with contextlib.suppress(Exception), warnings.catch_warnings():  # types and their hooks are the user's code
+        warnings.simplefilter("ignore")
+        made = pydantic.TypeAdapter(kind).json_schema()
     return made
 
 

@@ -5,7 +5,6 @@ stays the same; of a changed one, what can keeps its version.
 """
 
 import contextlib
-import functools
 import os
 import platform as machine
 import re
@@ -46,7 +45,6 @@ class LockOptions:
         same_machine: workers run on this machine, so that packages may be files and folders of it.
         known: the text of an earlier lock, whose versions stay where they can; "": none.
         upgrade: resolve anew, whatever is known.
-        alone: lock only what is named, without what that needs.
     """
 
     folder: Path
@@ -56,7 +54,6 @@ class LockOptions:
     same_machine: bool = False
     known: str = ""
     upgrade: bool = False
-    alone: bool = False
 
 
 async def lock(requirements: Sequence[str], python: str, options: LockOptions) -> str:
@@ -136,8 +133,7 @@ def _checked(text: str, options: LockOptions) -> str:
 
 
 def _head(requirements: Sequence[str], python: str, options: LockOptions) -> tuple[str, ...]:
-    what = "these packages alone" if options.alone else "these packages and what they need"
-    first = f"# {what}, for Python {python} on {options.platform}"
+    first = f"# these packages and what they need, for Python {python} on {options.platform}"
     return (first, *(f"{_REQUIRES}{text}" for text in requirements))
 
 
@@ -164,20 +160,15 @@ async def _resolved(requirements: tuple[str, ...], python: str, options: LockOpt
     known = () if options.upgrade else tuple(map(LockLine.of, lines(options.known)))
     held = _held(requirements, _head_of(options.known), known)
     uv_ = Uv(uv.find_uv_bin(), options.environ or {}, options.folder / "uv")
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        resolve = functools.partial(
-            uv_.lock, held, options.index, python=python, platform=options.platform, work=Path(folder).resolve()
+    with tempfile.TemporaryDirectory(dir=options.folder) as work:
+        return await uv_.lock(
+            held,
+            options.index,
+            python=python,
+            platform=options.platform,
+            work=Path(work).resolve(),
+            known=tuple(map(str, known)),
         )
-        found = await resolve(known=tuple(map(str, known)), alone=options.alone)
-        if options.alone and not all(map(_hashed, found)):  # uv looks into files only to see what they need
-            everything = await resolve(known=found)
-            named = {_normal(Requirement(text).name) for text in requirements}
-            found = tuple(line for line in everything if _normal(LockLine.of(line).name) in named)
-        return found
-
-
-def _hashed(line: str) -> bool:
-    return "--hash=" in line or " @ " in line
 
 
 def _held(requirements: tuple[str, ...], head: tuple[str, ...], known: tuple[LockLine, ...]) -> tuple[str, ...]:

@@ -14,8 +14,13 @@ from runpod_flash.errors import FlashError
 from runpod_flash.web import WebRequest
 from worker_runtime.wire import PROTOCOL
 
+_OTHERS_FAULT = ("queued", "no_capacity", "paused")  # causes of waiting that say nothing of the code
 _LAST_LINES = 20
 _TOLD = 4_000  # characters of what a worker says
+
+
+class _NoWorker(Exception):
+    """No worker could be had; the words say why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +58,19 @@ class Deployed:
 
 @dataclass(frozen=True, slots=True)
 class Smoked:
-    """How it went. `words`: what the worker says, empty where all is well."""
+    """How it went.
+
+    Attributes:
+        endpoint: its name.
+        words: what the worker says; empty where all is well.
+        took_s: how long it took, in seconds.
+        untried: why no worker could be tried, which says nothing of the code; empty where one was.
+    """
 
     endpoint: str
     words: str
     took_s: float
+    untried: str = ""
 
     @property
     def ok(self) -> bool:
@@ -66,7 +79,8 @@ class Smoked:
 
     def to_json(self) -> dict[str, Any]:
         """As programs read it."""
-        return {"endpoint": self.endpoint, "ok": self.ok, "error": self.words or None, "seconds": round(self.took_s, 3)}
+        told = {"ok": None if self.untried else self.ok, "error": self.words or None, "untried": self.untried or None}
+        return {"endpoint": self.endpoint, **told, "seconds": round(self.took_s, 3)}
 
 
 async def smoke(
@@ -76,8 +90,13 @@ async def smoke(
 
     async def one(endpoint: Deployed) -> Smoked:
         start = time.monotonic()
-        words = await _tried(backend, endpoint, timeout_s)
-        smoked = Smoked(endpoint.name, words[:_TOLD], time.monotonic() - start)
+        words, untried = "", endpoint.untested
+        if not untried:
+            try:
+                words = await _tried(backend, endpoint, timeout_s)
+            except _NoWorker as error:
+                untried = str(error)
+        smoked = Smoked(endpoint.name, words[:_TOLD], time.monotonic() - start, untried)
         said(smoked)
         return smoked
 
@@ -86,6 +105,7 @@ async def smoke(
 
 async def _tried(backend: Backend, endpoint: Deployed, timeout_s: float) -> str:
     try:
+        await backend.describe(endpoint.id)  # from then on what it waits for is shown with its name
         if endpoint.is_balanced:
             return await _pinged(backend, endpoint, timeout_s)
         return await _checked(backend, endpoint, timeout_s)
@@ -114,13 +134,17 @@ async def _checked(backend: Backend, endpoint: Deployed, timeout_s: float) -> st
     try:
         async with asyncio.timeout(timeout_s):
             job = await backend.outcome(endpoint.id, job_id)
-    except BaseException as error:
+    except TimeoutError:
+        kind, text = await _cause(backend, job_id)
         with contextlib.suppress(FlashError):
-            why = await _cause(backend, job_id) if isinstance(error, TimeoutError) else ""
             await backend.cancel(endpoint.id, job_id)
-        if not isinstance(error, TimeoutError):
-            raise
-        return f"no worker had loaded the code within {timeout_s:g} s{f': {why}' if why else ''}"
+        if kind in _OTHERS_FAULT:
+            raise _NoWorker(f"no worker was free within {timeout_s:g} s: {text}") from None
+        return f"no worker had loaded the code within {timeout_s:g} s{f': {text}' if text else ''}"
+    except asyncio.CancelledError:
+        with contextlib.suppress(FlashError):
+            await backend.cancel(endpoint.id, job_id)
+        raise
     if outcome.succeeded(job):
         return ""
     failure = outcome.failure_of(job, endpoint.name)
@@ -136,12 +160,12 @@ def _kind(failure: Exception) -> str:
     return "" if isinstance(failure, FlashError) else f"{type(failure).__name__}: "
 
 
-async def _cause(backend: Backend, job_id: str) -> str:
-    """Why a job waits, in words; empty where nobody knows."""
+async def _cause(backend: Backend, job_id: str) -> tuple[str, str]:
+    """Why a job waits: the kind and the words; both empty where nobody knows."""
     with contextlib.suppress(FlashError):
         cause = (await backend.facts(job_id)).get("cause") or {}
-        return str(cause.get("text") or "")
-    return ""
+        return str(cause.get("kind") or ""), str(cause.get("text") or "")
+    return "", ""
 
 
 async def _why(backend: Backend, endpoint: Deployed) -> str:

@@ -116,6 +116,10 @@ class AppStore(Protocol):
 class VolumeStore(Protocol):
     """The network volumes of a platform, and their files. Paths are those of the volume."""
 
+    def within(self, scope: str) -> "VolumeStore":
+        """The same, but that names are those of another scope than the project's: of a stage, say."""
+        ...
+
     async def find(self, name: str, datacenter: str) -> Json | None:
         """The project's volume of this name in a data center: `id`, `name`, `size` (GB), `dataCenter`; or None."""
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from runpod_flash.backends import uploads
 from runpod_flash.backends.apps import HttpApps
@@ -25,7 +25,7 @@ from runpod_flash.backends.job_api import FINAL, JobApi, part
 from runpod_flash.backends.look import HttpLook
 from runpod_flash.backends.lookups import AT_ONCE, Looked, Lookups
 from runpod_flash.backends.uploads import Said
-from runpod_flash.backends.volumes import HttpVolumes
+from runpod_flash.backends.volumes import HttpVolumes, scope_header
 from runpod_flash.calls import AS_USUAL, JobOptions
 from runpod_flash.errors import (
     BackendError,
@@ -92,8 +92,7 @@ class HttpBackend(JobApi):
         self._output = output
         self._shares_machine = shares_machine
         self._default_queue_delay = default_queue_delay
-        # A header holds no more than ASCII, a path may hold all: percent signs stand for the rest.
-        self._scope = {"X-Flash-Project": quote(str(project), safe="/ !#$&'()*+,:;=?@[]~")} if project else {}
+        self._scope = scope_header(str(project or ""))
         self._final_jobs = FinalJobs()
         self._lookups = Lookups(self._watch)
         self._names: dict[str, str] = {}  # of endpoints, by id
@@ -153,6 +152,9 @@ class HttpBackend(JobApi):
             raise BackendError(f"{platform} lists no endpoints ({str(listing)!r:.80}); is the URL right?")
         found = next((endpoint for endpoint in endpoints if endpoint.get("name") == name), None)
         return None if found is None else self._named(found)
+
+    async def describe(self, endpoint_id: str) -> Json:
+        return self._named(await super().describe(endpoint_id))
 
     async def create(self, body: Json) -> Json:
         with self._output.waiting(str(body.get("name"))):

@@ -13,6 +13,14 @@ _COLLECTION = "/v2/network-volumes"
 _PIECE = 1024**2
 
 
+def scope_header(scope: str) -> dict[str, str]:
+    """The header that says in which scope names are unique; none where they are global.
+
+    A header holds no more than ASCII, a path may hold all: percent signs stand for the rest.
+    """
+    return {"X-Flash-Project": quote(scope, safe="/ !#$&'()*+,:;=?@[]~")} if scope else {}
+
+
 class HttpVolumes:
     """See `VolumeStore`.
 
@@ -23,6 +31,9 @@ class HttpVolumes:
     def __init__(self, connection: Connection, json: Callable[..., Awaitable[Json]], scope: Mapping[str, str]) -> None:
         self._connection, self._json = connection, json
         self._scope = scope
+
+    def within(self, scope: str) -> "HttpVolumes":
+        return HttpVolumes(self._connection, self._json, scope_header(scope))
 
     async def find(self, name: str, datacenter: str) -> Json | None:
         listed = (await self._json("GET", _COLLECTION, headers=self._scope)).get("networkVolumes")

@@ -132,9 +132,9 @@ class Project:
         command = ["-m", "flash_cli", "deploy", "--app", self.app, "--env", stage, "--yes", "--no-smoke"]
         self.place.run(command, cwd=self.folder).good()
 
-    def run(self, name: str, stage: str | None = None) -> list[str]:
-        """The lines that a script prints, live or against a stage."""
-        env = {} if stage is None else {"FLASH_APP": self.app, "FLASH_ENV": stage}
+    def run(self, name: str, stage: str | None = None, **more: str) -> list[str]:
+        """The lines that a script prints, live or against a stage; `more`: variables."""
+        env = more if stage is None else {"FLASH_APP": self.app, "FLASH_ENV": stage, **more}
         return self.place.run([name], cwd=self.folder, env=env).good().stdout.splitlines()
 
     def endpoints(self) -> list[dict[str, Any]]:
@@ -216,3 +216,43 @@ def test_what_differs_from_what_is_deployed_is_refused_before_it_runs(shared_pla
     away = project.run("changed.py", "tset")
     assert away[0].startswith("StageNotFound ")
     assert away[0].endswith("to make it of this project: `flash deploy --app changed --env tset`")
+    project.write("late.py", LATE)
+    assert project.run("late.py", "test", FLASH_SENTINEL_TIMEOUT="0.05") == ["True 1 hat"]
+
+
+LATE = """
+import shop
+from runpod_flash.errors import WaitTimedOut
+try:
+    shop.sell.remote(shop.Item("hat", shop.Size.SMALL))
+except WaitTimedOut as error:
+    job = shop.sell.job(str(error).split()[1])
+    print("FLASH_SENTINEL_TIMEOUT" in str(error), job.result().name)
+"""
+NOTES = """
+from pathlib import Path
+from runpod_flash import Endpoint, NetworkVolume
+from runpod_flash.errors import VolumeNotFound
+notes = NetworkVolume("notes", size=10)
+@Endpoint(name="write", cpu="cpu3c-1-2", volume=notes)
+def write(text): Path("/runpod-volume/today.txt").write_text(text)
+if __name__ == "__main__":
+    Path("other.txt").write_text("from outside")
+    notes.put("other.txt", "/")
+    write.remote("it stays")
+    print(sorted(entry.path for entry in notes.list()))
+    try:
+        NetworkVolume("absent").put("other.txt", "/")
+    except VolumeNotFound as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+def test_volumes_are_those_of_the_deployed_endpoints(shared_place: Place) -> None:
+    project = Project.make(shared_place, "notebook")
+    project.write("shop.py", NOTES)
+    project.deploy("test")
+    listed, absent = project.run("shop.py", "test")
+    assert listed == "['/other.txt', '/today.txt']"
+    assert absent.startswith("no endpoint in stage 'test' of app 'notebook' has a network volume 'absent' in EU-RO-1;")

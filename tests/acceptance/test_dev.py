@@ -9,6 +9,7 @@ import pytest
 from tests.support.dev_session import (
     ADD,
     MODEL,
+    OUTER,
     WEB,
     DevProject,
     flash_dev,
@@ -38,13 +39,21 @@ def test_an_edit_is_live_on_the_next_call_and_a_broken_file_is_told(project: Dev
         assert "maths/add.py" in broken.body["detail"]
         assert "no_such_module" in broken.body["detail"]
         assert "line 2" in broken.body["detail"]
-        project.write("maths/add.py", ADD)
-        assert dev.output("/maths/add/runsync", a=1) == 2
-        assert [stage[:4] for stage in project.stages()] == ["dev-"]
-        told = dev.wait_for("request", path="/maths/add/runsync", job_status="COMPLETED")
+        told = dev.wait_for("request", path="/maths/add/runsync", jobStatus="COMPLETED")
         assert told["worker"]
         assert told["waits"] == ["starting a worker"]
         assert dev.wait_for("log", name="add")["lines"] == ["adding 1"]
+        assert dev.end() == 0
+
+
+@pytest.mark.slow
+def test_a_mended_file_is_live_and_the_end_removes_all(project: DevProject) -> None:
+    project.write("maths/add.py", "import no_such_module\nfrom runpod_flash import Endpoint\n")
+    with flash_dev(project) as dev:
+        assert dev.call("/maths/add/runsync", {"input": {"a": 1}}).status == 503
+        project.write("maths/add.py", ADD)
+        assert dev.output("/maths/add/runsync", a=1) == 2
+        assert [stage[:4] for stage in project.stages()] == ["dev-"]
         assert dev.end() == 0
     assert project.stages() == []
 
@@ -66,7 +75,7 @@ def test_the_job_api_is_there_with_its_errors(project: DevProject) -> None:
         job = dev.call("/maths/add/run", {"input": {"a": 5}})
         assert (job.status, job.body["status"]) == (200, "IN_QUEUE")
         ended = dev.wait_for("job", job=job.body["id"])
-        assert ended["job_status"] == "COMPLETED"
+        assert ended["jobStatus"] == "COMPLETED"
         assert dev.call(f"/maths/add/status/{job.body['id']}", method="GET").body["output"] == 6
         assert dev.call("/maths/add/status/no-such-job", method="GET").status == 404
         assert dev.call("/v2/add/health", method="GET").body["jobs"]["completed"] >= 1
@@ -79,6 +88,16 @@ def test_the_job_api_is_there_with_its_errors(project: DevProject) -> None:
         assert document["paths"]["/web/hello/{name}"]["get"]["operationId"]  # as FastAPI has it
         assert {"/maths/add/runsync", "/model/predict/runsync", "/web/hello/{name}"} <= document["paths"].keys()
         assert dev.call("/", method="GET", Origin="https://evil.example").status == 403
+
+
+@pytest.mark.slow
+def test_endpoints_call_each_other_within_the_session(project: DevProject) -> None:
+    project.write("outer.py", OUTER)
+    with flash_dev(project) as dev:
+        assert dev.output("/outer/runsync", n=1) == 20
+        assert dev.wait_for("log", name="add")["lines"] == ["adding 1"]
+        project.write("maths/add.py", ADD.replace("a + b", "a + b + 5"))
+        assert dev.output("/outer/runsync", n=1) == 70
 
 
 @pytest.mark.slow

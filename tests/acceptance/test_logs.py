@@ -55,12 +55,11 @@ def test_a_burst_of_several_workers_reaches_who_follows_whole(place: Place) -> N
     quiet = {"FLASH_LOGS": "off"}
     place.run_script(BURST, name="burst.py", arguments=["1"], env=quiet).good()
     count = 20_000
-    with place.start(["-m", "flash_cli", "logs", "burst", "-f", "--json", "--tail", "1"]) as following:
+    with place.flash_running("logs", "burst", "-f", "--json", "--tail", "1") as following:
         assert following.stdout is not None
         following.stdout.readline()  # the last of before: it follows
         job = place.run_script(BURST, name="burst.py", arguments=[str(count)], env=quiet).good().stdout.strip()
         heard = [json.loads(following.stdout.readline())["line"] for _ in range(3 * count)]
-        following.kill()
     for writer in range(3):
         own = [line for line in heard if line.startswith(f"{writer}/")]
         assert own == [f"{writer}/{number}" for number in range(count)]

@@ -7,6 +7,7 @@ import re
 import signal
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -45,6 +46,18 @@ async def outer(x):
     return "outer of " + await inner(x)
 if __name__ == "__main__":
     print({"inner": inner, "outer": outer}[sys.argv[2]].remote(1))
+"""
+
+DEPLOYED = """
+from runpod_flash import Endpoint
+@Endpoint(name="inner", cpu="cpu3c-1-2")
+def inner(x):
+    return f"{WHO}'s inner of {x}"
+@Endpoint(name="outer", cpu="cpu3c-1-2")
+async def outer(x):
+    return "outer of " + await inner(x)
+if __name__ == "__main__":
+    print(outer.remote(1))
 """
 
 SERVES = """
@@ -172,6 +185,24 @@ def test_code_of_a_user_calls_other_endpoints_of_theirs_and_nobody_else_s(server
         assert his.get(f"/v2/{inner}/health").json()["jobs"]["completed"] == 1
 
 
+def test_apps_of_one_name_of_two_users_do_not_mix(server: ListeningPlane) -> None:
+    keys = {who: server.key(who) for who in ("paula", "quinn")}
+    stage = {"FLASH_APP": "same", "FLASH_ENV": "test"}
+
+    def run(who: str, *command: str) -> str:
+        env = {**server.sdk(keys[who]), **stage}
+        return server.place.run(command, cwd=server.place.project / who, env=env).good().stdout.strip()
+
+    for who in keys:
+        server.place.write(f"{who}/pyproject.toml", "")
+        server.place.write(f"{who}/app.py", f"WHO = {who!r}\n{DEPLOYED}")
+        run(who, "-m", "flash_cli", "deploy", "--yes", "--no-smoke")
+    for who in keys:
+        assert run(who, "app.py") == f"outer of {who}'s inner of 1"
+    server.place.write("quinn/app.py", DEPLOYED)  # the file of the caller does not matter
+    assert run("quinn", "app.py") == "outer of quinn's inner of 1"
+
+
 def until_a_job(lines: Iterator[str]) -> Iterator[str]:
     """The lines of a stream to the first end of a job."""
     for line in lines:
@@ -283,6 +314,27 @@ def test_over_tls(place: Place) -> None:
         httpx.get(f"{plain}/v2/serverless", trust_env=False)
     env = {**server.sdk(alice), "SSL_CERT_FILE": str(cert)}
     assert place.run_script(RUNS, arguments=["tls"], env=env).good().stdout.endswith(" hello tls\n")
+
+
+def test_somebody_logs_in_over_tls_and_calls(place: Place, tmp_path: Path) -> None:
+    cert, _ = make_certificate(place.project)
+    server = ListeningPlane.start(place, "--tls-cert", "cert.pem", "--tls-key", "key.pem", listen="127.0.0.2:0")
+    hers = Place.below(tmp_path / "laptop")
+    trust = {"SSL_CERT_FILE": str(cert)}
+    distrustful = hers.flash("login", server.url)
+    assert (distrustful.status, f"{server.url} cannot be reached" in distrustful.stderr) == (1, True)
+    with hers.start(["-m", "flash_cli", "login", server.url], env=trust) as process:
+        try:
+            assert process.stderr is not None
+            code = next(found[0] for line in process.stderr if (found := re.search("[A-Z]{4}-[A-Z]{4}", line)))
+            place.flash("server", "keys", "approve", code, "--user", "ada").good()
+            said, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert said == f"logged in: calls go to {server.url}\n"
+    assert hers.run_script(RUNS, arguments=["ada"], env=trust).good().stdout.endswith(" hello ada\n")
+    assert [key["user"] for key in server.listed()] == ["ada"]
+    assert processes_of(hers.home) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -58,6 +58,25 @@ def test_what_is_left_out_by_default_can_be_taken_back_in(tmp_path: Path, name: 
     assert kept(root) == {"a.txt", name}
 
 
+def test_a_list_of_what_stays_takes_back_nothing_that_is_left_out_by_default(tmp_path: Path) -> None:
+    files = {
+        ".flashignore": "*\n!*/\n!*.json\n!*.txt\n", "a.json": "", "sub/b.txt": "", "a.bin": "", "credentials.json": "",
+        "node_modules/x.json": "", "tests/c.txt": "", ".flash/d.json": "", "dist/e.json": "",
+    }  # fmt: skip
+    root = write(tmp_path, files)
+    (root / ".git").mkdir()
+    (root / ".git" / "x.json").touch()
+    assert kept(root) == {"a.json", "sub/b.txt"}
+    write(root, {".flashignore": f"{files['.flashignore']}!credentials*.json\n!dist/\n!.git/\n!.flash\n"})
+    assert kept(root) == {"a.json", "sub/b.txt", "credentials.json", "dist/e.json"}
+
+
+def test_what_is_in_a_folder_may_come_back_where_the_folder_stays(tmp_path: Path) -> None:
+    files = {".gitignore": "data/**\n!data/keep.txt\nlogs/*\n!logs/keep/\n", "data/a.txt": "", "data/keep.txt": ""}
+    logs = {"logs/a.txt": "", "logs/keep/b.txt": "", "logs/keep/c/d.txt": ""}
+    assert kept(write(tmp_path, files | logs)) == {"data/keep.txt", "logs/keep/b.txt", "logs/keep/c/d.txt"}
+
+
 def test_texts_are_data(tmp_path: Path) -> None:
     assert kept(write(tmp_path, {"prompts/a.md": "", "README.md": "", "sub/README.md": ""})) == {
         "prompts/a.md",

@@ -49,6 +49,25 @@ def test_types_without_json_say_nothing() -> None:
     assert [each.schema for each in of(function)[FUNCTION]] == [{}, {}, {}, {}]
 
 
+def test_an_annotation_that_names_nothing_leaves_the_others() -> None:
+    def function(a: "Unknown", b: "int", c: "list[str] | None" = None) -> "Unknown": ...  # type: ignore[name-defined]  # noqa: F821
+
+    a, b, c = of(function)[FUNCTION]
+    assert (a.schema, b.schema) == ({}, {"type": "integer"})
+    assert c.schema["anyOf"][1] == {"type": "null"}
+
+
+def test_decorated_methods_and_the_only_method_that_closes() -> None:
+    class Closing:
+        def close(self, now: bool) -> None: ...
+
+    class Called:
+        def __call__(self, x: int) -> None: ...
+
+    assert of(Closing) == {"close": (Parameter("now", schema={"type": "boolean"}),)}
+    assert of(Called) == {"__call__": (Parameter("x", schema={"type": "integer"}),)}
+
+
 def test_models_and_dataclasses_have_schemas() -> None:
     def function(size: Size, at: "Point | None" = None) -> None:
         """Draw."""

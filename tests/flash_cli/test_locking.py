@@ -98,10 +98,6 @@ def test_no_requirements_have_no_lock(options: LockOptions) -> None:
     assert locked([], options) == ""
 
 
-def test_alone_a_requirement_brings_nothing_along(options: LockOptions) -> None:
-    assert packages(locked(["top"], replace(options, alone=True))) == ["top==1.0"]
-
-
 def test_the_same_input_has_the_same_lock_without_asking_again(options: LockOptions, wheels: Path) -> None:
     text = locked(["top", "leaf<2"], options)
     make_wheel(wheels, "top", "1.5")

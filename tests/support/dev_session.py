@@ -45,6 +45,14 @@ MODEL = textwrap.dedent("""
         def fail(self):
             raise ValueError("no such model")
 """)
+OUTER = textwrap.dedent("""
+    from runpod_flash import Endpoint
+    from maths.add import add
+
+    @Endpoint(name="outer", cpu="cpu3c-1-2")
+    async def outer(n: int):
+        return 10 * await add(n)
+""")
 WEB = textwrap.dedent("""
     from runpod_flash import Endpoint
 

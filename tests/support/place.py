@@ -1,11 +1,12 @@
 """A place of its own for a test: a state folder, a project folder and a way to run programs there."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,15 @@ class Place:
     def flash(self, *arguments: str, env: Mapping[str, str] | None = None, timeout_s: float = 60.0) -> Finished:
         """Run the `flash` command here."""
         return self.run(["-m", "flash_cli", *arguments], env=env, timeout_s=timeout_s)
+
+    @contextlib.contextmanager
+    def flash_running(self, *arguments: str, env: Mapping[str, str] | None = None) -> "Iterator[subprocess.Popen[str]]":
+        """Run the `flash` command beside the test; what a failed test leaves of it is killed."""
+        with self.start(["-m", "flash_cli", *arguments], env=env) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def endpoints(self) -> list[dict[str, Any]]:
         """What `flash status` says of each endpoint of this state folder."""

@@ -281,7 +281,8 @@ def test_plain_json_comes_and_goes(host: Host) -> None:
     raised = plain(host, deploy(host, _cannot, f=()), "{}")
     assert (raised.type, raised.message, raised.exception) == ("OSError", "no such luck", None)
     wrong = plain(host, adds[0], '{"c": 1}')
-    assert (wrong.kind, "'input.c' is unknown" in wrong.message) == (ErrorKind.LOAD, True)
+    assert (wrong.kind, wrong.type, wrong.traceback) == (ErrorKind.LOAD, "CallError", "")
+    assert wrong.message.startswith("field 'input.c' is unknown")
 
 
 def test_plain_calls_of_a_class_share_one_object(host: Host) -> None:
@@ -293,6 +294,8 @@ def test_plain_calls_of_a_class_share_one_object(host: Host) -> None:
     own = Instance("mine", Payload.of(payload.encode(((10,), {}))))
     rich = host.run(Call(artifact, Payload.of(payload.encode(((1,), {}))), "add", own))
     assert payload.decode(rich.value) == 11
+    needy = plain(host, deploy(host, Needy, go=()), "{}", "go")
+    assert (needy.kind, "class 'Needy' cannot be made without arguments" in needy.message) == (ErrorKind.LOAD, True)
     failed = plain(host, deploy(host, Picky, go=()), "{}", "go")
     assert failed.message == "not today"
 

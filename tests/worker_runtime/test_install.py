@@ -383,4 +383,8 @@ def test_kinds_of_failure(output: str, said: str, kind: type[InstallFailed]) -> 
 
 
 def test_many_requirements_are_counted() -> None:
+    long = str(failure("error: first" + "x" * 100_000 + "last", ["a"]))
+    assert "error: first" in long
+    assert long.endswith("last")
+    assert len(long) < 5000
     assert "p7 and 12 more" in str(failure("error: x", [f"p{number}" for number in range(20)]))

@@ -5,8 +5,6 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any, TypeVar
 
-import typer
-
 from flash_cli import console
 from flash_cli.platform import connected
 from runpod_flash.backends.base import Backend, Json
@@ -54,7 +52,7 @@ def delete(name: str, *, yes: bool) -> None:
     inside = f"{_stages(app) or 'no environments'}; {_count(app)} endpoints with all jobs"
     if not console.agreed(f"Delete app {name} ({inside})?", yes=yes):
         console.note("nothing was deleted")
-        raise typer.Exit(1)
+        return
     asked(lambda backend: backend.apps.delete(name))
     console.say(f"app {name} is deleted")
 

@@ -48,7 +48,11 @@ def build(wanted: Wanted) -> None:
         python_version=wanted.python_version,
         upgrade=wanted.upgrade,
     )
-    built = asyncio.run(build_project(root, options))
+    console.passing("looking at the project, locking its packages")
+    try:
+        built = asyncio.run(build_project(root, options))
+    finally:
+        console.passing("")
     for warning in built.warnings:
         console.note(f"warning: {warning}")
     if built.faults:

@@ -25,7 +25,7 @@ from runpod_flash.output import of_program
 from runpod_flash.project import find_project
 from runpod_flash.settings import Settings
 
-CHANGES = 2
+CHANGES = 3
 """Exit status of `flash plan --exit-code` where there is something to change."""
 
 PREVIEW = "preview"
@@ -170,23 +170,13 @@ def _telling() -> Telling:
 
 
 async def _tried(backend: Backend, found: Proposal, answer: Json, wanted: Wanted) -> Sequence[Smoked]:
-    endpoints = deploying.to_try(found, answer)
-    for endpoint in endpoints:
-        if endpoint.untested:
-            console.note(f"{endpoint.name}: not tried, {endpoint.untested}")
-    trying = [endpoint for endpoint in endpoints if not endpoint.untested]
-    if trying:
-        console.passing(f"waiting for the first worker of {', '.join(endpoint.name for endpoint in trying)}")
-
     def said(one: Smoked) -> None:
-        console.passing("")
-        if one.ok and not wanted.as_json:
+        if one.untried:
+            console.note(f"{one.endpoint} is not tried: {one.untried}")
+        elif one.ok and not wanted.as_json:
             console.note(f"{one.endpoint}: a worker has loaded the code, {one.took_s:.1f} s")
 
-    try:
-        return await smoke(backend, trying, wanted.smoke_timeout_s, said)
-    finally:
-        console.passing("")
+    return await smoke(backend, deploying.to_try(found, answer), wanted.smoke_timeout_s, said)
 
 
 async def _go_back(backend: Backend, found: Proposal, wanted: Wanted) -> str:

@@ -22,6 +22,7 @@ POLL_S = 1.0
 """How often the platform is asked whether its owner has answered, in seconds."""
 
 _REQUEST_S = 10.0
+_LABEL = 100  # characters
 _API, _CONSOLE = "https://api.runpod.io", "https://console.runpod.io"
 _NO_LOGINS = (401, 403, 404, 405)  # of a platform that knows nothing of logins
 
@@ -29,7 +30,7 @@ _NO_LOGINS = (401, 403, 404, 405)  # of a platform that knows nothing of logins
 def login(where: str | None, *, open_page: bool, timeout_s: float, key_stdin: bool) -> None:
     """Come to a key for a platform (a URL, the name of one that is noted, RUNPOD; None: the chosen one) and keep it.
 
-    The key is piped, typed, or given by the platform's owner, who is waited for so many seconds. It is tried first.
+    The key is piped or typed, and tried first; or given by the platform's owner, who is waited for so many seconds.
 
     Raises:
         ConfigError: there is no such platform, or what keeps keys cannot be written.
@@ -46,8 +47,9 @@ def login(where: str | None, *, open_page: bool, timeout_s: float, key_stdin: bo
     if not key:
         if key_stdin:
             raise ConfigError("standard input has no key; pipe one, or leave --key-stdin out")
-        key, source = _ask_owner(url, timeout_s), "the platform's owner"
-    target_key.check(url, key, source)
+        key = _ask_owner(url, timeout_s)  # which the platform itself has given, once: it need not be tried
+    else:
+        target_key.check(url, key, source)
     targets.write(chosen.home, targets.read(chosen.home).using(url, key))
     console.say(f"logged in: calls go to {url}")
     target_key.warn_of_plain_http(url)
@@ -91,9 +93,8 @@ def _ask_owner(url: str, timeout_s: float) -> str:
 
 
 def _asked(client: httpx.Client, url: str) -> dict[str, Any]:
-    label = f"{getpass.getuser()} on {platform.node()}"
     try:
-        answer = client.post("/flash/v1/logins", json={"label": "".join(filter(str.isprintable, label))[:100]})
+        answer = client.post("/flash/v1/logins", json={"label": _label()})
     except httpx.TransportError as error:
         raise BackendUnavailable(f"{url} cannot be reached ({error}); is it the right URL, and does it run?") from error
     if answer.status_code in _NO_LOGINS:
@@ -108,6 +109,15 @@ def _asked(client: httpx.Client, url: str) -> dict[str, Any]:
         raise BackendError(str(asked["detail"]))
     except (ValueError, LookupError, TypeError) as error:
         raise BackendError(f"{url} is no platform for calls: it answers a login with {answer.text!r:.80}") from error
+
+
+def _label() -> str:
+    """Who asks, in words for the owner."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in some containers
+        user = "somebody"
+    return "".join(filter(str.isprintable, f"{user} on {platform.node()}"))[:_LABEL]
 
 
 def _claimed(client: httpx.Client, secret: str) -> str | None:

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import typer
-
 from flash_cli import console, staging
 from flash_cli.commands.apps import age, asked, show_stage
 from runpod_flash import settings
@@ -65,7 +63,7 @@ def delete(name: str, app: str | None, *, yes: bool) -> None:
     names = ", ".join(each["name"] for each in stage["endpoints"]) or "no endpoints"
     if not console.agreed(f"Delete environment {of}/{name} ({names}) with all jobs?", yes=yes):
         console.note("nothing was deleted")
-        raise typer.Exit(1)
+        return
     asked(lambda backend: backend.apps.delete_stage(of, name))
     console.say(f"environment {of}/{name} is deleted")
 

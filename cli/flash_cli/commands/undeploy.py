@@ -157,4 +157,4 @@ def _of(endpoint: Found) -> str:
 
 def _nothing() -> typer.Exit:
     console.note("nothing was removed")
-    return typer.Exit(1)
+    return typer.Exit(0)

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from flash_cli.dev.route_documents import Document, below, operation, schemas
-from flash_cli.dev.table import JOBS_BY_NAME, Line, Table
+from flash_cli.dev.table import ANY, JOBS_BY_NAME, Line, Table
 from runpod_flash.release import VERSION
 from worker_runtime.wire.interface import Parameter
 
@@ -36,8 +36,9 @@ def of(table: Table, url: str, documents: Mapping[str, Document] = MappingProxyT
     paths: dict[str, dict[str, Any]] = {}
     for line in table.lines():
         if line.schema_of is None:
-            path, methods = _route(line, documents.get(line.endpoint.name))
-            paths.setdefault(path, {}).update(methods)
+            own = documents.get(line.endpoint.name)
+            for path, methods in _whole(line, own) if own and line.method == ANY else [_route(line, own)]:
+                paths.setdefault(path, {}).update(methods)
         else:
             _add_call(paths, line)
     return {
@@ -132,6 +133,16 @@ def _schemas(documents: Mapping[str, Document]) -> dict[str, Any]:
     }
 
 
+def _whole(line: Line, document: Document) -> list[tuple[str, dict[str, Any]]]:
+    """The routes of a whole application, which nobody but itself knows."""
+    name, base = line.endpoint.name, line.path.rstrip("/")
+    return [
+        (base + path, {method: {**below(name, told), "tags": [name]} for method, told in methods.items()})
+        for path, methods in document["paths"].items()
+        if all(isinstance(told, dict) for told in methods.values())
+    ]
+
+
 def _route(line: Line, document: Document | None) -> tuple[str, dict[str, Any]]:
     """A route of an endpoint that answers requests itself: its path as OpenAPI has it, and its methods."""
     plain = _PLACEHOLDER.sub(lambda match: f"{{{match[1]}}}", line.route)
@@ -148,7 +159,7 @@ def _route(line: Line, document: Document | None) -> tuple[str, dict[str, Any]]:
     told = _operation(line, "Answered by the endpoint itself.", _answer({}), doc=line.doc)
     if line.method == "WEBSOCKET":
         told |= {"summary": f"A websocket. {told['summary']}"}
-    if line.method in ("GET", "WEBSOCKET", "ANY"):
+    if line.method in ("GET", "WEBSOCKET", ANY):
         return path, {"get": {**told, "parameters": parameters}}
     body = {"required": False, "content": {"application/json": {"schema": {}}}}
     return path, {line.method.lower(): {**told, "parameters": parameters, "requestBody": body}}

@@ -91,5 +91,10 @@ def _answers_503(state: State, file: str) -> str:
 
 def as_event(ended: Ended) -> Mapping[str, Any]:
     """A request for programs."""
-    facts = asdict(ended)
+    facts = {_camel(name): value for name, value in asdict(ended).items()}
     return {"event": facts.pop("kind"), **facts, "waits": list(ended.waits)}
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))

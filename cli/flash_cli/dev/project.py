@@ -10,7 +10,7 @@ from flash_cli.dev.stamps import Stamps
 from flash_cli.dev.state import State
 from flash_cli.dev.table import Table, merged
 from flash_cli.manifest import BuildManifest
-from runpod_flash.errors import BackendUnavailable, FlashError
+from runpod_flash.errors import BackendError, BackendUnavailable, FlashError
 
 
 class Fault(Protocol):
@@ -54,6 +54,9 @@ class Told(Protocol):
 class LiveProject(Generic[B]):
     """See `state.Project`.
 
+    Attributes:
+        awaits_target: the target could not take the last edit, and may do so later: `notice` tries it again.
+
     Args:
         build: builds the project; given the last build, for what that saves.
         deploy: makes a manifest live.
@@ -71,6 +74,7 @@ class LiveProject(Generic[B]):
         reloads: bool = True,
     ) -> None:
         self.state = State()
+        self.awaits_target = False
         self._build, self._deploy, self._look, self._told = build, deploy, look, told
         self._reloads = reloads
         self._stamps = Stamps()
@@ -116,6 +120,7 @@ class LiveProject(Generic[B]):
         wanted, loop = self._wanted, asyncio.get_running_loop()
         began, before = loop.time(), self.state
         warnings: Sequence[str] = ()
+        self.awaits_target = False
         try:
             stamps = await asyncio.to_thread(self._look)
             same = stamps.files == self._stamps.files and not self.state.problem
@@ -126,6 +131,7 @@ class LiveProject(Generic[B]):
             if at_start:
                 raise
             self.state = replace(self.state, problem=str(error))
+            self.awaits_target = isinstance(error, BackendError)
         if self.state is not before:
             self._told.taken_up(before, self.state, warnings, loop.time() - began)
         self._done = wanted

@@ -93,6 +93,7 @@ async def serving(app: ASGIApp, sockets: list[socket.socket]) -> AsyncIterator[a
         server_header=False,
         ws_max_size=MOST_BYTES,
         ws="websockets-sansio",
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
     )
     server = _Server(config)

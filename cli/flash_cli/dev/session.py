@@ -180,6 +180,8 @@ class _Session:
                     self._reporter.say(f"the session cannot be kept alive on the target: {error}")
                 continue
             pause, said = RENEW_S, ""
+            if self._project.awaits_target:
+                self._project.notice()
             if ids is not None:
                 self._project.moved(ids)
                 self._writings.follow(ids)
@@ -211,8 +213,6 @@ class _Session:
         """See `hearing.Listener`."""
         self._reporter.say("the target is there again")
         self._renew.set()
-        if self._project.state.problem:
-            self._project.notice()
 
 
 def _url(host: str, port: int) -> str:

@@ -26,12 +26,14 @@ class Stops:
     def heard(self) -> Iterator["Stops"]:
         """While inside, signals come here."""
         loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
+        detached = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # by nohup: a closed terminal is no reason
+        numbers = [number for number in _SIGNALS if not (detached and number == signal.SIGHUP)]
+        for number in numbers:
             loop.add_signal_handler(number, self._hear, number)
         try:
             yield self
         finally:
-            for number in _SIGNALS:
+            for number in numbers:
                 loop.remove_signal_handler(number)
 
     def _hear(self, number: int) -> None:

@@ -24,7 +24,8 @@ SUBMITTING: Final = ("run", "runsync")
 JOBS_BY_NAME: Final = "v2"
 REQUESTS_BY_NAME: Final = "lb"
 
-_ANYTHING: Final = "ANY"
+ANY: Final = "ANY"
+"""Shown as the method of an address that takes any."""
 
 Parts = tuple[str, ...]
 """A path, cut at its slashes and decoded."""
@@ -171,13 +172,13 @@ class Table:
         for base, endpoints in self.served.items():
             for each in endpoints:
                 routes = [(route.method, route.path, route.doc) for route in each.routes]
-                for method, path, doc in routes or [(_ANYTHING, "/", each.doc)]:
+                for method, path, doc in routes or [(ANY, "/", each.doc)]:
                     found.append(Line(method, _joined(base) + path, each, doc, route=path))
         named = {line.endpoint.name for line in found}
         for endpoint in self.endpoints.values():
             if endpoint.name not in named:
                 way, end = (REQUESTS_BY_NAME, "/") if is_balanced(endpoint) else (JOBS_BY_NAME, "/runsync")
-                method = _ANYTHING if is_balanced(endpoint) else "POST"
+                method = ANY if is_balanced(endpoint) else "POST"
                 found.append(Line(method, f"/{way}/{quote(endpoint.name)}{end}", endpoint, endpoint.doc))
         return sorted(found, key=lambda line: (line.endpoint.file, line.path, line.method))
 

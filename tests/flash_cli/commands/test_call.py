@@ -64,8 +64,8 @@ def test_who_detaches_gets_the_id_and_who_waits_too_short_is_told_how_to_come_ba
 
 def test_ctrl_c_cancels(shared_place: Place, queue: str, tmp_path: Path) -> None:
     held = json.dumps({"until": str(tmp_path / "never"), "mark": "ctrl-c"})
-    command = ["-m", "flash_cli", "call", "call-jobs", "--json", held]
-    with plane_client(shared_place) as client, shared_place.start(command) as process:
+    calling = shared_place.flash_running("call", "call-jobs", "--json", held)
+    with plane_client(shared_place) as client, calling as process:
         running = f"/flash/v1/jobs?status=IN_PROGRESS&endpoint={queue}"
         wait_until(lambda: client.get(running).json()["jobs"], 30, "the job runs")
         (job,) = client.get(running).json()["jobs"]

@@ -1,10 +1,17 @@
 """`flash init`: a project that runs at once, and nothing that was there is lost."""
 
+import json
 import os
 import pty
 import re
+import shlex
+import shutil
+import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -95,6 +102,47 @@ def test_an_odd_folder_gives_the_app_the_nearest_name(here: Place) -> None:
     done = here.run(["-m", "flash_cli", "init", "."], cwd=folder).good()
     assert "the app is called my-shop" in done.stderr
     assert 'app = "my-shop"' in (folder / "pyproject.toml").read_text()
+
+
+def lines_of(readme: str, start: str) -> list[str]:
+    """The command lines of a README that begin so."""
+    return [line for line in readme.splitlines() if line.startswith(start)]
+
+
+@contextmanager
+def dev(place: Place, folder: Path) -> Iterator[str]:
+    """`flash dev` in a folder; where it is found."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"localhost:{free.getsockname()[1]}"
+    process = place.start(["-m", "flash_cli", "dev", "--port", address.partition(":")[2]], cwd=folder)
+    try:
+        assert process.stdout is not None
+        assert any(address in line for line in process.stdout)
+        yield address
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the README calls with curl")
+def test_what_its_readme_says_works(place: Place) -> None:
+    place.flash("init", "demo").good()
+    folder = place.project / "demo"
+    readme = (folder / "README.md").read_text()
+    with dev(place, folder) as address:
+        answers = [
+            subprocess.run(
+                ["sh", "-c", line.replace("localhost:8888", address)], capture_output=True, text=True, check=True
+            ).stdout
+            for line in lines_of(readme, "curl ")
+        ]
+    assert ['"to":2' in answers[0], '"mood":"good"' in answers[1], "Hello Ada!" in answers[2]] == [True] * 3, answers
+    for line in lines_of(readme, "flash deploy") + lines_of(readme, "flash call"):
+        done = place.run(["-m", "flash_cli", *shlex.split(line)[1:]], cwd=folder, timeout_s=170).good()
+    assert json.loads(done.stdout) == {"to": 2, "be": 2, "or": 1}
+    place.run(["-m", "flash_cli", "app", "delete", "demo", "--yes"], cwd=folder).good()
+    assert place.endpoints() == []
 
 
 @pytest.mark.slow

@@ -68,3 +68,11 @@ def test_what_an_endpoint_says_of_its_routes_is_taken_over() -> None:
     item = found["components"]["schemas"]["web.Item"]
     assert item["properties"]["parent"] == {"$ref": "#/components/schemas/web.Item"}
     assert "Item" not in found["components"]["schemas"]
+
+
+def test_a_whole_application_says_itself_what_it_has() -> None:
+    whole = replace(WEB, routes=())
+    assert list(document.of(Table.of([whole]), "")["paths"]) == ["/web/"]
+    own = {"paths": {"/x/{n}": {"get": {"summary": "X"}}}}
+    found = document.of(Table.of([whole]), "", {"web": own})
+    assert found["paths"] == {"/web/x/{n}": {"get": {"summary": "X", "tags": ["web"]}}}

@@ -77,3 +77,9 @@ def test_a_refused_endpoint_and_a_problem_of_all_are_told_once() -> None:
     stuck = replace(good, problem="two endpoints are called 'a'")
     assert lines.change_lines(good, stuck, 1) == ["two endpoints are called 'a'"]
     assert lines.change_lines(stuck, stuck, 1) == []
+
+
+def test_programs_get_the_same() -> None:
+    event = lines.as_event(DONE)
+    assert (event["event"], event["waits"], event["jobStatus"]) == ("request", ["starting a worker"], "COMPLETED")
+    assert (event["queueMs"], event["runMs"], event["totalMs"], event["editMs"]) == (900, 1200, 950, 0)

@@ -196,10 +196,12 @@ def test_a_problem_of_all_is_kept_until_it_is_gone(tmp_path: Path, error: FlashE
         scene.refusal = error
         scene.edit("a", "22")
         assert (await scene.project.settled()).problem == str(error)
+        assert scene.project.awaits_target is isinstance(error, BackendUnavailable)
         scene.refusal = None
         scene.project.notice()
         state = await scene.project.settled()
         assert state.problem == ""
+        assert not scene.project.awaits_target
         assert scene.deployed[-1] == {"a": "22"}
 
     play(test, tmp_path, a="1")

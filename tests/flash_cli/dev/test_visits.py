@@ -39,6 +39,13 @@ def test_a_request_says_what_it_waited_for_and_how_long() -> None:
     assert ended.good
 
 
+def test_a_busy_endpoint_is_told_by_what_is_in_front() -> None:
+    scene = Scene()
+    number, _ = scene.visits.begin("infer", "POST", "/infer/runsync")
+    scene.visits.hear(stage("infer", "queued", "2 waiting; behind 1, 1 worker busy"))
+    assert scene.answer(number, {"id": "j", "status": "COMPLETED"}).waits == ("behind 1, 1 worker busy",)
+
+
 def test_the_end_of_a_submitted_job_is_told_later() -> None:
     scene = Scene()
     number, _ = scene.visits.begin("infer", "POST", "/infer/run")

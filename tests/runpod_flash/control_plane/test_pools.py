@@ -10,6 +10,7 @@ from runpod_flash.control_plane.pools import AS_IT_IS, Pools
 from runpod_flash.errors import ContentNotFound
 from tests.support.memory_fleet import MemoryArtifacts, MemoryValues, artifact
 from tests.support.take_scene import ENDPOINT
+from worker_runtime.wire import paths
 from worker_runtime.wire.jobs import Call, Payload
 
 
@@ -58,3 +59,19 @@ def test_content_that_is_not_here() -> None:
     pools.check_content(call)
     assert pools.artifact_data(call.artifact) == artifacts.held[call.artifact]
     assert pools.manifest(call.artifact).id == call.artifact
+
+
+def test_a_pool_that_versions_share_is_that_of_the_one_that_the_endpoint_has() -> None:
+    pools, _, artifacts, _ = made()
+    old = artifact(artifacts)
+    other = replace(pools.manifest(old), code="other")
+    artifacts.held[other.id] = paths.pack(other, b"code", {})
+    endpoint = replace(ENDPOINT, body={"type": "QUEUE", "artifact": old})
+    pool = pools.shipped(endpoint, old, "environment")
+    changed = replace(endpoint, body={"type": "QUEUE", "artifact": other.id})
+    assert pool.code is not None
+    assert pools.shipped(changed, old, "environment") is pool  # a job of before, once more
+    assert pool.code.artifact == old
+    assert pools.shipped(changed, other.id, "environment") is pool
+    assert pools.shipped(changed, old, "environment") is pool
+    assert pool.code.artifact == other.id
