@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import getpass
 import socket
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,14 @@ from flash_cli.planning import ChangeKind, Plan
 from flash_cli.smoke import Deployed
 from flash_cli.staging import Goal
 from runpod_flash.backends.base import Backend, Json
-from runpod_flash.errors import AppNotFound, ConfigError, ContentNotFound, FlashError, StageNotFound
+from runpod_flash.errors import AppNotFound, ConfigError, ContentNotFound, FlashError, StageBusy, StageNotFound
 from runpod_flash.output import Output
 from runpod_flash.scopes import StageName
 
 PREVIEW_S = 3600
 """How long a preview lives after its last deploy, in seconds."""
 
+_TIDY_S = 5.0
 _UPLOADS_AT_ONCE = 2
 _SHIPPED = (ChangeKind.CREATE, ChangeKind.UPDATE, ChangeKind.ROLL)
 _TRIED = (ChangeKind.CREATE, ChangeKind.ROLL)
@@ -162,11 +164,26 @@ async def _made(backend: Backend, proposal: Proposal) -> Any:
         yield
     except BaseException:
         with contextlib.suppress(FlashError):
-            if is_new_app:
-                await backend.apps.delete(goal.app)
-            else:
-                await backend.apps.delete_stage(goal.app, goal.stage)
+            await _unmade(backend, goal, is_new_app=is_new_app)
         raise
+
+
+async def _unmade(backend: Backend, goal: Goal, *, is_new_app: bool) -> None:
+    """Remove the stage that was made for nothing, and its app, unless others have come to them. Raises BackendError."""
+    end = time.monotonic() + _TIDY_S
+    while True:
+        stage = await backend.apps.stage(goal.app, goal.stage)
+        if stage["version"] or stage["endpoints"]:
+            return
+        try:
+            await backend.apps.delete_stage(goal.app, goal.stage)
+            break
+        except StageBusy:  # the target has not noticed yet that the deploy was left
+            if time.monotonic() > end:
+                raise
+        await asyncio.sleep(0.1)
+    if is_new_app and not (await backend.apps.get(goal.app))["stages"]:
+        await backend.apps.delete(goal.app)
 
 
 async def _upload(backend: Backend, proposal: Proposal, endpoints: Sequence[BuiltEndpoint], telling: Telling) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -62,7 +63,7 @@ def test_there_and_back(place: Place) -> None:
     same = shop.json("deploy")
     assert (kinds(same), same["version"], same["smoke"]) == ({"upper": "keep"}, 1, [])
     shop.write(work=VERSION_2)
-    assert shop.flash("plan", "--exit-code").status == 2
+    assert shop.flash("plan", "--exit-code").status == 3
     shop.deploy()
 
     assert "is at version 1" in shop.flash("rollback").good().stdout
@@ -206,6 +207,22 @@ def test_of_two_deploys_at_once_one_is_refused_and_a_failed_install_changes_noth
         assert "no-such-package-of-flash" in failed.stderr
         assert shop.call(there["upper"], {"text": "a"})["version"] == 2
     assert shop.json("env", "get", "production")["version"] == 2
+
+
+@pytest.mark.slow
+def test_a_first_deploy_that_fails_or_is_left_leaves_nothing(place: Place, tmp_path: Path) -> None:
+    absent = SHOP.replace("workers=2", "dependencies=['no-such-package-of-flash==9']")
+    failed = Project(place, Project.of(place, "bad", work=absent).folder, {"PIP_NO_INDEX": "1"})
+    assert failed.flash("deploy", "--no-deps").status == 1
+    source = make_slow_source(tmp_path, "slow-package", "1.0", tmp_path / "begun", tmp_path / "go")
+    slow = SHOP.replace("workers=2", f"dependencies=['slow-package @ {source.as_uri()}']")
+    left = Project.of(place, "left", work=slow)
+    process = left.start("deploy", "--no-deps")
+    wait_until((tmp_path / "begun").exists, deadline_s=60)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert (process.returncode, "Traceback" in stderr) == (130, False)
+    assert left.json("app", "list")["apps"] == []
 
 
 @pytest.mark.slow

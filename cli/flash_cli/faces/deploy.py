@@ -33,7 +33,7 @@ def plan(
     exclude: Exclude = "",
     python_version: Python = None,
     upgrade: Upgrade = False,
-    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 2 where something would change.")] = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 3 where something would change.")] = False,
     json: Json = False,
 ) -> None:
     """Show what a deploy would create, change, roll and remove, and why. Nothing is changed."""
@@ -88,7 +88,7 @@ def rollback(
 def undeploy(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME|list]", help="An endpoint; 'list' shows all.", autocompletion=endpoints),
+        typer.Argument(metavar="NAME|list", help="An endpoint; 'list' shows all.", autocompletion=endpoints),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All endpoints of yours on the target.")] = False,
     interactive: Annotated[bool, typer.Option("--interactive", "-i", help="Choose from a list.")] = False,
