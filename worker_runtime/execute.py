@@ -252,10 +252,19 @@ class Execution:
 
     def _construct(self) -> Any:
         if self._call.instance is None:
-            return self._target()
+            return self._construct_shared()
         what = f"the constructor arguments of '{self._target.__name__}'"
         args, kwargs = self._decode(self._call.instance.constructor, what)
         return self._target(*args, **kwargs)
+
+    def _construct_shared(self) -> Any:
+        if not needs_nothing(self._target):
+            words = (
+                f"class '{self._target.__name__}' cannot be made without arguments, and plain calls share an object "
+                "that is made so; give its parameters defaults, or call it from Python"
+            )
+            raise Failed(ErrorInfo(ErrorKind.LOAD, "CallError", words))
+        return self._target()
 
     def _bind(self, own: Any) -> Callable[..., Any]:
         function: Callable[..., Any] = own if self._call.method is None else getattr(own, self._call.method)

@@ -1,6 +1,8 @@
 """The only file that prints: results to stdout, everything else to stderr."""
 
+import contextlib
 import json
+import os
 import re
 import sys
 import time
@@ -95,6 +97,16 @@ def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     for row in rows:
         shown.add_row(*(text(str(cell)) for cell in row))
     lazy.load("rich.console").Console(highlight=False).print(shown)
+
+
+def let_go() -> None:
+    """Give up streams that nobody reads any more, so that what is left in them is no failure of the program."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def failure(error: BaseException, *, trace: bool) -> None:

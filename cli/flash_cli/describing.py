@@ -55,18 +55,21 @@ def _inside(name: str, value: Any, module: ModuleType) -> Iterator[tuple[str, An
         yield from ((f"{name}[{key!r}]", each) for key, each in list(value.items()))
     elif type(value) in (list, tuple):
         yield from ((f"{name}[{index}]", each) for index, each in enumerate(value))
-    elif inspect.isclass(value) and value.__module__ == module.__name__:
+    elif issubclass(type(value), type) and vars(value).get("__module__") == module.__name__:
         yield from ((f"{name}.{key}", getattr(each, "__func__", each)) for key, each in list(vars(value).items()))
 
 
 def _declared(value: Any) -> Declared | None:
+    """What a value is, or has inside of decorators. Asks its type alone: what it says of itself is the user's code."""
     for _ in range(_WRAPPED):
-        if isinstance(value, RemoteFunction | RemoteClass):
-            return value
-        if isinstance(value, Endpoint):
+        kind = type(value)
+        if issubclass(kind, RemoteFunction | RemoteClass):
+            found: Declared = value
+            return found
+        if issubclass(kind, Endpoint):
             serves = bool(value._table) or bool(value.spec.image)
             return value if serves and value._given_id is None else None
-        if not isinstance(value, FunctionType) or "__wrapped__" not in vars(value):
+        if kind is not FunctionType or "__wrapped__" not in vars(value):
             return None
         value = vars(value)["__wrapped__"]
     return None

@@ -4,11 +4,12 @@
 is told. The user's code may do anything here, the end of this process included; who started it makes up for that
 (`flash_cli.discovery`).
 
-    ◀ {"root", "files": [[path, module] …], "deadline_s", "python", "trace"}
+    ◀ {"root", "files": [path …], "deadline_s", "python", "trace"}
     ▶ {"importing": path} · {"failed": path, "message", "trace"} · {"describing": path} · {"found": …}
     ▶ {"notice": text} · {"refused": text} · {"done": true}
 """
 
+import contextlib
 import faulthandler
 import importlib
 import json
@@ -27,6 +28,7 @@ from runpod_flash.errors import ConfigError, FlashError
 
 _OWN = (os.path.dirname(__file__), os.path.dirname(importlib.__file__))
 _TRACE = 4000  # characters
+_LOST = 70  # the exit status where no more can be said
 
 
 class _Program:
@@ -57,12 +59,14 @@ class _Program:
 
     def _import_all(self) -> dict[str, ModuleType]:
         modules = {}
-        for path, name in self._request["files"]:
+        for path in self._request["files"]:
             self._tell(importing=path)
             self._watch()
+            if str(self._root) not in sys.path:
+                sys.path.insert(0, str(self._root))
             sys.argv = [str(self._root / path)]
             try:
-                module = importlib.import_module(name)
+                module = importlib.import_module(importing.module_name(path, self._root))
                 self._check_file(module, path)
                 modules[path] = module
             except BaseException as error:  # noqa: BLE001 - the user's module runs here, and may call sys.exit
@@ -128,7 +132,7 @@ def _message(error: BaseException, root: Path) -> str:
     elif isinstance(error, FlashError):
         text = str(error)
     else:
-        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        text = ": ".join(filter(None, (type(error).__name__, _words(error))))
     if isinstance(error, SyntaxError):
         return text
     file, line = _last_place(error.__traceback__, root)
@@ -136,6 +140,13 @@ def _message(error: BaseException, root: Path) -> str:
         return text
     hint = _where_modules_are(error, root, root / file) if isinstance(error, ModuleNotFoundError) else ""
     return f"{text} ({file} line {line}){hint}"
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - the user's own exception speaks here
+        return ""
 
 
 def _last_place(trace: TracebackType | None, root: Path) -> tuple[str, int]:
@@ -172,10 +183,16 @@ def main() -> None:
     """Run the pass; the process ends at once after it, whatever threads the user's modules have started."""
     link = socket.socket(fileno=int(sys.argv[1]))
     link.set_inheritable(False)
-    _Program(link).run()
-    sys.stderr.flush()
-    sys.stdout.flush()
-    os._exit(0)
+    status = 0
+    with contextlib.suppress(BaseException):  # of streams that the user's modules have closed
+        try:
+            _Program(link).run()
+        except BaseException:  # noqa: BLE001 - they may have taken away anything that is needed here
+            status = _LOST
+            traceback.print_exc()
+        sys.stderr.flush()
+        sys.stdout.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ replaced, and the next one leaves that file out.
 
 import asyncio
 import contextlib
-import importlib.machinery
 import json
 import os
 import signal
@@ -54,6 +53,7 @@ class Interpreter:
 
     def __init__(self, process: asyncio.subprocess.Process, link: socket.socket, trace: IO[bytes]) -> None:
         self._process, self._link, self._trace = process, link, trace
+        self._closed = False
 
     @classmethod
     async def start(cls, root: Path) -> "Interpreter":
@@ -81,7 +81,7 @@ class Interpreter:
         """
         request = {
             "root": str(root),
-            "files": [(path, module_name(path, root)) for path in files],
+            "files": list(files),
             "deadline_s": deadline_s,
             "python": python,
             "trace": self._trace.fileno(),
@@ -98,10 +98,13 @@ class Interpreter:
     @property
     def has_ended(self) -> bool:
         """Whether it cannot be asked any more."""
-        return self._process.returncode is not None
+        return self._closed or self._process.returncode is not None
 
     async def close(self) -> None:
-        """End it, and all that the project's modules have started in it."""
+        """End it, and all that the project's modules have started in it. More than once does nothing more."""
+        if self._closed:
+            return
+        self._closed = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._link.close()
@@ -111,21 +114,21 @@ class Interpreter:
     async def _told(self, reader: asyncio.StreamReader, deadline_s: float) -> _Pass:
         told = _Pass()
         ended = asyncio.ensure_future(self._process.wait())
+        line = asyncio.ensure_future(reader.readline())
         try:
             while True:
-                line = asyncio.ensure_future(reader.readline())
                 await asyncio.wait({line, ended}, timeout=deadline_s + _LATE_S, return_when=asyncio.FIRST_COMPLETED)
                 if not line.done() and ended.done():
                     await asyncio.wait({line}, timeout=1.0)  # what it said before its end
-                if not line.done():
-                    line.cancel()
-                text = b"" if not line.done() or line.exception() else line.result()
-                if not text:
+                text = line.result() if line.done() and not line.exception() else b""
+                if not text.endswith(b"\n"):  # it fell silent, or ended within a word
                     told.faults.append(await self._end_of(told, ended, deadline_s))
                     return told
                 if _take(told, json.loads(text)):
                     return told
+                line = asyncio.ensure_future(reader.readline())
         finally:
+            line.cancel()
             ended.cancel()
 
     async def _end_of(self, told: _Pass, ended: "asyncio.Future[int]", deadline_s: float) -> Fault:
@@ -185,16 +188,6 @@ async def discover(
                 found, tuple(sorted(faults, key=lambda each: (each.file, each.message))), tuple(told.notices)
             )
         left = again
-
-
-def module_name(path: str, root: Path) -> str:
-    """The name that a file of a project is imported by: relative to the innermost folder of `sys.path` that has it."""
-    file = root / path
-    tops = [Path(each) for each in sys.path if each and Path(each).is_relative_to(root)]
-    top = max([each for each in tops if file.is_relative_to(each)], key=lambda each: len(each.parts), default=root)
-    stem = file.relative_to(top).as_posix()
-    stem = next((stem.removesuffix(each) for each in importlib.machinery.SOURCE_SUFFIXES if stem.endswith(each)), stem)
-    return stem.removesuffix("/__init__").replace("/", ".")
 
 
 def _take(told: _Pass, message: Json) -> bool:

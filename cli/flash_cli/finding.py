@@ -86,8 +86,8 @@ class Place:
 async def endpoints(backend: Backend) -> list[Found]:
     """All endpoints of whoever asks. Raises BackendError."""
     said = await backend.look.overview()
-    user = said.get("user", "")
-    return [Found.of(each) for each in said["endpoints"] if each.get("owner", "") == user]
+    user = said.get("user")  # None: of a release that does not say so
+    return [Found.of(each) for each in said["endpoints"] if user in (None, each.get("owner", ""))]
 
 
 async def endpoint(backend: Backend, name: str, place: Place) -> Found:

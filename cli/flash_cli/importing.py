@@ -14,6 +14,7 @@ from importlib.machinery import (
     SourceFileLoader,
     SourcelessFileLoader,
 )
+from pathlib import Path
 from types import ModuleType
 
 from runpod_flash.errors import ConfigError
@@ -65,3 +66,13 @@ def prepare(root: str) -> None:
     sys.path_importer_cache.clear()
     sys.meta_path.insert(0, _NoWay())
     sys.path.insert(0, root)
+
+
+def module_name(path: str, root: Path) -> str:
+    """The name that a file of a project is imported by: relative to the innermost folder of `sys.path` that has it."""
+    file = root / path
+    tops = [Path(each) for each in sys.path if each and Path(each).is_relative_to(root)]
+    top = max([each for each in tops if file.is_relative_to(each)], key=lambda each: len(each.parts), default=root)
+    stem = file.relative_to(top).as_posix()
+    stem = next((stem.removesuffix(each) for each in SOURCE_SUFFIXES if stem.endswith(each)), stem)
+    return stem.removesuffix("/__init__").replace("/", ".")

@@ -235,7 +235,8 @@ def _check_call(endpoint: EndpointRecord, call_input: Mapping[str, Any]) -> None
         raise Problem(
             422,
             f"endpoint {endpoint.name!r} runs a decorated function or class, so its jobs are calls of that, and it "
-            "takes no plain input; call the function, or make an endpoint of a handler: flash server add --command …",
+            "takes no plain input; call the function, or `flash deploy` it, or make an endpoint of a handler: flash "
+            "server add --command …",
             code=ConfigError.__name__,
         )
 

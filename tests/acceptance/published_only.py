@@ -15,6 +15,7 @@ _ROUTES = "the code of routes is brought by /flash/v1/artifacts alone"
 
 OTHERS = (
     "test_apps.py",
+    "test_builds.py",
     "test_deploy.py",
     "test_deployed_calls.py",
     "test_dev.py",

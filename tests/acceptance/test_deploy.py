@@ -63,7 +63,7 @@ def test_there_and_back(place: Place) -> None:
     same = shop.json("deploy")
     assert (kinds(same), same["version"], same["smoke"]) == ({"upper": "keep"}, 1, [])
     shop.write(work=VERSION_2)
-    assert shop.flash("plan", "--exit-code").status == 2
+    assert shop.flash("plan", "--exit-code").status == 3
     shop.deploy()
 
     assert "is at version 1" in shop.flash("rollback").good().stdout

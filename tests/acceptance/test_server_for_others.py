@@ -7,6 +7,7 @@ import re
 import signal
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -313,6 +314,27 @@ def test_over_tls(place: Place) -> None:
         httpx.get(f"{plain}/v2/serverless", trust_env=False)
     env = {**server.sdk(alice), "SSL_CERT_FILE": str(cert)}
     assert place.run_script(RUNS, arguments=["tls"], env=env).good().stdout.endswith(" hello tls\n")
+
+
+def test_somebody_logs_in_over_tls_and_calls(place: Place, tmp_path: Path) -> None:
+    cert, _ = make_certificate(place.project)
+    server = ListeningPlane.start(place, "--tls-cert", "cert.pem", "--tls-key", "key.pem", listen="127.0.0.2:0")
+    hers = Place.below(tmp_path / "laptop")
+    trust = {"SSL_CERT_FILE": str(cert)}
+    distrustful = hers.flash("login", server.url)
+    assert (distrustful.status, f"{server.url} cannot be reached" in distrustful.stderr) == (1, True)
+    with hers.start(["-m", "flash_cli", "login", server.url], env=trust) as process:
+        try:
+            assert process.stderr is not None
+            code = next(found[0] for line in process.stderr if (found := re.search("[A-Z]{4}-[A-Z]{4}", line)))
+            place.flash("server", "keys", "approve", code, "--user", "ada").good()
+            said, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert said == f"logged in: calls go to {server.url}\n"
+    assert hers.run_script(RUNS, arguments=["ada"], env=trust).good().stdout.endswith(" hello ada\n")
+    assert [key["user"] for key in server.listed()] == ["ada"]
+    assert processes_of(hers.home) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,13 +1,17 @@
 """What is printed, and where."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 
 import pytest
 
 from flash_cli import console
 from runpod_flash.errors import ConfigError
+from tests.support.place import Place
 
 
 @pytest.mark.parametrize(
@@ -25,6 +29,22 @@ def test_since_is_never_negative() -> None:
 @pytest.mark.parametrize(("name", "text"), [("inQueue", "in queue"), ("idle", "idle"), ("inProgress", "in progress")])
 def test_words(name: str, text: str) -> None:
     assert console.words(name) == text
+
+
+def test_a_stream_that_nobody_reads_is_no_failure(place: Place) -> None:
+    program = """
+        import sys
+        from flash_cli import console
+        sys.stdout.write("unread")
+        console.let_go()
+        sys.exit(7)
+    """
+    reading, writing = os.pipe()
+    os.close(reading)
+    script = place.write("program.py", program)
+    ended = subprocess.run([sys.executable, str(script)], env=place.env(), stdout=writing, timeout=30, check=False)
+    os.close(writing)
+    assert ended.returncode == 7
 
 
 def test_table_aligns_columns(capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,6 +52,38 @@ def test_files_that_fail_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert "another module has the name json" in faults["json.py"]
 
 
+HOSTILE = {
+    "a.py": "class Odd(Exception):\n    def __str__(self): return 1 / 0\nraise Odd",
+    "b.py": "import os\nos.closerange(3, 100)",
+    "c.py": "import sys\nsys.path.clear()\nimport not_there",
+    "d.py": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+    "e.py": "raise KeyboardInterrupt",
+}
+PRICKLY = """
+    import atexit, os, sys, time
+    from runpod_flash import Endpoint
+    atexit.register(time.sleep, 600)
+    sys.stdout.close()
+    sys.stderr.close()
+    os.chdir("/")
+    sys.path.clear()
+    class Lazy:
+        @property
+        def __class__(self): raise RuntimeError
+        def __getattr__(self, name): raise RuntimeError
+        def __eq__(self, other): raise RuntimeError
+    lazy = Lazy()
+    @Endpoint(name="prickly")
+    def prickly(): ...
+"""
+
+
+def test_hostile_files_spoil_nothing_but_themselves(tmp_path: Path) -> None:
+    found = discover(tmp_path, {**HOSTILE, "f.py": PRICKLY, "ok.py": QUEUE.format(name="ok")})
+    assert names(found) == ["ok", "prickly"]
+    assert {fault.file for fault in found.faults} == set(HOSTILE)
+
+
 def test_a_file_that_calls_an_endpoint_is_refused_and_nothing_is_sent(tmp_path: Path) -> None:
     calling = QUEUE.format(name="f") + "    print(f.id)\n    f.remote(1)\n"
     (fault,) = discover(tmp_path, {"a.py": calling}).faults
@@ -251,12 +283,14 @@ def test_an_interpreter_made_before_is_used_up(tmp_path: Path) -> None:
     assert status is not None
 
 
-def test_modules_are_named_from_the_innermost_folder_of_the_search_path(
+def test_modules_are_named_from_the_innermost_folder_of_their_search_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(tmp_path / "src")
-    assert discovery.module_name("src/pkg/a.py", tmp_path) == "pkg.a"
-    assert discovery.module_name("lib/__init__.py", tmp_path) == "lib"
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "src"))
+    monkeypatch.syspath_prepend(tmp_path / "sub")  # of this process, as `python -m flash_cli` in that folder has it
+    files = {"src/pkg/a.py": QUEUE.format(name="f"), "sub/b.py": QUEUE.format(name="g")}
+    entries = [each["entry"] for each in discover(tmp_path, {**files, "src/pkg/__init__.py": ""}).endpoints]
+    assert entries == ["pkg.a:f", "sub.b:g"]
 
 
 def test_an_interpreter_that_has_ended_is_replaced(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from runpod_flash.session import Session, use
 from runpod_flash.settings import Settings
 from tests.support.fake_platform import KEY, FakePlatform, problem, serving
 from worker_runtime.wire import neutral
+from worker_runtime.wire.call_shape import Shape
+from worker_runtime.wire.encoding import ON_WORKERS
 from worker_runtime.wire.jobs import Call, Payload, value_output
 from worker_runtime.wire.payload import encode
 from worker_runtime.wire.specs import PackageIndex
@@ -178,3 +180,43 @@ def test_arguments_are_encoded_anew_where_the_platform_turns_out_to_take_no_pick
     assert neutral.is_neutral(again)
     assert request.instance is not None
     assert neutral.is_neutral(request.instance.constructor or b"")
+
+
+@Endpoint(name="deployed", cpu="cpu3c-1-2")
+class Deployed:
+    def go(self, a: Any, /, b: Any = 0, *more: Any, c: Any = 0) -> None: ...
+    @staticmethod
+    def alone(a: Any, **rest: Any) -> None: ...
+
+
+def test_to_what_is_deployed_arguments_go_and_which_they_are_but_no_code(
+    platform: FakePlatform, tmp_path: Path
+) -> None:
+    platform.modern = True
+    platform.after_run = lambda job: platform.finish(
+        job, value_output(Payload.inlined(neutral.encode("done", ON_WORKERS).data))
+    )
+    platform.endpoints = {name: {"id": name, "name": name} for name in ("add", "deployed")}
+    made = {name: dict(endpoint) for name, endpoint in platform.endpoints.items()}
+
+    async def main() -> None:
+        assert await add(1, y=2) == "done"
+        handle = Deployed()
+        await handle.go(1, 2, 3, 4, c=5)
+        await handle.alone(1, other=2)
+
+    with serving(platform) as url:
+        settings = Settings(target=url, target_chosen=True, api_key=KEY, home=tmp_path, app="shop")
+        with use(Session(settings, project=tmp_path)):
+            asyncio.run(main())
+    function, method, static = calls(platform)
+    assert not platform.contents
+    assert platform.endpoints == made
+    assert {call.artifact for call in calls(platform)} == {""}
+    assert neutral.decode(function.arguments.inline or b"", ON_WORKERS) == ((1,), {"y": 2})
+    assert function.shape == Shape(("x",), ("y",))
+    assert method.shape == Shape(("a", "b"), ("c",), 2)
+    assert method.instance is not None
+    assert neutral.is_neutral(method.instance.constructor.inline or b"")
+    assert static.shape == Shape(("a",), ("other",))
+    assert "app:shop/production" in {headers.get("x-flash-project") for headers in platform.headers}

@@ -15,13 +15,13 @@ def narrowed(document: Mapping[str, Any], ids: Mapping[str, Sequence[str]]) -> d
     """
     copied = copy.deepcopy(dict(document))
     for operation in operations(copied):
+        if "parameters" in operation:  # `follow` asks for an answer without end
+            operation["parameters"] = [each for each in operation["parameters"] if each["name"] != "follow"]
         for parameter in operation.get("parameters", ()):
             own = ids.get(f"{operation['operationId']}.{parameter['name']}")
             values = ids.get(parameter["name"]) if own is None and parameter["in"] == "path" else own
             if values is not None:
                 parameter["schema"] = {"type": "string", "enum": list(values)}
-            if parameter["name"] == "follow":  # an answer without end
-                parameter["schema"] = {"type": "string", "enum": ["false"]}
     copied["components"]["schemas"]["NewJob"]["properties"]["webhook"] = {
         "type": "string", "enum": [WEBHOOK, None], "nullable": True,
     }  # fmt: skip

@@ -294,6 +294,8 @@ def test_plain_calls_of_a_class_share_one_object(host: Host) -> None:
     own = Instance("mine", Payload.of(payload.encode(((10,), {}))))
     rich = host.run(Call(artifact, Payload.of(payload.encode(((1,), {}))), "add", own))
     assert payload.decode(rich.value) == 11
+    needy = plain(host, deploy(host, Needy, go=()), "{}", "go")
+    assert (needy.kind, "class 'Needy' cannot be made without arguments" in needy.message) == (ErrorKind.LOAD, True)
     failed = plain(host, deploy(host, Picky, go=()), "{}", "go")
     assert failed.message == "not today"
 

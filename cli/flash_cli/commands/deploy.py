@@ -25,7 +25,7 @@ from runpod_flash.output import of_program
 from runpod_flash.project import find_project
 from runpod_flash.settings import Settings
 
-CHANGES = 2
+CHANGES = 3
 """Exit status of `flash plan --exit-code` where there is something to change."""
 
 PREVIEW = "preview"

@@ -11,7 +11,7 @@ from typing import Final
 
 import typer
 
-from flash_cli import bodies, platform, project_files, staging
+from flash_cli import bodies, console, platform, project_files, staging
 from flash_cli.building import BuildOptions
 from flash_cli.dev import reporter as reporters
 from flash_cli.dev.building_ahead import BuildingAhead
@@ -45,6 +45,7 @@ def dev(asked: Asked) -> None:
         FlashError: it cannot be served; the message says why.
     """
     status = asyncio.run(_dev(asked))
+    console.let_go()  # the terminal may be closed
     if status:
         raise typer.Exit(status)
 

@@ -78,6 +78,8 @@ def show() -> None:
     console.say(f"{chosen.target} ({_why(chosen)})")
     if chosen.target.startswith("http"):
         console.say(f"key: from {chosen.api_key_from}" if chosen.api_key else "key: none")
+    if (kept := chosen.runpod_key()) is not None:
+        console.note(f"note: there is a key for Runpod's cloud, from {kept[1]}; calls cannot go there yet")
 
 
 def warn_of_variable(chosen: Settings) -> None:

@@ -92,7 +92,7 @@ def _environment(chosen: Settings) -> dict[str, str]:
 
 def _check(here: Installation, offer: Offer) -> None:
     """Start the new one once."""
-    command = [here.python, "-m", "flash_cli", "--version"]
+    command = [here.python, "-P", "-m", "flash_cli", "--version"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_CHECK_S, check=False)
         said = done.stdout.strip() if done.returncode == 0 else done.stderr.strip()

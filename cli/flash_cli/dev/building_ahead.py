@@ -1,7 +1,6 @@
 """Builds with an interpreter that waits for the next edit, so that an edit costs the project's own imports alone."""
 
 import asyncio
-import contextlib
 from pathlib import Path
 from typing import Final
 
@@ -28,22 +27,18 @@ class BuildingAhead:
 
     async def close(self) -> None:
         """End the interpreter that waits."""
-        ahead, self._next = self._next, None
-        if ahead is not None:
-            ahead.cancel()
-            with contextlib.suppress(asyncio.CancelledError, OSError):
-                await (await ahead).close()
+        ready = await self._ready()
+        if ready is not None:
+            await ready.close()
 
     async def _ready(self) -> Interpreter | None:
-        """The interpreter that waits; None where none has been started yet."""
+        """The interpreter that waits; None where none has been started yet, or it could not be."""
         ahead, self._next = self._next, None
         if ahead is None:
             return None
-        if not ahead.done():
-            ahead.cancel()
-        with contextlib.suppress(asyncio.CancelledError, OSError):
-            return await ahead
-        return None
+        ahead.cancel()  # one that is there stays
+        await asyncio.wait([ahead])
+        return None if ahead.cancelled() or ahead.exception() is not None else ahead.result()
 
     async def _start(self) -> Interpreter:
         await asyncio.sleep(_QUIET_S)

@@ -33,7 +33,7 @@ def plan(
     exclude: Exclude = "",
     python_version: Python = None,
     upgrade: Upgrade = False,
-    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 2 where something would change.")] = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 3 where something would change.")] = False,
     json: Json = False,
 ) -> None:
     """Show what a deploy would create, change, roll and remove, and why. Nothing is changed."""

@@ -182,6 +182,7 @@ def test_a_key_for_runpod_is_tried_and_kept_where_its_tools_find_it(
     assert "warning: RUNPOD_API_KEY is set to another key" in kept.stdout
     assert path.read_text() == f'[default]\napi_key = "{KEY}"\n'
     assert path.stat().st_mode & 0o777 == 0o600
+    assert f"a key for Runpod's cloud, from {path}" in here.flash("target", "show", env=env).good().stderr
     platform.refuse = lambda request: PlainTextResponse("down", 503)
     down = piped(here, KEY, "runpod", env=env)
     assert (down.status, "answers with status 503" in down.stderr) == (1, True)

@@ -120,7 +120,7 @@ def deep() -> Any:
         (lambda: object(), "", "is a object, which has no form in JSON; return plain data"),
         (lambda: (each for each in "a"), "", "is a generator"),
         (lambda: 1j, "", "is a complex"),
-        (lambda: {(1, 2): 3}, "", "has a key of type tuple"),
+        (lambda: {(1, 2): 3}, "[(1, 2)]", "is a key of type tuple"),
         (lambda: {1: 0, "1": 0}, "", "has two keys that JSON writes as '1'"),
         (endless, "", "is nested too deeply"),
         (deep, "", "is nested too deeply"),
