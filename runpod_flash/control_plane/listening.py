@@ -50,8 +50,7 @@ def sockets(port: int, path: Path, listen: Listen | None, wished: int = 0) -> It
         ConfigError: `listen` is a name that leads beyond this machine, where it must not.
     """
     with contextlib.ExitStack() as stack:
-        tcp = stack.enter_context(_tcp_socket(socket.AF_INET))
-        _bind_loopback(tcp, port, wished)
+        tcp = stack.enter_context(_loopback_socket(port, wished))
         others = None if listen is None else stack.enter_context(_socket_for_others(listen))
         unix = stack.enter_context(socket.socket(socket.AF_UNIX))
         _remove(path)
@@ -155,12 +154,23 @@ def _socket_for_others(listen: Listen) -> socket.socket:
     return made
 
 
-def _bind_loopback(made: socket.socket, port: int, wished: int) -> None:
+def _loopback_socket(port: int, wished: int) -> socket.socket:
     if not port and wished:
-        with contextlib.suppress(BackendUnavailable, OverflowError):
-            return _bind(made, ("127.0.0.1", wished), "", "")
-    way_out = "choose one with FLASH_PORT, or 0 for any free one"
-    return _bind(made, ("127.0.0.1", port), f"port {port} of 127.0.0.1", way_out)
+        made = _tcp_socket(socket.AF_INET)
+        try:
+            _bind(made, ("127.0.0.1", wished), f"port {wished} of 127.0.0.1", "")
+            made.listen()  # at once: others may have the same port as long as nobody listens there
+            return made
+        except (BackendUnavailable, OSError):
+            made.close()
+    made = _tcp_socket(socket.AF_INET)
+    try:
+        way_out = "choose one with FLASH_PORT, or 0 for any free one"
+        _bind(made, ("127.0.0.1", port), f"port {port} of 127.0.0.1", way_out)
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def _bind(made: socket.socket, address: tuple[object, ...], shown: str, way_out: str) -> None:

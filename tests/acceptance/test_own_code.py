@@ -37,7 +37,7 @@ ADOPT = (
 
 def test_a_function_takes_plain_json_and_gives_some(shared_place: Place) -> None:
     with deployed(shared_place) as here:
-        endpoint = here.endpoint("adopt", code("adopt", FUNCTION, ADOPT))
+        endpoint = here.endpoint("own-adopt", code("adopt", FUNCTION, ADOPT))
         done = here.runsync(endpoint, {"name": "Minka", "year": 2021, "a": 1, "b": None})
         assert (done["status"], done["output"]) == ("COMPLETED", [{"name": "Minka", "born": "2021-01-02"}, ["a", "b"]])
         friendly = here.runsync(endpoint, {"name": "Mo", "friend": done["output"][0]})
@@ -75,7 +75,7 @@ METHODS = {
 
 def test_a_class_has_one_object_for_each_worker_and_the_method_is_named(shared_place: Place) -> None:
     with deployed(shared_place) as here:
-        endpoint = here.endpoint("model", code("Model", CLASS, METHODS, kind="class"))
+        endpoint = here.endpoint("own-model", code("Model", CLASS, METHODS, kind="class"))
         assert here.runsync(endpoint, CHECK)["output"] == {"flash": {"checked": True}}
         first, second = (here.runsync(endpoint, {"method": "count"})["output"] for _ in range(2))
         assert (first[0], first[1], second[1]) == (second[0], 0, 1)
@@ -96,7 +96,7 @@ def double(numbers, texts): return [f"{text}{2 * number} of {len(numbers)}" for 
 def test_calls_of_a_batched_function_are_put_together(shared_place: Place) -> None:
     shipped = code("double", BATCHED, (parameter("numbers"), parameter("texts")), concurrency=2, batch=Batch(2, 60_000))
     with deployed(shared_place) as here:
-        endpoint = here.endpoint("double", shipped)
+        endpoint = here.endpoint("own-double", shipped)
         assert here.runsync(endpoint, CHECK)["output"] == {"flash": {"checked": True}}
         jobs = [here.run(endpoint, {"texts": "n", "numbers": number}) for number in (1, 2)]
         assert [here.ended(endpoint, job)["output"] for job in jobs] == ["n2 of 2", "n4 of 2"]
@@ -133,7 +133,7 @@ def test_what_is_large_or_many_or_goes_wrong(shared_place: Place, tmp_path: Path
     mark = tmp_path / "mark"
     work = code("Work", WORK.format(mark=str(mark)), WORKS, kind="class", concurrency=2)
     with deployed(shared_place) as here:
-        endpoint = here.endpoint("work", work)
+        endpoint = here.endpoint("own-work", work)
         meeting = [here.run(endpoint, {"method": "meet"}) for _ in range(2)]
         assert [here.ended(endpoint, job)["output"] for job in meeting] == [True, True]
         large = ["ä" * 100_000, 1.5, None] * 5
@@ -178,7 +178,7 @@ def test_nothing_that_a_caller_sends_is_run(shared_place: Place, tmp_path: Path)
     echo = code("echo", "def echo(value): return value", (parameter("value"),))
     foreign = code("echo", f"open({str(mark)!r}, 'w')\ndef echo(value): return value", (parameter("value"),))
     with deployed(shared_place) as here:
-        endpoint = here.endpoint("echo", echo)
+        endpoint = here.endpoint("own-echo", echo)
         here.upload(foreign)
         answered = here.runsync(endpoint, Call("", rich).to_input())
         value = read_output(answered["output"])
@@ -199,27 +199,31 @@ def test_nothing_that_a_caller_sends_is_run(shared_place: Place, tmp_path: Path)
 
 SLOW = """
 import time
-def version(seconds=0):
+from pathlib import Path
+def version(seconds=0, gate: Path | None = None):
     time.sleep(seconds)
+    while gate is not None and not gate.exists(): time.sleep(0.01)
     return {number!r}
 """
-SECONDS = (parameter("seconds", "number", required=False),)
+SECONDS = (parameter("seconds", "number", required=False), parameter("gate", "string", required=False))
 
 
-def test_jobs_run_the_version_that_was_there_when_they_came(shared_place: Place) -> None:
+def test_jobs_run_the_version_that_was_there_when_they_came(shared_place: Place, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
     one, two, three = (code("version", SLOW.format(number=number), SECONDS) for number in (1, 2, 3))
     with deployed(shared_place) as here:
-        endpoint = here.endpoint("version", one)
+        endpoint = here.endpoint("own-version", one)
         assert here.runsync(endpoint, {})["output"] == 1
-        old = [here.run(endpoint, {"seconds": 0.3}) for _ in range(6)]
+        old = [here.run(endpoint, {"gate": str(gate)}) for _ in range(3)]
         here.switch(endpoint, two)
         new = [here.run(endpoint, {"__empty": True}) for _ in range(3)]
         here.switch(endpoint, three)
         newest = here.run(endpoint, {})
         assert [here.ended(endpoint, job)["output"] for job in (newest, *new)] == [3, 2, 2, 2]
         assert here.client.get(f"/v2/{endpoint}/status/{old[-1]}").json()["status"] in ("IN_QUEUE", "IN_PROGRESS")
+        gate.touch()
         ended = [here.ended(endpoint, job) for job in old]
-        assert [job["output"] for job in ended] == [1] * 6
+        assert [job["output"] for job in ended] == [1] * 3
         assert len({job["workerId"] for job in ended}) == 1  # its own one went on
 
         def workers() -> int:
@@ -233,7 +237,7 @@ def test_jobs_run_the_version_that_was_there_when_they_came(shared_place: Place)
 def test_accepted_jobs_keep_their_version_over_a_sigkill(place: Place) -> None:
     one, two = (code("version", SLOW.format(number=number), SECONDS) for number in (1, 2))
     with deployed(place) as here:
-        endpoint = here.endpoint("version", one)
+        endpoint = here.endpoint("own-version", one)
         jobs = [here.run(endpoint, {"seconds": 0.5}) for _ in range(3)]
         here.switch(endpoint, two)
         jobs.append(here.run(endpoint, {"seconds": 0}))
@@ -255,7 +259,7 @@ def test_under_load_no_job_fails_at_a_switch_and_none_that_comes_after_it_runs_o
             found.append((before, current, job))
 
     with deployed(shared_place) as here, ThreadPoolExecutor(4) as pool:
-        endpoint = here.endpoint("loaded", shipped[0], workers={"min": 1, "max": 2, "idleTimeout": 60})
+        endpoint = here.endpoint("own-loaded", shipped[0], workers={"min": 1, "max": 2, "idleTimeout": 60})
         clients = [pool.submit(client, here, endpoint) for _ in range(4)]
         try:
             for number in range(1, len(shipped)):

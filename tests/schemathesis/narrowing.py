@@ -11,7 +11,8 @@ WEBHOOK = "https://example.com/told"
 def narrowed(document: Mapping[str, Any], ids: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """A copy in which parameters take these values only, and objects in answers have no fields but those named.
 
-    `ids` is by path parameter, or by operation and any parameter (`getValue.id`).
+    `ids` is by path parameter, by operation and any parameter (`getValue.id`), or by schema and field
+    (`LoginSecret.secret`).
     """
     copied = copy.deepcopy(dict(document))
     for operation in operations(copied):
@@ -22,6 +23,10 @@ def narrowed(document: Mapping[str, Any], ids: Mapping[str, Sequence[str]]) -> d
             values = ids.get(parameter["name"]) if own is None and parameter["in"] == "path" else own
             if values is not None:
                 parameter["schema"] = {"type": "string", "enum": list(values)}
+    for schema, name in (key.split(".") for key in ids if key.partition(".")[0] in copied["components"]["schemas"]):
+        copied["components"]["schemas"][schema]["properties"][name] = {
+            "type": "string", "enum": list(ids[f"{schema}.{name}"]),
+        }  # fmt: skip
     copied["components"]["schemas"]["NewJob"]["properties"]["webhook"] = {
         "type": "string", "enum": [WEBHOOK, None], "nullable": True,
     }  # fmt: skip

@@ -138,12 +138,13 @@ def made(client: httpx.Client, served: str) -> dict[str, Sequence[str]]:
     some = (endpoint, UNKNOWN_ENDPOINT)
     scaling = {"type": "REQUEST_COUNT", "requestCount": 1}
     balanced = created(client, "balanced", type="LOAD_BALANCER", scaling=scaling)
-    codes = [client.post("/flash/v1/logins", json={"label": name}).json()["code"] for name in ("in", "out")]
+    let_in, kept_out, waiting = (client.post("/flash/v1/logins", json={"label": "x"}).json() for _ in range(3))
     return {
         **volumes(client),
         **apps(client),
-        "approveLogin.code": (codes[0], "no-such-code"),
-        "denyLogin.code": (codes[1], "no-such-code"),
+        "approveLogin.code": (let_in["code"], "no-such-code"),
+        "denyLogin.code": (kept_out["code"], "no-such-code"),
+        "LoginSecret.secret": (waiting["secret"], "no-such-secret"),
         "endpoint": some,
         **{f"{operation}.endpoint": (served, UNKNOWN_ENDPOINT) for operation in ("getOpenAI", "postOpenAI")},
         **{f"{operation}.id": some for operation in ("getEndpoint", "updateEndpoint", "listWorkers")},

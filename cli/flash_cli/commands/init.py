@@ -1,7 +1,8 @@
 """`flash init`: a new project that runs at once."""
 
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import typer
@@ -65,13 +66,19 @@ def _may_replace(folder: Path, taken: Sequence[str]) -> bool:
 
 
 def _say_what_next(where: str, app: str) -> None:
+    go = {} if where == HERE else {f"cd {shlex.quote(where)}": ""}
+    steps = {
+        "python main.py": "run it on this machine",
+        "flash dev": "try it over HTTP, edit it",
+        "flash deploy": "deploy it",
+    }
     console.say(f"project {app} is made" + ("" if where == HERE else f" in {where}"))
-    console.table(("", ""), [(name, about) for name, about in templating.ABOUT.items()])
-    go = [] if where == HERE else [(f"cd {where}", "")]
-    steps = [
-        ("python main.py", "run it on this machine"),
-        ("flash dev", "try it over HTTP, edit it"),
-        ("flash deploy", "deploy it"),
-    ]
+    _say_list(templating.ABOUT)
     console.say("next:")
-    console.table(("", ""), [*go, *steps])
+    _say_list(go | steps)
+
+
+def _say_list(lines: Mapping[str, str]) -> None:
+    width = max(map(len, lines))
+    for name, about in lines.items():
+        console.say(f"  {name.ljust(width)}  {about}".rstrip())

@@ -79,6 +79,7 @@ def test_what_is_not_ours_is_not_installed(here: Place, python: str, tmp_path: P
     assert version(here, python) == VERSION
 
 
+@pytest.mark.slow
 def test_an_older_one_and_one_for_other_pythons_are_refused(here: Place, python: str, tmp_path: Path) -> None:
     old = flash(here, python, "update", "--from", str(own_wheel(tmp_path / "a", "1.0")))
     assert (old.status, "to go back say --version 1.0" in old.stderr) == (1, True)
@@ -90,6 +91,7 @@ def test_an_older_one_and_one_for_other_pythons_are_refused(here: Place, python:
     assert version(here, python) == VERSION
 
 
+@pytest.mark.slow
 def test_a_changed_wheel_of_the_same_version_is_taken_and_one_that_does_not_start_is_named(
     here: Place, python: str, tmp_path: Path
 ) -> None:
@@ -101,6 +103,7 @@ def test_a_changed_wheel_of_the_same_version_is_taken_and_one_that_does_not_star
     assert (done.status, "does not start as it should" in done.stderr, "broken" in done.stderr) == (1, True, True)
 
 
+@pytest.mark.slow
 def test_one_from_an_index_does_not_know_its_source(here: Place, tmp_path: Path, wheels: Path) -> None:
     python = environment_with(tmp_path / "venv", "--find-links", str(wheels), f"runpod-flash=={VERSION}")
     done = flash(here, python, "update")

@@ -123,12 +123,13 @@ def test_the_wished_port_is_taken_where_it_is_free_and_any_will_do(tmp_path: Pat
     path = tmp_path / "api.sock"
     with listening.sockets(0, path, None) as first:
         taken = first.port
+        first.tcp.listen()
         with listening.sockets(0, tmp_path / "other.sock", None, taken) as second:
             assert second.port != taken
     with listening.sockets(0, path, None, taken) as again:
-        assert again.port == taken
+        assert again.port == taken  # and is listened on by now
         with (
             pytest.raises(BackendUnavailable, match=f"port {taken} of"),
-            listening.sockets(taken, tmp_path / "other.sock", None, second.port),
+            listening.sockets(taken, tmp_path / "other.sock", None, taken + 1),
         ):
             pass

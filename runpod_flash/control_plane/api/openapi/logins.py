@@ -44,12 +44,7 @@ FACE: Final = Face(
             id="claimLogin",
             summary="Come for the key, which is given once",
             about="Needs no key. 403: denied; 404: unknown, expired, or given already.",
-            body=Body(
-                schema={
-                    **record({"secret": text("As it was given.", minLength=1, maxLength=ID_LIMIT)}),
-                    "additionalProperties": False,
-                }
-            ),
+            body=Body(schema=ref("LoginSecret")),
             answers={
                 200: json_answer("The key.", record({"key": text(), "user": text(), "scope": text()})),
                 202: json_answer("The owner has not answered yet.", record({"state": text(enum=["waiting"])})),
@@ -90,6 +85,10 @@ FACE: Final = Face(
     ),
     schemas=lambda: {
         "AskedLogin": record({"code": text("Of eight letters."), "secret": text(), "expiresIn": _LEFT}),
+        "LoginSecret": {
+            **record({"secret": text("As it was given.", minLength=1, maxLength=ID_LIMIT)}),
+            "additionalProperties": False,
+        },
         "Login": record(
             {"code": text(), "label": text("Who asks."), "address": text("From where."), "expiresIn": _LEFT}
         ),
