@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import getpass
-import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,15 +127,15 @@ async def _whole(backend: Backend, goal: Goal, built: Built, output: Output, *, 
     return await bodies.whole(built.manifest, built.artifacts, backend, output, make=make, volumes=volumes)
 
 
-async def _both(build: Any, look: Any) -> tuple[Built, Json | None]:
+async def _both(build: Coroutine[Any, Any, Built], look: Coroutine[Any, Any, Json | None]) -> tuple[Built, Json | None]:
     """Both at a time; where one fails, the other one is ended."""
-    tasks = [asyncio.ensure_future(build), asyncio.ensure_future(look)]
+    building_it, looking = asyncio.ensure_future(build), asyncio.ensure_future(look)
     try:
-        built, there = await asyncio.gather(*tasks)
+        built, there = await asyncio.gather(building_it, looking)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        building_it.cancel()
+        looking.cancel()
+        await asyncio.gather(building_it, looking, return_exceptions=True)
     return built, there
 
 
@@ -149,7 +147,7 @@ async def _there(backend: Backend, goal: Goal) -> Json | None:
 
 
 @contextlib.asynccontextmanager
-async def _made(backend: Backend, proposal: Proposal) -> Any:
+async def _made(backend: Backend, proposal: Proposal) -> AsyncIterator[None]:
     """The stage is there; if it was not, and what is done with it fails, it goes again."""
     goal, there = proposal.goal, proposal.there
     if there is not None:
@@ -158,7 +156,7 @@ async def _made(backend: Backend, proposal: Proposal) -> Any:
         yield
         return
     is_new_app = not await staging.has_app(backend, goal.app)
-    label = f"{getpass.getuser()}@{socket.gethostname()}" if goal.expires_s is not None else ""
+    label = "preview" if goal.expires_s is not None else ""
     await backend.apps.create_stage(goal.app, goal.stage, expires_in=goal.expires_s, label=label)
     try:
         yield

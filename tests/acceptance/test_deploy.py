@@ -79,6 +79,7 @@ def test_there_and_back(place: Place) -> None:
     assert shop.json("app", "list")["apps"] == []
 
 
+@pytest.mark.slow
 def test_what_cannot_be_deployed_changes_nothing(shared_place: Place) -> None:
     broken = Project.of(shared_place, "broken", work=SHOP, bad="from runpod_flash import Endpoint\n1 / 0\n")
     refused = broken.flash("deploy")

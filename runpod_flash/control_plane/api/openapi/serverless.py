@@ -91,7 +91,7 @@ _OPERATIONS: Final = (
         summary="Delete an endpoint, cancel its jobs, end its workers",
         parameters=(_ID,),
         answers={204: Answer(about="It is gone.")},
-        problems=(403, 404, 507),
+        problems=(403, 404, 409, 507),
     ),
     Operation(
         method="GET",
