@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flash_cli.building import BuildOptions, Built, build
+from flash_cli.builds.building import BuildOptions, Built, build
 
 QUEUE = """
     from runpod_flash import Endpoint

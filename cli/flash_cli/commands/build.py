@@ -8,11 +8,12 @@ from typing import Any
 
 import typer
 
-from flash_cli import archive, console, explaining, locking
-from flash_cli.archive import Archive
-from flash_cli.building import BuildOptions, Built, Fault
-from flash_cli.building import build as build_project
-from flash_cli.manifest import BuiltEndpoint
+from flash_cli import console
+from flash_cli.builds import archive, explaining, locking
+from flash_cli.builds.archive import Archive
+from flash_cli.builds.building import BuildOptions, Built, Fault
+from flash_cli.builds.building import build as build_project
+from flash_cli.builds.manifest import BuiltEndpoint
 from runpod_flash import settings
 from runpod_flash.project import app_of, find_project
 

@@ -9,15 +9,17 @@ from typing import Any
 
 import typer
 
-from flash_cli import archive, console, deploying, plan_text, staging
-from flash_cli.building import BuildOptions
-from flash_cli.curl_lines import curl
-from flash_cli.deploying import Proposal, Telling
-from flash_cli.manifest import BuiltEndpoint
-from flash_cli.planning import ChangeKind
+from flash_cli import console
+from flash_cli.builds import archive
+from flash_cli.builds.building import BuildOptions
+from flash_cli.builds.manifest import BuiltEndpoint
+from flash_cli.deploys import deploying, plan_text, staging
+from flash_cli.deploys.curl_lines import curl
+from flash_cli.deploys.deploying import Proposal, Telling
+from flash_cli.deploys.planning import ChangeKind
+from flash_cli.deploys.smoke import Smoked, smoke
+from flash_cli.deploys.staging import Goal
 from flash_cli.platform import connected
-from flash_cli.smoke import Smoked, smoke
-from flash_cli.staging import Goal
 from runpod_flash import settings
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.errors import ConfigError, FlashError

@@ -11,12 +11,14 @@ from typing import Final
 
 import typer
 
-from flash_cli import bodies, console, platform, project_files, staging
-from flash_cli.building import BuildOptions
+from flash_cli import console, platform
+from flash_cli.builds import project_files
+from flash_cli.builds.building import BuildOptions
+from flash_cli.builds.manifest import BuildManifest
+from flash_cli.deploys import bodies, staging
 from flash_cli.dev import reporter as reporters
 from flash_cli.dev.building_ahead import BuildingAhead
 from flash_cli.dev.session import Source, Wanted, run
-from flash_cli.manifest import BuildManifest
 from runpod_flash import settings as settings_module
 from runpod_flash.output import of_program
 from runpod_flash.project import find_project

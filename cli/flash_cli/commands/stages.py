@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from flash_cli import console, staging
+from flash_cli import console
 from flash_cli.commands.apps import age, asked, show_stage
+from flash_cli.deploys import staging
 from runpod_flash import settings
 from runpod_flash.backends.base import Json
 from runpod_flash.project import find_project

@@ -4,9 +4,9 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
-from flash_cli import building
-from flash_cli.building import BuildOptions, Built
-from flash_cli.discovery import Interpreter
+from flash_cli.builds import building
+from flash_cli.builds.building import BuildOptions, Built
+from flash_cli.builds.discovery import Interpreter
 
 _QUIET_S: Final = 1.0  # after a build, workers start: they go first
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from flash_cli.builds.manifest import BuildManifest
 from flash_cli.dev.stamps import Stamps
 from flash_cli.dev.state import State
 from flash_cli.dev.table import Table, merged
-from flash_cli.manifest import BuildManifest
 from runpod_flash.errors import BackendError, BackendUnavailable, FlashError
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from flash_cli.builds.manifest import BuildManifest
 from flash_cli.dev.app import DevApp
 from flash_cli.dev.hearing import Hearing
 from flash_cli.dev.project import LiveProject
@@ -24,7 +25,6 @@ from flash_cli.dev.visits import Ended, Visits
 from flash_cli.dev.warming import Warming
 from flash_cli.dev.watching import watch
 from flash_cli.dev.writings import Writings
-from flash_cli.manifest import BuildManifest
 from runpod_flash.backends.base import Backend
 from runpod_flash.errors import BackendError, FlashError
 

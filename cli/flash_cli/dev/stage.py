@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from flash_cli.manifest import BuildManifest
+from flash_cli.builds.manifest import BuildManifest
 from runpod_flash.backends.base import Backend, Json
 from runpod_flash.errors import BackendUnavailable, ContentNotFound, StageBusy, StageMoved, StageNotFound
 

@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from starlette.routing import compile_path
 
-from flash_cli.manifest import BuildManifest, BuiltEndpoint
+from flash_cli.builds.manifest import BuildManifest, BuiltEndpoint
 from worker_runtime.wire.interface import FUNCTION
 
 JOB_OPERATIONS: Final = (

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote
 
+from flash_cli.builds.manifest import BuiltEndpoint
 from flash_cli.dev.state import State
 from flash_cli.dev.table import is_balanced
 from flash_cli.dev.upstream import FAULTS, Request, Upstream
-from flash_cli.manifest import BuiltEndpoint
 from runpod_flash.errors import FlashError
 from worker_runtime.wire import PROTOCOL
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from flash_cli.builds.manifest import BuiltEndpoint, BuiltRoute
 from flash_cli.dev.state import State
 from flash_cli.dev.table import Table
-from flash_cli.manifest import BuiltEndpoint, BuiltRoute
 from tests.support.balanced import raw_server, until
 from tests.support.dev_server import Target, dev_server
 from worker_runtime.wire.interface import Interface, Parameter

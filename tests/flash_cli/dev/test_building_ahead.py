@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from flash_cli.building import BuildOptions
+from flash_cli.builds.building import BuildOptions
 from flash_cli.dev.building_ahead import BuildingAhead
 from tests.support.balanced import until
 
@@ -18,7 +18,9 @@ def test_the_next_build_finds_an_interpreter_and_the_end_leaves_none(tmp_path: P
     (tmp_path / "add.py").write_text(ADD)
 
     def children() -> list[psutil.Process]:
-        return [each for each in psutil.Process(os.getpid()).children() if "flash_cli.discovering" in each.cmdline()]
+        return [
+            each for each in psutil.Process(os.getpid()).children() if "flash_cli.builds.discovering" in each.cmdline()
+        ]
 
     async def test() -> None:
         builds = BuildingAhead(tmp_path, BuildOptions("app", locked=False, shared_interpreter=sys.executable))

@@ -3,9 +3,9 @@
 import json
 from dataclasses import replace
 
+from flash_cli.builds.manifest import BuiltEndpoint, BuiltRoute
 from flash_cli.dev import document
 from flash_cli.dev.table import Table
-from flash_cli.manifest import BuiltEndpoint, BuiltRoute
 from worker_runtime.wire.interface import Interface, Parameter
 
 INTERFACE = Interface(

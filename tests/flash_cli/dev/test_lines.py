@@ -3,11 +3,11 @@
 import time
 from dataclasses import replace
 
+from flash_cli.builds.manifest import BuiltEndpoint
 from flash_cli.dev import lines
 from flash_cli.dev.state import State
 from flash_cli.dev.table import Table
 from flash_cli.dev.visits import Ended
-from flash_cli.manifest import BuiltEndpoint
 from worker_runtime.wire.interface import Interface
 
 NOON = time.mktime((2026, 1, 1, 12, 0, 0, 0, 1, -1))

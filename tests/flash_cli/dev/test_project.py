@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from flash_cli.builds.manifest import BuildManifest, BuiltEndpoint
 from flash_cli.dev.project import LiveProject
 from flash_cli.dev.stamps import Stamps
 from flash_cli.dev.state import State
-from flash_cli.manifest import BuildManifest, BuiltEndpoint
 from runpod_flash.errors import BackendUnavailable, ConfigError, FlashError, InstallError
 from tests.support.balanced import until
 from worker_runtime.wire.interface import Interface

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
+from flash_cli.builds.manifest import BuiltEndpoint
 from flash_cli.dev import reporter as reporters
 from flash_cli.dev.reporter import Reporter
 from flash_cli.dev.state import State
 from flash_cli.dev.table import Table
 from flash_cli.dev.visits import Ended
-from flash_cli.manifest import BuiltEndpoint
 from runpod_flash.output import Output
 from worker_runtime.wire.interface import Interface
 

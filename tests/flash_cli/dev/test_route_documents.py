@@ -3,11 +3,11 @@
 import asyncio
 from dataclasses import replace
 
+from flash_cli.builds.manifest import BuiltEndpoint
 from flash_cli.dev.route_documents import RouteDocuments
 from flash_cli.dev.state import State
 from flash_cli.dev.table import Table
 from flash_cli.dev.upstream import Upstream
-from flash_cli.manifest import BuiltEndpoint
 from tests.support.balanced import serving
 from tests.support.dev_server import Target
 

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
+from flash_cli.builds.manifest import BuildManifest, BuiltEndpoint
 from flash_cli.dev.stage import EXPIRES_S, EphemeralStage
-from flash_cli.manifest import BuildManifest, BuiltEndpoint
 from runpod_flash.backends.base import Backend
 from runpod_flash.errors import (
     BackendUnavailable,

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from flash_cli.builds.manifest import BuildManifest, BuiltEndpoint, BuiltRoute
 from flash_cli.dev.table import Place, Table, merged
-from flash_cli.manifest import BuildManifest, BuiltEndpoint, BuiltRoute
 from worker_runtime.wire.interface import Interface, Parameter
 
 

@@ -4,11 +4,11 @@ import asyncio
 import json
 from dataclasses import replace
 
+from flash_cli.builds.manifest import BuiltEndpoint
 from flash_cli.dev.state import State
 from flash_cli.dev.table import Table
 from flash_cli.dev.upstream import Upstream
 from flash_cli.dev.warming import Warming
-from flash_cli.manifest import BuiltEndpoint
 from tests.support.balanced import serving, until
 from tests.support.dev_server import Target
 from worker_runtime.wire import PROTOCOL

@@ -1,0 +1,1 @@
+"""A project becomes artifacts, locks and a manifest: what `flash build`, `deploy` and `dev` bring to a platform."""
