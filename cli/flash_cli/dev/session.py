@@ -146,14 +146,16 @@ class _Session:
             stack.push_async_callback(self._upstream.close)
             stack.push_async_callback(self._warming.close)
             stack.push_async_callback(self._writings.close)
-            await self._project.start()
+            alive = asyncio.create_task(self._stay_alive(), name="dev-renewing")
+            stack.push_async_callback(_end, alive)
+            await self._project.start()  # which may take long, where much is installed
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             listening = tasks.create_task(self._hearing.listen())
             stack.callback(listening.cancel)
             server = await stack.enter_async_context(serving(self._app, sockets))
             url = _url(self._wanted.host, sockets[0].getsockname()[1])
             self._reporter.serving(url, self._wanted.target, self._project.state)
-            tasks.create_task(self._stay_alive())
+            tasks.create_task(_outcome(alive))
             if self._wanted.reloads:
                 tasks.create_task(watch(self._source.folder, self._source.matters, self._project.notice))
                 tasks.create_task(self._project.run())
@@ -219,3 +221,12 @@ def _url(host: str, port: int) -> str:
     """Where a browser finds it."""
     name = "localhost" if host == "127.0.0.1" else f"[{host}]" if ":" in host else host
     return f"http://{name}:{port}"
+
+
+async def _outcome(task: asyncio.Task[None]) -> None:
+    await task
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

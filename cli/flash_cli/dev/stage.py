@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from flash_cli.manifest import BuildManifest
 from runpod_flash.backends.base import Backend, Json
-from runpod_flash.errors import BackendUnavailable, StageBusy, StageMoved, StageNotFound
+from runpod_flash.errors import BackendUnavailable, ContentNotFound, StageBusy, StageMoved, StageNotFound
 
 EXPIRES_S: Final = 60
 RENEW_S: Final = 15.0
@@ -31,6 +31,7 @@ class EphemeralStage:
         self._version = 0
         self._made = False  # or asked for
         self._lock = asyncio.Lock()
+        self._brought: set[str] = set()  # artifacts, by their ids
         self._deployed: tuple[BuildManifest, Mapping[str, Path]] | None = None
 
     @property
@@ -50,13 +51,19 @@ class EphemeralStage:
             return await self._bring(manifest, artifacts)
 
     async def _bring(self, manifest: BuildManifest, artifacts: Mapping[str, Path]) -> Mapping[str, str]:
+        again = False
         for tried in range(_TRIES):
             try:
                 await self._ensure()
                 await self._upload(manifest, artifacts)
                 return await self._deploy(manifest, artifacts)
             except StageNotFound:
-                self._made = False
+                self._forget()
+            except ContentNotFound:  # the target has cleared up since it was brought
+                if again:
+                    raise
+                again = True
+                self._brought.clear()
             except StageMoved:  # the answer to an earlier deploy of this session was lost
                 found = await self._backend.apps.stage(self.app, self.name)
                 self._version = int(found.get("version", 0))
@@ -74,15 +81,22 @@ class EphemeralStage:
         Raises:
             BackendError: the target cannot be reached, or has refused.
         """
-        async with self._lock:
-            if not self._made:
-                return None
-            try:
-                await self._backend.apps.renew(self.app, self.name)
-            except StageNotFound:
-                self._made = False
-                return None if self._deployed is None else await self._bring(*self._deployed)
+        if not await self._is_lost():  # also while a deploy takes its time
             return None
+        async with self._lock:
+            if self._deployed is None or not await self._is_lost():
+                return None
+            self._forget()
+            return await self._bring(*self._deployed)
+
+    async def _is_lost(self) -> bool:
+        """Renew it, unless it is not to be yet; whether it is gone."""
+        try:
+            if self._made:
+                await self._backend.apps.renew(self.app, self.name)
+        except StageNotFound:
+            return True
+        return False
 
     async def delete(self) -> None:
         """Remove it with its endpoints and jobs. Raises BackendError: it stays, until it expires."""
@@ -104,8 +118,14 @@ class EphemeralStage:
     async def _upload(self, manifest: BuildManifest, artifacts: Mapping[str, Path]) -> None:
         for artifact in sorted({each.artifact for each in manifest.endpoints if each.artifact is not None}):
             source = artifacts.get(artifact)
-            if source is not None and not await self._backend.has_artifact(artifact):
-                await self._backend.put_artifact(artifact, await asyncio.to_thread(source.read_bytes))
+            if source is not None and artifact not in self._brought:
+                await self._backend.upload_artifact(artifact, source, lambda sent, of: None)
+                self._brought.add(artifact)
+
+    def _forget(self) -> None:
+        """The target has lost it, and may have lost what was brought for it."""
+        self._made = False
+        self._brought.clear()
 
     async def _deploy(self, manifest: BuildManifest, artifacts: Mapping[str, Path]) -> Mapping[str, str]:
         answer = await self._backend.apps.deploy(

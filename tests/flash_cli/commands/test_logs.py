@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from tests.support.place import Place
+from tests.support.plain_endpoints import plain_endpoint
 from tests.support.plane_api import plane_client
 from tests.support.waiting import wait_until
 
@@ -60,6 +61,18 @@ def test_a_job_is_followed_to_its_end(shared_place: Place) -> None:
         stop.touch()
         assert process.stdout.read() == "a warning\nthe end\n"
         assert process.wait(30) == 0
+
+
+def test_who_follows_a_job_that_waits_is_told_why_and_its_end_ends_that(shared_place: Place) -> None:
+    endpoint = plain_endpoint(shared_place, "never-runs", workers=0)
+    with plane_client(shared_place) as client:
+        submitted = client.post(f"/v2/{endpoint}/run", json={"input": {"n": 1}}).raise_for_status()
+        job = submitted.json()["id"]
+        with shared_place.flash_running("logs", "-f", job) as process:
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith(f"job {job} waits: ")
+            client.post(f"/v2/{endpoint}/cancel/{job}").raise_for_status()
+            assert process.wait(30) == 0
 
 
 def test_an_endpoint_is_followed_until_ctrl_c(shared_place: Place) -> None:

@@ -10,7 +10,16 @@ import pytest
 from flash_cli.dev.stage import EXPIRES_S, EphemeralStage
 from flash_cli.manifest import BuildManifest, BuiltEndpoint
 from runpod_flash.backends.base import Backend
-from runpod_flash.errors import BackendUnavailable, ConfigError, FlashError, StageBusy, StageMoved, StageNotFound
+from runpod_flash.errors import (
+    BackendUnavailable,
+    ConfigError,
+    ContentNotFound,
+    FlashError,
+    StageBusy,
+    StageMoved,
+    StageNotFound,
+)
+from tests.support.balanced import until
 
 MANIFEST = BuildManifest("app", (BuiltEndpoint("f", "function", "a.py", "f", {"type": "QUEUE"}, artifact="a1"),))
 
@@ -22,6 +31,8 @@ class Apps:
         self.stages: dict[str, int] = {}
         self.refusals: list[FlashError] = []
         self.calls: list[tuple[Any, ...]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def create_stage(self, app: str, stage: str, *, expires_in: int | None = None, label: str = "") -> None:
         self.calls.append(("create", app, stage, expires_in, label))
@@ -41,6 +52,7 @@ class Apps:
 
     async def deploy(self, app: str, stage: str, manifest: Any, *, base: int, prune: bool, on_progress: Any) -> Any:
         self.calls.append(("deploy", base, prune))
+        await self.gate.wait()
         version = self._version(stage)
         if self.refusals:
             raise self.refusals.pop(0)
@@ -62,12 +74,11 @@ class Target:
     def __init__(self) -> None:
         self.apps = Apps()
         self.artifacts: dict[str, bytes] = {}
+        self.uploads = 0
 
-    async def has_artifact(self, artifact_id: str) -> bool:
-        return artifact_id in self.artifacts
-
-    async def put_artifact(self, artifact_id: str, data: bytes) -> None:
-        self.artifacts[artifact_id] = data
+    async def upload_artifact(self, artifact_id: str, source: Path, said: Any) -> None:
+        self.uploads += 1
+        self.artifacts[artifact_id] = source.read_bytes()
 
 
 @pytest.fixture
@@ -92,6 +103,7 @@ def test_the_first_deploy_makes_the_stage_and_brings_the_code(
     assert asyncio.run(stage.deploy(MANIFEST, artifacts)) == {"f": "f-1"}
     assert asyncio.run(stage.deploy(MANIFEST, artifacts)) == {"f": "f-2"}
     assert target.artifacts == {"a1": b"code"}
+    assert target.uploads == 1
     assert [call[0] for call in target.apps.calls] == ["create", "deploy", "deploy"]
     assert target.apps.calls[0] == ("create", "app", stage.name, EXPIRES_S, "me@here")
     assert target.apps.calls[1] == ("deploy", 0, True)
@@ -122,6 +134,34 @@ def test_a_deploy_whose_answer_was_lost_is_followed_by_the_next(
     assert asyncio.run(stage.deploy(MANIFEST, artifacts)) == {"f": "f-8"}
     target.apps.refusals.append(StageBusy("since a moment"))
     assert asyncio.run(stage.deploy(MANIFEST, artifacts)) == {"f": "f-9"}
+
+
+def test_code_that_the_target_has_cleared_up_is_brought_again(
+    target: Target, stage: EphemeralStage, artifacts: Mapping[str, Path]
+) -> None:
+    asyncio.run(stage.deploy(MANIFEST, artifacts))
+    target.apps.refusals.append(ContentNotFound("no artifact a1"))
+    assert asyncio.run(stage.deploy(MANIFEST, artifacts)) == {"f": "f-2"}
+    assert target.uploads == 2
+    target.apps.refusals += [ContentNotFound("no artifact a1")] * 2
+    with pytest.raises(ContentNotFound):
+        asyncio.run(stage.deploy(MANIFEST, artifacts))
+
+
+def test_a_session_lives_on_while_a_deploy_takes_its_time(
+    target: Target, stage: EphemeralStage, artifacts: Mapping[str, Path]
+) -> None:
+    async def test() -> None:
+        await stage.deploy(MANIFEST, artifacts)
+        target.apps.gate.clear()
+        deploy = asyncio.create_task(stage.deploy(MANIFEST, artifacts))
+        await until(lambda: target.apps.calls[-1][0] == "deploy" and len(target.apps.calls) == 3)
+        assert await asyncio.wait_for(stage.renew(), 10) is None
+        assert target.apps.calls[-1] == ("renew", stage.name)
+        target.apps.gate.set()
+        assert await deploy == {"f": "f-2"}
+
+    asyncio.run(test())
 
 
 def test_a_refusal_and_an_absent_target_are_told(
