@@ -173,20 +173,23 @@ def volumes(client: httpx.Client) -> dict[str, Sequence[str]]:
 
 
 def apps(client: httpx.Client) -> dict[str, Sequence[str]]:
-    """Make apps: one that stays, with an endpoint, and one that may be deleted; names by parameter."""
+    """Make apps: one that stays, with an endpoint that stays, and what may be deleted; names and a job by parameter."""
     for app, stages in (("shop", ("production", "doomed")), ("doomed", ("production",))):
         for stage in stages:
             client.post(f"/flash/v1/apps/{app}/stages", json={"name": stage}).raise_for_status()
-    manifest = {"endpoints": [{"name": "pages", "body": QUEUE}]}
+    manifest = {"endpoints": [{"name": name, "body": QUEUE} for name in ("pages", "spare")]}
     where = "/flash/v1/apps/shop/stages/production/deploy"
     client.post(where, json={"manifest": manifest, "base": 0}).raise_for_status()
     names = {"X-Flash-App": "shop", "X-Flash-Environment": "production", "X-Flash-Endpoint": "pages"}
     by_name = ("run", "runSync", "getJob", "postGetJob", "cancelJob")
+    job = client.post("/v2/flash/run", json={"input": {"n": 1}}, headers=names).raise_for_status().json()["id"]
     return {
         "app": ("shop", "no-app"),
         "stage": ("production", "no-stage"),
         "deleteApp.app": ("doomed", "no-app"),
         "deleteStage.stage": ("doomed", "no-stage"),
+        "deleteStageEndpoint.endpoint": ("spare", "nothing"),
+        **{f"{each}ByName.job": (job, "no-such-job") for each in by_name[2:]},
         **{f"{each}ByName.{header}": (name, "nothing") for each in by_name for header, name in names.items()},
     }
 
