@@ -194,6 +194,7 @@ told(lambda: shop.sell.remote(object()))
 """
 
 
+@pytest.mark.slow
 def test_what_differs_from_what_is_deployed_is_refused_before_it_runs(shared_place: Place) -> None:
     project = Project.make(shared_place, "changed")
     project.deploy("test")

@@ -65,6 +65,7 @@ def sums(shared_place: Place) -> str:
     return "sums"
 
 
+@pytest.mark.slow
 def test_functions_methods_and_generators(shared_place: Place, sums: str) -> None:
     def called(*arguments: str, env: Mapping[str, str] | None = None) -> Any:
         return json.loads(shared_place.flash("call", *arguments, "--json", "{}", env=env).good().stdout)
@@ -81,6 +82,7 @@ def test_functions_methods_and_generators(shared_place: Place, sums: str) -> Non
     assert shared_place.flash("call", "site", "GET", "/page", env=here).good().stdout.startswith("welcome sums one")
 
 
+@pytest.mark.slow
 def test_failures_are_told_as_the_server_or_the_code_tells_them(shared_place: Place, sums: str) -> None:
     here = {"FLASH_APP": sums, "FLASH_ENV": "one"}
     wrong = shared_place.flash("call", "add", "--json", '{"aa": 2}', env=here)

@@ -53,6 +53,7 @@ print(json.dumps(intrude.remote(*map(json.loads, sys.argv[1:]))))
 """
 
 
+@pytest.mark.slow
 @needs_root
 def test_another_user_of_the_machine_reads_nothing_and_reaches_nothing(tmp_path: Path) -> None:
     with place_of_nobody() as (public, command):  # a folder that all may enter, an interpreter that nobody may start

@@ -114,6 +114,7 @@ def test_a_result_is_there_after_client_and_control_plane_were_killed(place: Pla
     assert place.flash("jobs", "attach", "--last").good().stdout == "144\n"
 
 
+@pytest.mark.slow
 def test_all_jobs_of_a_killed_client_are_recovered(place: Place) -> None:
     with begun(place, MANY, "spawn", "50") as client:
         assert client.stdout is not None

@@ -94,6 +94,7 @@ def test_commands_options_and_targets_are_offered(here: Place) -> None:
     assert tab(here, "flash target use la") == ["lab"]
 
 
+@pytest.mark.slow
 def test_endpoints_of_this_machine_are_offered(shared_place: Place) -> None:
     shared_place.flash("server", "add", "--name", "offered", "--command", "python handler.py").good()
     assert "offered" in tab(shared_place, "flash server remove off")
@@ -101,6 +102,7 @@ def test_endpoints_of_this_machine_are_offered(shared_place: Place) -> None:
     assert tab(shared_place, "flash server remove off") == []
 
 
+@pytest.mark.slow
 def test_apps_and_their_environments_are_offered(shared_place: Place) -> None:
     shared_place.flash("env", "create", "staging", "--app", "offered-app").good()
     assert tab(shared_place, "flash app get off") == ["offered-app"]

@@ -17,6 +17,11 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     return [process for process in found.values() if _lives(process)]
 
 
+def children_with(word: str) -> list[psutil.Process]:
+    """The live processes below this one that have `word` in their command line."""
+    return [each for each in _children(psutil.Process()) if word in _description(each) and _lives(each)]
+
+
 def no_process_left(folder: Path, deadline_s: float = 20.0) -> None:
     """Fail with the command lines of what still lives after `deadline_s` seconds."""
     try:

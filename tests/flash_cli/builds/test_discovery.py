@@ -116,6 +116,7 @@ def test_traces_begin_in_the_users_file(tmp_path: Path) -> None:
     assert "importlib" not in fault.trace
 
 
+@pytest.mark.slow
 def test_a_file_that_hangs_is_named_with_where(tmp_path: Path) -> None:
     hanging = "import time\ndef wait():\n    while True: time.sleep(1)\nwait()"
     found = discover(tmp_path, {"a.py": hanging, "ok.py": QUEUE.format(name="ok")}, deadline_s=3.0)

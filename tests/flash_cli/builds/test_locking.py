@@ -10,7 +10,6 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from flash_cli.builds.locking import LINUX, LockOptions, lines, lock, platform_here
@@ -18,6 +17,7 @@ from runpod_flash.control_plane.environments import Environments
 from runpod_flash.errors import ConfigError, InstallError
 from runpod_flash.package_index import read
 from tests.support.packages import UV, base_env, make_slow_source, make_wheel
+from tests.support.processes import children_with
 from tests.support.waiting import wait_until
 from worker_runtime.wire.locks import LockLine
 from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
@@ -187,7 +187,7 @@ def test_uv_ends_with_the_cancelled_build(options: LockOptions, wheels: Path, tm
         await asyncio.wait([locking])
 
     asyncio.run(cancel())
-    wait_until(lambda: not any("compile" in each.cmdline() for each in psutil.Process().children(recursive=True)))
+    wait_until(lambda: not children_with("compile"))
 
 
 @pytest.mark.slow

@@ -58,6 +58,7 @@ def test_other_values_are_shown_as_python_writes_them(shared_place: Place, jobs:
     assert attach(shared_place, "jobs", "attach", jobs["data"]).good().stdout == "{'a': [1, None]}\n"
 
 
+@pytest.mark.slow
 def test_json_for_programs(shared_place: Place, jobs: dict[str, str]) -> None:
     for what, result in (("data", {"a": [1, None]}), ("set", "{3}"), ("text", "two\nlines")):
         found = json.loads(attach(shared_place, "jobs", "attach", jobs[what], "--json").good().stdout)
@@ -125,6 +126,7 @@ def test_jobs_of_the_inline_target_are_nowhere(shared_place: Place) -> None:
     assert "FLASH_TARGET is 'inline', whose jobs end with their program" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_job_of_a_platform_with_the_published_api_alone_is_found_by_the_journal(place: Place) -> None:
     only = {"FLASH_PUBLISHED_ONLY": "1"}
     place.write("shapes.py", "class Point:\n    def __init__(self, x): self.x = x\n")

@@ -43,6 +43,7 @@ def test_it_works_in_a_folder_of_the_project_and_writes_where_it_is_told(here: P
     assert (here.project / "sub" / "x.tgz").is_file()
 
 
+@pytest.mark.slow
 def test_broken_files_are_named_with_their_traceback_and_nothing_is_kept(here: Place) -> None:
     here.write("good.py", QUEUE.format(name="infer"))
     here.write("bad.py", "import runpod_flash\n1/0\n")
@@ -61,6 +62,7 @@ def test_without_endpoints_it_fails_with_one_message(here: Place) -> None:
     assert found.stderr.startswith("error: no endpoints in ")
 
 
+@pytest.mark.slow
 def test_the_deadline_of_imports_is_a_setting(here: Place) -> None:
     here.write("slow.py", "import runpod_flash, time\ntime.sleep(600)\n")
     found = here.flash("build", env={"FLASH_IMPORT_S": "1"})
@@ -69,6 +71,7 @@ def test_the_deadline_of_imports_is_a_setting(here: Place) -> None:
     assert "FLASH_IMPORT_S is 'soon'" in here.flash("build", env={"FLASH_IMPORT_S": "soon"}).stderr
 
 
+@pytest.mark.slow
 def test_it_explains(here: Place) -> None:
     here.write("worker.py", QUEUE.format(name="infer"))
     assert "worker.py" in here.flash("build", "--explain", "infer").good().stdout

@@ -47,6 +47,7 @@ def test_items_come_as_lines(shared_place: Place, queue: str) -> None:
     assert done.stdout.splitlines() == [f'{{"number": {number}}}' for number in range(3)]
 
 
+@pytest.mark.slow
 def test_who_detaches_gets_the_id_and_who_waits_too_short_is_told_how_to_come_back(
     shared_place: Place, queue: str, tmp_path: Path
 ) -> None:
@@ -76,6 +77,7 @@ def test_ctrl_c_cancels(shared_place: Place, queue: str, tmp_path: Path) -> None
     assert f"job {job['id']} is cancelled" in stderr
 
 
+@pytest.mark.slow
 def test_requests(shared_place: Place, routes: str) -> None:
     done = shared_place.flash("call", "call-http", "POST", "/predict?a=1", "--json", '{"b": 2}').good()
     answer = json.loads(done.stdout)

@@ -47,6 +47,7 @@ def jobs(shared_place: Place, endpoint: str, tmp_path: Path) -> Iterator[tuple[s
         client.post(f"/v2/{endpoint}/cancel/{held}")
 
 
+@pytest.mark.slow
 def test_list_and_get(shared_place: Place, endpoint: str, jobs: tuple[str, str]) -> None:
     failed, held = jobs
     assert ids(shared_place)[:2] == [held, failed]
@@ -63,6 +64,7 @@ def test_list_and_get(shared_place: Place, endpoint: str, jobs: tuple[str, str])
     assert facts["createdAt"] <= facts["startedAt"] <= facts["finishedAt"]
 
 
+@pytest.mark.slow
 def test_cancel_and_retry(shared_place: Place, endpoint: str, jobs: tuple[str, str]) -> None:
     failed, held = jobs
     refused = shared_place.flash("jobs", "cancel", failed)

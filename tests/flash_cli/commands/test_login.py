@@ -78,6 +78,7 @@ def test_the_owner_lets_somebody_in(here: Place, owner: Place) -> None:
     assert code not in owner.flash("server", "keys", "requests").good().stdout
 
 
+@pytest.mark.slow
 def test_the_owner_keeps_somebody_out(here: Place, owner: Place) -> None:
     with asking(here, owner) as (process, code):
         assert owner.flash("server", "keys", "deny", code).good().stdout == f"{code} is denied\n"
@@ -107,6 +108,7 @@ def piped(here: Place, text: str, *arguments: str, env: dict[str, str] | None = 
     return here.run(["-m", "flash_cli", "login", *arguments, "--key-stdin"], stdin=text, env=env)
 
 
+@pytest.mark.slow
 def test_a_key_is_piped_and_tried(here: Place, url: str) -> None:
     refused = piped(here, "wrong\n", url)
     assert (refused.status, "refuses the key" in refused.stderr) == (1, True)

@@ -75,6 +75,7 @@ def test_who_follows_a_job_that_waits_is_told_why_and_its_end_ends_that(shared_p
             assert process.wait(30) == 0
 
 
+@pytest.mark.slow
 def test_an_endpoint_is_followed_until_ctrl_c(shared_place: Place) -> None:
     written(shared_place, "before")
     with shared_place.flash_running("logs", "writes", "-f", "--json", "--since", "1h") as process:
@@ -92,6 +93,7 @@ def test_an_endpoint_is_followed_until_ctrl_c(shared_place: Place) -> None:
     assert (process.returncode, stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_what_a_worker_says_before_it_crashes_and_why_it_ended(shared_place: Place) -> None:
     body = {
         "name": "crashes",

@@ -50,6 +50,7 @@ def test_an_endpoint_with_its_jobs_and_workers(place: Place) -> None:
     assert f"project {place.project}\n" in table
 
 
+@pytest.mark.slow
 def test_what_is_at_the_chosen_target(place: Place) -> None:
     place.flash("server", "start").good()
     record = plane_record(place)

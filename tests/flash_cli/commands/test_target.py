@@ -136,6 +136,7 @@ def test_a_key_that_would_travel_in_clear_is_told(here: Place) -> None:
     assert "unencrypted" not in here.flash("target", "use", "http://[::1]:9", "--key", "k", "--no-check").stdout
 
 
+@pytest.mark.slow
 def test_a_platform_is_noted_chosen_by_name_and_forgotten(here: Place, url: str) -> None:
     added = here.flash("target", "add", url, "--name", "lab", "--key", KEY).good()
     assert added.stdout == f"{url} is noted; choose it: flash target use lab\n"

@@ -47,6 +47,7 @@ def version(here: Place, python: str) -> str:
     return flash(here, python, "--version").good().stdout.removeprefix("flash ").strip()
 
 
+@pytest.mark.slow
 def test_the_newest_of_a_folder_is_installed_and_remembered_as_its_source(
     here: Place, python: str, wheels: Path
 ) -> None:
@@ -62,6 +63,7 @@ def test_the_newest_of_a_folder_is_installed_and_remembered_as_its_source(
     assert version(here, python) == VERSION
 
 
+@pytest.mark.slow
 def test_what_is_not_ours_is_not_installed(here: Place, python: str, tmp_path: Path) -> None:
     other = make_wheel(tmp_path / "other", "runpod-flash", "99.0", module="runpod_flash")
     renamed = own_wheel(tmp_path / "renamed", "99.0")

@@ -1,7 +1,6 @@
 """Builds with an interpreter that waits; nothing of it is left at the end."""
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import psutil
 from flash_cli.builds.building import BuildOptions
 from flash_cli.dev.building_ahead import BuildingAhead
 from tests.support.balanced import until
+from tests.support.processes import children_with
 
 ADD = "from runpod_flash import Endpoint\n\n@Endpoint(name='add', cpu='cpu3c-1-2')\ndef add(a: int): return a\n"
 
@@ -18,9 +18,7 @@ def test_the_next_build_finds_an_interpreter_and_the_end_leaves_none(tmp_path: P
     (tmp_path / "add.py").write_text(ADD)
 
     def children() -> list[psutil.Process]:
-        return [
-            each for each in psutil.Process(os.getpid()).children() if "flash_cli.builds.discovering" in each.cmdline()
-        ]
+        return children_with("flash_cli.builds.discovering")
 
     async def test() -> None:
         builds = BuildingAhead(tmp_path, BuildOptions("app", locked=False, shared_interpreter=sys.executable))
