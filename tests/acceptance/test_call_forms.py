@@ -36,6 +36,7 @@ async def async_total(n):
 """
 
 
+@pytest.mark.slow
 def test_many_calls_at_once(shared_place: Place) -> None:
     script = (
         MAP
@@ -149,6 +150,7 @@ def flaky(folder, kinds):
 """
 
 
+@pytest.mark.slow
 def test_retries_after_chosen_exceptions_with_a_pause(shared_place: Place) -> None:
     folder = shared_place.project / "attempts"
     script = RETRIES.replace("DELAY", "0.2") + (

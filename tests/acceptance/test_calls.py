@@ -15,6 +15,7 @@ async def add(a, b=1): return a + b
 """
 
 
+@pytest.mark.slow
 def test_three_hundred_gathered_calls_on_two_workers(shared_place: Place) -> None:
     script = """
 import asyncio, os, time

@@ -69,6 +69,7 @@ print(json.dumps(results))
     ]
 
 
+@pytest.mark.slow
 def test_requests_and_hundreds_of_them_at_a_time(shared_place: Place, balanced: str) -> None:
     """The 300 are answered by their worker only when all of them are there."""
     script = """

@@ -124,6 +124,7 @@ FORM
         wait_until(lambda: running() == 0, 20, "the job is cancelled")
 
 
+@pytest.mark.slow
 def test_it_leaves_by_itself_when_nobody_is_here_even_with_a_minimum_of_workers(place: Place) -> None:
     script = """
 from runpod_flash import Endpoint

@@ -50,6 +50,7 @@ asyncio.run(main())
         assert all(before[1] <= after[0] for before, after in itertools.pairwise(times))
 
 
+@pytest.mark.slow
 def test_gpu_count_devices_are_visible_and_none_to_a_cpu_endpoint(place: Place) -> None:
     script = """
 import os

@@ -30,7 +30,8 @@ print(f.remote(0) != before)
 TOLD = re.compile(r"the worker's processes used (\d(?:\.\d+)?) GB of memory and its size allows 2 GB \(cpu= of the")
 
 
-@pytest.mark.parametrize(("retries", "attempts"), [pytest.param(None, 2, marks=pytest.mark.slow), (0, 1)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("retries", "attempts"), [(None, 2), (0, 1)])
 def test_a_call_that_needs_more_memory_than_its_size_has(
     shared_place: Place, retries: int | None, attempts: int
 ) -> None:

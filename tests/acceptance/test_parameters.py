@@ -101,6 +101,7 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 ONE_CORE = [1, "1"] if CORES > 1 else [CORES, None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "seen"),
     [

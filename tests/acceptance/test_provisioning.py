@@ -52,6 +52,7 @@ def test_a_change_of_env_keeps_the_endpoint_and_rolls_its_workers(shared_place: 
     assert endpoints(shared_place)["rolled"] == before
 
 
+@pytest.mark.slow
 def test_a_change_of_workers_keeps_the_loaded_model(shared_place: Place) -> None:
     one = answer(shared_place, "scaled", options=", workers=(0, 1)")
     before = endpoints(shared_place)["scaled"]
@@ -106,6 +107,7 @@ def test_two_scripts_of_one_project_share_workers(shared_place: Place) -> None:
     assert shared_place.run_script("# another\n" + script, name="two.py").good().stdout == one
 
 
+@pytest.mark.slow
 def test_two_projects_with_one_name_do_not_roll_each_other(shared_place: Place, tmp_path: Path) -> None:
     other = Place(shared_place.home, tmp_path)
     one = answer(shared_place, "common", options=", env={'TOKEN': 'here'}")

@@ -132,6 +132,7 @@ def check_refusals(stdout: str, here: str, other: str) -> None:
     assert all("Move it to the top of a .py file" in line for line in lines[3:])
 
 
+@pytest.mark.slow
 def test_every_kind_of_value_goes_to_an_endpoint_of_another_version_and_back(shared_place: Place) -> None:
     assert OTHER is not None
     script = write(shared_place, OTHER)

@@ -138,6 +138,7 @@ def test_what_a_client_submitted_until_it_was_killed_is_recovered(place: Place) 
     assert len(found) in (acknowledged, acknowledged + 1)
 
 
+@pytest.mark.slow
 def test_calls_that_a_worker_makes_are_not_noted(place: Place) -> None:
     script = """
 from runpod_flash import Endpoint

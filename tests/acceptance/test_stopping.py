@@ -58,6 +58,7 @@ def test_one_that_drains_says_so_and_the_second_time_stops_at_once(place: Place,
     assert (place.project / "starts").read_text() == "001", "the call that was cut off ran again, by its retries"
 
 
+@pytest.mark.slow
 def test_a_drain_ends_with_what_runs(place: Place) -> None:
     with begun(place, WAITING, str(place.project), FLASH_DRAIN_S="60") as process:
         begun_once(place)

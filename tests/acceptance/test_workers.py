@@ -20,6 +20,7 @@ def workers_of(place: Place, name: str) -> list[str]:
     return [worker for entry in place.endpoints() if entry["name"] == name for worker in entry["workerIds"]]
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_silent_for_a_lease_is_lost_and_its_job_runs_elsewhere(place: Place) -> None:
     marks = place.project / "starts"
     script = f"""

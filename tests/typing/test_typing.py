@@ -23,12 +23,14 @@ def checked(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=ROOT, env={**os.environ, **paths}, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_mypy_understands_the_usage(tmp_path: Path) -> None:
     options = ("--strict", "--config-file=", f"--cache-dir={tmp_path}", "--follow-imports=silent")
     done = checked("-m", "mypy", *options, *USAGE)
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_pyright_understands_the_usage() -> None:
     done = checked(*PYRIGHT, "--project", str(HERE / "pyrightconfig.json"), "--outputjson")
     said = json.loads(done.stdout)

@@ -102,6 +102,7 @@ def test_wrong_use(shared_place: Place, arguments: list[str]) -> None:
     assert "name the job by its id or say --last" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_last_submission_of_a_target(place: Place) -> None:
     nothing = place.flash("jobs", "attach", "--last")
     assert nothing.status == 1

@@ -57,6 +57,7 @@ def run(platform: FakePlatform, test: Callable[[HttpBackend], Awaitable[None]]) 
         asyncio.run(main(url))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modern", [True, False], ids=["ours", "published"])
 def test_hundreds_of_held_requests_are_in_flight_at_a_time(platform: FakePlatform, modern: bool) -> None:
     platform.modern, platform.together = modern, MANY

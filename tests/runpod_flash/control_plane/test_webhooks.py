@@ -247,6 +247,7 @@ def test_a_receiver_that_hangs_is_given_up_and_delays_nobody(run: Run) -> None:
     run(work)
 
 
+@pytest.mark.slow
 def test_a_thousand_webhooks_each_arrive_once(run: Run) -> None:
     async def work(site: Site) -> None:
         async with site.plane():
@@ -260,6 +261,7 @@ def test_a_thousand_webhooks_each_arrive_once(run: Run) -> None:
     run(work)
 
 
+@pytest.mark.slow
 def test_a_thousand_that_wait_are_found_at_the_start(run: Run) -> None:
     async def work(site: Site) -> None:
         site.store = Store.open(site.path)
