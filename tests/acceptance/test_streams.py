@@ -282,6 +282,7 @@ def numbers(mark):
 unread, stream = numbers.spawn("unread"), numbers.stream("read")
 assert next(stream) == 0
 appears("unread"), appears("read")
+for _ in range(5): numbers.spawn("other").cancel()  # each is on disk when it is answered, as is what came before it
 print("now", flush=True)
 appears("killed")
 got = []
