@@ -2,6 +2,7 @@
 
 import json
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -62,8 +63,8 @@ print("good")
     assert shared_place.run_script(script).good().stdout.strip() == "good"
 
 
-def test_who_stops_early_cancels_what_runs_on_the_workers(shared_place: Place) -> None:
-    folder = shared_place.project / "hanging"
+def test_who_stops_early_cancels_what_runs_on_the_workers(shared_place: Place, tmp_path: Path) -> None:
+    folder = tmp_path / "hanging"
     folder.mkdir()
     script = MAP + (
         """
@@ -88,8 +89,8 @@ print("ended", flush=True)
     wait_until(lambda: not list(folder.iterdir()), 30, "the calls to be cancelled")
 
 
-def test_ctrl_c_in_a_map(shared_place: Place) -> None:
-    folder = shared_place.project / "interrupted"
+def test_ctrl_c_in_a_map(shared_place: Place, tmp_path: Path) -> None:
+    folder = tmp_path / "interrupted"
     folder.mkdir()
     text = (MAP + "\nlist(hang.map(range(1, 7)))\n").replace("FOLDER", str(folder))
     path = shared_place.write("interrupted.py", text)
@@ -151,8 +152,8 @@ def flaky(folder, kinds):
 
 
 @pytest.mark.slow
-def test_retries_after_chosen_exceptions_with_a_pause(shared_place: Place) -> None:
-    folder = shared_place.project / "attempts"
+def test_retries_after_chosen_exceptions_with_a_pause(shared_place: Place, tmp_path: Path) -> None:
+    folder = tmp_path / "attempts"
     script = RETRIES.replace("DELAY", "0.2") + (
         """
 def run(function, *kinds):
@@ -194,7 +195,7 @@ def test_a_pause_before_a_retry_survives_a_restart_and_is_told(place: Place) -> 
     assert len(list(folder.iterdir())) == 1
 
 
-def test_batches_of_calls_of_different_programs_and_a_call_that_leaves(shared_place: Place) -> None:
+def test_batches_of_calls_of_different_programs_and_a_call_that_leaves(shared_place: Place, tmp_path: Path) -> None:
     script = """
 import asyncio, os, sys, threading, time
 from pathlib import Path
@@ -239,7 +240,7 @@ async def as_task(coroutine): return await coroutine
 asyncio.run(main(sys.argv[1]))
 print("good")
 """
-    folder = shared_place.project / "batch"
+    folder = tmp_path / "batch"
     folder.mkdir()
     assert shared_place.run_script(script, arguments=[str(folder)]).good().stdout.strip() == "good"
 
