@@ -26,7 +26,7 @@ class Source(Protocol):
         """Read so many bytes. Raises IncompleteReadError where the stream ends before."""
 
 
-def encode(header: Header, body: bytes = b"") -> list[bytes]:
+def encode(header: Header, body: bytes | bytearray | memoryview = b"") -> "list[bytes | bytearray | memoryview]":
     """Return the pieces to write, in order. The body is not copied."""
     head = json.dumps(header, separators=(",", ":")).encode()
     return [_LENGTHS.pack(len(head), len(body)) + head, body] if body else [_LENGTHS.pack(len(head), 0) + head]
@@ -47,6 +47,62 @@ async def read(reader: Source) -> tuple[Header, bytes]:
         raise EOFError("the other side closed the stream") from error
 
 
+class Splitter:
+    """Cuts the bytes of a stream into frames, however they arrive. Does no reading of its own.
+
+    A body that is still on its way is gathered where it will stay, so that each of its bytes is copied once.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""  # of a frame whose lengths or header are not whole
+        self._header: Header | None = None  # of the frame whose body is on its way
+        self._body = bytearray()
+        self._filled = 0
+
+    def feed(self, data: bytes) -> list[tuple[Header, bytes | bytearray]]:
+        """The frames that are whole now. Raises WireError where these are none."""
+        found: list[tuple[Header, bytes | bytearray]] = []
+        start, end = 0, len(data)
+        if self._header is not None:
+            start = self._gather(data, 0)
+            if self._filled < len(self._body):
+                return found
+            found.append((self._header, self._body))
+            self._header, self._body = None, bytearray()
+        if self._rest:
+            data, self._rest = self._rest + data[start:], b""
+            start, end = 0, len(data)
+        while end - start >= _LENGTHS.size:
+            head_length, body_length = _lengths_at(data, start)
+            head_start = start + _LENGTHS.size
+            body_start = head_start + head_length
+            if body_start > end:
+                break
+            header = _header(data[head_start:body_start])
+            if body_start + body_length <= end:
+                start = body_start + body_length
+                found.append((header, data[body_start:start]))
+                continue
+            self._header, self._body, self._filled = header, bytearray(body_length), 0
+            self._gather(data, body_start)
+            return found
+        self._rest = data[start:]
+        return found
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left of a frame that has not arrived as a whole."""
+        return self._header is None and not self._rest
+
+    def _gather(self, data: bytes, start: int) -> int:
+        """Take what belongs to the body; give where the rest begins."""
+        taken = min(len(data) - start, len(self._body) - self._filled)
+        with memoryview(data) as view:
+            self._body[self._filled : self._filled + taken] = view[start : start + taken]
+        self._filled += taken
+        return start + taken
+
+
 def receive(sock: socket.socket) -> tuple[Header, bytes]:
     """Read one frame from a blocking socket; raises as `read` does."""
     head_length, body_length = _lengths(_exactly(sock, _LENGTHS.size))
@@ -61,7 +117,11 @@ def send(sock: socket.socket, header: Header, body: bytes = b"") -> None:
 
 
 def _lengths(raw: bytes | bytearray) -> tuple[int, int]:
-    head_length, body_length = _LENGTHS.unpack(raw)
+    return _lengths_at(raw, 0)
+
+
+def _lengths_at(raw: bytes | bytearray, start: int) -> tuple[int, int]:
+    head_length, body_length = _LENGTHS.unpack_from(raw, start)
     if head_length > HEADER_LIMIT or body_length > BODY_LIMIT:
         raise WireError(
             f"a frame announces {head_length} + {body_length} bytes; the other side does not speak this protocol"

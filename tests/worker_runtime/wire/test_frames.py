@@ -40,6 +40,28 @@ def test_what_is_written_is_read_in_whatever_pieces_it_arrives(
     asyncio.run(main())
 
 
+@given(FRAMES, st.integers(1, 700))
+def test_the_splitter_gives_each_frame_when_it_is_whole(
+    conversation: list[tuple[dict[str, object], bytes]], step: int
+) -> None:
+    data, splitter, found = written(conversation), frames.Splitter(), list[tuple[frames.Header, bytes]]()
+    for start in range(0, len(data), step):
+        found += [(header, bytes(body)) for header, body in splitter.feed(data[start : start + step])]
+        arrived = data[: start + step]
+        assert found == conversation[: len(found)]
+        assert splitter.whole == (len(written(conversation[: len(found)])) == len(arrived))
+    assert found == conversation
+
+
+@given(st.binary(min_size=12))
+def test_the_splitter_refuses_what_is_no_frame(data: bytes) -> None:
+    splitter = frames.Splitter()
+    with pytest.raises(WireError):
+        splitter.feed(b"\xff" * 12 + data)
+    with pytest.raises(WireError):
+        frames.Splitter().feed(struct.pack("!IQ", 2, 0) + b"[]")
+
+
 @given(FRAMES.filter(bool), st.data())
 def test_a_stream_that_breaks_off_is_an_end_of_file(
     conversation: list[tuple[dict[str, object], bytes]], data: st.DataObject
