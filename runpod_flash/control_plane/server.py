@@ -186,7 +186,7 @@ class ControlPlane:
 
     def _connect(self) -> None:
         """Tie the parts together where one must hear of another."""
-        self._platform.intake.refusal, self._platform.intake.admit = self._supervisor.refusal, self._disk.admit
+        self._platform.intake.refusal, self._platform.intake.admit = self._supervisor.refusal, self._disk.admit_job
         self._platform.intake.vet = self._served.vet = self._preparing.vet = lambda endpoint, request: vet(
             endpoint.owner, request, self._state.environments, allow_apt=self._settings.allow_apt
         )
@@ -194,7 +194,7 @@ class ControlPlane:
         self._platform.intake.seal = self._seal.seal
         self._platform.intake.takes_pickles = lambda endpoint: self._settings.pickles.of(endpoint.owner)
         self._platform.intake.on_end = self._job_ended
-        self._dispatcher.on_end = lambda job: self._job_ended(job.record.id)
+        self._dispatcher.on_end = lambda job: self._job_ended(job.record.id, calls=job.record.webhook is not None)
         self._blobs.admit = self._files.admit = self._disk.admit
         self._files.volumes.users = self._catalog.users_of_volume
         self._webhooks.as_sent = lambda record: input_as_sent(record, self._blobs)
@@ -250,9 +250,11 @@ class ControlPlane:
         self._autoscaler.endpoint_deleted(endpoint_id)
         self._load_changed(endpoint_id)
 
-    def _job_ended(self, job_id: str) -> None:
+    def _job_ended(self, job_id: str, *, calls: bool = True) -> None:
+        """`calls`: it may have a webhook."""
         self._platform.chunks.changed(job_id)
-        self._webhooks.wake(job_id)
+        if calls:
+            self._webhooks.wake(job_id)
 
     def _site(self) -> Site:
         settings, state = self._settings, self._state
