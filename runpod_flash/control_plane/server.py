@@ -200,8 +200,8 @@ class ControlPlane:
         self._webhooks.as_sent = lambda record: input_as_sent(record, self._blobs)
         self._dispatcher.results.patience_s = self._settings.disk_patience_s
         self._dispatcher.recorder.on_refused = self._disk.reserve.give
-        self._dispatcher.on_load = self._load_changed
-        self._balanced.on_load = self._autoscaler.load_changed
+        self._dispatcher.on_load = self._jobs_changed
+        self._balanced.on_load = self._autoscaler.jobs_changed
         self._stream()
         self._connect_apps()
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
@@ -233,8 +233,8 @@ class ControlPlane:
         dispatcher.stream_through(streams)
         self._platform.will_read, self._supervisor.on_item = streams.read, streams.item
 
-    def _load_changed(self, endpoint_id: str) -> None:
-        self._autoscaler.load_changed(endpoint_id)
+    def _jobs_changed(self, endpoint_id: str) -> None:
+        self._autoscaler.jobs_changed(endpoint_id)
         self._balanced.look(endpoint_id)
 
     def _endpoint_changed(self, endpoint: EndpointRecord, rolled: bool) -> None:
@@ -248,7 +248,8 @@ class ControlPlane:
         self._served.forget(endpoint_id)
         self._expiring.forget(endpoint_id)
         self._autoscaler.endpoint_deleted(endpoint_id)
-        self._load_changed(endpoint_id)
+        self._autoscaler.load_changed(endpoint_id)
+        self._balanced.look(endpoint_id)
 
     def _job_ended(self, job_id: str, *, calls: bool = True) -> None:
         """`calls`: it may have a webhook."""
