@@ -6,7 +6,6 @@ f.map(xs)        one call for each, several at a time    f.with_options(timeout=
 f.stream(x)      the items of a generator, as they come
 """
 
-import difflib
 import functools
 import inspect
 import sys
@@ -491,6 +490,6 @@ def _defined(kind: type, name: str) -> Any:
 
 def _unknown(kind: RemoteClass[Any], name: str) -> str:
     names = [known for known in dir(kind.__flash_target__) if not known.startswith("_")]
-    close = difflib.get_close_matches(name, names, n=1)
+    close: list[str] = lazy.load("difflib").get_close_matches(name, names, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names) or 'none'}"
     return f"remote class {kind.__name__} has no method '{name}'; {hint}"

@@ -20,10 +20,11 @@ from runpod_flash.errors import NotPicklable, NotPortable
 from runpod_flash.identity import Identity, identify, is_heap_type
 from runpod_flash.local_modules import LocalFiles, LocalModules, module_of
 from worker_runtime.wire import neutral, paths, payload
+from worker_runtime.wire.batch import Batch
 from worker_runtime.wire.class_names import ClassNames, standard_module
 from worker_runtime.wire.errors import CannotTravel
 from worker_runtime.wire.routes import by_name
-from worker_runtime.wire.specs import ArtifactManifest, Batch, EnvironmentRequest
+from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
 
 V = TypeVar("V")
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from worker_runtime.wire import PROTOCOL
+from worker_runtime.wire.batch import Batch
 from worker_runtime.wire.errors import VersionMismatch, WireError
 from worker_runtime.wire.fields import absolute, optional, require, seconds, string_map, strings
 from worker_runtime.wire.interface import Interface
@@ -82,21 +83,6 @@ class EnvironmentRequest:
 
 KINDS = ("function", "class", "routes")
 """What an artifact can be."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """How calls are batched: at most `max_size` together, which wait at most `max_wait_ms` for each other."""
-
-    max_size: int
-    max_wait_ms: int
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Batch":
-        size, wait = require(data, "max_size", int), require(data, "max_wait_ms", int)
-        if size < 1 or wait < 0:
-            raise WireError(f"a batch of {size} calls that waits {wait} ms is none")
-        return cls(size, wait)
 
 
 @dataclass(frozen=True, slots=True)
