@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from benchmarks import document as documents
-from benchmarks import drawing, machine, registry, table
+from benchmarks import drawing, earlier, machine, registry, table
 from benchmarks.document import Outcome
 from benchmarks.driver import DriverFailed
 from benchmarks.scene import NotMeasured, RowFailed, Scene
@@ -50,8 +50,8 @@ def main() -> int:
     document = documents.merged(documents.read(path), machine.facts(), outcomes)
     document = documents.in_order(document, registry.ROWS)
     documents.write(path, document)
-    text = table.text_of(document)
-    (options.out / "bench.md").write_text(f"# Benchmarks\n\n{text}")
+    text = "\n".join([table.text_of(document), *earlier.lines(earlier.read(OUT / "earlier.json"), document)])
+    (options.out / "bench.md").write_text(f"# Benchmarks\n\n{text.strip()}\n")
     for name, picture in drawing.pictures(document).items():
         (options.out / f"{name}.svg").write_text(picture)
     if options.out == OUT:

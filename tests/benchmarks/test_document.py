@@ -1,11 +1,12 @@
 """Results of a part of the rows take the place of older ones; a page shows all of them and nothing of the machine."""
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import drawing, table
+from benchmarks import drawing, earlier, table
 from benchmarks.document import Outcome, in_order, merged, read, without_places, write
 from benchmarks.measures import Figure, Goal
 from benchmarks.registry import ROWS, NoSuchRow, chosen
@@ -92,3 +93,24 @@ def test_rows_are_chosen_by_name() -> None:
     assert list(chosen(["arrays", "latency", "arrays"])) == ["latency", "arrays"]
     with pytest.raises(NoSuchRow, match="'latencies' is no row; there are latency, "):
         chosen(["latencies"])
+
+
+def test_what_was_measured_before_stands_beside_it() -> None:
+    then = {
+        "commit": "0a",
+        "figures": [
+            {"what": "a call", "unit": "ms", "value": 0.7},
+            {"what": "a call", "unit": "s", "value": 1},
+            {"what": "gone", "unit": "ms", "value": 1},
+        ],
+    }
+    assert earlier.lines(then, merged(None, FACTS, [CALL]))[-1:] == ["| a call | 0.7 ms | 0.35 ms | 0.5 |"]
+    assert earlier.lines(then, merged(None, FACTS, [Outcome("idle")])) == []
+
+
+def test_the_earlier_figures_are_of_rows_that_there_are() -> None:
+    kept = earlier.read(Path(__file__).parents[2] / "benchmarks" / "results" / "earlier.json")
+    rows = "".join(path.read_text() for path in (Path(earlier.__file__).parent / "rows").glob("*.py"))
+    for figure in kept["figures"]:
+        name = re.sub(r"^300 |, p50$", "", figure["what"])
+        assert name in rows, f"no row says {figure['what']!r}"
