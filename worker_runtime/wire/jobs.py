@@ -34,10 +34,11 @@ class JobStatus(StrEnum):
     CANCELLED = "CANCELLED"
     TIMED_OUT = "TIMED_OUT"
 
-    @property
-    def final(self) -> bool:
-        """Whether a job in this state will not change any more (but for a retry that somebody asks for)."""
-        return self not in (JobStatus.IN_QUEUE, JobStatus.IN_PROGRESS)
+    final: bool
+    """Whether a job in this state will not change any more (but for a retry that somebody asks for)."""
+
+    def __init__(self, text: str) -> None:
+        self.final = text not in ("IN_QUEUE", "IN_PROGRESS")
 
 
 class ErrorKind(StrEnum):
@@ -136,51 +137,70 @@ class Call:
 
     def to_input(self) -> dict[str, Any]:
         """The `input` of the job."""
-        body: dict[str, Any] = {"protocol": PROTOCOL, "artifact": self.artifact, "arguments": self.arguments.to_json()}
+        body = {**self.head(), "arguments": self.arguments.to_json()}
+        if self.instance is not None:
+            body["instance"] = self.instance.to_json()
+        return {"flash": body}
+
+    def head(self) -> dict[str, Any]:
+        """All of it but its payloads, which travel as bytes beside it: `instance` is the object's id alone."""
+        body: dict[str, Any] = {"protocol": PROTOCOL, "artifact": self.artifact}
         if self.method is not None:
             body["method"] = self.method
         if self.instance is not None:
-            body["instance"] = self.instance.to_json()
+            body["instance"] = self.instance.id
         if self.retries is not None:
             body["retries"] = self.retries
         if self.backoff is not None:
             body["backoff"] = self.backoff.to_json()
         if self.artifact_data is not None:
             body["artifact_data"] = base64.b64encode(self.artifact_data).decode()
-        if self.inline:
-            body["inline"] = True
-        for name in ("stream", "plain", "check"):
+        for name in ("inline", "stream", "plain", "check"):
             if getattr(self, name):
                 body[name] = True
         if self.shape is not None:
             body["shape"] = self.shape.to_json()
-        return {"flash": body}
+        return body
 
     @classmethod
     def from_input(cls, data: Mapping[str, Any]) -> "Call":
         """Read the `input` of a job. Raises WireError, VersionMismatch."""
         body = require(data, "flash", dict)
-        protocol = require(body, "protocol", int)
-        if protocol != PROTOCOL:
-            raise VersionMismatch(
-                f"the call has protocol {protocol}, this side speaks {PROTOCOL}; use one version on both sides"
-            )
-        instance, artifact_data = optional(body, "instance", dict), optional(body, "artifact_data", str)
-        backoff, check = optional(body, "backoff", dict), require(body, "check", bool, default=False)
+        check_protocol(body)
+        instance, check = optional(body, "instance", dict), require(body, "check", bool, default=False)
         arguments = optional(body, "arguments", dict) if check else require(body, "arguments", dict)
+        return cls._of(
+            body,
+            Payload.from_json(arguments) if arguments is not None else Payload.inlined(b""),
+            Instance.from_json(instance) if instance is not None else None,
+        )
+
+    @classmethod
+    def of_head(cls, head: Mapping[str, Any], arguments: Payload, constructor: Payload | None = None) -> "Call":
+        """Read what `head` wrote; the payloads came beside it. Raises WireError, VersionMismatch."""
+        check_protocol(head)
+        instance = optional(head, "instance", str)
+        if (instance is None) is not (constructor is None):
+            raise WireError("a call has an object and no arguments of its constructor, or those and no object")
+        known = None if instance is None or constructor is None else Instance(instance, constructor)
+        return cls._of(head, arguments, known)
+
+    @classmethod
+    def _of(cls, body: Mapping[str, Any], arguments: Payload, instance: Instance | None) -> "Call":
+        artifact_data, backoff = optional(body, "artifact_data", str), optional(body, "backoff", dict)
         shape = optional(body, "shape", dict)
         return cls(
             artifact=require(body, "artifact", str, default=""),
-            arguments=Payload.from_json(arguments) if arguments is not None else Payload.inlined(b""),
+            arguments=arguments,
             method=optional(body, "method", str),
-            instance=Instance.from_json(instance) if instance is not None else None,
+            instance=instance,
             retries=optional(body, "retries", int),
             backoff=Backoff.from_json(backoff) if backoff is not None else None,
             artifact_data=_from_base64(artifact_data, "artifact_data") if artifact_data is not None else None,
             inline=require(body, "inline", bool, default=False),
             stream=require(body, "stream", bool, default=False),
             plain=require(body, "plain", bool, default=False),
-            check=check,
+            check=require(body, "check", bool, default=False),
             shape=Shape.from_json(shape) if shape is not None else None,
         )
 
@@ -192,8 +212,12 @@ class Call:
     @property
     def values(self) -> tuple[str, ...]:
         """The sha256 of each value that must be at the platform before the call can run."""
-        payloads = [self.arguments, *([self.instance.constructor] if self.instance else [])]
-        return tuple(payload.sha256 for payload in payloads if payload.sha256 is not None)
+        return tuple(payload.sha256 for payload in self.payloads if payload.sha256 is not None)
+
+    @property
+    def payloads(self) -> tuple[Payload, ...]:
+        """Its arguments, and those of its object's constructor, if it has one."""
+        return (self.arguments,) if self.instance is None else (self.arguments, self.instance.constructor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +293,15 @@ class Progress:
         return cls(done, None if total is None else _number(data, "total"), require(data, "message", str, default=""))
 
 
+def check_protocol(body: Mapping[str, Any]) -> None:
+    """Raise VersionMismatch where a call, or its head, is of another protocol; WireError where it says none."""
+    protocol = require(body, "protocol", int)
+    if protocol != PROTOCOL:
+        raise VersionMismatch(
+            f"the call has protocol {protocol}, this side speaks {PROTOCOL}; use one version on both sides"
+        )
+
+
 def value_output(payload: Payload) -> dict[str, Any]:
     """The `output` of a job that gave a value."""
     return {"flash": {"value": payload.to_json()}}
@@ -291,6 +324,8 @@ def error_output(error: ErrorInfo) -> dict[str, Any]:
 
 def read_output(output: Any) -> Payload | ErrorInfo | Streamed:
     """Read the `output` of a finished job. Raises WireError where a function of ours did not write it."""
+    if isinstance(output, Payload):
+        return output
     body = require(output if isinstance(output, dict) else {}, "flash", dict)
     if "error" in body:
         return ErrorInfo.from_json(require(body, "error", dict))
