@@ -41,6 +41,7 @@ from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.expiring import Expiring
 from runpod_flash.control_plane.fleet import Fleet
 from runpod_flash.control_plane.keys import ensure_key
+from runpod_flash.control_plane.launchers.fork import FORKS, ForkLauncher
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.launches import Site
 from runpod_flash.control_plane.links import LinkServer
@@ -101,13 +102,14 @@ class ControlPlane:
         self._announcer = Announcer(self._hub, job_object)
         self._environments = self._own_environments()
         self._dispatcher = Dispatcher(self._store, self._blobs, Artifacts(self._blobs), self._fleet, self._announcer)
+        self._forks, site = self._launcher()
         self._supervisor = Supervisor(
-            self._site(),
+            site,
             self._fleet,
             self._dispatcher,
             self._environments,
             inventory.Inventory(self._gpus, strict=settings.listen is not None, cuda=self._cuda),
-            ProcessLauncher(),
+            self._forks or ProcessLauncher(),
             self._announcer,
         )
         self._autoscaler = Autoscaler(self._catalog, self._fleet, self._supervisor, self._dispatcher.pools)
@@ -130,6 +132,11 @@ class ControlPlane:
         self._commands = self._command_workers()
         self._webhooks = Webhooks(self._store, self._limits, job_object)
         self._connect()
+
+    def _launcher(self) -> tuple[ForkLauncher | None, Site]:
+        """What forks workers, where this system can, and where they live."""
+        site = self._site()
+        return (ForkLauncher(site.bundle, ProcessLauncher(), preloads=not site.must_isolate) if FORKS else None), site
 
     def _balanced_workers(self) -> BalancedWorkers:
         return BalancedWorkers(
@@ -299,6 +306,8 @@ class ControlPlane:
             )  # of workers whose control plane was killed
             await self._engine.sweep()
             self._show("starting")
+            if self._forks is not None:
+                self._forks.begin()
             await self._links.start(str(state.worker_socket))
             await self._succession.begin()
             replayed = await self._platform.replay()
@@ -360,6 +369,8 @@ class ControlPlane:
         await self._served.close()
         await self._balanced.close()
         await self._supervisor.close()
+        if self._forks is not None:
+            await self._forks.close()
         await self._links.close()
         await self._dispatcher.settle()
         self._platform.release_waiting()
