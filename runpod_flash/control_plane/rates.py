@@ -44,8 +44,12 @@ class Rates:
         return len(self._uses)
 
     @contextmanager
-    def enter(self, principal: Principal, endpoint_id: str, operation: str, running_workers: int = 0) -> Iterator[None]:
-        """Count a request, which runs as long as the block does.
+    def enter(
+        self, principal: Principal, endpoint_id: str, operation: str, running_workers: int = 0, *, requests: int = 1
+    ) -> Iterator[None]:
+        """Count a request, which runs as long as the block does. One that stands for many counts as so many `requests`.
+
+        It is let in where there is room for one.
 
         Raises:
             Problem: 429 with Retry-After (whole seconds), before the block begins. Refused requests do not count.
@@ -60,7 +64,7 @@ class Rates:
         use = self._uses.setdefault((principal.user, endpoint_id, operation), _Use())
         use.forget(now)
         _refuse_excess(use, rate, operation, now)
-        use.times.append(now)
+        use.times.extend([now] * requests)
         use.running += 1
         try:
             yield

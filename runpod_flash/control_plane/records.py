@@ -1,11 +1,11 @@
 """What the server knows: frozen records that the store keeps and the loops replace as a whole."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NotRequired, TypedDict
 
-from worker_runtime.wire.jobs import JobStatus
+from worker_runtime.wire.jobs import Call, JobStatus, Payload
 
 _OUR_IMAGES: Final = re.compile(r"runpod/flash(-lb)?(-cpu)?(:[\w.-]+)?")
 
@@ -111,6 +111,20 @@ class Submission:
     policy: Policy = Policy()
     client: str | None = None
     key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Calls of one endpoint that came together and have all in common but their keys and arguments.
+
+    `jobs` are those; `call` has no arguments. `fresh`: none of the keys was sent before. Else as `Submission`.
+    """
+
+    call: Call
+    jobs: Sequence[tuple[str, Payload]] = field(repr=False)
+    policy: Policy = Policy()
+    client: str | None = None
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)

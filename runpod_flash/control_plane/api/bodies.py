@@ -28,11 +28,7 @@ async def json_object(request: Request, limit: int, seconds: float = BODY_S) -> 
         PayloadTooLarge: it has more than `limit` bytes.
         Problem: 400, it is no JSON object; 408, it did not arrive within so many `seconds`.
     """
-    try:
-        async with asyncio.timeout(seconds):
-            data = await _body(request, limit)
-    except TimeoutError:
-        raise Problem(408, f"the request did not arrive within {seconds:g} s") from None
+    data = await read_body(request, limit, seconds)
     try:
         body = json.loads(data, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -40,6 +36,20 @@ async def json_object(request: Request, limit: int, seconds: float = BODY_S) -> 
     if not isinstance(body, dict):
         raise Problem(400, "the request is no JSON object")
     return body
+
+
+async def read_body(request: Request, limit: int, seconds: float = BODY_S) -> bytes:
+    """The body.
+
+    Raises:
+        PayloadTooLarge: it has more than `limit` bytes.
+        Problem: 408, it did not arrive within so many `seconds`.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await _body(request, limit)
+    except TimeoutError:
+        raise Problem(408, f"the request did not arrive within {seconds:g} s") from None
 
 
 async def _body(request: Request, limit: int) -> bytes:
