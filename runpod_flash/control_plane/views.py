@@ -25,7 +25,7 @@ def job_object(record: JobRecord, now: float) -> dict[str, Any]:
         job["executionTime"] = _milliseconds(record.started_at, record.finished_at)
     job["id"] = record.id
     if record.output is not None:
-        job["output"] = record.output
+        job["output"] = record.output_json
     if record.retries > 0:
         job["retries"] = record.retries
     job["status"] = str(record.status)
