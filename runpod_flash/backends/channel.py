@@ -80,9 +80,3 @@ class Channel(asyncio.Protocol):
             self.lost.set_result(error)
         if self._transport is not None:
             self._transport.abort()
-
-
-async def connect(path: str, key: str, client: str, take: Take) -> Channel:
-    """Open a channel at a unix socket. Raises OSError."""
-    _, channel = await asyncio.get_running_loop().create_unix_connection(lambda: Channel(key, client, take), path)
-    return channel

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from runpod_flash.backends.base import Json
+from runpod_flash.backends.events import FinalJobs
 from runpod_flash.calls import Ticket
 from runpod_flash.errors import BackendUnavailable, FlashError, JobNotFound
 from runpod_flash.output import Output
@@ -24,6 +25,9 @@ from worker_runtime.wire.jobs import Payload, value_output
 
 _LOOK_S: Final = 0.1  # a call that takes less shows no progress anyway
 _ASK_AGAIN_S: Final = 30.0  # calls whose end should have been told are watched once more
+
+
+Ready = Callable[[], Awaitable[None]]
 
 
 class Notes(Protocol):
@@ -54,15 +58,16 @@ class Kind:
         name: the endpoint's name.
         endpoint_id: its id.
         notes: where they are noted.
-        later: whether it is early enough to hear of their acceptance when they end.
+        conversation: where they go.
+        waiting: how many are under way.
     """
 
-    __slots__ = ("_shown", "endpoint_id", "later", "name", "notes", "pattern", "waiting")
+    __slots__ = ("_shown", "conversation", "endpoint_id", "name", "notes", "pattern", "waiting")
 
-    def __init__(self, pattern: Pattern, name: str, notes: Notes | None, *, later: bool) -> None:
-        self.pattern, self.name, self.endpoint_id = pattern, name, pattern.endpoint
-        self.notes, self.later = notes, later
-        self.waiting = 0  # calls under way
+    def __init__(self, pattern: Pattern, name: str, notes: Notes | None, conversation: "Conversation") -> None:
+        self.pattern, self.name, self.endpoint_id, self.notes = pattern, name, pattern.endpoint, notes
+        self.conversation = conversation
+        self.waiting = 0
         self._shown: contextlib.ExitStack | None = None
 
     def show(self, output: Output) -> None:
@@ -121,19 +126,25 @@ class Waiting(asyncio.Future[Any]):
 class Conversation:
     """See the module. `ready` makes the way where there is none, and raises a FlashError where there can be none.
 
-    `on_event` gets what the platform tells of stages, output and notices, `on_job` final jobs that are no calls of here.
+    `on_event` gets what the platform tells of stages, output and notices, `others` the jobs that are only submitted here.
     """
 
     def __init__(
         self,
-        ready: Callable[[], Awaitable[None]],
+        ready: Ready,
         refusal: Callable[[Json], FlashError],
         on_event: Callable[[Json], None],
-        on_job: Callable[[Json], None],
+        others: FinalJobs,
         output: Output,
     ) -> None:
         """`refusal`: the error that a problem document means."""
-        self._ready, self._refusal, self._on_event, self._on_job, self._output = ready, refusal, on_event, on_job, output
+        self._ready, self._refusal, self._on_event, self._others, self._output = (
+            ready,
+            refusal,
+            on_event,
+            others,
+            output,
+        )
         self._loop = asyncio.get_running_loop()
         self._way: Way | None = None
         self._calls: dict[str, Waiting] = {}  # under way, by key
@@ -148,13 +159,21 @@ class Conversation:
     # --- calls go out
 
     def submit(
-        self, kind: Kind, arguments: Payload, tickets: list[Ticket] | None = None, *, key: str = "", again: bool = False
+        self,
+        kind: Kind,
+        arguments: Payload,
+        tickets: list[Ticket] | None = None,
+        *,
+        key: str = "",
+        again: bool = False,
+        submits_only: bool = False,
     ) -> Waiting:
         """Submit a call with all others of this turn of the loop. `again`: its key was sent before.
 
-        Cancelling the future leaves the job alone: see `give_up`.
+        Cancelling the future leaves the job alone: see `give_up`. `submits_only`: see `Waiting`.
         """
         waiting = Waiting(kind, key or os.urandom(16).hex(), arguments, tickets, self._loop)
+        waiting.submits_only = submits_only
         alone = not self._calls
         self._calls[waiting.key] = waiting
         if not kind.waiting:
@@ -163,6 +182,8 @@ class Conversation:
         if self._looking is None:
             self._look_later()
         if again:
+            if kind.notes is not None:
+                kind.notes.leaving([waiting.key])
             self._send([waiting], fresh=False)
             return waiting
         if not self._leaving:
@@ -183,10 +204,10 @@ class Conversation:
                 self._cancel(waiting.job_id)
         await asyncio.shield(waiting.given_up)
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether a call is being cancelled."""
-        return any(each.given_up is not None for each in self._calls.values())
+    async def quiet(self) -> None:
+        """Wait until no call is being cancelled."""
+        while ending := [each.given_up for each in self._calls.values() if each.given_up is not None]:
+            await asyncio.wait(ending)
 
     def _flush(self) -> None:
         leaving, self._leaving = self._leaving, []
@@ -293,7 +314,7 @@ class Conversation:
                 waiting.facts = entry
                 self._settle(waiting, value)
             else:
-                self._on_job(job_of(entry, bytes(value)))
+                self._others.arrive(job_of(entry, bytes(value)))
 
     def _event(self, event: Json) -> None:
         if event.get("event") != "job":
@@ -302,17 +323,19 @@ class Conversation:
         job, key = event["job"], event.get("key")
         waiting = self._calls.get(key) if key is not None else None
         if waiting is None:
-            self._on_job(job)
+            self._others.arrive(job)
             return
         self._learn([(waiting.key, str(job.get("id")))])
         self._settle(waiting, job)
 
     def _accepted(self, jobs: Sequence[Sequence[str]]) -> None:
         self._learn(jobs)
-        for key, _ in jobs:
+        for key, job_id in jobs:
             waiting = self._calls.get(key)
             if waiting is not None and waiting.submits_only:
-                self._settle(waiting, None)
+                if self._way is not None:
+                    self._others.cover(job_id)
+                self._settle(waiting)
 
     def _learn(self, jobs: Iterable[Sequence[str]]) -> None:
         """The platform has these calls under these ids."""
@@ -396,7 +419,7 @@ def job_of(entry: Sequence[Any], value: bytes) -> dict[str, Any]:
 def frames_of(kind: Kind, some: Sequence[Waiting], *, fresh: bool) -> list[Buffer]:
     """The frames that submit these calls."""
     sent = [(each.key, each.arguments) for each in some if each.arguments is not None]
-    return kind.pattern.frames(sent, fresh=fresh, later=kind.later)
+    return kind.pattern.frames(sent, fresh=fresh, later=not any(each.submits_only for each in some))
 
 
 def header_frame(header: Header) -> list[Buffer]:

@@ -140,7 +140,7 @@ class Intake:
     async def _accept_many(
         self, endpoint: EndpointRecord, asked: Batch, jobs: Sequence[tuple[str, Payload]]
     ) -> "Outcomes":
-        short = self.admit()
+        short = self._open(endpoint)
         template = asked.call
         if endpoint.artifact is None:
             template = await self._admitted(endpoint, template)
@@ -188,13 +188,20 @@ class Intake:
         return record
 
     async def _accept(self, endpoint: EndpointRecord, asked: Submission) -> JobRecord:
-        short = self.admit()
+        short = self._open(endpoint)
         call = None if endpoint.runs_command else await self._admitted(endpoint, asked.input)
         job_input = asked.input if call is None else call
         record = self._record(endpoint, asked.job_id, job_input, asked.policy, asked.client, asked.key)
         await self._queue([(record, call)])
         self._tell_short(short, record)
         return record
+
+    def _open(self, endpoint: EndpointRecord) -> str:
+        """What is short on the disk, if anything. Raises StoreFull, Problem: nothing can be accepted there."""
+        short = self.admit()
+        if endpoint.is_load_balanced:
+            raise Problem(400, "not allowed for LB API: this endpoint answers HTTP requests and takes no jobs")
+        return short
 
     async def _admitted(self, endpoint: EndpointRecord, job_input: Mapping[str, Any] | Call) -> Call:
         """The call that an input asks for; what it carried is stored. Raises as `submit` does."""
@@ -235,8 +242,6 @@ class Intake:
 
     def _call_input(self, endpoint: EndpointRecord, given: Mapping[str, Any] | Call) -> Mapping[str, Any] | Call:
         """The input as a call has it. Raises Problem, NotPortable, WireError, ContentNotFound."""
-        if endpoint.is_load_balanced:
-            raise Problem(400, "not allowed for LB API: this endpoint answers HTTP requests and takes no jobs")
         if endpoint.artifact is None:
             _check_call(endpoint, given)
             return given
@@ -347,9 +352,7 @@ class Intake:
             endpoint = self._catalog.get(record.endpoint)  # it may have been deleted or changed meanwhile
         except EndpointNotFound as error:
             gone, now = ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", str(error)), time.time()
-            await self._saved(
-                [lifecycle.refuse(each, gone, now, plain=lifecycle.is_plain(its)) for each, its in jobs]
-            )
+            await self._saved([lifecycle.refuse(each, gone, now, plain=lifecycle.is_plain(its)) for each, its in jobs])
             raise
         if call is None:
             return self._dispatcher.pools.of_command(endpoint)

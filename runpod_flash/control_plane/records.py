@@ -113,7 +113,6 @@ class Submission:
     key: str | None = None
 
 
-<<<<<<< HEAD
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Calls of one endpoint that came together and have all in common but their keys and arguments.
@@ -128,10 +127,7 @@ class Batch:
     fresh: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-=======
 @dataclass(frozen=True)  # without slots, so that `changed` is one copy of a dictionary
->>>>>>> d169f079d5a5bd3244ded0dcb94622350559709f
 class JobRecord:
     """A job. Times are seconds since the epoch.
 

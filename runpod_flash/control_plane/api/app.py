@@ -11,6 +11,8 @@ from starlette.routing import BaseRoute, Mount
 from runpod_flash.control_plane.api.access import Access, streams_of
 from runpod_flash.control_plane.api.app_jobs import AppJobsApi
 from runpod_flash.control_plane.api.apps_api import AppsApi
+from runpod_flash.control_plane.api.calls_api import CallsApi
+from runpod_flash.control_plane.api.conversation import Conversations
 from runpod_flash.control_plane.api.flash_jobs import FlashJobsApi
 from runpod_flash.control_plane.api.flash_v1 import FlashApi
 from runpod_flash.control_plane.api.jobs import JobsApi
@@ -79,18 +81,30 @@ class Services:
     pickles: Pickles = Pickles.EVERYBODY
 
 
-def build_app(services: Services) -> Starlette:
+def conversations_of(services: Services) -> Conversations:
+    """What all that speaks in frames shares with the HTTP faces."""
+    access, rates = Access(services.catalog), Rates(services.limits)
+    return Conversations(services.platform, access, services.limits, rates, services.check_webhook)
+
+
+def keyring_of(services: Services) -> Keyring:
+    """The keys that open this control plane."""
+    return Keyring(services.key, services.worker_keys, services.api_keys)
+
+
+def build_app(services: Services, conversations: Conversations | None = None) -> Starlette:
     """The ASGI application. It starts and stops nothing: whoever serves it closes the hub before the server stops."""
     # The streams of a user's other keys end too, and come back.
     services.api_keys.on_revoke = lambda user: services.hub.disconnect(streams_of(user))
-    access, rates = Access(services.catalog), Rates(services.limits)
-    keyring = Keyring(services.key, services.worker_keys, services.api_keys)
+    conversations = conversations or conversations_of(services)
+    access, rates, keyring = conversations.access, conversations.rates, keyring_of(services)
     volumes, jobs = (
         VolumeAccess(services.files.volumes),
         JobsApi(services.platform, access, services.limits, rates, services.check_webhook),
     )
     own: list[BaseRoute] = [
         *FlashJobsApi(services.platform, access).routes(),
+        *CallsApi(conversations).routes(),
         *FlashApi(
             services.platform,
             access,

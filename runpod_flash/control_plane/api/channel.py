@@ -1,4 +1,4 @@
-"""The socket for clients of this machine that speak frames: see `wire.calls`. One connection carries all of a client's calls."""
+"""The socket for clients of this machine that speak frames (`wire.calls`): one connection carries all of a client's calls."""
 
 import asyncio
 import logging
@@ -11,9 +11,11 @@ from runpod_flash.control_plane.api.conversation import BODY_LIMIT, Conversation
 from runpod_flash.control_plane.events import BEAT_S, EventHub
 from runpod_flash.control_plane.outbox import Frames, Outbox
 from runpod_flash.control_plane.principals import Principal
+from runpod_flash.control_plane.problems import Problem, response_for
+from runpod_flash.errors import AuthError
 from worker_runtime.wire import PROTOCOL, calls, frames
 from worker_runtime.wire.calls import Buffer
-from worker_runtime.wire.errors import WireError
+from worker_runtime.wire.errors import VersionMismatch, WireError
 from worker_runtime.wire.fields import require
 from worker_runtime.wire.frames import Header
 
@@ -72,11 +74,13 @@ class ChannelServer:
 
     def greet(self, header: Header) -> tuple[Principal, str, Mapping[str, Any]]:
         """Who comes, with which id, and what the welcome says. Raises WireError: nobody."""
-        if header.get("type") != calls.HELLO or header.get("protocol") != PROTOCOL:
-            raise WireError(f"a client said {_shown(header)} instead of hello in protocol {PROTOCOL}")
+        if header.get("type") != calls.HELLO:
+            raise WireError(f"a client said {_shown(header)} instead of hello")
+        if header.get("protocol") != PROTOCOL:
+            raise VersionMismatch(f"a client speaks protocol {header.get('protocol')!r:.20}, this side {PROTOCOL}")
         principal, client = self._identify(require(header, "key", str).encode()), require(header, "client", str)
         if principal is None:
-            raise WireError("a client came with a key that is none")
+            raise Problem(401, "invalid api key", code=AuthError.__name__)
         if not calls.is_key(client) or "/" in client:
             raise WireError(f"a client's id is {client!r:.80}; it must be 1 to {calls.ID_LIMIT} characters without '/'")
         return principal, client, self._welcome(principal)
@@ -112,7 +116,7 @@ class _Channel(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._channels.add(self)
-        self._timer = self._loop.call_later(HELLO_S, self._refuse, "a client did not say hello")
+        self._timer = self._loop.call_later(HELLO_S, self._refuse, WireError("a client did not say hello"))
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -122,7 +126,7 @@ class _Channel(asyncio.Protocol):
                 else:
                     self._conversation.take(header, body)
         except Exception as error:  # noqa: BLE001 - a border: one client's nonsense is its own affair
-            self._refuse(f"a client's channel was closed: {error}")
+            self._refuse(error)
 
     def eof_received(self) -> bool:
         return False  # closes the transport
@@ -205,10 +209,15 @@ class _Channel(asyncio.Protocol):
             self._transport.writelines(frames.encode({"type": calls.BEAT}))
         self._timer = self._loop.call_later(BEAT_S, self._beat)
 
-    def _refuse(self, why: str) -> None:
-        logger.warning("%s", why)
-        if self._transport is not None:
-            self._transport.abort()
+    def _refuse(self, error: Exception) -> None:
+        """Say why, and end the connection."""
+        logger.warning("a client's channel was closed: %s", error)
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            self._answers.refused([], bytes(response_for(error).body))
+            if not self._full:
+                transport.writelines(self._answers.take())
+            transport.close()
 
 
 def _shown(header: Header) -> str:

@@ -100,8 +100,8 @@ class Conversation:
                 accepted.append((key, outcome.id))
         if accepted:
             self._answers.accepted(accepted, later=asked.later)
-        for error, keys in refused.values():
-            self._answers.refused(keys, bytes(response_for(error).body))
+        for why, keys in refused.values():
+            self._answers.refused(keys, bytes(response_for(why).body))
         self._wake()
 
     async def _accepted(self, asked: Submit) -> Sequence[JobRecord | Exception]:
