@@ -359,7 +359,7 @@ class Session(Serving):
     def _sent(
         self, request: Request, tickets: "list[Ticket] | None" = None, *, submits_only: bool = False
     ) -> Waiting | bytes | None:
-        """A call on its way as the last one of its function went. Where that cannot be, its arguments if they are encoded."""
+        """A call on its way as the last one of its function went; where that cannot be, its arguments, if encoded."""
         link = self._links.get(asyncio.get_running_loop())
         if link is None or (standing := link.standings.get(self._same(request))) is None:
             return None

@@ -118,7 +118,7 @@ class Shipper:
             return known.artifact
 
     def is_current(self, target: FunctionType | type, artifact: Artifact) -> bool:
-        """Whether an artifact that `ship` gave is that of the function or class as it is now, asked as the last time."""
+        """Whether an artifact that `ship` gave is that of a function or class as it is now, asked as the last time."""
         with self._lock:
             known = self._shipped.get(target)
             if known is None or known.artifact is not artifact:

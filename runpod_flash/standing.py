@@ -1,4 +1,4 @@
-"""What is settled once for all calls of one function over one connection, so that each later one needs its arguments alone.
+"""What is settled once for all calls of one function over one connection, so that later ones need arguments alone.
 
 It stands as long as the function, what it refers to, its endpoint and the platform's memory of it are as they were.
 """

@@ -1,4 +1,4 @@
-"""A client's calls in frames (`wire.calls`), over whatever way there is: many in one frame, their results in frames of many.
+"""A client's calls in frames (`wire.calls`), over whatever way there is: many in one frame, and so their results.
 
     submit ─▶ leaving ── end of the loop's turn ──▶ noted ▶ frames ▶ the way ──▶ accepted ──▶ ended ─▶ the caller
                                                         lost: the way comes again, and what was submitted is
@@ -10,7 +10,7 @@ Belongs to one event loop. A call is one future, which knows what it needs to be
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from runpod_flash.backends.base import Json
@@ -126,7 +126,7 @@ class Waiting(asyncio.Future[Any]):
 class Conversation:
     """See the module. `ready` makes the way where there is none, and raises a FlashError where there can be none.
 
-    `on_event` gets what the platform tells of stages, output and notices, `others` the jobs that are only submitted here.
+    `on_event` gets what the platform tells of stages, output and notices, `others` jobs that are only submitted here.
     """
 
     def __init__(

@@ -121,7 +121,7 @@ class Intake:
     def _under_way(
         self, endpoint_id: str, keys: Sequence[str], work: "Coroutine[Any, Any, Outcomes]"
     ) -> "asyncio.Future[Outcomes]":
-        """Accept jobs, so that whoever submits one of them once more meanwhile finds it. Who leaves does not stop it."""
+        """Accept jobs; who submits one of them once more meanwhile finds it. That their caller leaves stops nothing."""
         pending = asyncio.ensure_future(work)
         same = [(endpoint_id, key) for key in keys]
         self._by_key.update(dict.fromkeys(same, pending))

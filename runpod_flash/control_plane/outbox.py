@@ -1,4 +1,4 @@
-"""What one client has not been told yet, in the order in which it happened: as lines, or as frames of many at a time."""
+"""What one client has not been told yet, in the order in which it happened: as lines, or as frames of many."""
 
 import json
 import logging

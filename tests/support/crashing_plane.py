@@ -24,8 +24,8 @@ from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.fleet import Fleet, Worker
 from runpod_flash.control_plane.inventory import Grant
-from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.outbox import Render
+from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.records import JobRecord, Submission
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.views import job_object

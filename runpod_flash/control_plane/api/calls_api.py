@@ -1,4 +1,4 @@
-"""Many calls in one request, for clients that have HTTP alone: the frames of `wire.calls` in its body and its answer."""
+"""Many calls in one request, for clients that have HTTP alone: frames of `wire.calls` in its body and its answer."""
 
 from starlette.requests import Request
 from starlette.responses import Response

@@ -1,4 +1,4 @@
-"""What clients say in frames (`wire.calls`), on a socket of their own or over HTTP: calls in, answers into an outbox."""
+"""What clients say in frames (`wire.calls`), on a socket or over HTTP: calls come in, answers go into an outbox."""
 
 import asyncio
 import functools
