@@ -5,7 +5,7 @@ FLASH_HOME/
     planes/api_keys.json    of all contents together
     volumes/                network volumes, of all contents together
     blobs/  environments/  bundles/<content12>/  work/
-<runtime>/<12 digits>/      api.sock  calls.sock  workers.sock    (short: paths of unix sockets end at about 100 characters)
+<runtime>/<12 digits>/      api.sock  calls.sock  workers.sock   (short: paths of sockets end at about 100 characters)
 
 Used by the client and by the control plane. The control plane holds an flock on `plane_lock` as long as it lives, makes
 the key before it listens and writes the record after.

@@ -29,7 +29,7 @@ from worker_runtime.streaming import Sink
 from worker_runtime.wire import messages
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.frames import Header
-from worker_runtime.wire.jobs import Call
+from worker_runtime.wire.jobs import Call, Payload
 from worker_runtime.wire.specs import ArtifactManifest
 
 logger = logging.getLogger("worker_runtime")
@@ -235,7 +235,7 @@ class Concurrent:
 
     async def _batched(self, key: Key, header: Header, body: bytes) -> Outcome | None:
         """Run it in a batch. None: it was cancelled before that began, or is none for a batch."""
-        call = header["call"]["flash"]
+        call = header["call"]
         how = self._artifacts.batch(call["artifact"])
         if how is None or call.get("check"):
             return None
@@ -338,14 +338,19 @@ def _execution(
     header: Header, body: bytes, artifacts: Artifacts, kept: Instances, sink: Sink | None = None
 ) -> Execution:
     try:
-        call = Call.from_input(header["call"])
+        call = _call(header, body)
     except WireError as error:
         raise Failed(load_failure("the call", error)) from None
-    values, view, start = dict[str, Any](), memoryview(body), 0
-    for sha256, size in header.get("values") or ():
-        values[sha256] = view[start : start + size]
+    return Execution(call, {}, artifacts, kept, sink)
+
+
+def _call(header: Header, body: bytes) -> Call:
+    """The call of a run frame, whose body has its payloads one after the other. Raises WireError."""
+    view, start, payloads = memoryview(body), 0, list[Payload]()
+    for size in header["sizes"]:
+        payloads.append(Payload(view[start : start + size], size=size))  # type: ignore[arg-type]  # read as bytes
         start += size
-    return Execution(call, values, artifacts, kept, sink)
+    return Call.of_head(header["call"], *payloads)
 
 
 def _begin(execution: Execution) -> Outcome | Coroutine[Any, Any, Outcome]:

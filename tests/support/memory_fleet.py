@@ -222,12 +222,12 @@ class Scene:
         known = self.store.versions[job_id][-1].attempts
         assert known == header["attempt"] or self.store.full, f"the store knows {known} starts of {job_id}"
         self.runs.append((job_id, header["attempt"], worker.id))
-        instance = Call.from_input(header["call"]).instance
+        instance = header["call"].get("instance")
         if instance is not None:
-            home = self._homes.get(instance.id)
-            if home is not None and home.state is WorkerState.READY and instance.id not in self.dropped:
-                assert home is worker, f"{instance.id} lives in {home.id} and was called in {worker.id}"
-            self._homes[instance.id] = worker
+            home = self._homes.get(instance)
+            if home is not None and home.state is WorkerState.READY and instance not in self.dropped:
+                assert home is worker, f"{instance} lives in {home.id} and was called in {worker.id}"
+            self._homes[instance] = worker
 
     def check_ends(self) -> None:
         """Each job has ended, once, as the store and its client know it."""

@@ -162,16 +162,16 @@ class Plane:
         """Send a call; gives its job id. `window`: its stream is wanted, and may run ahead so far."""
         name = await self.ship(artifact)
         encoded = payload.encode((args, kwargs))
-        arguments = Payload.of(encoded)
-        call = Call(name, arguments, method, instance, stream=window is not None)
-        values = [[arguments.sha256, arguments.size]] if arguments.sha256 else []
+        call = Call(name, Payload.inlined(encoded), method, instance, stream=window is not None)
+        parts = [encoded] if instance is None else [encoded, instance.constructor.inline or b""]
         self._jobs += 1
         job = f"job{self._jobs}"
         header = {
-            "type": messages.RUN, "job": job, "attempt": attempt, "call": call.to_input(), "values": values,
-            "timeout_ms": timeout_ms, **({} if window is None else {"window": list(window)}),
+            "type": messages.RUN, "job": job, "attempt": attempt, "call": call.head(),
+            "sizes": [len(part) for part in parts], "timeout_ms": timeout_ms,
+            **({} if window is None else {"window": list(window)}),
         }  # fmt: skip
-        await self.send(header, encoded if values else b"")
+        await self.send(header, b"".join(parts))
         return job
 
     def items(self, job: str) -> list[Any]:

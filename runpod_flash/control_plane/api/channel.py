@@ -1,4 +1,4 @@
-"""The socket for clients of this machine that speak frames (`wire.calls`): one connection has all of a client's calls."""
+"""The socket for clients of this machine that speak frames (`wire.calls`): one connection for all its calls."""
 
 import asyncio
 import logging

@@ -208,7 +208,7 @@ async def test_a_worker_gets_an_artifact_once_and_values_with_each_call() -> Non
         await job.done
     assert worker.types() == [messages.ARTIFACT, messages.RUN, messages.RUN]
     assert worker.frames[-1]["body"] == b"v" * (INLINE_LIMIT + 1)
-    assert worker.frames[-1]["values"] == [[next(iter(scene.values.held)), INLINE_LIMIT + 1]]
+    assert worker.frames[-1]["sizes"] == [INLINE_LIMIT + 1]
 
 
 @played
