@@ -149,6 +149,9 @@ class Shipper:
             NotPicklable: an argument cannot be pickled; the message names it.
             NotPortable: a part of an argument could travel as a pickle only, and none may go this way.
         """
+        plain = None if way.neutral else payload.encode_plain(args, dict(kwargs))
+        if plain is not None:
+            return plain
         modules: set[str] = set()
         try:
             if way.neutral:
