@@ -1,4 +1,4 @@
-"""How the child runs one call at a time: on the main thread, as user code expects that handles signals or opens windows.
+"""How the child runs one call at a time: on the main thread, as user code expects that handles signals.
 
 Plain functions are called directly, coroutines run on one event loop that is kept, so that clients bound to it live on.
 The main thread reads its frames itself, so that no call is handed from thread to thread; what must be heard while user
@@ -74,9 +74,7 @@ class _Orders:
 class Serial:
     """One call at a time, on the main thread."""
 
-    def __init__(
-        self, channel: Channel, artifacts: Artifacts, tickets: socket.socket, aside: socket.socket
-    ) -> None:
+    def __init__(self, channel: Channel, artifacts: Artifacts, tickets: socket.socket, aside: socket.socket) -> None:
         """`tickets`, `aside`: see `Channel.receive_ends`."""
         self._channel, self._artifacts, self._instances = channel, artifacts, Instances()
         self._tickets, self._aside, self._orders = Tickets(tickets), aside, _Orders(channel, artifacts)
@@ -125,7 +123,9 @@ class Serial:
 
     def _job(self, number: int, header: Header, body: Body) -> None:
         key = key_of(header)
-        quiet = self._run(key, header, body) if self._interrupts.begin_next(number, key) else self._channel.cancelled(key)
+        quiet = (
+            self._run(key, header, body) if self._interrupts.begin_next(number, key) else self._channel.cancelled(key)
+        )
         if not quiet:
             self._orders.await_heard()
 
