@@ -4,7 +4,7 @@ import asyncio
 import hmac
 import logging
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from runpod_flash.control_plane.fleet import Worker
 from worker_runtime.wire import PROTOCOL, frames, messages
@@ -99,8 +99,7 @@ class _Conversation(asyncio.Protocol):
         self._patience: asyncio.TimerHandle
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # that of uvloop is no subclass
         self._conversations.add(self)
         self._patience = asyncio.get_running_loop().call_later(_HELLO_TIMEOUT_S, self._refuse, "it said nothing")
 
