@@ -1,13 +1,13 @@
 """How a job gets to its worker and is called off there. The dispatcher has decided; the start is on disk."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from runpod_flash.control_plane.artifacts import Artifacts
 from runpod_flash.control_plane.fleet import Job, Worker
 from runpod_flash.control_plane.results import Values
 from worker_runtime.wire import messages
-from worker_runtime.wire.jobs import Call
+from worker_runtime.wire.jobs import Call, Payload
 
 Goods: TypeAlias = Sequence[tuple[str, bytes]]
 """What must be read before a job can be handed over, by name: values (by their sha256), what was sealed."""
@@ -22,8 +22,12 @@ class Courier(Protocol):
     def withdraw(self, worker: Worker) -> None:
         """It will not get it after all."""
 
+    def must_read(self, job: Job) -> bool:
+        """Whether something must be read for the job before it can be handed over."""
+        ...
+
     async def read(self, job: Job) -> Goods:
-        """Read what the job needs. Raises OSError, BackendError."""
+        """Read that. Raises OSError, BackendError."""
         ...
 
     def hand_over(self, job: Job, worker: Worker, goods: Goods) -> bool:
@@ -52,6 +56,9 @@ class LinkCourier:
 
     def withdraw(self, worker: Worker) -> None: ...
 
+    def must_read(self, job: Job) -> bool:
+        return job.call is not None and bool(job.call.values)
+
     async def read(self, job: Job) -> Goods:
         assert job.call is not None
         return [(sha256, await self._values.read(sha256)) for sha256 in job.call.values]
@@ -65,20 +72,26 @@ class LinkCourier:
             worker.link.send({"type": messages.FORGET, "id": forgotten})
         if data:
             worker.link.send({"type": messages.ARTIFACT, "id": artifact}, data)
+        values = dict(goods)
+        parts = [_bytes(payload, values) for payload in job.call.payloads]
         header: dict[str, Any] = {
             "type": messages.RUN,
             "job": job.record.id,
-            "attempt": job.record.attempts,
-            "call": job.call.to_input(),
-            "values": [[sha256, len(value)] for sha256, value in goods],
+            "attempt": job.attempt,
+            "call": job.call.head(),
+            "sizes": [len(part) for part in parts],
             "timeout_ms": job.record.timeout_ms,
         }
         if job.call.may_stream:
             self.on_stream(job, worker)
             header["window"] = list(self.window(job.call))
-        worker.link.send(header, goods[0][1] if len(goods) == 1 else b"".join(value for _, value in goods))
+        worker.link.send(header, parts[0] if len(parts) == 1 else b"".join(parts))
         return True
 
     def call_off(self, job: Job, worker: Worker) -> None:
         if worker.link is not None:
-            worker.link.send({"type": messages.CANCEL, "job": job.record.id, "attempt": job.record.attempts})
+            worker.link.send({"type": messages.CANCEL, "job": job.record.id, "attempt": job.attempt})
+
+
+def _bytes(payload: Payload, values: Mapping[str, bytes]) -> bytes:
+    return payload.inline if payload.inline is not None else values[payload.sha256 or ""]

@@ -1,9 +1,10 @@
 """How records look from outside, as Runpod publishes it. Pure functions."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord
 from runpod_flash.hardware import RAM_GB_PER_VCPU
@@ -12,6 +13,13 @@ from runpod_flash.scopes import stage_of
 _JOB_COUNTERS = ("completed", "failed", "inProgress", "inQueue", "retried")
 _WORKER_COUNTERS = ("idle", "initializing", "ready", "running", "throttled", "unhealthy")
 _SUMMARY = ("running", "idle", "initializing", "throttled", "unhealthy")
+
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def to_json(value: Any) -> bytes:
+    """A view as it goes over the wire. Raises ValueError where there is no JSON of it."""
+    return _ENCODER.encode(value).encode()
 
 
 def job_object(record: JobRecord, now: float) -> dict[str, Any]:
@@ -32,6 +40,13 @@ def job_object(record: JobRecord, now: float) -> dict[str, Any]:
     if record.worker is not None:
         job["workerId"] = record.worker
     return job
+
+
+def ended_entry(record: JobRecord, size: int) -> list[Any]:
+    """The end of a job that gave a value of so many bytes, as frames have it (`wire.calls`)."""
+    started, finished = record.started_at or record.created_at, record.finished_at or record.created_at
+    delay, execution = _milliseconds(record.created_at, started), _milliseconds(started, finished)
+    return [record.idempotency_key, record.id, size, record.worker, record.retries, delay, execution]
 
 
 def health_object(health: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:

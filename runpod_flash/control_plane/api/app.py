@@ -5,14 +5,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import BaseRoute, Mount
+from starlette.types import ASGIApp
 
 from runpod_flash.control_plane.api.access import Access, streams_of
-from runpod_flash.control_plane.api.app_jobs import AppJobsApi
+from runpod_flash.control_plane.api.app_jobs import AppJobs
 from runpod_flash.control_plane.api.apps_api import AppsApi
+from runpod_flash.control_plane.api.calls_api import CallsApi
+from runpod_flash.control_plane.api.conversation import Conversations
 from runpod_flash.control_plane.api.flash_jobs import FlashJobsApi
 from runpod_flash.control_plane.api.flash_v1 import FlashApi
+from runpod_flash.control_plane.api.job_routes import JobRoutes, JobsFirst
 from runpod_flash.control_plane.api.jobs import JobsApi
 from runpod_flash.control_plane.api.keys_api import KeysApi
 from runpod_flash.control_plane.api.logins_api import LoginsApi
@@ -79,18 +83,31 @@ class Services:
     pickles: Pickles = Pickles.EVERYBODY
 
 
-def build_app(services: Services) -> Starlette:
+def conversations_of(services: Services) -> Conversations:
+    """What all that speaks in frames shares with the HTTP faces."""
+    access, rates = Access(services.catalog), Rates(services.limits)
+    return Conversations(services.platform, access, services.limits, rates, services.check_webhook)
+
+
+def keyring_of(services: Services) -> Keyring:
+    """The keys that open this control plane."""
+    return Keyring(services.key, services.worker_keys, services.api_keys)
+
+
+def build_app(services: Services, conversations: Conversations | None = None) -> Starlette:
     """The ASGI application. It starts and stops nothing: whoever serves it closes the hub before the server stops."""
     # The streams of a user's other keys end too, and come back.
     services.api_keys.on_revoke = lambda user: services.hub.disconnect(streams_of(user))
-    access, rates = Access(services.catalog), Rates(services.limits)
-    keyring = Keyring(services.key, services.worker_keys, services.api_keys)
-    volumes, jobs = (
-        VolumeAccess(services.files.volumes),
+    conversations = conversations or conversations_of(services)
+    access, rates = conversations.access, conversations.rates
+    volumes, apps = VolumeAccess(services.files.volumes), services.deploys.apps
+    jobs = JobRoutes(
         JobsApi(services.platform, access, services.limits, rates, services.check_webhook),
+        None if services.published_only else AppJobs(apps),
     )
     own: list[BaseRoute] = [
         *FlashJobsApi(services.platform, access).routes(),
+        *CallsApi(conversations).routes(),
         *FlashApi(
             services.platform,
             access,
@@ -104,12 +121,8 @@ def build_app(services: Services) -> Starlette:
         *KeysApi(services.api_keys).routes(),
         *LoginsApi(Logins(services.api_keys)).routes(),
         *VolumeFilesApi(services.files).routes(),
-        *AppsApi(services.deploys.apps, services.deploys, services.expiring, volumes, services.url).routes(),
+        *AppsApi(apps, services.deploys, services.expiring, volumes, services.url).routes(),
     ]
-    middleware = [Middleware(LastResort), Middleware(AuthMiddleware, identify=keyring.principal)]
-    balanced = services.workers.balanced if services.workers is not None else None
-    if balanced is not None:
-        middleware.append(Middleware(HostRouting, handler=balanced.gateway, is_endpoint=balanced.serves))
     faces = [
         *ManagementApi(
             services.catalog,
@@ -121,19 +134,24 @@ def build_app(services: Services) -> Starlette:
             services.expiring.used,
         ).routes(),
         *NetworkVolumesApi(services.files.volumes).routes(),
-        *(() if services.published_only else AppJobsApi(services.deploys.apps, jobs).routes()),
-        *jobs.routes(),
+        jobs,
         *OpenAiApi(services.platform, access, services.limits, rates).routes(),
         *_worker_routes(services.workers, services.limits),
         *(() if services.published_only else own),
     ]
-    app = Starlette(
-        routes=[*OpenApi(faces).routes(), *faces],
-        middleware=middleware,
-        exception_handlers=handlers(),
-    )
+    app = Starlette(routes=[*OpenApi(faces).routes(), *faces])
     app.router.redirect_slashes = False  # a path is one place
+    app.middleware_stack = _stack(services, app, jobs)
     return app
+
+
+def _stack(services: Services, app: Starlette, jobs: JobRoutes) -> ASGIApp:
+    """What each request goes through, from the inside out. Starlette's own stack would answer failures before ours."""
+    stack: ASGIApp = JobsFirst(ExceptionMiddleware(app.router, handlers()), jobs)
+    if services.workers is not None:
+        balanced = services.workers.balanced
+        stack = HostRouting(stack, balanced.gateway, balanced.serves)
+    return LastResort(AuthMiddleware(stack, keyring_of(services).principal))
 
 
 def _worker_routes(workers: CommandWorkers | None, limits: Limits) -> list[BaseRoute]:

@@ -89,6 +89,14 @@ def over_the_wire(data: dict[str, Any]) -> Any:
 @given(CALLS)
 def test_calls_come_back(call: Call) -> None:
     assert Call.from_input(over_the_wire(call.to_input())) == call
+    assert Call.of_head(over_the_wire(call.head()), *call.payloads) == call
+
+
+def test_a_head_without_its_payloads_is_refused() -> None:
+    method = Call("a", Payload.of(b"x"), "m", Instance("i", Payload.of(b"y")))
+    for call, payloads in ((method, method.payloads[:1]), (Call("a", Payload.of(b"x")), method.payloads)):
+        with pytest.raises(WireError, match="constructor"):
+            Call.of_head(call.head(), *payloads)
 
 
 @given(PAYLOADS)
