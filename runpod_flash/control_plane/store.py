@@ -48,6 +48,7 @@ _REOPEN: Final = (
     "UPDATE jobs SET finished_at = NULL WHERE id = ?",
 )
 _SAVE_LOGS = "INSERT INTO job_logs (job, lines) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET lines = excluded.lines"
+_LEFT_OVER: Final = "DELETE FROM journal WHERE job IN (SELECT seq FROM jobs WHERE endpoint = ?)"
 _WAITING: Final = "SELECT 1 FROM webhooks WHERE webhooks.job = jobs.id AND due_at IS NOT NULL"
 _EXPIRED: Final = f"SELECT seq FROM jobs WHERE expires_at < ? AND NOT EXISTS ({_WAITING}) LIMIT ?"
 
@@ -93,7 +94,8 @@ class Store:
 
     def close(self) -> None:
         """Write what is pending and close the file. Writes after this are refused."""
-        self._flush()
+        with contextlib.suppress(StoreError):  # what is not in its table is in the journal
+            self.fold()
         if self._folding is not None:
             self._folding.cancel()
         with contextlib.suppress(sqlite3.Error):
@@ -122,6 +124,7 @@ class Store:
 
         def delete(connection: sqlite3.Connection) -> None:
             connection.executemany("DELETE FROM journal WHERE job = ?", [(number,) for number in numbers])
+            connection.execute(_LEFT_OVER, [endpoint_id])
             for table, column in (("endpoints", "id"), ("jobs", "endpoint"), ("counters", "endpoint")):
                 connection.execute(f"DELETE FROM {table} WHERE {column} = ?", [endpoint_id])
 
@@ -178,10 +181,15 @@ class Store:
 
     def job(self, job_id: str) -> JobRecord | None:
         """The job, None where it is unknown or collected."""
-        entry = self._journal.entry(job_id)
-        if entry is not None:
-            return entry.record
+        recent = self.recent(job_id)
+        if recent is not None:
+            return recent
         return next((record for _, record in self._jobs("WHERE jobs.id = ?", job_id)), None)
+
+    def recent(self, job_id: str) -> JobRecord | None:
+        """The job, if its table does not have it as it is."""
+        entry = self._journal.entry(job_id)
+        return None if entry is None else entry.record
 
     def job_by_key(self, endpoint_id: str, key: str) -> str | None:
         """The id of the endpoint's job that was submitted with this idempotency key."""
@@ -194,9 +202,9 @@ class Store:
 
     def endpoint_of(self, job_id: str) -> str | None:
         """The id of the job's endpoint, None where the job is unknown or collected."""
-        entry = self._journal.entry(job_id)
-        if entry is not None:
-            return entry.record.endpoint
+        recent = self.recent(job_id)
+        if recent is not None:
+            return recent.endpoint
         rows = self.read("SELECT endpoint FROM jobs WHERE id = ?", job_id)
         return rows[0][0] if rows else None
 

@@ -43,11 +43,16 @@ class WebhookTable:
     def rows(self, jobs: Sequence[str]) -> list[WaitingWebhook]:
         """The rows of these jobs (at most AT_ONCE) that are to be sent."""
         marks = ", ".join("?" * len(jobs))
-        self._store.fold()
         return [
-            WaitingWebhook(job, attempts, due_at, None if facts is None else json.loads(facts).get("webhook"))
+            WaitingWebhook(job, attempts, due_at, self._url(job, facts))
             for job, attempts, due_at, facts in self._store.read(f"{_SELECT}({marks}) ORDER BY due_at", *jobs)
         ]
+
+    def _url(self, job: str, facts: str | None) -> str | None:
+        recent = self._store.recent(job)
+        if recent is not None:
+            return recent.webhook
+        return None if facts is None else json.loads(facts).get("webhook")
 
     def row(self, job: str) -> WaitingWebhook | None:
         """The row of one job, None where nothing is to be sent."""

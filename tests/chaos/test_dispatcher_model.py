@@ -154,7 +154,7 @@ class DispatcherModel(RuleBasedStateMachine):
             assert all((end["status"], end.get("output")) == (ends[0]["status"], ends[0].get("output")) for end in ends)
             if self.life.serving:
                 record = self.life.status(job)
-                assert (str(record.status), record.output) == (ends[0]["status"], ends[0].get("output"))
+                assert (str(record.status), record.output_json) == (ends[0]["status"], ends[0].get("output"))
 
     @invariant()
     def a_job_that_may_start_once_starts_once(self) -> None:

@@ -167,9 +167,12 @@ class Life:
 
     def committed_attempts(self, job: str) -> int:
         """How many starts of a job are on disk."""
-        row = self.store._connection.execute("SELECT json_extract(facts, '$.attempts') FROM jobs WHERE id = ?", [job])
-        found = row.fetchone()
-        return int(found[0]) if found else 0
+        numbers = "SELECT seq FROM jobs WHERE id = ? UNION SELECT job FROM journal WHERE id = ?"
+        starts = "SELECT seq AS job, attempts FROM jobs UNION ALL SELECT job, attempts FROM journal"
+        row = self.store._connection.execute(
+            f"SELECT max(attempts) FROM ({starts}) WHERE job IN ({numbers})", [job, job]
+        )
+        return int(row.fetchone()[0] or 0)
 
     def crash(self) -> None:
         """SIGKILL."""

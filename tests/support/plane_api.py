@@ -41,11 +41,15 @@ def plane_client(place: Place) -> httpx.Client:
 def last_input(place: Place) -> object:
     """The input of the first job that a script has submitted, taken from a copy of the database."""
     code = """
-import shutil, sqlite3, sys, tempfile
+import json, pathlib, shutil, sys, tempfile
+from runpod_flash.control_plane.store import Store
 with tempfile.TemporaryDirectory() as folder:
     for name in ("flash.db", "flash.db-wal"):
         shutil.copy(f"{sys.argv[1]}/{name}", folder)
-    print(sqlite3.connect(f"{folder}/flash.db").execute("SELECT input FROM job_inputs").fetchone()[0])
+    store = Store.open(pathlib.Path(folder, "flash.db"))
+    (first, *_) = sorted(store.brief_jobs([], None, 1000))
+    print(json.dumps(store.job(first[1].id).input_json))
+    store.close()
 """
     command = [sys.executable, "-c", code, str(plane_folder(place))]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

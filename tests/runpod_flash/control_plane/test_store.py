@@ -492,8 +492,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.numbers: dict[str, int] = {}
         self.endpoints: dict[str, EndpointRecord] = {}
 
-    @rule(name=JOBS, endpoint=ENDPOINTS, data=st.data(), count=st.integers(1, 3))
-    def save_job(self, name: str, endpoint: str, data: st.DataObject, count: int) -> None:
+    @rule(name=JOBS, data=st.data(), count=st.integers(1, 3))
+    def save_job(self, name: str, data: st.DataObject, count: int) -> None:
         assume(name not in self.collected)  # ids do not come back
 
         async def write() -> None:
@@ -501,9 +501,9 @@ class StoreMachine(RuleBasedStateMachine):
             for _ in range(count):  # several of one turn: the last one counts
                 old = self.jobs.get(name)
                 first = {
-                    "endpoint": endpoint,
+                    "endpoint": f"e{int(name[1:]) // 4 + 1}",
                     "input": data.draw(INPUTS),
-                    "idempotency_key": data.draw(st.sampled_from([None, "k1", "k2"])),
+                    "idempotency_key": data.draw(st.sampled_from([None, f"k{int(name[1:]) % 4}"])),
                     "created_at": data.draw(TIMES),
                     "keep_s": data.draw(st.sampled_from([0.0, 60.0])),
                 }
@@ -524,7 +524,8 @@ class StoreMachine(RuleBasedStateMachine):
                 written.append(self.store.save_job(new))
                 if old is None or not old.status.final:  # an end is written once
                     self.jobs[name] = new
-                    self.numbers.setdefault(name, len(self.numbers))
+                if old is None:
+                    self.numbers[name] = max(self.numbers.values(), default=0) + 1
             await asyncio.gather(*written)
 
         asyncio.run(write())
@@ -554,6 +555,11 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.store.close()
+        self.store = Store.open(self.folder / "flash.db")
+
+    @rule()
+    def kill(self) -> None:
+        self.store._connection.close()
         self.store = Store.open(self.folder / "flash.db")
 
     @rule()
@@ -591,7 +597,7 @@ class StoreMachine(RuleBasedStateMachine):
         for endpoint in ("e1", "e2"):
             of_it = [name for name in order if self.jobs[name].endpoint == endpoint]
             assert self.store.recent_jobs(endpoint, 3) == [self.jobs[name] for name in of_it[:3]]
-            for key in ("k1", "k2"):
+            for key in ("k0", "k1", "k2", "k3"):
                 with_key = [name for name in of_it if self.jobs[name].idempotency_key == key]
                 assert self.store.job_by_key(endpoint, key) == next(iter(with_key), None)
         assert sorted(record.id for record in self.store.endpoints()) == sorted(self.endpoints)
