@@ -76,6 +76,8 @@ _COLLECT_S = 60.0
 class ControlPlane:
     """One running control plane. `run` is its whole life: start, serve, drain, stop."""
 
+    _channels: ChannelServer | None = None
+
     def __init__(self, settings: PlaneSettings, state: StateFolder) -> None:
         self._settings = settings
         self._state = state
@@ -115,7 +117,6 @@ class ControlPlane:
         )
         self._autoscaler = Autoscaler(self._catalog, self._fleet, self._supervisor, self._dispatcher.pools)
         self._links = LinkServer(self._supervisor)
-        self._channels: ChannelServer | None = None
         self._platform = PlatformCore(
             self._store,
             self._catalog,
