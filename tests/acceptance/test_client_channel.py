@@ -2,9 +2,7 @@
 
 import os
 import signal
-from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.support.place import Place
@@ -82,6 +80,7 @@ def test_an_endpoint_that_was_deleted_is_made_anew_by_the_next_call(shared_place
 async def main():
     assert await framed(1) == 1
     first = framed.id
+    open("called", "w").close()
     while not os.path.exists("gone"): await asyncio.sleep(0.02)
     assert await asyncio.gather(*map(framed, range(20))) == list(range(20))
     assert framed.id != first
@@ -89,9 +88,12 @@ asyncio.run(main())
 print("good")
 """
     ).replace('"framed"', '"deleted"')
-    with begun(shared_place, script) as process, plane_client_when(shared_place, "deleted") as client:
-        (found,) = [each for each in client.get("/v2/serverless").json()["endpoints"] if each["name"] == "deleted"]
-        assert client.delete(f"/v2/serverless/{found['id']}").status_code in (200, 204)
+    with begun(shared_place, script) as process:
+        wait_until((shared_place.project / "called").exists, 30, "the first call")
+        with plane_client(shared_place) as client:
+            listed = client.get("/v2/serverless").json()["endpoints"]
+            (found,) = [each for each in listed if each["name"] == "deleted"]
+            assert client.delete(f"/v2/serverless/{found['id']}").status_code in (200, 204)
         (shared_place.project / "gone").touch()
         assert finished(process) == "good"
 
@@ -208,14 +210,3 @@ print("good")
     url = f"http://127.0.0.1:{plane_record(place)['port']}"
     done = place.run_script(script, env={"FLASH_TARGET": url, "FLASH_API_KEY": key})
     assert done.good().stdout.strip() == "good"
-
-
-def plane_client_when(place: Place, name: str) -> httpx.Client:
-    """A client of the control plane, once it has an endpoint of this name."""
-
-    def there() -> bool:
-        with plane_client(place) as client:
-            return any(each["name"] == name for each in client.get("/v2/serverless").json()["endpoints"])
-
-    wait_until(lambda: Path(plane_folder(place) / "record.json").exists() and there(), 30, f"endpoint {name}")
-    return plane_client(place)
