@@ -13,7 +13,8 @@ from typing import Any
 
 from runpod_flash.agreement import Provisioned
 from runpod_flash.backends.base import Backend
-from runpod_flash.backends.conversation import Conversation, Kind, Waiting
+from runpod_flash.backends.conversation import Conversation
+from runpod_flash.backends.waiting import Kind, Waiting
 from runpod_flash.calls import RemoteObject, Request, Ticket
 from runpod_flash.crossing import Crossing
 from runpod_flash.delivery import Delivery, Holding, as_taken, delivered, encoded, shipped, way_to

@@ -21,7 +21,7 @@ from runpod_flash import output as output_module
 from runpod_flash import settings as settings_module
 from runpod_flash.agreement import Declarations, Provisioned, VolumeIds, provision
 from runpod_flash.backends.base import Backend, Json
-from runpod_flash.backends.conversation import Waiting
+from runpod_flash.backends.waiting import Waiting
 from runpod_flash.blocking import Bridge, Running
 from runpod_flash.calls import JobOptions, Request, Ticket, detached
 from runpod_flash.crossing import Crossing

@@ -350,7 +350,8 @@ class HttpBackend(JobApi):
         return looked
 
     def _converse(self, ready: Ready) -> Conversation:
-        return Conversation(ready, self._problem, self._take, self._final_jobs, self._output)
+        taken = ready, self._problem, self._take, self._final_jobs, self._output
+        return Conversation(*taken, lambda: self._connection.platform)
 
     def _problem(self, problem: Json) -> FlashError:
         """The error that a refusal in frames means."""
