@@ -38,7 +38,7 @@ class Pools:
         Raises ContentNotFound.
         """
         manifest = self._artifacts.manifest(artifact)
-        key = PoolKey(endpoint.id, environment_key, manifest.files_id, manifest.max_concurrency)
+        key = PoolKey(endpoint.id, environment_key, self._artifacts.files_id(artifact), manifest.max_concurrency)
         pool = self._fleet.pools.get(key)
         if pool is None:
             pool = self._fleet.pools[key] = Pool(
