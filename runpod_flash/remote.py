@@ -160,8 +160,14 @@ class RemoteFunction(_OnEndpoint, CallForms[P, R]):
         signatures.check(self.__name__, self._parameters, args, kwargs)
         if self.spec.batch is not None:
             args, kwargs = batches.as_positional(_known(self._parameters), args, kwargs), {}
-        target, options, streams = self.__flash_target__, self._options, is_generator(self.__flash_target__)
-        return Request(target, self.spec, args, kwargs, None, None, options.job, options.retries, streams)
+        options = self._options
+        return Request(
+            self.__flash_target__, self.spec, args, kwargs, None, None, options.job, options.retries, self._streams
+        )
+
+    @functools.cached_property
+    def _streams(self) -> bool:
+        return is_generator(self.__flash_target__)
 
     @functools.cached_property
     def _parameters(self) -> Parameters | None:
