@@ -125,9 +125,8 @@ class ControlPlane:
             self._announcer,
             settings.terms,
         )
-        self._limits = settings.limits
+        self._limits, self._access = settings.limits, Access(self._catalog)
         self._seal = Seal(state.plane / "seal")
-        self._access = Access(self._catalog)
         self._served = ServedCode(self._dispatcher.pools, self._environments)
         self._preparing = Preparing(self._dispatcher.pools, self._environments, self._engine)
         self._balanced = self._balanced_workers()
