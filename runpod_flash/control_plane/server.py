@@ -233,7 +233,7 @@ class ControlPlane:
         """Whether an endpoint has jobs or requests."""
         pools = self._fleet.of(endpoint_id)
         requests = any(pool.has_work or any(worker.requests for worker in pool.workers.values()) for pool in pools)
-        return requests or bool(self._dispatcher.jobs_of(endpoint_id))
+        return requests or self._dispatcher.number_of(endpoint_id) > 0
 
     def _stream(self) -> None:
         """Lead the items of generators from workers to readers."""
