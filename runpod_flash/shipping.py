@@ -20,14 +20,17 @@ from runpod_flash.errors import NotPicklable, NotPortable
 from runpod_flash.identity import Identity, identify, is_heap_type
 from runpod_flash.local_modules import LocalFiles, LocalModules, module_of
 from worker_runtime.wire import neutral, paths, payload
+from worker_runtime.wire.batch import Batch
 from worker_runtime.wire.class_names import ClassNames, standard_module
 from worker_runtime.wire.errors import CannotTravel
 from worker_runtime.wire.routes import by_name
-from worker_runtime.wire.specs import ArtifactManifest, Batch, EnvironmentRequest
+from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
 
 V = TypeVar("V")
 
 _Asked = tuple[str, str, EnvironmentRequest, int, Batch | None, frozenset[str], Crossing]
+
+_NEEDED = 5  # its place in `_Asked`
 
 _REMEMBERED = 256
 _CREATE = "create it inside the function instead of capturing it, or capture what it is made from"
@@ -115,6 +118,15 @@ class Shipper:
                 self._shipped.put(target, known)
             return known.artifact
 
+    def is_current(self, target: FunctionType | type, artifact: Artifact) -> bool:
+        """Whether an artifact that `ship` gave is that of a function or class as it is now, asked as the last time."""
+        with self._lock:
+            known = self._shipped.get(target)
+            if known is None or known.artifact is not artifact:
+                return False
+            needed = self._needed.get(target)
+            return (needed is None or needed == known.asked[_NEEDED]) and known.current(known.asked)
+
     def encode_arguments(
         self,
         args: tuple[Any, ...],
@@ -138,6 +150,9 @@ class Shipper:
             NotPicklable: an argument cannot be pickled; the message names it.
             NotPortable: a part of an argument could travel as a pickle only, and none may go this way.
         """
+        plain = None if way.neutral else payload.encode_plain(args, dict(kwargs))
+        if plain is not None:
+            return plain
         modules: set[str] = set()
         try:
             if way.neutral:
@@ -333,5 +348,6 @@ def _parameters(target_name: str, target: Any) -> list[str]:
 
 _shipper = Shipper()  # the program's memory, as the classes that pickling recognises are the program's; empty at first
 ship = _shipper.ship
+is_current = _shipper.is_current
 encode_arguments = _shipper.encode_arguments
 names = _shipper.names

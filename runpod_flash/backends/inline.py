@@ -234,6 +234,7 @@ class InlineBackend:
     takes_uploads = True
     serves_routes = False
     takes_pickles = True
+    conversation = None
     volumes = NoVolumes()
     apps = NoApps()
     look = NoLook()

@@ -22,8 +22,12 @@ class Courier(Protocol):
     def withdraw(self, worker: Worker) -> None:
         """It will not get it after all."""
 
+    def must_read(self, job: Job) -> bool:
+        """Whether something must be read for the job before it can be handed over."""
+        ...
+
     async def read(self, job: Job) -> Goods:
-        """Read what the job needs. Raises OSError, BackendError."""
+        """Read that. Raises OSError, BackendError."""
         ...
 
     def hand_over(self, job: Job, worker: Worker, goods: Goods) -> bool:
@@ -52,6 +56,9 @@ class LinkCourier:
 
     def withdraw(self, worker: Worker) -> None: ...
 
+    def must_read(self, job: Job) -> bool:
+        return job.call is not None and bool(job.call.values)
+
     async def read(self, job: Job) -> Goods:
         assert job.call is not None
         return [(sha256, await self._values.read(sha256)) for sha256 in job.call.values]
@@ -70,7 +77,7 @@ class LinkCourier:
         header: dict[str, Any] = {
             "type": messages.RUN,
             "job": job.record.id,
-            "attempt": job.record.attempts,
+            "attempt": job.attempt,
             "call": job.call.head(),
             "sizes": [len(part) for part in parts],
             "timeout_ms": job.record.timeout_ms,
@@ -83,7 +90,7 @@ class LinkCourier:
 
     def call_off(self, job: Job, worker: Worker) -> None:
         if worker.link is not None:
-            worker.link.send({"type": messages.CANCEL, "job": job.record.id, "attempt": job.record.attempts})
+            worker.link.send({"type": messages.CANCEL, "job": job.record.id, "attempt": job.attempt})
 
 
 def _bytes(payload: Payload, values: Mapping[str, bytes]) -> bytes:

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import IO, Any
 
 import uv
-from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 
 from runpod_flash import release
 from runpod_flash.control_plane import bundle, inventory, listening
 from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.api.access import Access, client_of
-from runpod_flash.control_plane.api.app import Services, build_app
+from runpod_flash.control_plane.api.app import Services, build_app, conversations_of, keyring_of
+from runpod_flash.control_plane.api.channel import ChannelServer
+from runpod_flash.control_plane.api.conversation import Conversations
 from runpod_flash.control_plane.api.serverless_body import created
 from runpod_flash.control_plane.api_keys import ApiKeys
 from runpod_flash.control_plane.apps import Apps
@@ -41,13 +42,14 @@ from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.expiring import Expiring
 from runpod_flash.control_plane.fleet import Fleet
 from runpod_flash.control_plane.keys import ensure_key
+from runpod_flash.control_plane.launchers.fork import FORKS, ForkLauncher
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.launches import Site
 from runpod_flash.control_plane.links import LinkServer
 from runpod_flash.control_plane.own_code import check_body, input_as_sent
 from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.preparing import Preparing
-from runpod_flash.control_plane.principals import Need
+from runpod_flash.control_plane.principals import Need, Principal
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.sealing import Seal
@@ -101,17 +103,19 @@ class ControlPlane:
         self._announcer = Announcer(self._hub, job_object)
         self._environments = self._own_environments()
         self._dispatcher = Dispatcher(self._store, self._blobs, Artifacts(self._blobs), self._fleet, self._announcer)
+        self._forks, site = self._launcher()
         self._supervisor = Supervisor(
-            self._site(),
+            site,
             self._fleet,
             self._dispatcher,
             self._environments,
             inventory.Inventory(self._gpus, strict=settings.listen is not None, cuda=self._cuda),
-            ProcessLauncher(),
+            self._forks or ProcessLauncher(),
             self._announcer,
         )
         self._autoscaler = Autoscaler(self._catalog, self._fleet, self._supervisor, self._dispatcher.pools)
         self._links = LinkServer(self._supervisor)
+        self._channels: ChannelServer | None = None
         self._platform = PlatformCore(
             self._store,
             self._catalog,
@@ -121,15 +125,19 @@ class ControlPlane:
             self._announcer,
             settings.terms,
         )
-        self._limits = settings.limits
+        self._limits, self._access = settings.limits, Access(self._catalog)
         self._seal = Seal(state.plane / "seal")
-        self._access = Access(self._catalog)
         self._served = ServedCode(self._dispatcher.pools, self._environments)
         self._preparing = Preparing(self._dispatcher.pools, self._environments, self._engine)
         self._balanced = self._balanced_workers()
         self._commands = self._command_workers()
         self._webhooks = Webhooks(self._store, self._limits, job_object)
         self._connect()
+
+    def _launcher(self) -> tuple[ForkLauncher | None, Site]:
+        """What forks workers, where this system can, and where they live."""
+        site = self._site()
+        return (ForkLauncher(site.bundle, ProcessLauncher(), preloads=not site.must_isolate) if FORKS else None), site
 
     def _balanced_workers(self) -> BalancedWorkers:
         return BalancedWorkers(
@@ -299,6 +307,8 @@ class ControlPlane:
             )  # of workers whose control plane was killed
             await self._engine.sweep()
             self._show("starting")
+            if self._forks is not None:
+                self._forks.begin()
             await self._links.start(str(state.worker_socket))
             await self._succession.begin()
             replayed = await self._platform.replay()
@@ -306,8 +316,13 @@ class ControlPlane:
                 if endpoint.artifact is not None:
                     self._served.look(endpoint)
             self._autoscaler.begin()
-            servers = listening.HttpServers(self._app(), sockets, self._limits.balanced_bytes)
+            services = self._services()
+            conversations = conversations_of(services)
+            self._channels = self._channel_server(services, conversations)
+            servers = listening.HttpServers(build_app(services, conversations), sockets, self._limits.balanced_bytes)
             await servers.start()
+            if self._channels is not None:
+                await self._channels.start(self._state.calls_socket)
             self._show("serving")
             logger.info("serving on port %d, %d jobs replayed", self._port, replayed)
             if self._url:
@@ -360,16 +375,30 @@ class ControlPlane:
         await self._served.close()
         await self._balanced.close()
         await self._supervisor.close()
+        if self._forks is not None:
+            await self._forks.close()
         await self._links.close()
         await self._dispatcher.settle()
         self._platform.release_waiting()
         self._hub.close()
+        if self._channels is not None:
+            await self._channels.close()
         try:
             await servers.stop()
         finally:
             self._store.close()
 
-    def _app(self) -> Starlette:
+    def _channel_server(self, services: Services, conversations: Conversations) -> ChannelServer | None:
+        """What serves the socket for frames; None where there is nothing but the published API."""
+        if services.published_only:
+            return None
+
+        def welcome(principal: Principal) -> dict[str, Any]:
+            return {**services.capabilities, "pickles": services.pickles.of(principal.user)}
+
+        return ChannelServer(conversations, self._hub, keyring_of(services).principal, welcome)
+
+    def _services(self) -> Services:
         capabilities = {
             "protocol": PROTOCOL,
             "version": release.VERSION,
@@ -378,26 +407,24 @@ class ControlPlane:
             "port": self._port,
             "gpus": [{"type": gpu.type, "memory_gb": gpu.memory_gb} for gpu in self._gpus],
         }
-        return build_app(
-            Services(
-                platform=self._platform,
-                catalog=self._catalog,
-                blobs=self._blobs,
-                hub=self._hub,
-                key=ensure_key(self._state.key_path),
-                capabilities=capabilities,
-                api_keys=self._api_keys,
-                files=self._files,
-                deploys=self._deploys,
-                expiring=self._expiring,
-                worker_keys=self._supervisor.worker_keys,
-                published_only=self._settings.published_only,
-                url=self._url or f"http://127.0.0.1:{self._port}",
-                limits=self._limits,
-                workers=self._commands,
-                check_webhook=self._webhooks.check,
-                pickles=self._settings.pickles,
-            )
+        return Services(
+            platform=self._platform,
+            catalog=self._catalog,
+            blobs=self._blobs,
+            hub=self._hub,
+            key=ensure_key(self._state.key_path),
+            capabilities=capabilities,
+            api_keys=self._api_keys,
+            files=self._files,
+            deploys=self._deploys,
+            expiring=self._expiring,
+            worker_keys=self._supervisor.worker_keys,
+            published_only=self._settings.published_only,
+            url=self._url or f"http://127.0.0.1:{self._port}",
+            limits=self._limits,
+            workers=self._commands,
+            check_webhook=self._webhooks.check,
+            pickles=self._settings.pickles,
         )
 
     def _record(self) -> PlaneRecord:
@@ -413,6 +440,7 @@ class ControlPlane:
             state=self._shown,
             drain_s=self._settings.drain_s,
             url=self._url,
+            calls="" if self._settings.published_only else str(self._state.calls_socket),
         )
 
     async def _watch_leases(self) -> None:

@@ -8,6 +8,7 @@ can kill the interpreter.
 import dis
 import functools
 import io
+import pickle
 import sys
 import types
 import typing
@@ -22,6 +23,8 @@ from worker_runtime.wire.errors import VersionMismatch, WireError
 
 _MARK = b"FP"
 _PREFIX = _MARK + bytes([PROTOCOL, *sys.version_info[:2]])
+
+_PLAIN = frozenset({bool, bytes, float, int, str, type(None)})
 
 TypeKey = Callable[[type], str | None]
 """Gives a class that travels by value a key that is the same in every process, or None to leave it to cloudpickle."""
@@ -47,6 +50,20 @@ def encode(
     buffer.write(_PREFIX)
     _Pickler(buffer, type_key, defines, modules).dump(value)
     return buffer.getvalue()
+
+
+def encode_plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | None:
+    """The arguments of a call as `encode` gives them, where all are of types that need no care; else None.
+
+    Making cloudpickle's pickler takes ten times as long as what it does for a number or a text.
+    """
+    for value in args:
+        if type(value) not in _PLAIN:
+            return None
+    for value in kwargs.values():
+        if type(value) not in _PLAIN:
+            return None
+    return _PREFIX + pickle.dumps((args, kwargs), 5)
 
 
 def decode(payload: bytes) -> Any:

@@ -19,6 +19,7 @@ from runpod_flash.control_plane.principals import Need, Pickles
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.views import requests_url
 from runpod_flash.errors import ContentNotFound, FlashError
+from worker_runtime.wire import calls
 from worker_runtime.wire.errors import WireError
 
 OFFSET = "Upload-Offset"
@@ -65,14 +66,15 @@ class FlashApi:
 
     async def _get_capabilities(self, request: Request) -> Response:
         pickles = self._pickles.of(access.principal_of(request).user)
-        return JSONResponse({**self._capabilities, "pickles": pickles})
+        return JSONResponse({**self._capabilities, "pickles": pickles, "calls": True})
 
     async def _get_events(self, request: Request) -> Response:
         client = request.query_params.get("client", "")
         if not 1 <= len(client) <= ID_LIMIT:
             raise Problem(400, f"query parameter 'client' must be an id of 1 to {ID_LIMIT} characters")
-        stream = self._hub.stream(access.stream_of(request, client))
-        return StreamingResponse(stream, media_type="application/x-ndjson")
+        framed = request.headers.get("Accept") == calls.MEDIA_TYPE
+        stream = self._hub.stream(access.stream_of(request, client), framed=framed)
+        return StreamingResponse(stream, media_type=calls.MEDIA_TYPE if framed else "application/x-ndjson")
 
     async def _artifact(self, request: Request) -> Response:
         artifact_id = request.path_params["id"]
