@@ -4,6 +4,8 @@ import asyncio
 import logging
 import sys
 
+import uvloop
+
 from runpod_flash import release
 from runpod_flash.control_plane import settings
 from runpod_flash.control_plane.server import ControlPlane, sole_owner
@@ -23,8 +25,8 @@ def main() -> int:
         chosen = settings.load()
         state = StateFolder(chosen.home, release.content_hash(), chosen.runtime_home)
         state.prepare()
-        with sole_owner(state):
-            asyncio.run(_live(chosen, state))
+        with sole_owner(state), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_live(chosen, state))
     except (FlashError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

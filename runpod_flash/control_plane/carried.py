@@ -25,21 +25,20 @@ class Carried:
     def __init__(self, uploads: Uploads) -> None:
         self._uploads = uploads
 
-    async def unload(self, call_input: Mapping[str, Any]) -> tuple[Call, Mapping[str, Any]]:
-        """The call of an input and the input to be kept, both without what the call carried, which is stored.
+    async def unload(self, call_input: Mapping[str, Any] | Call) -> Call:
+        """The call of an input, without what it carried, which is stored.
 
         Raises:
             WireError, VersionMismatch: it is no call of this protocol, or the artifact is not the one that it names.
             PayloadTooLarge, StoreFull, StoreError: the artifact or a value cannot be stored.
         """
-        sent = Call.from_input(call_input)
+        sent = call_input if isinstance(call_input, Call) else Call.from_input(call_input)
         if sent.artifact_data is not None and not self._uploads.has_artifact(sent.artifact):
             await self._uploads.put_artifact(sent.artifact, _one(sent.artifact_data))
         instance = sent.instance
         if instance is not None:
             instance = replace(instance, constructor=await self._stored(instance.constructor))
-        call = replace(sent, artifact_data=None, arguments=await self._stored(sent.arguments), instance=instance)
-        return call, call_input if call == sent else call.to_input()
+        return replace(sent, artifact_data=None, arguments=await self._stored(sent.arguments), instance=instance)
 
     async def _stored(self, payload: Payload) -> Payload:
         """A payload as it is where the client may upload: a large one is stored."""

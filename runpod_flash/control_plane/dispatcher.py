@@ -6,7 +6,6 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any, Final
 
 from runpod_flash.control_plane import lifecycle
@@ -24,7 +23,7 @@ from runpod_flash.control_plane.records import JobRecord, LogLine
 from runpod_flash.control_plane.results import Results, Told, Values, outcome_of
 from runpod_flash.control_plane.streams import Streams
 from runpod_flash.errors import BackendError
-from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, Progress, value_output
+from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, Progress
 
 logger = logging.getLogger(__name__)
 
@@ -108,8 +107,8 @@ class Dispatcher:
         """Let another event stream hear of a job: that of the client which submitted it once more."""
         if job.client != client:
             job.pool.leave(job.client)
-            job.record = replace(job.record, client=client)
-            job.outcome = None if job.outcome is None else replace(job.outcome, client=client)
+            job.record = job.record.changed(client=client)
+            job.outcome = None if job.outcome is None else job.outcome.changed(client=client)
             self._join(job)
             self._announcer.refresh(job.pool)
 
@@ -267,13 +266,13 @@ class Dispatcher:
         """A command has said how far a job is; it is shown until the job ends."""
         job = worker.running.get(job_id)
         if job is not None and not job.decided:
-            job.record = replace(job.record, output=output)
+            job.record = job.record.changed(output=output)
 
     def reported(self, worker: Worker, job_id: str, attempt: int, progress: Progress) -> None:
         """A call has said how far it is; it is shown until the job ends, and its client is told."""
         job = worker.running.get(job_id)
         if job is not None and job.record.attempts == attempt and not job.decided:
-            job.record = replace(job.record, output={"progress": progress.to_json()})
+            job.record = job.record.changed(output={"progress": progress.to_json()})
             self._announcer.progress(worker, job, progress)
 
     def released(self, worker: Worker, job: Job) -> None:
@@ -339,7 +338,7 @@ class Dispatcher:
         if refusal is not None:
             self._fail(job, refusal)
         elif not job.decided:
-            output = value_output(Payload(sha256=sha256, size=len(body)))
+            output = Payload(sha256=sha256, size=len(body))
             self._finish(job, lifecycle.succeed(job.record, output, time.time()))
 
     def _failed_attempt(self, job: Job, error: ErrorInfo) -> None:

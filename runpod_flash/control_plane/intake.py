@@ -32,7 +32,7 @@ class Intake:
         on_end: called with each job that ends here, before any worker has seen it.
         on_again: called with each job of which an attempt was cut off by a restart and another will follow.
         seal: hides what the worker alone may read.
-        unload: stores what a call's input carries; gives the call and the input to be kept, both without it.
+        unload: stores what a call's input carries; gives the call without it.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Intake:
         self.admit: Callable[[], str] = str
         self.on_again: Callable[[str], None] = lambda job_id: None
         self.on_end: Callable[[str], None] = lambda job_id: None
-        self.unload: Callable[[Mapping[str, Any]], Awaitable[tuple[Call, Mapping[str, Any]]]] = _as_sent
+        self.unload: Callable[[Mapping[str, Any] | Call], Awaitable[Call]] = _as_sent
         self.seal: Callable[[Mapping[str, Any]], str] = _no_seal
         self._by_key: dict[tuple[str, str], asyncio.Future[JobRecord]] = {}  # submits under way
 
@@ -102,9 +102,9 @@ class Intake:
         short = self.admit()
         if endpoint.is_load_balanced:
             raise Problem(400, "not allowed for LB API: this endpoint answers HTTP requests and takes no jobs")
-        call, call_input, policy = None, asked.input, asked.policy
+        call, policy = None, asked.policy
         if not endpoint.runs_command:
-            call, call_input = await self.unload(self._call_input(endpoint, call_input))
+            call = await self.unload(self._call_input(endpoint, asked.input))
             self._dispatcher.pools.check_content(call)
             if self._dispatcher.pools.manifest(call.artifact).entry is None and not self.takes_pickles(endpoint):
                 raise NotPortable(
@@ -113,7 +113,7 @@ class Intake:
         record = JobRecord(
             asked.job_id,
             endpoint.id,
-            call_input,
+            asked.input if call is None else call,
             time.time(),
             idempotency_key=asked.key,
             client=asked.client,
@@ -129,13 +129,13 @@ class Intake:
             self._announcer.notice_to(asked.client, job.pool, "disk", short)
         return record
 
-    def _call_input(self, endpoint: EndpointRecord, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The input of a job as a call has it. Raises Problem, NotPortable, WireError, ContentNotFound."""
+    def _call_input(self, endpoint: EndpointRecord, given: Mapping[str, Any] | Call) -> Mapping[str, Any] | Call:
+        """The input as a call has it. Raises Problem, NotPortable, WireError, ContentNotFound."""
         if endpoint.artifact is None:
             _check_call(endpoint, given)
             return given
         manifest = self._dispatcher.pools.manifest(endpoint.artifact)
-        return own_code.call_of(endpoint, manifest, given).to_input()
+        return own_code.call_of(endpoint, manifest, given.to_input() if isinstance(given, Call) else given)
 
     async def again(self, record: JobRecord) -> JobRecord:
         """Queue a job that has failed once more, as it came.
@@ -160,8 +160,10 @@ class Intake:
 
     def _call(self, record: JobRecord) -> Call | None:
         """What a stored job asks for. Raises WireError, EndpointNotFound."""
+        if isinstance(record.input, Call):
+            return record.input
         is_plain = self._catalog.get(record.endpoint).runs_command
-        return None if is_plain else Call.from_input(record.input)
+        return None if is_plain else Call.from_input(record.input)  # written by an earlier release
 
     async def replay(self) -> int:
         """Queue what an earlier run of the control plane left unfinished, and return how many jobs that were."""
@@ -229,9 +231,9 @@ class Intake:
         return pool
 
 
-def _check_call(endpoint: EndpointRecord, call_input: Mapping[str, Any]) -> None:
+def _check_call(endpoint: EndpointRecord, call_input: Mapping[str, Any] | Call) -> None:
     """Raise Problem (422) where the input of a job is nobody's call, but plain."""
-    if "flash" not in call_input:
+    if not isinstance(call_input, Call) and "flash" not in call_input:
         raise Problem(
             422,
             f"endpoint {endpoint.name!r} runs a decorated function or class, so its jobs are calls of that, and it "
@@ -241,8 +243,8 @@ def _check_call(endpoint: EndpointRecord, call_input: Mapping[str, Any]) -> None
         )
 
 
-async def _as_sent(call_input: Mapping[str, Any]) -> tuple[Call, Mapping[str, Any]]:
-    return Call.from_input(call_input), call_input
+async def _as_sent(call_input: Mapping[str, Any] | Call) -> Call:
+    return call_input if isinstance(call_input, Call) else Call.from_input(call_input)
 
 
 def _no_seal(data: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from runpod_flash.control_plane.secret_file import ensure_secret
 
 _OPEN_PATHS: Final = ("/openapi.json", "/v2/openapi.json", "/docs", "/flash/v1/logins", "/flash/v1/logins/claim")
 _OPEN_FOLDER: Final = "/docs/"
+_THE_OWNER: Final = Principal()
 _POLICY_VIOLATION: Final = 1008  # of the codes with which websockets are closed
 
 
@@ -37,12 +38,14 @@ class Keyring:
         self._api_keys = api_keys
 
     def principal(self, given: bytes) -> Principal | None:
-        """Who comes with this key. It is compared with all, so that time tells nothing."""
-        found = Principal() if hmac.compare_digest(given, self._key) else None
-        for each in self._worker_keys():
+        """Who comes with this key. One that is wrong is compared with all, so that time tells nothing."""
+        if hmac.compare_digest(given, self._key):
+            return _THE_OWNER
+        found = self._api_keys.principal(given)
+        for each in self._worker_keys() if found is None else ():
             if hmac.compare_digest(given, each.key.encode()):
                 found = Principal(each.owner, worker=each.worker, project=each.project)
-        return self._api_keys.principal(given) or found
+        return found
 
 
 class AuthMiddleware:
@@ -63,7 +66,8 @@ class AuthMiddleware:
         given = _given_key(scope)
         principal = None if given is None else self._identify(given)
         if principal is not None:
-            await self._app({**scope, PRINCIPAL: principal}, receive, send)
+            scope[PRINCIPAL] = principal  # it is the server's alone, and of this request
+            await self._app(scope, receive, send)
         elif scope["path"] in _OPEN_PATHS or scope["path"].startswith(_OPEN_FOLDER):
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):

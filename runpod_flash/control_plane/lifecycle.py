@@ -64,7 +64,7 @@ def next_status(status: JobStatus, event: JobEvent) -> JobStatus:
 def start(job: JobRecord, worker: str, now: float) -> JobRecord:
     """The job as the next attempt on `worker`."""
     status = next_status(job.status, JobEvent.STARTED)
-    return replace(job, status=status, worker=worker, attempts=job.attempts + 1, started_at=now, retry_at=None)
+    return job.changed(status=status, worker=worker, attempts=job.attempts + 1, started_at=now, retry_at=None)
 
 
 def requeue(job: JobRecord, *, counts: bool, retry_at: float | None = None) -> JobRecord:
@@ -72,8 +72,7 @@ def requeue(job: JobRecord, *, counts: bool, retry_at: float | None = None) -> J
 
     `counts`: the attempt uses up the allowance (the control plane's death does not).
     """
-    return replace(
-        job,
+    return job.changed(
         status=next_status(job.status, JobEvent.REQUEUED),
         worker=None,
         started_at=None,
@@ -85,13 +84,13 @@ def requeue(job: JobRecord, *, counts: bool, retry_at: float | None = None) -> J
 
 def succeed(job: JobRecord, output: Any, now: float) -> JobRecord:
     """The job with its result."""
-    return replace(job, status=next_status(job.status, JobEvent.SUCCEEDED), output=output, finished_at=now)
+    return job.changed(status=next_status(job.status, JobEvent.SUCCEEDED), output=output, finished_at=now)
 
 
 def fail(job: JobRecord, kind: ErrorKind, output: Any, error: str, now: float) -> JobRecord:
     """The job with its failure, in the final state that fits the kind."""
     event = _EVENT_OF_ERROR.get(kind, JobEvent.FAILED)
-    return replace(job, status=next_status(job.status, event), output=output, error=error, finished_at=now)
+    return job.changed(status=next_status(job.status, event), output=output, error=error, finished_at=now)
 
 
 def end(job: JobRecord, error: ErrorInfo, now: float, *, plain: bool) -> JobRecord:
@@ -127,8 +126,7 @@ def refuse(job: JobRecord, error: ErrorInfo, now: float, *, plain: bool = False)
 
 def reopen(job: JobRecord, now: float) -> JobRecord:
     """A failed job once more, as if it had just been submitted. Raises IllegalTransition where it has not failed."""
-    return replace(
-        job,
+    return job.changed(
         status=next_status(job.status, JobEvent.REOPENED),
         created_at=now,
         started_at=None,

@@ -120,6 +120,8 @@ def _server(app: ASGIApp, keep_alive_s: int, listen: Listen | None, message_byte
             lifespan="off",
             server_header=False,  # a worker's own reaches its clients
             ws_max_size=message_bytes,
+            http="httptools",
+            loop="none",  # the control plane has one
             ws="websockets-sansio",  # the other ways are deprecated, or keep no order of what is sent
             timeout_keep_alive=keep_alive_s,
             ssl_certfile=None if tls is None else str(tls.cert),

@@ -148,11 +148,11 @@ async def input_as_sent(record: JobRecord, values: Values) -> Mapping[str, Any]:
     Raises FileNotFoundError where it was large, and is not kept any more.
     """
     try:
-        call = Call.from_input(record.input) if "flash" in record.input else None
+        call = record.input if isinstance(record.input, Call) else Call.from_input(record.input)
     except WireError:  # it is for a command to understand
         call = None
     if call is None or not call.plain:
-        return record.input
+        return record.input_json
     kept = call.arguments
     data = kept.inline if kept.inline is not None else await values.read(kept.sha256 or "")
     found: Mapping[str, Any] = json.loads(data)

@@ -19,6 +19,7 @@ from runpod_flash.control_plane.platform import JobPage, JobQuery, Sees, Watched
 from runpod_flash.control_plane.records import EndpointLine, JobRecord, LogLine, Submission
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.terms import Terms
+from runpod_flash.control_plane.waiting import Waiting
 from runpod_flash.errors import JobNotFound
 from worker_runtime.wire.jobs import JobStatus
 
@@ -56,7 +57,7 @@ class PlatformCore:
         self.intake.on_again = self.chunks.clear
         self.will_read: Callable[[Job], Awaitable[None]] = _nothing
         self.on_use: Callable[[str], None] = lambda endpoint: None
-        self._stopping = asyncio.Event()
+        self._waiting = Waiting()
 
     async def submit(self, endpoint_id: str, asked: Submission) -> JobRecord:
         """See `Intake.submit`."""
@@ -70,11 +71,11 @@ class PlatformCore:
     @property
     def stopping(self) -> bool:
         """Whether it ends, so that nothing is waited for any more."""
-        return self._stopping.is_set()
+        return self._waiting.over
 
     def release_waiting(self) -> None:
         """Let `wait` return what there is: the control plane ends."""
-        self._stopping.set()
+        self._waiting.end()
         self.chunks.wake_all()
         self._announcer.logs.close()
 
@@ -101,12 +102,7 @@ class PlatformCore:
         """
         job = self._dispatcher.unfinished(job_id)
         if job is not None:
-            stopping = asyncio.ensure_future(self._stopping.wait())
-            try:
-                both: list[asyncio.Future[Any]] = [job.done, stopping]
-                await asyncio.wait(both, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                stopping.cancel()
+            await self._waiting.until(job.done, timeout_s)
             return job.record
         record = self._known(job_id)
         if record is None:
@@ -149,7 +145,7 @@ class PlatformCore:
                 await self._will_read(job_id)
             chunks, more = await self.chunks.drain(job_id)
             left = end - time.monotonic()
-            if chunks or record.status.final or left <= 0 or self._stopping.is_set():
+            if chunks or record.status.final or left <= 0 or self._waiting.over:
                 return record, chunks, more
             await self.chunks.wait(job_id, left)
 
@@ -174,7 +170,7 @@ class PlatformCore:
             if pieces:
                 await self._will_read(job_id)
             left = end - time.monotonic()
-            if pieces or record.status.final or left <= 0 or self._stopping.is_set():
+            if pieces or record.status.final or left <= 0 or self._waiting.over:
                 return record, pieces, more
             await self.chunks.wait(job_id, left)
 

@@ -90,6 +90,10 @@ class Problem(Exception):
         self.headers = dict(headers or {})
 
 
+REFUSALS: Final = (Problem, HTTPException, FlashError, WireError)
+"""The exceptions that are answers."""
+
+
 class ProblemResponse(JSONResponse):
     """A JSON response of the type that says that it is a problem."""
 
@@ -142,7 +146,7 @@ async def _handle(request: Request, error: Exception) -> Response:
 
 def handlers() -> dict[Any, ExceptionHandler]:
     """The exception handlers of the application."""
-    return dict.fromkeys((Problem, HTTPException, FlashError, WireError), _handle)
+    return dict.fromkeys(REFUSALS, _handle)
 
 
 class LastResort:

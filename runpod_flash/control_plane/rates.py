@@ -4,7 +4,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,6 +16,7 @@ WINDOW_S: Final = 10.0
 """The window in which requests are counted, in seconds."""
 
 _QUEUE_RETRY_S: Final = 10
+_UNCOUNTED: Final = nullcontext()
 
 
 @dataclass(slots=True)
@@ -43,8 +44,9 @@ class Rates:
         """How many users, endpoints and operations are remembered."""
         return len(self._uses)
 
-    @contextmanager
-    def enter(self, principal: Principal, endpoint_id: str, operation: str, running_workers: int = 0) -> Iterator[None]:
+    def enter(
+        self, principal: Principal, endpoint_id: str, operation: str, running_workers: int = 0
+    ) -> AbstractContextManager[None]:
         """Count a request, which runs as long as the block does.
 
         Raises:
@@ -52,14 +54,17 @@ class Rates:
         """
         base = self._limits.rates.get(operation)
         if base is None or not is_rated(self._limits, principal):
-            yield
-            return
+            return _UNCOUNTED
+        rate = effective(base, running_workers, self._limits.per_worker)
+        return self._counted((principal.user, endpoint_id, operation), rate)
+
+    @contextmanager
+    def _counted(self, key: tuple[str, str, str], rate: Rate) -> Iterator[None]:
         now = self._clock()
         self._sweep(now)
-        rate = effective(base, running_workers, self._limits.per_worker)
-        use = self._uses.setdefault((principal.user, endpoint_id, operation), _Use())
+        use = self._uses.setdefault(key, _Use())
         use.forget(now)
-        _refuse_excess(use, rate, operation, now)
+        _refuse_excess(use, rate, key[2], now)
         use.times.append(now)
         use.running += 1
         try:

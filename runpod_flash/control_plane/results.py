@@ -18,7 +18,6 @@ from worker_runtime.wire.jobs import (
     Payload,
     checked_output,
     stream_output,
-    value_output,
 )
 
 logger = logging.getLogger(__name__)
@@ -42,7 +41,7 @@ class Values(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The `output` of a job that ended well, as it is told."""
+    """The `output` of a job that ended well, as its record has it."""
 
     output: Any
 
@@ -61,7 +60,7 @@ def outcome_of(call: Call, body: bytes, items: int, *, read: bool) -> Told | Pay
     if call.plain:
         return _plain(body, items, read=read)
     payload = described(call, body)
-    return Told(value_output(payload)) if isinstance(payload, Payload) and payload.sha256 is None else payload
+    return Told(payload) if isinstance(payload, Payload) and payload.sha256 is None else payload
 
 
 def _plain(body: bytes, items: int, *, read: bool) -> Told | ErrorInfo:

@@ -156,12 +156,12 @@ class Store:
         """Write a job, new or changed. Its input and key are those of the first time."""
         finished_at = (record.finished_at or record.created_at) if record.status.final else None
         expires_at = None if finished_at is None else finished_at + record.keep_s
-        output = None if record.output is None else json.dumps(record.output)
+        output = None if record.output is None else json.dumps(record.output_json)
         key = None if record.idempotency_key is None else _text(record.idempotency_key)
         columns = [record.id, record.endpoint, str(record.status), record.retries, finished_at, key]
         statements: list[Statement] = [(_SAVE_JOB, [*columns, expires_at, _facts(record), output])]
         if record.id not in self._with_input:
-            statements.append((_SAVE_INPUT, [record.id, json.dumps(dict(record.input))]))
+            statements.append((_SAVE_INPUT, [record.id, json.dumps(dict(record.input_json))]))
         if record.status.final and record.webhook is not None:
             statements.append((_WANT_WEBHOOK, [record.id, finished_at]))
         if record.status.final:

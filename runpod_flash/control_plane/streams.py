@@ -12,7 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from runpod_flash.control_plane.chunks import Chunks
@@ -116,9 +116,9 @@ class Streams:
         """
         if job.call is None or job.record.read or job.decided:
             return
-        job.record = replace(job.record, read=True)
+        job.record = job.record.changed(read=True)
         if not await self._recorder.saved(job.record):
-            job.record = replace(job.record, read=False)
+            job.record = job.record.changed(read=False)
             raise StoreFull("the disk is full, so that nothing of the stream can be handed out; free some space")
 
     def restart(self, job_id: str) -> None:

@@ -274,7 +274,7 @@ class TakeDesk:
 
 def _shown(job: Job, goods: Goods) -> dict[str, Any]:
     """The job as the worker gets it."""
-    shown: dict[str, Any] = {"id": job.record.id, "input": job.record.input}
+    shown: dict[str, Any] = {"id": job.record.id, "input": job.record.input_json}
     if job.record.webhook is not None:
         shown["webhook"] = job.record.webhook
     return {**shown, **{name: json.loads(data) for name, data in goods}}

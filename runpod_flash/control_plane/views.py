@@ -1,9 +1,10 @@
 """How records look from outside, as Runpod publishes it. Pure functions."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord
 from runpod_flash.hardware import RAM_GB_PER_VCPU
@@ -12,6 +13,13 @@ from runpod_flash.scopes import stage_of
 _JOB_COUNTERS = ("completed", "failed", "inProgress", "inQueue", "retried")
 _WORKER_COUNTERS = ("idle", "initializing", "ready", "running", "throttled", "unhealthy")
 _SUMMARY = ("running", "idle", "initializing", "throttled", "unhealthy")
+
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def to_json(value: Any) -> bytes:
+    """A view as it goes over the wire. Raises ValueError where there is no JSON of it."""
+    return _ENCODER.encode(value).encode()
 
 
 def job_object(record: JobRecord, now: float) -> dict[str, Any]:
@@ -25,7 +33,7 @@ def job_object(record: JobRecord, now: float) -> dict[str, Any]:
         job["executionTime"] = _milliseconds(record.started_at, record.finished_at)
     job["id"] = record.id
     if record.output is not None:
-        job["output"] = record.output
+        job["output"] = record.output_json
     if record.retries > 0:
         job["retries"] = record.retries
     job["status"] = str(record.status)

@@ -190,7 +190,7 @@ class Webhooks:
 
 
 async def _as_it_is(record: JobRecord) -> Mapping[str, Any]:
-    return record.input
+    return record.input_json
 
 
 def _host(url: str | None) -> str:

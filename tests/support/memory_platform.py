@@ -49,8 +49,9 @@ class MemoryPlatform:
         for job in self.jobs.values():
             if key is not None and (job.endpoint, job.idempotency_key) == (endpoint_id, key):
                 return job
-        if job_input.get("needs") in self.missing:
-            raise ContentNotFound(f"there is no value {job_input['needs']}; upload it and submit again")
+        needs = job_input.get("needs") if isinstance(job_input, Mapping) else None
+        if needs in self.missing:
+            raise ContentNotFound(f"there is no value {needs}; upload it and submit again")
         self.jobs[job_id] = JobRecord(job_id, endpoint_id, job_input, time.time(), idempotency_key=key)
         self.came_with[job_id] = {"client": asked.client, "policy": asked.policy}
         return self.jobs[job_id]

@@ -34,10 +34,11 @@ class JobStatus(StrEnum):
     CANCELLED = "CANCELLED"
     TIMED_OUT = "TIMED_OUT"
 
-    @property
-    def final(self) -> bool:
-        """Whether a job in this state will not change any more (but for a retry that somebody asks for)."""
-        return self not in (JobStatus.IN_QUEUE, JobStatus.IN_PROGRESS)
+    final: bool
+    """Whether a job in this state will not change any more (but for a retry that somebody asks for)."""
+
+    def __init__(self, text: str) -> None:
+        self.final = text not in ("IN_QUEUE", "IN_PROGRESS")
 
 
 class ErrorKind(StrEnum):
@@ -154,9 +155,7 @@ class Call:
             body["backoff"] = self.backoff.to_json()
         if self.artifact_data is not None:
             body["artifact_data"] = base64.b64encode(self.artifact_data).decode()
-        if self.inline:
-            body["inline"] = True
-        for name in ("stream", "plain", "check"):
+        for name in ("inline", "stream", "plain", "check"):
             if getattr(self, name):
                 body[name] = True
         if self.shape is not None:
@@ -325,6 +324,8 @@ def error_output(error: ErrorInfo) -> dict[str, Any]:
 
 def read_output(output: Any) -> Payload | ErrorInfo | Streamed:
     """Read the `output` of a finished job. Raises WireError where a function of ours did not write it."""
+    if isinstance(output, Payload):
+        return output
     body = require(output if isinstance(output, dict) else {}, "flash", dict)
     if "error" in body:
         return ErrorInfo.from_json(require(body, "error", dict))

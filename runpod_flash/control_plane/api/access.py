@@ -1,7 +1,6 @@
 """Who asks, and whether they may: the one place where the faces look at principals."""
 
-from starlette.requests import HTTPConnection
-
+from runpod_flash.control_plane.api.asked import Scoped
 from runpod_flash.control_plane.api.bodies import header
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.platform import Sees
@@ -11,7 +10,7 @@ from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.errors import EndpointNotFound
 
 
-def principal_of(connection: HTTPConnection) -> Principal:
+def principal_of(connection: Scoped) -> Principal:
     """Whose request this is. Raises Problem: 401, nobody's; the middleware has let it through for its path."""
     found = connection.scope.get(PRINCIPAL)
     if not isinstance(found, Principal):
@@ -19,7 +18,7 @@ def principal_of(connection: HTTPConnection) -> Principal:
     return found
 
 
-def client_of(connection: HTTPConnection) -> str | None:
+def client_of(connection: Scoped) -> str | None:
     """The event stream that shall hear of what a request submits (its header X-Flash-Client), None without one.
 
     Raises:
@@ -29,7 +28,7 @@ def client_of(connection: HTTPConnection) -> str | None:
     return None if client is None else stream_of(connection, client)
 
 
-def stream_of(connection: HTTPConnection, client: str) -> str:
+def stream_of(connection: Scoped, client: str) -> str:
     """The event stream of this client, apart from those of all other users, whatever their clients are called.
 
     Raises:
@@ -52,14 +51,14 @@ class Access:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    def endpoint(self, connection: HTTPConnection, need: Need, endpoint_id: str | None = None) -> EndpointRecord:
+    def endpoint(self, connection: Scoped, need: Need, endpoint_id: str | None = None) -> EndpointRecord:
         """The endpoint that the path (or `endpoint_id`) names.
 
         Raises:
             EndpointNotFound: there is none, or it is somebody else's: the two cannot be told apart.
             Problem: 403, the key is not for this, or a worker's and the endpoint is of another project.
         """
-        asked = connection.path_params["endpoint"] if endpoint_id is None else endpoint_id
+        asked = connection.scope["path_params"]["endpoint"] if endpoint_id is None else endpoint_id
         record = self._catalog.get(asked)
         principal = principal_of(connection)
         if not principal.sees(record.owner, record.id):
@@ -69,7 +68,7 @@ class Access:
             self.check_project(principal, record.project)
         return record
 
-    def sees(self, connection: HTTPConnection) -> Sees:
+    def sees(self, connection: Scoped) -> Sees:
         """Which endpoints, by their ids, there are for the one who asks."""
         principal = principal_of(connection)
 

@@ -5,14 +5,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import BaseRoute, Mount
+from starlette.types import ASGIApp
 
 from runpod_flash.control_plane.api.access import Access, streams_of
-from runpod_flash.control_plane.api.app_jobs import AppJobsApi
+from runpod_flash.control_plane.api.app_jobs import AppJobs
 from runpod_flash.control_plane.api.apps_api import AppsApi
 from runpod_flash.control_plane.api.flash_jobs import FlashJobsApi
 from runpod_flash.control_plane.api.flash_v1 import FlashApi
+from runpod_flash.control_plane.api.job_routes import JobRoutes, JobsFirst
 from runpod_flash.control_plane.api.jobs import JobsApi
 from runpod_flash.control_plane.api.keys_api import KeysApi
 from runpod_flash.control_plane.api.logins_api import LoginsApi
@@ -84,10 +86,10 @@ def build_app(services: Services) -> Starlette:
     # The streams of a user's other keys end too, and come back.
     services.api_keys.on_revoke = lambda user: services.hub.disconnect(streams_of(user))
     access, rates = Access(services.catalog), Rates(services.limits)
-    keyring = Keyring(services.key, services.worker_keys, services.api_keys)
-    volumes, jobs = (
-        VolumeAccess(services.files.volumes),
+    volumes, apps = VolumeAccess(services.files.volumes), services.deploys.apps
+    jobs = JobRoutes(
         JobsApi(services.platform, access, services.limits, rates, services.check_webhook),
+        None if services.published_only else AppJobs(apps),
     )
     own: list[BaseRoute] = [
         *FlashJobsApi(services.platform, access).routes(),
@@ -104,12 +106,8 @@ def build_app(services: Services) -> Starlette:
         *KeysApi(services.api_keys).routes(),
         *LoginsApi(Logins(services.api_keys)).routes(),
         *VolumeFilesApi(services.files).routes(),
-        *AppsApi(services.deploys.apps, services.deploys, services.expiring, volumes, services.url).routes(),
+        *AppsApi(apps, services.deploys, services.expiring, volumes, services.url).routes(),
     ]
-    middleware = [Middleware(LastResort), Middleware(AuthMiddleware, identify=keyring.principal)]
-    balanced = services.workers.balanced if services.workers is not None else None
-    if balanced is not None:
-        middleware.append(Middleware(HostRouting, handler=balanced.gateway, is_endpoint=balanced.serves))
     faces = [
         *ManagementApi(
             services.catalog,
@@ -121,19 +119,25 @@ def build_app(services: Services) -> Starlette:
             services.expiring.used,
         ).routes(),
         *NetworkVolumesApi(services.files.volumes).routes(),
-        *(() if services.published_only else AppJobsApi(services.deploys.apps, jobs).routes()),
-        *jobs.routes(),
+        jobs,
         *OpenAiApi(services.platform, access, services.limits, rates).routes(),
         *_worker_routes(services.workers, services.limits),
         *(() if services.published_only else own),
     ]
-    app = Starlette(
-        routes=[*OpenApi(faces).routes(), *faces],
-        middleware=middleware,
-        exception_handlers=handlers(),
-    )
+    app = Starlette(routes=[*OpenApi(faces).routes(), *faces])
     app.router.redirect_slashes = False  # a path is one place
+    app.middleware_stack = _stack(services, app, jobs)
     return app
+
+
+def _stack(services: Services, app: Starlette, jobs: JobRoutes) -> ASGIApp:
+    """What each request goes through, from the inside out. Starlette's own stack would answer failures before ours."""
+    stack: ASGIApp = JobsFirst(ExceptionMiddleware(app.router, handlers()), jobs)
+    if services.workers is not None:
+        balanced = services.workers.balanced
+        stack = HostRouting(stack, balanced.gateway, balanced.serves)
+    keyring = Keyring(services.key, services.worker_keys, services.api_keys)
+    return LastResort(AuthMiddleware(stack, keyring.principal))
 
 
 def _worker_routes(workers: CommandWorkers | None, limits: Limits) -> list[BaseRoute]:

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
-from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
+from runpod_flash.control_plane.api.asked import Scoped
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.errors import PayloadTooLarge
 
@@ -21,20 +23,28 @@ _SWALLOWED = 64 * 1024**2
 _AN_ID = f"a text of 1 to {ID_LIMIT} characters"
 
 
-async def json_object(request: Request, limit: int, seconds: float = BODY_S) -> dict[str, Any]:
+class Bodied(Protocol):
+    """A request with a body."""
+
+    @property
+    def receive(self) -> Receive: ...
+
+
+async def json_object(request: Bodied, limit: int, seconds: float = BODY_S) -> dict[str, Any]:
     """The body as a JSON object.
 
     Raises:
         PayloadTooLarge: it has more than `limit` bytes.
         Problem: 400, it is no JSON object; 408, it did not arrive within so many `seconds`.
+        ClientDisconnect: the client has left before it was there.
     """
     try:
         async with asyncio.timeout(seconds):
-            data = await _body(request, limit)
+            data = await _body(request.receive, limit)
     except TimeoutError:
         raise Problem(408, f"the request did not arrive within {seconds:g} s") from None
     try:
-        body = json.loads(data, parse_constant=_no_constant)
+        body = _decoded(data.decode(json.detect_encoding(data), "surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise Problem(400, f"the request is no JSON: {error}") from error
     if not isinstance(body, dict):
@@ -42,10 +52,14 @@ async def json_object(request: Request, limit: int, seconds: float = BODY_S) -> 
     return body
 
 
-async def _body(request: Request, limit: int) -> bytes:
+async def _body(receive: Receive, limit: int) -> bytes:
     chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk, more = message.get("body", b""), message.get("more_body", False)
         size += len(chunk)
         if size <= limit:
             chunks.append(chunk)
@@ -53,7 +67,7 @@ async def _body(request: Request, limit: int) -> bytes:
             break
     if size > limit:
         raise PayloadTooLarge(f"the request has more than {limit} bytes, the most that is taken here")
-    return b"".join(chunks)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def swallow(stream: AsyncIterator[bytes]) -> None:
@@ -66,12 +80,15 @@ async def swallow(stream: AsyncIterator[bytes]) -> None:
                 return
 
 
-def header(connection: HTTPConnection, name: str) -> str | None:
+def header(connection: Scoped, name: str) -> str | None:
     """A header of a request, None where it is absent or empty. Raises Problem: 400, it is too long for an id."""
-    value = connection.headers.get(name) or None
-    if value is not None and len(value) > ID_LIMIT:
-        raise Problem(400, f"header {name} has {len(value)} characters; at most {ID_LIMIT} are allowed")
-    return value
+    wanted = name.lower().encode("latin-1")
+    for key, value in connection.scope["headers"]:
+        if key == wanted:
+            if len(value) > ID_LIMIT:
+                raise Problem(400, f"header {name} has {len(value)} characters; at most {ID_LIMIT} are allowed")
+            return bytes(value).decode("latin-1") or None
+    return None
 
 
 def text_field(body: Mapping[str, Any], name: str) -> str:
@@ -124,3 +141,6 @@ def _is_id(value: object) -> bool:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not allowed in JSON")
+
+
+_decoded: Final = json.JSONDecoder(parse_constant=_no_constant).decode

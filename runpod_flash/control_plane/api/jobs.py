@@ -1,15 +1,13 @@
-"""Runpod's job API: everything below `/v2/{endpoint}` that clients use, but for the OpenAI route."""
+"""Runpod's job API: what is asked below `/v2/{endpoint}`, but for the OpenAI route. `job_routes` knows the paths."""
 
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
-
 from runpod_flash.control_plane.api.access import Access, client_of, principal_of
+from runpod_flash.control_plane.api.asked import Asked
 from runpod_flash.control_plane.api.bodies import header, json_object
 from runpod_flash.control_plane.api.job_body import input_of, policy_of
 from runpod_flash.control_plane.limits import Limits
@@ -18,7 +16,7 @@ from runpod_flash.control_plane.principals import Need, Principal
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.rates import Rates, is_rated, queue_refusal
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Submission
-from runpod_flash.control_plane.views import health_object, job_object, metrics_object, request_object
+from runpod_flash.control_plane.views import health_object, job_object, metrics_object, request_object, to_json
 from worker_runtime.wire.jobs import JobStatus
 
 WAIT_MS: Final = (1_000, 300_000)
@@ -26,11 +24,26 @@ SYNC_WAIT_MS: Final = (1_000, 90_000)
 WAIT_DEFAULT_MS: Final = 90_000
 REQUESTS_SHOWN: Final = 100
 
-Handler = Callable[[Request, EndpointRecord], Awaitable[Response]]
+_LOOK: Final = frozenset(["GET", "HEAD"])
+_SEND: Final = frozenset(["POST"])
+
+Handler = Callable[[Asked, EndpointRecord], Awaitable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation on an endpoint, or on a job of it (`of_job`). It answers with JSON and status 200."""
+
+    name: str
+    need: Need
+    handler: Handler
+    methods: frozenset[str]
+    of_job: bool = False
+    of_all: bool = False  # endpoints that answer HTTP requests have it, too
 
 
 class JobsApi:
-    """The routes below `/v2/{endpoint}`."""
+    """The operations below `/v2/{endpoint}`."""
 
     def __init__(
         self,
@@ -45,95 +58,85 @@ class JobsApi:
         self._limits = limits
         self._rates = rates
         self._check_webhook = check_webhook
+        both = _LOOK | _SEND
+        self.operations: Final = (
+            Operation("run", Need.RUN, self._run, _SEND),
+            Operation("runsync", Need.RUN, self._runsync, _SEND),
+            Operation("status", Need.READ, self._status, both, of_job=True),
+            Operation("status-sync", Need.READ, self._status_sync, both, of_job=True),
+            Operation("stream", Need.READ, self._stream, both, of_job=True),
+            Operation("cancel", Need.RUN, self._cancel, _SEND, of_job=True),
+            Operation("retry", Need.RUN, self._retry, _SEND, of_job=True),
+            Operation("purge-queue", Need.RUN, self._purge_queue, _SEND),
+            Operation("requests", Need.READ, self._requests, _LOOK),
+            Operation("health", Need.READ, self._health, _LOOK, of_all=True),
+            Operation("metrics", Need.READ, self._metrics, _LOOK, of_all=True),
+        )
 
-    def routes(self) -> list[BaseRoute]:
-        """All routes of this face."""
-        both = ["GET", "POST"]
-        return [
-            self._route("run", Need.RUN, self._run, ["POST"]),
-            self._route("runsync", Need.RUN, self._runsync, ["POST"]),
-            self._route("status", Need.READ, self._status, both, "/{job}"),
-            self._route("status-sync", Need.READ, self._status_sync, both, "/{job}"),
-            self._route("stream", Need.READ, self._stream, both, "/{job}"),
-            self._route("cancel", Need.RUN, self._cancel, ["POST"], "/{job}"),
-            self._route("retry", Need.RUN, self._retry, ["POST"], "/{job}"),
-            self._route("purge-queue", Need.RUN, self._purge_queue, ["POST"]),
-            self._route("requests", Need.READ, self._requests, ["GET"]),
-            self._route("health", Need.READ, self._health, ["GET"]),
-            self._route("metrics", Need.READ, self._metrics, ["GET"]),
-        ]
+    async def answer(self, operation: Operation, asked: Asked) -> bytes:
+        """The JSON that answers a request. Raises what `problems.response_for` knows, and ClientDisconnect."""
+        endpoint = self._access.endpoint(asked, operation.need, asked.endpoint)
+        if endpoint.is_load_balanced and not operation.of_all:
+            raise Problem(400, "not allowed for QB API: this endpoint answers HTTP requests and takes no jobs")
+        running = len(self._platform.workers(endpoint.id)) if self._limits.per_worker else 0
+        with self._rates.enter(principal_of(asked), endpoint.id, operation.name, running):
+            return await operation.handler(asked, endpoint)
 
-    def _route(self, operation: str, need: Need, handler: Handler, methods: list[str], rest: str = "") -> Route:
-        for_all = operation in ("health", "metrics")
+    async def _run(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
+        return _brief(await self._submit(asked, endpoint, f"{uuid.uuid4()}-u1", self._limits.run_bytes, sync=False))
 
-        async def guarded(request: Request) -> Response:
-            endpoint = self._access.endpoint(request, need)
-            if endpoint.is_load_balanced and not for_all:
-                raise Problem(400, "not allowed for QB API: this endpoint answers HTTP requests and takes no jobs")
-            running = len(self._platform.workers(endpoint.id)) if self._limits.per_worker else 0
-            with self._rates.enter(principal_of(request), endpoint.id, operation, running):
-                return await handler(request, endpoint)
-
-        return Route(f"/v2/{{endpoint}}/{operation}{rest}", guarded, methods=methods)
-
-    async def _run(self, request: Request, endpoint: EndpointRecord) -> Response:
-        record = await self._submit(request, endpoint, f"{uuid.uuid4()}-u1", self._limits.run_bytes, sync=False)
-        return JSONResponse({"id": record.id, "status": str(record.status)})
-
-    async def _runsync(self, request: Request, endpoint: EndpointRecord) -> Response:
-        wait_ms = wait_of(request, WAIT_MS, WAIT_DEFAULT_MS)
-        record = await self._submit(request, endpoint, f"sync-{uuid.uuid4()}", self._limits.runsync_bytes, sync=True)
+    async def _runsync(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
+        wait_ms = wait_of(asked, WAIT_MS, WAIT_DEFAULT_MS)
+        record = await self._submit(asked, endpoint, f"sync-{uuid.uuid4()}", self._limits.runsync_bytes, sync=True)
         if not record.status.final:
             record = await self._platform.wait(record.id, wait_ms / 1000)
         return _job(record)
 
-    async def _status(self, request: Request, endpoint: EndpointRecord) -> Response:
-        return _job(self._platform.job(endpoint.id, request.path_params["job"]))
+    async def _status(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
+        return _job(self._platform.job(endpoint.id, asked.job))
 
-    async def _status_sync(self, request: Request, endpoint: EndpointRecord) -> Response:
-        wait_ms = wait_of(request, SYNC_WAIT_MS, WAIT_DEFAULT_MS)
-        record = self._platform.job(endpoint.id, request.path_params["job"])
+    async def _status_sync(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
+        wait_ms = wait_of(asked, SYNC_WAIT_MS, WAIT_DEFAULT_MS)
+        record = self._platform.job(endpoint.id, asked.job)
         return _job(record if record.status.final else await self._platform.wait(record.id, wait_ms / 1000))
 
-    async def _stream(self, request: Request, endpoint: EndpointRecord) -> Response:
-        hold_ms = wait_of(request, WAIT_MS, round(self._limits.stream_hold_s * 1000))
-        record, chunks, more = await self._platform.stream(endpoint.id, request.path_params["job"], hold_ms / 1000)
+    async def _stream(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
+        hold_ms = wait_of(asked, WAIT_MS, round(self._limits.stream_hold_s * 1000))
+        record, chunks, more = await self._platform.stream(endpoint.id, asked.job, hold_ms / 1000)
         status = JobStatus.IN_PROGRESS if more else record.status
         if status is JobStatus.CANCELLED:  # clients that drain a stream until its end do not know this state
             status = JobStatus.FAILED
-        return JSONResponse({"status": str(status), "stream": [{"output": chunk} for chunk in chunks]})
+        return to_json({"status": status, "stream": [{"output": chunk} for chunk in chunks]})
 
-    async def _cancel(self, request: Request, endpoint: EndpointRecord) -> Response:
-        record = await self._platform.cancel(endpoint.id, request.path_params["job"])
-        return JSONResponse({"id": record.id, "status": str(record.status)})
+    async def _cancel(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
+        return _brief(await self._platform.cancel(endpoint.id, asked.job))
 
-    async def _retry(self, request: Request, endpoint: EndpointRecord) -> Response:
-        record = await self._platform.retry(endpoint.id, request.path_params["job"])
-        return JSONResponse({"id": record.id, "status": str(record.status)})
+    async def _retry(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
+        return _brief(await self._platform.retry(endpoint.id, asked.job))
 
-    async def _purge_queue(self, request: Request, endpoint: EndpointRecord) -> Response:
-        return JSONResponse({"removed": await self._platform.purge(endpoint.id), "status": "completed"})
+    async def _purge_queue(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
+        return to_json({"removed": await self._platform.purge(endpoint.id), "status": "completed"})
 
-    async def _requests(self, request: Request, endpoint: EndpointRecord) -> Response:
+    async def _requests(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
         now = time.time()
         records = self._platform.requests(endpoint.id, REQUESTS_SHOWN)
-        return JSONResponse({"requests": [request_object(record, now) for record in records]})
+        return to_json({"requests": [request_object(record, now) for record in records]})
 
-    async def _health(self, request: Request, endpoint: EndpointRecord) -> Response:
-        return JSONResponse(health_object(self._platform.health(endpoint.id)))
+    async def _health(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
+        return to_json(health_object(self._platform.health(endpoint.id)))
 
-    async def _metrics(self, request: Request, endpoint: EndpointRecord) -> Response:
-        return JSONResponse(metrics_object(self._platform.health(endpoint.id), self._platform.workers(endpoint.id)))
+    async def _metrics(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
+        return to_json(metrics_object(self._platform.health(endpoint.id), self._platform.workers(endpoint.id)))
 
     async def _submit(
-        self, request: Request, endpoint: EndpointRecord, job_id: str, limit: int, *, sync: bool
+        self, asked: Asked, endpoint: EndpointRecord, job_id: str, limit: int, *, sync: bool
     ) -> JobRecord:
-        client, key = client_of(request), header(request, "Idempotency-Key")
-        body = await json_object(request, limit, self._limits.body_s)
+        client, key = client_of(asked), header(asked, "Idempotency-Key")
+        body = await json_object(asked, limit, self._limits.body_s)
         policy = policy_of(body, sync=sync, own=not endpoint.runs_command)
         if policy.webhook is not None:
             self._check_webhook(policy.webhook)
-        check_queue(self._platform, self._limits, principal_of(request), endpoint)
+        check_queue(self._platform, self._limits, principal_of(asked), endpoint)
         job_input = input_of(body, may_be_empty=endpoint.has_own_calls)
         return await self._platform.submit(endpoint.id, Submission(job_id, job_input, policy, client, key))
 
@@ -147,13 +150,17 @@ def check_queue(platform: Platform, limits: Limits, principal: Principal, endpoi
             raise refusal
 
 
-def _job(record: JobRecord) -> Response:
-    return JSONResponse(job_object(record, time.time()))
+def _job(record: JobRecord) -> bytes:
+    return to_json(job_object(record, time.time()))
 
 
-def wait_of(request: Request, bounds: tuple[int, int], default: int) -> int:
+def _brief(record: JobRecord) -> bytes:
+    return to_json({"id": record.id, "status": record.status})
+
+
+def wait_of(asked: Asked, bounds: tuple[int, int], default: int) -> int:
     """The query parameter `wait` in milliseconds. Raises Problem (400) where it is out of bounds."""
-    text = request.query_params.get("wait")
+    text = asked.query("wait")
     if text is None:
         return default
     low, high = bounds

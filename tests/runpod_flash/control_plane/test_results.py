@@ -6,7 +6,7 @@ import hashlib
 from runpod_flash.control_plane.results import INLINE_RESULT_LIMIT, Results, Told, described, outcome_of
 from runpod_flash.control_plane.store import StoreFull
 from tests.support.memory_fleet import MemoryValues
-from worker_runtime.wire.jobs import INLINE_LIMIT, PLAIN_LIMIT, Call, ErrorInfo, ErrorKind, Payload, value_output
+from worker_runtime.wire.jobs import INLINE_LIMIT, PLAIN_LIMIT, Call, ErrorInfo, ErrorKind, Payload
 
 BODY = b"result"
 SHA = hashlib.sha256(BODY).hexdigest()
@@ -51,7 +51,7 @@ def test_the_outcome_of_each_kind_of_call() -> None:
 
     assert of(b"x", check=True) == Told({"flash": {"checked": True}})
     assert of(b"x", stream=True) == Told({"flash": {"items": 3}})
-    assert of(BODY) == Told(value_output(Payload.inlined(BODY)))
+    assert of(BODY) == Told(Payload.inlined(BODY))
     assert of(bytes(INLINE_LIMIT + 1)) == Payload.of(bytes(INLINE_LIMIT + 1))
     assert of(b'{"a": [1]}', plain=True) == Told({"a": [1]})
     assert of(b"null", plain=True) == Told(None)

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.routing import BaseRoute, Mount, Route
 
 from runpod_flash import release
+from runpod_flash.control_plane.api.job_routes import JobRoutes
 from runpod_flash.control_plane.api.openapi import problems
 from runpod_flash.control_plane.api.openapi.model import Face
 from runpod_flash.control_plane.balancing.hosts import PathRouting
@@ -62,6 +63,8 @@ def routes_of(routes: Iterable[BaseRoute]) -> set[tuple[str, str]]:
                 methods.discard("HEAD")
             path = re.sub(r"\{(\w+):\w+\}", r"{\1}", route.path)
             found |= {(method, path) for method in methods}
+        elif isinstance(route, JobRoutes):
+            found |= route.served
         elif isinstance(route, Mount) and isinstance(route.app, PathRouting):
             found |= {(method, f"{route.path}/{{endpoint}}/{{path}}") for method in _FORWARDED}
     return found
