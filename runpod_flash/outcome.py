@@ -158,7 +158,7 @@ async def item_of(chunk: Any, facts: Facts, fetch: Fetch, names: ClassNames = AN
 
 async def payload_bytes(found: Payload, fetch: Fetch) -> bytes:
     """The bytes of a payload, fetched where they are not inline."""
-    return found.inline if found.inline is not None else await fetch(str(found.sha256))
+    return found.inline if found.inline is not None else await fetch(str(found.name))
 
 
 def decode(data: bytes, facts: Facts, names: ClassNames = ANYWHERE) -> Any:

@@ -5,13 +5,15 @@ welcome → artifact → child starts → ready → run, started, log, done … 
 
 import asyncio
 import contextlib
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from worker_runtime.child_link import ChildLink
 from worker_runtime.keeper import Keeper
 from worker_runtime.loop import DRAINED, END_S, End, Worker, unexpected
-from worker_runtime.wire import messages, paths
+from worker_runtime.wire import PROTOCOL, messages, paths
+from worker_runtime.wire.arena_link import ArenaLost, greeted
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.frames import Header
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
@@ -45,7 +47,19 @@ class CallWorker(Worker):
     # --- control plane → child ---
 
     async def _welcomed(self) -> None:
+        self._share_memory()
         self._child = await ChildLink.open(self._keeper.link)
+
+    def _share_memory(self) -> None:
+        """Give the child a socket on which hello was said for it. What user code gets to see has no key in it."""
+        link, launch = self._keeper.link, self._launch
+        with contextlib.suppress(ArenaLost):
+            if launch.arena:
+                hello = {"protocol": PROTOCOL, "worker": launch.worker, "token": launch.token}
+                with greeted(launch.arena, hello) as sock:
+                    socket.send_fds(link, [b"\0"], [sock.fileno()])
+                return
+        link.send(b"\0")
 
     def _take(self, header: Header, body: bytes) -> None:
         match header.get("type"):

@@ -25,6 +25,7 @@ def main() -> None:
     sys.argv = [setup["name"]]
     channel = Channel(socket.socket(fileno=setup["link"]))
     channel.keep_to_this_program()
+    channel.receive_memory()
     faulthandler.enable()
     set_paths(setup["code"], setup["overlay"], bundle)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")

@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from runpod_flash.control_plane import lifecycle
@@ -20,10 +20,12 @@ from runpod_flash.control_plane.job_logs import LogTail
 from runpod_flash.control_plane.pools import Pools
 from runpod_flash.control_plane.recorder import JobStore, Recorder
 from runpod_flash.control_plane.records import JobRecord, LogLine
-from runpod_flash.control_plane.results import Results, Told, Values, outcome_of
+from runpod_flash.control_plane.results import Done, Results, Told, Values, outcome_of
+from runpod_flash.control_plane.shared_values import Memory
 from runpod_flash.control_plane.streams import Streams
 from runpod_flash.errors import BackendError
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, Progress
+from worker_runtime.wire.ranges import Range
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +67,15 @@ class Dispatcher:
         self.on_load: Callable[[str], None] = lambda endpoint: None
         self.on_again: Callable[[Job], None] = lambda job: None
         self.on_end: Callable[[Job], None] = lambda job: None
+
+    def share(self, memory: Memory) -> None:
+        """Say what memory is shared with workers."""
+        self._links.memory = memory
+
+    @property
+    def memory(self) -> Memory:
+        """What memory is shared with workers."""
+        return self._links.memory
 
     def stream_through(self, streams: Streams) -> None:
         """Say where the items of generators go."""
@@ -199,7 +210,7 @@ class Dispatcher:
             if not await self.recorder.saved(started):
                 self._take_back(job, worker, attempt)
                 return
-            goods = await courier.read(job)
+            goods = await courier.read(job, worker) if _is_current(job, worker, attempt) else ()
             if _is_current(job, worker, attempt):  # else cancelled, or the worker was lost, while this waited
                 job.sent = courier.hand_over(job, worker, goods)
                 if not job.sent and worker.state is not WorkerState.GONE:
@@ -232,21 +243,28 @@ class Dispatcher:
         worker.idle_since = time.monotonic()
         self._changed(worker.pool)
 
-    def finished(self, worker: Worker, job_id: str, attempt: int, error: ErrorInfo | None, body: bytes) -> None:
+    def finished(self, worker: Worker, job_id: str, attempt: int, error: ErrorInfo | None, done: Done) -> None:
         """An attempt has ended. A late word about an older attempt is ignored."""
         job = worker.running.get(job_id)
         if job is None or job.record.attempts != attempt:
             logger.info("job %.80r: a late result is refused (attempt %d of worker %s)", job_id, attempt, worker.id)
+            self._discard(worker, done.value)
             return
-        self._release(worker, job)
+        self._release(worker, job, done.held)
         if error is None or error.kind not in (ErrorKind.WORKER_LOST, ErrorKind.OUT_OF_MEMORY):
             worker.pool.crashes = Crashes()
         if not job.decided:  # else it was cancelled, and this is only the end of it
             if error is not None:
                 self._failed_attempt(job, error)
             else:
-                self._succeeded(job, body)
+                self._succeeded(job, worker, done.value)
+        else:
+            self._discard(worker, done.value)
         self._changed(worker.pool)
+
+    def _discard(self, worker: Worker, value: bytes | Range) -> None:
+        if isinstance(value, Range):
+            self._links.memory.discard(worker.id, value)
 
     def answered(self, worker: Worker, job_id: str, output: Any, error: str | None) -> None:
         """A command has said how a job ended: with an error or without, as JSON. A second or late word is ignored."""
@@ -321,16 +339,21 @@ class Dispatcher:
             self._fail(job, error)
         self._changed(pool)
 
-    def _succeeded(self, job: Job, body: bytes) -> None:
+    def _succeeded(self, job: Job, worker: Worker, body: bytes | Range) -> None:
         assert job.call is not None
         items = self._streams.count(job.record.id) if self._streams is not None else 0
         outcome = outcome_of(job.call, body, items, read=job.record.read)
+        if isinstance(outcome, Range):
+            found = self._links.memory.received(worker.id, outcome)
+            outcome = _NOT_THERE if found is None else Told(found)
+        elif isinstance(body, Range):
+            self._discard(worker, body)
         if isinstance(outcome, ErrorInfo):
             self._after_items(job, lambda: self._fail(job, outcome))
         elif isinstance(outcome, Told):
             output = outcome.output
             self._after_items(job, lambda: self._finish(job, lifecycle.succeed(job.record, output, time.time())))
-        elif outcome.sha256 is not None:
+        elif outcome.sha256 is not None and isinstance(body, bytes):
             self.recorder.spawn(self._keep_value(job, outcome.sha256, body))
 
     async def _keep_value(self, job: Job, sha256: str, body: bytes) -> None:
@@ -456,11 +479,14 @@ class Dispatcher:
         self._jobs.pop(job.record.id, None)
         if self._streams is not None:
             self._streams.forget(job.record.id)
+        self._links.memory.ended(job.record)
         self.on_end(job)
         self.on_load(job.record.endpoint)
 
-    def _release(self, worker: Worker, job: Job) -> None:
+    def _release(self, worker: Worker, job: Job, held: Sequence[str] = ()) -> None:
         worker.running.pop(job.record.id, None)
+        if job.call is not None and job.call.arguments.range is not None:
+            self._links.memory.returned(worker.id, job.call, held)
         worker.idle_since = time.monotonic()
 
     def _changed(self, pool: Pool) -> None:
@@ -477,6 +503,9 @@ def _freedom(worker: Worker) -> int:
     return worker.free_slots
 
 
+_NOT_THERE = ErrorInfo(
+    ErrorKind.PLATFORM, "WireError", "the worker has named a range of shared memory for its result that it does not hold"
+)
 _TOO_MANY_INSTANCES = (
     f"every worker holds {INSTANCES_PER_WORKER} objects of remote classes; drop some (delete them) or raise workers="
 )

@@ -110,6 +110,8 @@ class Intake:
                 raise NotPortable(
                     "the code is a pickle, and this server loads none of yours; set FLASH_ENCODING=neutral"
                 )
+        if call is not None:
+            self._dispatcher.memory.keep(call, asked.job_id)
         record = JobRecord(
             asked.job_id,
             endpoint.id,
@@ -154,6 +156,7 @@ class Intake:
         call = self._call(record)
         if call is not None:
             self._dispatcher.pools.check_content(call)
+            self._dispatcher.memory.keep(call, record.id)
         await self._store.reopen_job(reopened)
         await self._queue(reopened, call, known=True)
         return reopened
@@ -206,6 +209,7 @@ class Intake:
         if refusal is not None:
             failed = lifecycle.refuse(record, refusal, time.time(), plain=lifecycle.is_plain(call))
             await self._store.save_job(failed)
+            self._dispatcher.memory.ended(failed)
             self._announcer.refused(failed, record.client)
             self.on_end(record.id)
             return

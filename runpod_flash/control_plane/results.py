@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from worker_runtime.wire.jobs import (
     checked_output,
     stream_output,
 )
+from worker_runtime.wire.ranges import Range
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +41,25 @@ class Values(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Done:
+    """What an attempt has left: the encoded value, or the range of shared memory in which it lies.
+
+    `held`: the ranges of its arguments that its worker still uses.
+    """
+
+    value: bytes | Range = b""
+    held: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """The `output` of a job that ended well, as its record has it."""
 
     output: Any
 
 
-def outcome_of(call: Call, body: bytes, items: int, *, read: bool) -> Told | Payload | ErrorInfo:
-    """What becomes of the result of a call: told, stored first, or that it is too large.
+def outcome_of(call: Call, body: bytes | Range, items: int, *, read: bool) -> Told | Payload | ErrorInfo | Range:
+    """What becomes of the result of a call: told, stored first, left where it is, or that it is too large.
 
     Args:
         items: how many came of its stream.
@@ -57,10 +69,15 @@ def outcome_of(call: Call, body: bytes, items: int, *, read: bool) -> Told | Pay
         return Told(checked_output())
     if call.stream:
         return Told(stream_output(items))
+    if isinstance(body, Range):
+        return _MISPLACED if call.plain or call.inline else body
     if call.plain:
         return _plain(body, items, read=read)
     payload = described(call, body)
     return Told(payload) if isinstance(payload, Payload) and payload.sha256 is None else payload
+
+
+_MISPLACED = ErrorInfo(ErrorKind.PLATFORM, "WireError", "the worker has left a result in shared memory that must travel")
 
 
 def _plain(body: bytes, items: int, *, read: bool) -> Told | ErrorInfo:

@@ -53,6 +53,7 @@ from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.sealing import Seal
 from runpod_flash.control_plane.served_code import ServedCode
 from runpod_flash.control_plane.settings import PlaneSettings
+from runpod_flash.control_plane.sharing import Sharing
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.streams import Streams
 from runpod_flash.control_plane.succession import LOOK_S, Succession
@@ -100,7 +101,13 @@ class ControlPlane:
         self._fleet = Fleet()
         self._announcer = Announcer(self._hub, job_object)
         self._environments = self._own_environments()
-        self._dispatcher = Dispatcher(self._store, self._blobs, Artifacts(self._blobs), self._fleet, self._announcer)
+        self._sharing = Sharing(self._blobs, state.plane, megabytes=settings.shared_megabytes)
+        values = self._sharing.open(ensure_key(state.key_path), self._token_of)
+        self._dispatcher = Dispatcher(
+            self._store, values or self._blobs, Artifacts(self._blobs), self._fleet, self._announcer
+        )
+        if values is not None:
+            self._dispatcher.share(values)
         self._supervisor = Supervisor(
             self._site(),
             self._fleet,
@@ -177,6 +184,10 @@ class ControlPlane:
             self._balanced,
         )
 
+    def _token_of(self, worker_id: str) -> str | None:
+        worker = self._supervisor.worker(worker_id)
+        return None if worker is None else worker.token
+
     def _authorize(self, connection: HTTPConnection, endpoint_id: str) -> str | None:
         """The event stream that hears of it. Raises where it may not send requests to workers of that endpoint."""
         if not self._access.endpoint(connection, Need.RUN, endpoint_id).is_load_balanced:
@@ -197,7 +208,8 @@ class ControlPlane:
         self._dispatcher.on_end = lambda job: self._job_ended(job.record.id)
         self._blobs.admit = self._files.admit = self._disk.admit
         self._files.volumes.users = self._catalog.users_of_volume
-        self._webhooks.as_sent = lambda record: input_as_sent(record, self._blobs)
+        values = self._sharing.values or self._blobs
+        self._webhooks.as_sent = lambda record: input_as_sent(record, values)
         self._dispatcher.results.patience_s = self._settings.disk_patience_s
         self._dispatcher.recorder.on_refused = self._disk.reserve.give
         self._dispatcher.on_load = self._load_changed
@@ -256,7 +268,7 @@ class ControlPlane:
 
     def _site(self) -> Site:
         settings, state = self._settings, self._state
-        hidden = [state.home / "planes", state.blobs, state.volumes, state.runtime]
+        hidden = [state.home / "planes", state.blobs, state.volumes, state.runtime, self._sharing.folder]
         readonly: list[Path] = []
         if settings.listen is not None:
             readonly += [state.environments, state.bundle.parent, *_own_program(), *settings.pythons.folders()]
@@ -278,6 +290,7 @@ class ControlPlane:
             engine=self._engine,
             must_isolate=settings.listen is not None,
             pickles=settings.pickles,
+            arena="" if self._sharing.arena is None else str(state.arena_socket),
             cpus=sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1),
         )
 
@@ -297,6 +310,7 @@ class ControlPlane:
             await self._engine.sweep()
             self._show("starting")
             await self._links.start(str(state.worker_socket))
+            await self._sharing.start(state.arena_socket)
             await self._succession.begin()
             replayed = await self._platform.replay()
             for endpoint in self._catalog.list():
@@ -359,6 +373,7 @@ class ControlPlane:
         await self._supervisor.close()
         await self._links.close()
         await self._dispatcher.settle()
+        await self._sharing.close()
         self._platform.release_waiting()
         self._hub.close()
         try:
@@ -373,6 +388,7 @@ class ControlPlane:
             "content": self._state.content,
             "pid": os.getpid(),
             "port": self._port,
+            "arena": self._sharing.socket,
             "gpus": [{"type": gpu.type, "memory_gb": gpu.memory_gb} for gpu in self._gpus],
         }
         return build_app(
@@ -380,6 +396,7 @@ class ControlPlane:
                 platform=self._platform,
                 catalog=self._catalog,
                 blobs=self._blobs,
+                values=self._sharing.values,
                 hub=self._hub,
                 key=ensure_key(self._state.key_path),
                 capabilities=capabilities,

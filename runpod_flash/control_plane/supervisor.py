@@ -21,6 +21,7 @@ from runpod_flash.control_plane.launches import Launches, Site, wanted_cuda, wan
 from runpod_flash.control_plane.pools import AS_IT_IS
 from runpod_flash.control_plane.principals import OWNER, WorkerKey
 from runpod_flash.control_plane.records import EndpointRecord
+from runpod_flash.control_plane.results import Done
 from runpod_flash.errors import ContentNotFound, VolumeNotFound
 from worker_runtime.wire import messages
 from worker_runtime.wire.errors import WireError
@@ -303,7 +304,7 @@ class Supervisor:
     def progressed(self, worker: Worker, job: str, attempt: int, progress: dict[str, Any]) -> None:
         self._dispatcher.reported(worker, job, attempt, Progress.from_json(progress))
 
-    def finished(self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, body: bytes) -> None:
+    def finished(self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, done: Done) -> None:
         info = None
         try:
             info = ErrorInfo.from_json(error) if error is not None else None
@@ -311,7 +312,7 @@ class Supervisor:
             info = ErrorInfo(
                 ErrorKind.PLATFORM, "WireError", f"the worker reported an error that cannot be read: {fault}"
             )
-        self._dispatcher.finished(worker, job, attempt, info, body)
+        self._dispatcher.finished(worker, job, attempt, info, done)
         self.look_at(worker)
         self._end_if_given_up(worker)
 

@@ -155,7 +155,7 @@ class TakeDesk:
         if worker.offers:
             self._dispatcher.pump(worker.pool)
 
-    async def read(self, job: Job) -> Goods:
+    async def read(self, job: Job, worker: Worker) -> Goods:
         """What the worker alone may know of it. Raises StoreError."""
         if job.record.sealed is None:
             return ()

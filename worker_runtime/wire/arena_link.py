@@ -46,20 +46,24 @@ class ArenaLost(Exception):
 
 
 class ArenaLink:
-    """An open conversation, and the arena in this process's memory. May be used from several threads."""
+    """An open conversation, and the arena in this process's memory. May be used from several threads.
 
-    def __init__(self, sock: socket.socket, hello: Mapping[str, Any] | None) -> None:
-        """Say hello, unless that was said before on this socket, and map the arena. Raises ArenaLost."""
+    Attributes:
+        lent: numbers of the ranges of which the control plane knows by itself when they are not used any more.
+        lost: whether the control plane has gone.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        """Take over a socket on which hello was said, and map the arena. Raises ArenaLost."""
         self._socket = sock
         self._lock = threading.Lock()
         self._number = 0
         self._rooms: deque[tuple[Range, bool, float]] = deque(maxlen=_ROOMS)
         self._unsent: deque[bytes] = deque()
+        self.lent: set[int] = set()
         self.lost = False
         try:
             sock.settimeout(HELLO_S)
-            if hello is not None:
-                sock.send(json.dumps(hello).encode())
             data, descriptors, _, _ = socket.recv_fds(sock, MESSAGE_LIMIT, 1)
             said = json.loads(data or b"{}")
             if not descriptors:
@@ -72,11 +76,6 @@ class ArenaLink:
         except (OSError, ValueError, KeyError) as error:
             sock.close()
             raise ArenaLost(f"{type(error).__name__}: {error}") from error
-
-    @classmethod
-    def connect(cls, path: str, hello: Mapping[str, Any]) -> "ArenaLink":
-        """Open the conversation at a socket. Raises ArenaLost."""
-        return cls(connected(path), hello)
 
     # ---- writing
 
@@ -158,7 +157,8 @@ class ArenaLink:
         return self._map.in_use(found)
 
     def _unused(self, found: Range) -> None:
-        self._send(f"free {found.name}")
+        if found.number not in self.lent:
+            self._send(f"free {found.name}")
 
     # ---- the socket
 
@@ -225,12 +225,13 @@ def _cut(found: Range, size: int) -> Range:
     return Range(found.arena, found.number, found.offset, size)
 
 
-def connected(path: str) -> socket.socket:
-    """A socket to the one who keeps an arena. Raises ArenaLost."""
+def greeted(path: str, hello: Mapping[str, Any]) -> socket.socket:
+    """A socket on which hello was said to the one who keeps an arena. Raises ArenaLost."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         sock.settimeout(HELLO_S)
         sock.connect(path)
+        sock.send(json.dumps(hello).encode())
     except OSError as error:
         sock.close()
         raise ArenaLost(f"{path} cannot be reached: {error}") from error

@@ -30,6 +30,10 @@ class Pieces:
         """All of them as one copy."""
         return b"".join(self.parts)
 
+    def let_go(self) -> None:
+        """They are not needed any more; nothing of the value is referred to from here."""
+        self.parts, self.size = (), 0
+
     def write_into(self, target: memoryview) -> None:
         """Copy them to the beginning of a writable view of bytes, which is large enough."""
         start = 0

@@ -1,0 +1,193 @@
+"""Values as jobs need them: in the arena while somebody reads them there, else in files under the same names."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any, Final, Protocol
+
+from runpod_flash.control_plane.arena import Arena
+from runpod_flash.control_plane.arena_file import ArenaFile
+from runpod_flash.control_plane.arena_server import ArenaServer
+from runpod_flash.control_plane.blobs import Blobs
+from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.errors import BackendError, ContentNotFound
+from worker_runtime.wire.jobs import Call, JobStatus, Payload
+from worker_runtime.wire.ranges import Range
+
+logger = logging.getLogger(__name__)
+
+AGAIN_S: Final = 5.0
+"""Seconds between two tries to keep a value as a file, where the disk was full."""
+
+_RETRIED: Final = (JobStatus.FAILED, JobStatus.TIMED_OUT)
+
+
+class Memory(Protocol):
+    """What the dispatcher needs of the memory that it shares with workers."""
+
+    def keep(self, call: Call, job: str) -> None:
+        """A job will need the values of its call. Raises ContentNotFound where they are not there any more."""
+
+    def lend(self, worker: str, name: str) -> bool:
+        """A worker is about to read a value where it lies. False: it cannot."""
+        ...
+
+    def returned(self, worker: str, call: Call, held: Sequence[str]) -> None:
+        """A worker reads the values of a call no more, but for those that it still holds."""
+
+    def received(self, worker: str, found: Range) -> Payload | None:
+        """A worker has written a result. None: not there."""
+        ...
+
+    def discard(self, worker: str, found: Range) -> None:
+        """Nobody wants what a worker has written."""
+
+    def ended(self, record: JobRecord) -> None:
+        """A job has ended, and that is on disk."""
+
+
+class NoMemory:
+    """A control plane that shares no memory."""
+
+    def keep(self, call: Call, job: str) -> None: ...
+
+    def lend(self, worker: str, name: str) -> bool:
+        return False
+
+    def returned(self, worker: str, call: Call, held: Sequence[str]) -> None: ...
+
+    def received(self, worker: str, found: Range) -> Payload | None:
+        return None
+
+    def discard(self, worker: str, found: Range) -> None: ...
+
+    def ended(self, record: JobRecord) -> None: ...
+
+
+class SharedValues:
+    """Finds values by their names, wherever they are, and moves those that stay from memory to files."""
+
+    def __init__(self, blobs: Blobs, arena: Arena, server: ArenaServer) -> None:
+        self._blobs, self._arena, self._server = blobs, arena, server
+        self._tasks: set[asyncio.Task[None]] = set()
+        arena.on_overdue = self._overdue
+
+    # ---- by name
+
+    def has(self, name: str) -> bool:
+        """Whether the value is here."""
+        return self._arena.find(name) is not None or self._blobs.has(name)
+
+    async def read(self, name: str) -> bytes:
+        """The value's bytes. Raises FileNotFoundError."""
+        found = self._arena.find(name)
+        if found is None:
+            return await self._blobs.read(name)
+        return await asyncio.to_thread(self._arena.file.read, found)
+
+    async def put_bytes(self, sha256: str, data: bytes) -> None:
+        """See `Blobs.put_bytes`."""
+        await self._blobs.put_bytes(sha256, data)
+
+    def pieces(self, name: str) -> Iterator[bytes] | None:
+        """The bytes of a value that is in memory, in pieces; None: it is not there."""
+        found = self._arena.find(name)
+        return None if found is None else self._arena.file.pieces(found)
+
+    # ---- for jobs (see `Memory`)
+
+    def keep(self, call: Call, job: str) -> None:
+        for name in _ranges_of(call):
+            if not self._arena.keep(Range.parse(name), job) and not self._blobs.has(name):
+                self._arena.let_go(job)
+                raise ContentNotFound(f"there is no value {name} in shared memory any more; submit the call again")
+
+    def lend(self, worker: str, name: str) -> bool:
+        found, talker = self._arena.find(name), self._server.worker(worker)
+        if found is None or talker is None:
+            return False
+        self._arena.lend(talker, found)
+        return True
+
+    def returned(self, worker: str, call: Call, held: Sequence[str]) -> None:
+        talker = self._server.worker(worker)
+        for name in _ranges_of(call):
+            if name not in held and talker is not None:
+                self._arena.returned(talker, Range.parse(name))
+
+    def received(self, worker: str, found: Range) -> Payload | None:
+        talker = self._server.worker(worker)
+        until = None if talker is None else self._arena.deliver(talker, found)
+        return None if until is None else Payload.in_range(found, until)
+
+    def discard(self, worker: str, found: Range) -> None:
+        talker = self._server.worker(worker)
+        if talker is not None:
+            self._arena.returned(talker, found)
+
+    def ended(self, record: JobRecord) -> None:
+        if record.status in _RETRIED and self._arena.ranges_of(record.id):
+            self._spawn(self._file_arguments(record.id))
+        else:
+            self._arena.let_go(record.id)
+
+    # ---- from memory to files
+
+    def _overdue(self, found: Range) -> None:
+        self._spawn(self._file_result(found))
+
+    async def _file_result(self, found: Range) -> None:
+        if await self._filed(found):
+            self._arena.drop_result(found)
+
+    async def _file_arguments(self, job: str) -> None:
+        """Somebody may want a failed job to be tried again."""
+        for found in self._arena.ranges_of(job):
+            await self._filed(found)
+        self._arena.let_go(job)
+
+    async def _filed(self, found: Range) -> bool:
+        """Keep a value as a file, however long that takes. False: it was not needed any more."""
+        while self._arena.find(found.name) is not None:
+            try:
+                await self._blobs.put_copy(found.name, lambda: self._arena.file.pieces(found))
+                return True
+            except (OSError, BackendError) as error:
+                logger.warning("a value of %d bytes stays in memory: %s", found.size, error)
+            await asyncio.sleep(AGAIN_S)
+        return False
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """End all conversations; what jobs need stays in the file, and the next control plane takes it from there."""
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._arena.file.close(remove=self._arena.is_empty)
+
+
+def _ranges_of(call: Call) -> list[str]:
+    return [payload.range for payload in call.payloads if payload.range is not None]
+
+
+async def adopt(former: Sequence[ArenaFile], blobs: Blobs, said: Callable[[str], object] = logger.info) -> None:
+    """Keep what jobs need of the arenas that an earlier control plane has left as files, and remove those.
+
+    One of which that fails stays for the next start.
+    """
+    for file in former:
+        needed, kept = file.noted(), True
+        for found in needed:
+            try:
+                await blobs.put_copy(found.name, lambda found=found: file.pieces(found))  # type: ignore[misc]
+            except (OSError, BackendError) as error:
+                logger.warning("a value of %d bytes stays in %s: %s", found.size, file.path, error)
+                kept = False
+        if needed:
+            said(f"{len(needed)} values of an earlier run were in shared memory, and are files now")
+        file.close(remove=kept)
