@@ -1,36 +1,42 @@
 """The worker whose child runs calls: artifacts, jobs and their outcomes, cancelling and deadlines.
 
 welcome → artifact → child starts → ready → run, started, log, done … → one ending
+
+A child that runs one call at a time has more of them than that one, in the order in which it begins them. Which it has
+begun the parent knows without asking it: see `tickets`.
 """
 
 import asyncio
 import contextlib
 import socket
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from worker_runtime.child_link import ChildLink
 from worker_runtime.keeper import Keeper
-from worker_runtime.loop import DRAINED, END_S, End, Worker, unexpected
+from worker_runtime.loop import DRAINED, END_S, End, Lost, Worker, unexpected
 from worker_runtime.wire import PROTOCOL, messages, paths
 from worker_runtime.wire.arena_link import ArenaLost, greeted
 from worker_runtime.wire.errors import WireError
-from worker_runtime.wire.frames import Header
+from worker_runtime.wire.frames import Body, Header
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
 from worker_runtime.wire.specs import ArtifactManifest, WorkerLaunch
 
 _TOGETHER_S = 0.1  # deadlines so close to each other are one
 _DRAIN_S = 10.0  # for closing instances and the child's own exit
+_BACKLOG = 4 * 1024 * 1024  # bytes for the control plane, above which nothing more is read from the child
 
 
 @dataclass(slots=True)
 class _Job:
-    """A call that was handed to the child and is not done."""
+    """A call that was handed to the child and is not done. `number` is that of its frame."""
 
     id: str
     attempt: int
     timeout_ms: int
-    started: bool = False
+    number: int
+    started: bool = False  # the child has said so
     deadline: asyncio.TimerHandle | None = None
 
 
@@ -39,44 +45,60 @@ class CallWorker(Worker):
 
     def __init__(self, launch: WorkerLaunch, keeper: Keeper) -> None:
         super().__init__(launch, keeper)
+        self._alone = launch.max_concurrency == 1  # one call runs at a time
         self._jobs: dict[str, _Job] = {}
         self._child_frames: asyncio.Task[None] | None = None
+        self._making_room: asyncio.Task[None] | None = None
         self._files_id = ""
         self._child: ChildLink
 
     # --- control plane → child ---
 
     async def _welcomed(self) -> None:
-        self._share_memory()
-        self._child = await ChildLink.open(self._keeper.link)
+        memory = self._memory()
+        self._child = ChildLink(self._keeper.link, self._turn, memory)
+        if memory is not None:
+            memory.close()
 
-    def _share_memory(self) -> None:
-        """Give the child a socket on which hello was said for it. What user code gets to see has no key in it."""
-        link, launch = self._keeper.link, self._launch
-        with contextlib.suppress(ArenaLost):
-            if launch.arena:
-                hello = {"protocol": PROTOCOL, "worker": launch.worker, "token": launch.token}
-                with greeted(launch.arena, hello) as sock:
-                    socket.send_fds(link, [b"\0"], [sock.fileno()])
-                return
-        link.send(b"\0")
+    def _memory(self) -> socket.socket | None:
+        """What the child gets to share memory: hello was said on it, so that user code sees no token."""
+        launch = self._launch
+        hello = {"protocol": PROTOCOL, "worker": launch.worker, "token": launch.token}
+        try:
+            return greeted(launch.arena, hello) if launch.arena else None
+        except ArenaLost:
+            return None
 
-    def _take(self, header: Header, body: bytes) -> None:
+    def _take(self, header: Header, head: bytes, body: Body) -> None:
         match header.get("type"):
-            case messages.ARTIFACT:
-                self._artifact(header["id"], body)
             case messages.RUN:
-                self._jobs[header["job"]] = _Job(header["job"], header["attempt"], header.get("timeout_ms") or 0)
-                self._child.send(header, body)
+                self._run(header, head, body)
+            case messages.ARTIFACT:
+                self._artifact(header["id"], bytes(body))
             case messages.CANCEL:
                 self._cancel(header)
-            case messages.DROP | messages.FORGET | messages.CREDIT:
-                self._child.send(header)
+            case messages.TAKE_BACK:
+                self._take_back(header["jobs"])
+            case messages.CREDIT if self._alone:
+                self._child.say_aside(header)
+            case messages.FORGET | messages.CREDIT:
+                self._child.pass_on(head, body)
+            case messages.DROP:
+                self._let_begin(self._child.pass_on(head, body))
             case messages.DRAIN:
                 self._draining = True
                 self._drain_if_idle()
             case _:
                 raise unexpected(header)
+
+    def _run(self, header: Header, head: bytes, body: Body) -> None:
+        number = self._child.pass_on(head, body)
+        self._jobs[header["job"]] = _Job(header["job"], header["attempt"], header.get("timeout_ms") or 0, number)
+        self._let_begin(number)
+
+    def _let_begin(self, number: int) -> None:
+        if self._alone:
+            self._child.let_begin(number)
 
     def _artifact(self, artifact: str, data: bytes) -> None:
         manifest = paths.read_manifest(data)
@@ -98,13 +120,35 @@ class CallWorker(Worker):
 
     def _cancel(self, header: Header) -> None:
         job = self._jobs.get(header["job"])
-        if job is not None and job.attempt == header["attempt"]:
+        if job is None or job.attempt != header["attempt"]:
+            return
+        if self._unbegun([job]):
+            self._answer(job, ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", "the call was cancelled"))
+            self._drain_if_idle()
+            return
+        if self._alone:
+            self._child.say_aside({**header, "number": job.number})
+        else:
             self._child.send(header)
-            asyncio.get_running_loop().call_later(self._launch.cancel_grace_s, self._grace_over, job)
+        asyncio.get_running_loop().call_later(self._launch.cancel_grace_s, self._grace_over, job)
+
+    def _take_back(self, wanted: Iterable[str]) -> None:
+        jobs = self._unbegun([self._jobs[job] for job in wanted if job in self._jobs])
+        for job in jobs:
+            del self._jobs[job.id]
+        self._link.send({"type": messages.BACK, "jobs": [[job.id, job.attempt] for job in jobs]})
+        self._drain_if_idle()
+
+    def _unbegun(self, jobs: Iterable[_Job]) -> list[_Job]:
+        """Take these away from the child, as far as it has not begun them; gives those."""
+        if not self._alone:
+            return []
+        numbers = {job.number: job for job in jobs}
+        return [numbers[number] for number in self._child.take_back(numbers)]
 
     def _grace_over(self, job: _Job) -> None:
-        # One that has not begun is answered by the child as soon as it can; killing would only hit another call.
-        if self._jobs.get(job.id) is job and job.started:
+        # Where several run, one that has not begun is answered by the child; killing would only hit another call.
+        if self._jobs.get(job.id) is job and (job.started or self._alone):
             message = f"it was cancelled and killed: it did not stop within {self._launch.cancel_grace_s:g} s"
             self._kill(job, ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", message))
 
@@ -123,10 +167,8 @@ class CallWorker(Worker):
         self._end(End(f"call {job.id}: {error.message}", killed={job.id: error}))
 
     def _out_of_memory(self, message: str, code: int = 0) -> End:
-        # Those that were handed over first are the ones that run; whose memory it is cannot be told.
-        running = list(self._jobs)[: self._launch.max_concurrency]
-        error = ErrorInfo(ErrorKind.OUT_OF_MEMORY, "OutOfMemory", message)
-        return End(message, code=code, killed=dict.fromkeys(running, error))
+        # Where several run, whose memory it is cannot be told.
+        return End(message, code=code, running=ErrorInfo(ErrorKind.OUT_OF_MEMORY, "OutOfMemory", message))
 
     def _drain_if_idle(self) -> None:
         if not self._draining or self._jobs or self._ending.done():
@@ -134,27 +176,33 @@ class CallWorker(Worker):
         if self._child_frames is None:
             self._end(DRAINED)
             return
-        self._child.send({"type": messages.DRAIN})
+        self._let_begin(self._child.send({"type": messages.DRAIN}))
         self._end_within(_DRAIN_S, DRAINED)
 
     # --- child → control plane ---
 
     async def _from_child(self) -> None:
         with contextlib.suppress(EOFError, OSError):  # its end is init's to tell
-            while True:
-                header, body = await self._child.receive()
-                match header.get("type"):
-                    case messages.DONE:
-                        self._done(header, body)
-                        del body  # perhaps large, and the next frame may be far away
-                    case messages.STARTED:
-                        self._started(header)
-                    case _:
-                        self._link.send(header, body)
-                        del body
-                await self._link.drain()
+            await self._child.listen(self._hear)
 
-    def _started(self, header: Header) -> None:
+    def _hear(self, header: Header, head: bytes, body: Body) -> None:
+        match header.get("type"):
+            case messages.DONE:
+                self._done(header, head, body)
+            case messages.STARTED:
+                self._started(header, head)
+            case _:
+                self._link.pass_on(head, body)
+        if self._link.backlog > _BACKLOG and self._making_room is None:
+            self._child.pause()
+            self._making_room = self._spawn(self._make_room())
+
+    async def _make_room(self) -> None:
+        await self._link.drain()
+        self._making_room = None
+        self._child.resume()
+
+    def _started(self, header: Header, head: bytes) -> None:
         job = self._jobs.get(header["job"])
         if job is None:
             return
@@ -162,21 +210,31 @@ class CallWorker(Worker):
         if job.timeout_ms > 0:
             loop = asyncio.get_running_loop()
             job.deadline = loop.call_later(job.timeout_ms / 1000, self._timed_out, job)
-        self._link.send(header)
+        self._link.pass_on(head, b"")
 
-    def _done(self, header: Header, body: bytes) -> None:
+    def _done(self, header: Header, head: bytes, body: Body) -> None:
         job = self._jobs.get(header["job"])
+        if header.get("quiet"):
+            self._capture.settle()
+        else:
+            self._capture.catch_up()  # what it wrote comes before its result
+        if self._alone and not header.get("quiet"):
+            self._child.send({"type": messages.HEARD})
         if job is None or job.attempt != header["attempt"]:
             return
-        self._capture.catch_up()  # what it wrote comes before its result
         del self._jobs[job.id]
         if job.deadline is not None:
             job.deadline.cancel()
-        self._link.send(header, body)
+        self._link.pass_on(head, body)
         self._drain_if_idle()
 
     def _owner(self) -> str | None:
-        return next(iter(self._jobs), None) if self._launch.max_concurrency == 1 else None
+        return next(iter(self._jobs), None) if self._alone else None
+
+    def _catch_up(self) -> None:
+        """A line that is read now belongs to the first call whose end is not known: so hear of ends first."""
+        if self._alone and self._child_frames is not None:
+            self._child.pump()
 
     # --- the end ---
 
@@ -187,14 +245,29 @@ class CallWorker(Worker):
         if self._child_frames is not None:  # a result that was sent before the end counts
             await asyncio.wait([self._child_frames], timeout=END_S)
 
-    def _leave(self, end: End) -> list[str]:
+    def _leave(self, end: End) -> Lost:
+        unbegun = {job.id for job in self._unbegun(self._jobs.values())}
+        killed = dict(end.killed)
+        if end.running is not None:
+            killed |= dict.fromkeys(self._running(unbegun), end.running)
         if self._child_frames is not None:
             self._child.close()
-        for killed, error in end.killed.items():
-            if job := self._jobs.pop(killed, None):
-                done = {"type": messages.DONE, "job": job.id, "attempt": job.attempt, "error": error.to_json()}
-                self._link.send({**done, "ends": True})
-        return list(self._jobs)
+        for each, error in killed.items():
+            if each in self._jobs:
+                self._answer(self._jobs[each], error, ends=True)
+        jobs = list(self._jobs)
+        return Lost(jobs, [job for job in jobs if job in unbegun])
+
+    def _running(self, unbegun: Container[str]) -> list[str]:
+        if self._alone:
+            return [job for job in self._jobs if job not in unbegun]
+        return [job.id for job in self._jobs.values() if job.started]
+
+    def _answer(self, job: _Job, error: ErrorInfo, *, ends: bool = False) -> None:
+        """Tell the outcome of a call in place of the child."""
+        del self._jobs[job.id]
+        done = {"type": messages.DONE, "job": job.id, "attempt": job.attempt, "error": error.to_json()}
+        self._link.send({**done, "ends": True} if ends else done)
 
 
 def _overdue(job: _Job) -> ErrorInfo:

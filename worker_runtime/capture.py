@@ -98,6 +98,7 @@ class Capture:
 
     `owner` tells which job a line that is read now belongs to. When `backlog()` grows beyond `limit` bytes, reading
     pauses until `drain()` returns, which must not raise; user code that writes then waits, as for a slow terminal.
+    `before` is called before lines are read because there are some.
     """
 
     def __init__(
@@ -107,10 +108,12 @@ class Capture:
         owner: Callable[[], str | None],
         backlog: Callable[[], int],
         drain: Callable[[], Awaitable[None]],
+        before: Callable[[], None] = lambda: None,
         limit: int = 4 * 1024 * 1024,
     ) -> None:
         self._streams = [_Stream(name, descriptor) for name, descriptor in pipes.items()]
         self._emit, self._owner, self._backlog, self._drain, self._limit = emit, owner, backlog, drain, limit
+        self._before = before
         self._batch: list[tuple[str | None, str, list[str]]] = []
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -129,15 +132,21 @@ class Capture:
 
     def catch_up(self) -> None:
         """Emit all that was written until now, lines without an end included."""
+        waiting = array.array("i", [0])
         for stream in self._streams:
-            waiting = array.array("i", [0])
+            left = 0
             if stream.open:
                 fcntl.ioctl(stream.descriptor, termios.FIONREAD, waiting)
-            left = waiting[0]
+                left = waiting[0]
             while left > 0 and (count := self._read(stream, min(left, _CHUNK))):
                 left -= count
-        self._flush_partial()
-        self._send()
+        self.settle()
+
+    def settle(self) -> None:
+        """Emit what was read, lines without an end included."""
+        if self._batch or any(stream.lines.partial for stream in self._streams):
+            self._flush_partial()
+            self._send()
 
     def finish(self) -> None:
         """Emit what is left and close the pipes; call it when nothing can write any more."""
@@ -155,6 +164,7 @@ class Capture:
                 self._loop.add_reader(stream.descriptor, self._readable, stream)
 
     def _readable(self, stream: _Stream) -> None:
+        self._before()
         self._read(stream, _CHUNK)
         if any(each.lines.partial for each in self._streams) and self._partial_timer is None:
             self._partial_timer = self._loop.call_later(_PARTIAL_S, self._partial_late)

@@ -1,26 +1,33 @@
-"""The child's end of the stream to its parent: any thread sends, one thread reads."""
+"""The child's end of the streams to its parent: any thread sends, one thread reads each."""
 
+import array
 import ctypes
+import fcntl
 import os
 import socket
 import sys
+import termios
 import threading
+from collections import deque
 from collections.abc import Callable
 
 from worker_runtime.shared import SharedMemory
 from worker_runtime.wire import frames, messages
-from worker_runtime.wire.frames import Header
+from worker_runtime.wire.frames import Body, Header
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
 from worker_runtime.wire.pieces import Encoded, Pieces, joined
 
-_PARENT_GONE = 1
+PARENT_GONE = 1
+"""The exit code of a child whose parent has gone."""
+
+_CHUNK = 256 * 1024
 
 
 class Channel:
     """Frames to and from the parent. Where the parent has gone, this process ends at once.
 
     Attributes:
-        memory: what is shared with the control plane.
+        memory: what is shared with the control plane, once the ends were received.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -29,25 +36,51 @@ class Channel:
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._c_stdout = _CStdout()
+        self._splitter = frames.Splitter()
+        self._frames: deque[tuple[Header, Body]] = deque()  # that were read and not received
+        self._output: _Output | None = None
 
     def keep_to_this_program(self) -> None:
         """Programs that user code starts do not get the stream."""
         self._socket.set_inheritable(False)
 
-    def receive_memory(self) -> None:
-        """Take what the parent sends before all else: the socket where memory is shared, if it is."""
-        _, descriptors, _, _ = socket.recv_fds(self._socket, 1, 1)
-        if descriptors:
-            self.memory = SharedMemory(socket.socket(fileno=descriptors[0]))
+    def receive_ends(self) -> tuple[socket.socket, socket.socket]:
+        """What the parent has sent before all else: the sockets of tickets, and of what is said aside."""
+        _, descriptors, _, _ = socket.recv_fds(self._socket, 1, 3)
+        tickets, aside, *memory = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+        for end in (tickets, aside, *memory):
+            end.set_inheritable(False)
+        if memory:
+            self.memory = SharedMemory(memory[0])
+        return tickets, aside
 
-    def receive(self) -> tuple[Header, bytes]:
+    def watch_output(self) -> None:
+        """From now on `done` tells whether all that was printed has been read. Raises OSError."""
+        self._output = _Output()
+
+    def receive(self) -> tuple[Header, Body]:
         """The next frame."""
-        try:
-            return frames.receive(self._socket)
-        except (EOFError, OSError):
-            os._exit(_PARENT_GONE)
+        while not self._frames:
+            self._frames.extend(self._read())
+        return self._frames.popleft()
 
-    def send(self, header: Header, body: bytes = b"") -> None:
+    def _read(self) -> "list[tuple[Header, Body]]":
+        try:
+            room = self._splitter.room()
+            if room is None:
+                data = self._socket.recv(_CHUNK)
+                if data:
+                    return self._splitter.feed(data)
+            else:
+                with room:
+                    count = self._socket.recv_into(room)
+                if count:
+                    return self._splitter.filled(count)
+        except OSError:
+            pass
+        os._exit(PARENT_GONE)
+
+    def send(self, header: Header, body: Body = b"") -> None:
         """Write a frame."""
         if os.getpid() != self._pid:
             os._exit(0)  # a fork of user code that came back out of the call: only the original may answer
@@ -55,18 +88,27 @@ class Channel:
             with self._lock:
                 frames.send(self._socket, header, body)
         except OSError:
-            os._exit(_PARENT_GONE)
+            os._exit(PARENT_GONE)
 
-    def done(self, key: tuple[str, int], value: Encoded, error: ErrorInfo | None) -> None:
-        """Report the outcome of a call; what it printed has left this process before."""
+    def done(self, key: tuple[str, int], value: Encoded, error: ErrorInfo | None) -> bool:
+        """Report the outcome of a call; what it printed has left this process before.
+
+        Gives whether all of that has been read, too, where `watch_output` was called; else False.
+        """
         header: Header = {"type": messages.DONE, "job": key[0], "attempt": key[1]}
+        quiet = False
         if os.getpid() == self._pid:
-            self._flush()
             value = self._left(header, value)
+            self._flush()
+            quiet = self._output is not None and self._output.empty
             if held := self.memory.end(key):
                 header["held"] = held
-        header["error"] = error.to_json() if error is not None else None
+        if quiet:
+            header["quiet"] = True
+        if error is not None:
+            header["error"] = error.to_json()
         self.send(header, joined(value))
+        return quiet
 
     def _left(self, header: Header, value: Encoded) -> Encoded:
         """The value as it travels: nothing where it could be left in shared memory, which the header says then."""
@@ -79,9 +121,9 @@ class Channel:
         value.let_go()  # perhaps arguments lie in it
         return rest
 
-    def cancelled(self, key: tuple[str, int]) -> None:
-        """Report a call as cancelled."""
-        self.done(key, b"", ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", "the call was cancelled"))
+    def cancelled(self, key: tuple[str, int]) -> bool:
+        """Report a call as cancelled; see `done`."""
+        return self.done(key, b"", ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", "the call was cancelled"))
 
     def _flush(self) -> None:
         for stream in (sys.stdout, sys.stderr):  # user code may have put anything there
@@ -90,6 +132,26 @@ class Channel:
             except Exception:  # noqa: BLE001 - a broken stream of the user's is no failure of the call
                 continue
         self._c_stdout.flush()
+
+
+class _Output:
+    """The pipes of standard output and error, whatever user code makes of those."""
+
+    def __init__(self) -> None:
+        self._pipes = [os.dup(descriptor) for descriptor in (1, 2)]  # not inherited by programs
+        self._unread = array.array("i", [0])
+
+    @property
+    def empty(self) -> bool:
+        """Whether the parent has read all that was written; False where that cannot be told."""
+        try:
+            for pipe in self._pipes:
+                fcntl.ioctl(pipe, termios.FIONREAD, self._unread)
+                if self._unread[0]:
+                    return False
+        except OSError:  # user code has closed them
+            return False
+        return True
 
 
 class _CStdout:

@@ -15,7 +15,8 @@ import sys
 
 from worker_runtime.channel import Channel
 from worker_runtime.execute import Artifacts
-from worker_runtime.runners import Concurrent, Runner, Serial
+from worker_runtime.runners import Concurrent
+from worker_runtime.serial import Serial
 from worker_runtime.wire import messages
 
 
@@ -25,7 +26,7 @@ def main() -> None:
     sys.argv = [setup["name"]]
     channel = Channel(socket.socket(fileno=setup["link"]))
     channel.keep_to_this_program()
-    channel.receive_memory()
+    tickets, aside = channel.receive_ends()
     faulthandler.enable()
     set_paths(setup["code"], setup["overlay"], bundle)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
@@ -35,7 +36,8 @@ def main() -> None:
     if concurrency > 1:
         _write_whole_lines()
     artifacts = Artifacts(pickles=setup["pickles"])
-    runner: Runner = Concurrent(channel, artifacts, concurrency) if concurrency > 1 else Serial(channel, artifacts)
+    several = Concurrent(channel, artifacts, concurrency) if concurrency > 1 else None
+    runner = several or Serial(channel, artifacts, tickets, aside)
     channel.send({"type": messages.READY, "python": platform.python_version()})
     runner.run()
 

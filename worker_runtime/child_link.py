@@ -1,57 +1,108 @@
-"""The parent's end of the stream to the child. What the child has sent is read to its last byte, however it ends.
+"""The parent's end of the streams to the child.
 
-A transport of asyncio does not promise that: when a write fails, or the child has ended with something unread, it drops
-what it has not handed on yet. So it only writes here, and reading goes its own way.
+The first has frames both ways. The others come to the child over it, before all else: the tickets for what it may begin
+(see `tickets`), one for what it must hear while user code runs, and the one where memory is shared, if it is.
 """
 
 import asyncio
 import socket
+from collections.abc import Callable, Container
 
+from worker_runtime.stream import Stream, Turn
+from worker_runtime.tickets import TicketOffice
 from worker_runtime.wire import frames
-from worker_runtime.wire.frames import Header
+from worker_runtime.wire.frames import Body, Header
 
-_CHUNK = 256 * 1024
+Take = Callable[[Header, bytes, Body], None]
+"""Takes a frame: its header, that once more as it came, and its body."""
+
+_AGAIN_S = 0.01
 
 
 class ChildLink:
-    """An open stream of frames to the child."""
+    """Open streams to a child, which need not run yet."""
 
-    def __init__(self, sock: socket.socket, writer: asyncio.StreamWriter) -> None:
-        self._socket, self._writer = sock, writer
-        self._buffer = bytearray()
+    def __init__(self, sock: socket.socket, turn: Turn, memory: socket.socket | None = None) -> None:
+        """Take over a connected socket on which nothing has arrived or was sent yet."""
+        self._office = TicketOffice()
+        aside, theirs = socket.socketpair()
+        with theirs:
+            ends = [self._office.for_child, theirs, *([] if memory is None else [memory])]
+            socket.send_fds(sock, [b"\0"], [end.fileno() for end in ends])
+        self._turn = turn
+        self._stream = Stream(sock, turn, self._hear, self._ended)
+        self._aside = Stream(aside, turn, _nothing, _nothing)
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._take: Take = _nothing
+        self._sent = 0  # frames; the number of the last one
+        self._due: list[int] = []  # tickets that were not given yet
 
-    @classmethod
-    async def open(cls, sock: socket.socket) -> "ChildLink":
-        """Take over a connected socket on which nothing has arrived yet."""
-        own = sock.dup()
-        own.setblocking(False)
-        _, writer = await asyncio.open_connection(sock=sock)
-        writer.transport.pause_reading()  # type: ignore[attr-defined]  # typed as one that cannot read
-        return cls(own, writer)
+    async def listen(self, take: Take) -> None:
+        """Hand on all that the child sends, to its last byte. Raises EOFError, OSError, and what `take` has raised."""
+        self._take = take
+        self._stream.resume()
+        await asyncio.shield(self._over)
 
-    def send(self, header: Header, body: bytes = b"") -> None:
-        """Write one frame without waiting: a child that holds the GIL reads nothing. One that has ended swallows it."""
-        if not self._writer.is_closing():
-            self._writer.writelines(frames.encode(header, body))
+    def send(self, header: Header, body: Body = b"") -> int:
+        """Write one frame without waiting: a child that holds the GIL reads nothing; gives its number."""
+        return self._write(frames.encode(header, body))
 
-    async def receive(self) -> tuple[Header, bytes]:
-        """The next frame. Raises EOFError, OSError, WireError."""
-        return await frames.read(self)
+    def pass_on(self, head: bytes, body: Body) -> int:
+        """As `send`, of a header as it came from the control plane."""
+        return self._write(frames.whole(head, body))
 
-    async def readexactly(self, n: int) -> bytes:
-        """The next bytes. Raises IncompleteReadError where the child ends before, OSError."""
-        while len(self._buffer) < n:
-            data = await asyncio.get_running_loop().sock_recv(self._socket, _CHUNK)
-            if not data:
-                raise asyncio.IncompleteReadError(bytes(self._buffer), n)
-            self._buffer += data
-            await asyncio.sleep(0)  # receiving does not wait while a child writes fast, and the parent has more to do
-        with memoryview(self._buffer) as view:
-            taken = bytes(view[:n])
-        del self._buffer[:n]
-        return taken
+    def let_begin(self, number: int) -> None:
+        """Give the child its ticket for a frame."""
+        self._due.append(number)
+        if len(self._due) == 1:
+            self._turn.after(self._give)
+
+    def take_back(self, wanted: Container[int]) -> list[int]:
+        """The numbers among these that have not begun, and now never will."""
+        self._give()
+        return self._office.take_back(wanted)
+
+    def say_aside(self, header: Header) -> None:
+        """Write a frame that the child hears while user code runs, as long as that lets other threads run."""
+        self._aside.write(frames.encode(header))
+
+    def pump(self) -> None:
+        """Hand on what has arrived by now, unless reading pauses."""
+        self._stream.pump()
+
+    def pause(self) -> None:
+        """Read nothing for now."""
+        self._stream.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._stream.resume()
 
     def close(self) -> None:
-        """Close both ways; nobody may be receiving."""
-        self._writer.close()
-        self._socket.close()
+        """Close all of it; nobody may be listening."""
+        self._stream.close()
+        self._aside.close()
+        self._office.close()
+
+    def _write(self, pieces: "list[Body | memoryview]") -> int:
+        self._sent += 1
+        self._stream.write(pieces)
+        return self._sent
+
+    def _give(self) -> None:
+        due, self._due = self._due, []
+        try:
+            self._office.give(due)
+        except BlockingIOError:  # hundreds that the child has not taken
+            self._due = due
+            asyncio.get_running_loop().call_later(_AGAIN_S, self._give)
+
+    def _hear(self, head: bytes, body: Body) -> None:
+        self._take(frames.parse(head), head, body)
+
+    def _ended(self, error: Exception) -> None:
+        if not self._over.done():
+            self._over.set_exception(error)
+
+
+def _nothing(*_: object) -> None: ...

@@ -9,7 +9,7 @@ import contextlib
 from worker_runtime.commands import run_command
 from worker_runtime.loop import DRAINED, End, Worker, complain, unexpected
 from worker_runtime.wire import messages
-from worker_runtime.wire.frames import Header
+from worker_runtime.wire.frames import Body, Header
 
 _FAREWELL_S = 10.0
 
@@ -20,7 +20,7 @@ class CommandWorker(Worker):
     async def _welcomed(self) -> None:
         self._start_child()
 
-    def _take(self, header: Header, body: bytes) -> None:
+    def _take(self, header: Header, head: bytes, body: Body) -> None:
         if header.get("type") != messages.DRAIN:
             raise unexpected(header)
         if not self._draining:

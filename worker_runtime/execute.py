@@ -284,7 +284,7 @@ class Execution:
         return self._plain_arguments(what) if self._call.plain else self._decode(self._call.arguments, what)
 
     def _plain_arguments(self, what: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        artifact, data = self._call.artifact, self._encoded(self._call.arguments, what)
+        artifact, data = self._call.artifact, bytes(self._encoded(self._call.arguments, what))
         in_batch = self._artifacts.batch(artifact) is not None
         target = self._artifacts.load(artifact)
         try:

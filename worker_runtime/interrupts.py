@@ -46,11 +46,7 @@ class Interrupts:
             if key in self._waiting:
                 self._waiting.remove(key)
                 return True
-            running = self._running.get(key)
-            if running is not None and not running.cancelled:
-                running.cancelled = True
-                if running.stop is not None:
-                    running.stop()
+            self._stop(key)
             return False
 
     def begin(self, key: Key) -> bool:
@@ -80,6 +76,40 @@ class Interrupts:
         with self._lock:
             return self._running.pop(key).cancelled
 
+    def _stop(self, key: Key) -> None:
+        running = self._running.get(key)
+        if running is not None and not running.cancelled:
+            running.cancelled = True
+            if running.stop is not None:
+                running.stop()
+
+
+class Ordered(Interrupts):
+    """The same where calls have growing numbers and begin in that order, so that none waits here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._latest = 0  # that has begun
+        self._unwanted: set[int] = set()  # later ones that shall not
+
+    def begin_next(self, number: int, key: Key) -> bool:
+        """A call begins; whether it shall still run."""
+        with self._lock:
+            self._latest = number
+            if number in self._unwanted:
+                self._unwanted.remove(number)
+                return False
+            self._running[key] = _Running()
+            return True
+
+    def cancel_number(self, number: int, key: Key) -> None:
+        """Stop a call that has begun, or is about to; one that has ended is left alone."""
+        with self._lock:
+            if number > self._latest:
+                self._unwanted.add(number)
+            else:
+                self._stop(key)
+
 
 class MainThread:
     """Stops plain code on the main thread: a SIGINT that becomes a KeyboardInterrupt only where one is due."""
@@ -88,12 +118,14 @@ class MainThread:
         self._thread = threading.main_thread().ident or 0
         self._armed = False
         self._due = False
+        self._handler = self._handle  # one object, to be known again
 
     def arm(self) -> None:
         """Before user code; also takes the signal back from user code that has put its own handler."""
         self._due = False
         self._armed = True
-        signal.signal(signal.SIGINT, self._handle)
+        if signal.getsignal(signal.SIGINT) is not self._handler:
+            signal.signal(signal.SIGINT, self._handler)
 
     def disarm(self) -> None:
         """After user code. May be called again."""

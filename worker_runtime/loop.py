@@ -8,13 +8,12 @@ The first ending wins: the link breaks, SIGTERM, drained, the child ends by itse
 """
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,10 @@ from worker_runtime import memory
 from worker_runtime.capture import Capture
 from worker_runtime.keeper import Keeper
 from worker_runtime.link import Link, LinkLost
+from worker_runtime.stream import Turn
 from worker_runtime.wire import messages
 from worker_runtime.wire.errors import WireError
-from worker_runtime.wire.frames import Header
+from worker_runtime.wire.frames import Body, Header
 from worker_runtime.wire.jobs import ErrorInfo
 from worker_runtime.wire.specs import WorkerLaunch
 
@@ -37,14 +37,23 @@ END_S = 10.0
 class End:
     """Why the worker ends. `killed` are the calls that end with it, with their outcomes; `said`: a `gone` is due.
 
-    `hopeless`: another worker would end in the same way.
+    `running`: the outcome of those that run when it has ended. `hopeless`: another worker would end in the same way.
     """
 
     reason: str
     said: bool = True
     code: int = 0
     killed: Mapping[str, ErrorInfo] = field(default_factory=dict)
+    running: ErrorInfo | None = None
     hopeless: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The jobs that were in a child and have no outcome, in their order; `unbegun` those of them that had not begun."""
+
+    jobs: Sequence[str] = ()
+    unbegun: Sequence[str] = ()
 
 
 DRAINED = End("drained", said=False)
@@ -59,6 +68,7 @@ class Worker(ABC):
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
         self._oom_kills = 0  # before the child started
+        self._turn = Turn()
         self._link: Link
         self._control: asyncio.StreamWriter  # held so that it is not closed
         self._capture: Capture
@@ -68,13 +78,13 @@ class Worker(ABC):
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._end, End("it was ended by SIGTERM"))
         try:
-            self._link = await Link.connect(self._launch.address)
+            self._link = await Link.connect(self._launch.address, self._turn)
         except LinkLost as error:
             complain(str(error))
             return 2
         self._capture = Capture(
             {"stdout": self._keeper.stdout, "stderr": self._keeper.stderr},
-            self._log, self._owner, lambda: self._link.backlog, self._room,
+            self._log, self._owner, lambda: self._link.backlog, self._link.drain, self._catch_up,
         )  # fmt: skip
         self._spawn(self._watch_keeper())
         self._spawn(self._serve())
@@ -90,8 +100,8 @@ class Worker(ABC):
         """The control plane knows the worker."""
 
     @abstractmethod
-    def _take(self, header: Header, body: bytes) -> None:
-        """A frame of the control plane. Raises WireError where it is none for this worker."""
+    def _take(self, header: Header, head: bytes, body: Body) -> None:
+        """A frame of the control plane, `head` its header as it came. Raises WireError where it is none for this."""
 
     @abstractmethod
     def _out_of_memory(self, message: str, code: int = 0) -> End:
@@ -109,12 +119,15 @@ class Worker(ABC):
         """The job that a line written now belongs to, where there is one and it can be told."""
         return None
 
+    def _catch_up(self) -> None:  # noqa: B027 - most have no calls
+        """Hear of what the child has said until now: lines are about to be read."""
+
     async def _settle(self) -> None:  # noqa: B027 - most have nothing to do
         """Everything below the worker is dead: read what it has sent before."""
 
-    def _leave(self, end: End) -> list[str]:
-        """Nothing is read any more: close what leads to the child, report `end.killed`; give the jobs that are lost."""
-        return []
+    def _leave(self, end: End) -> "Lost":
+        """Nothing is read any more: close what leads to the child, report those that `end` names; give the others."""
+        return Lost()
 
     # --- the child ---
 
@@ -129,15 +142,10 @@ class Worker(ABC):
         await self._link.greet(self._launch.worker, self._launch.token, os.getpid())
         self._spawn(self._beat())
         await self._welcomed()
-        while True:
-            self._take(*await self._link.receive())
+        await self._link.listen(self._take)
 
     def _log(self, job: str | None, stream: str, lines: list[str]) -> None:
         self._link.send({"type": messages.LOG, "job": job, "stream": stream, "lines": lines})
-
-    async def _room(self) -> None:
-        with contextlib.suppress(LinkLost):  # who reads the link tells
-            await self._link.drain()
 
     async def _beat(self) -> None:
         while True:
@@ -190,7 +198,8 @@ class Worker(ABC):
         self._capture.finish()
         lost = self._leave(end)
         if end.said:
-            gone = {"type": messages.GONE, "reason": end.reason, "stderr": self._capture.tail, "jobs": lost}
+            gone = {"type": messages.GONE, "reason": end.reason, "stderr": self._capture.tail}
+            gone |= {"jobs": list(lost.jobs), "unbegun": list(lost.unbegun)}
             self._link.send({**gone, "hopeless": True} if end.hopeless else gone)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -1,8 +1,6 @@
-"""How the child runs calls: one after the other on the main thread, or several at a time.
+"""How the child runs several calls at a time: coroutines as tasks of one loop, plain functions in a pool.
 
-`Serial` calls plain functions directly and coroutines on one event loop that is kept, so that clients bound to it live
-on. `Concurrent` runs coroutines as tasks of one loop and plain functions in a pool. A thread of their own reads frames
-in both, so that a cancel is heard while user code runs.
+A thread of its own reads frames, so that a cancel is heard while user code runs. One call at a time: see `serial`.
 """
 
 import asyncio
@@ -11,11 +9,10 @@ import contextvars
 import functools
 import inspect
 import logging
-import queue
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 from worker_runtime import instances
 from worker_runtime.batching import Batches, Member
@@ -23,27 +20,18 @@ from worker_runtime.channel import Channel
 from worker_runtime.execute import Artifacts, Execution, Outcome
 from worker_runtime.failures import Failed, describe, load_failure
 from worker_runtime.instances import Instances
-from worker_runtime.interrupts import Cancelled, Interrupts, Key, MainThread, PoolThread
+from worker_runtime.interrupts import Cancelled, Interrupts, Key, PoolThread
 from worker_runtime.outlets import Outlet, Outlets
 from worker_runtime.shared import SharedMemory
 from worker_runtime.streaming import Sink
 from worker_runtime.wire import messages
 from worker_runtime.wire.errors import WireError
-from worker_runtime.wire.frames import Header
+from worker_runtime.wire.frames import Body, Header
 from worker_runtime.wire.jobs import Call, Payload
 from worker_runtime.wire.ranges import Range
 from worker_runtime.wire.specs import ArtifactManifest
 
 logger = logging.getLogger("worker_runtime")
-
-_UNWIND_S = 5.0  # for a coroutine to end whose loop was stopped by another task
-
-
-class Runner(Protocol):
-    """Runs what the parent sends."""
-
-    def run(self) -> None:
-        """Run on the main thread until drained."""
 
 
 class _Inbox:
@@ -53,125 +41,29 @@ class _Inbox:
         self._channel, self._artifacts, self._interrupts = channel, artifacts, interrupts
         self._outlets = outlets
 
-    def start(self, deliver: Callable[[Header, bytes], None]) -> None:
+    def start(self, deliver: Callable[[Header, Body], None]) -> None:
         threading.Thread(target=self._read, args=(deliver,), name="flash-reader", daemon=True).start()
 
-    def _read(self, deliver: Callable[[Header, bytes], None]) -> None:
+    def _read(self, deliver: Callable[[Header, Body], None]) -> None:
         while True:
             header, body = self._channel.receive()
             match header["type"]:
                 case messages.ARTIFACT:
                     manifest = ArtifactManifest.from_json(header["manifest"])
-                    self._artifacts.add(header["id"], manifest, body or None)
+                    self._artifacts.add(header["id"], manifest, bytes(body) or None)
                 case messages.FORGET:
                     self._artifacts.forget(header["id"])
                 case messages.CANCEL:
-                    if self._interrupts.cancel(_key(header)):
-                        self._channel.cancelled(_key(header))
+                    if self._interrupts.cancel(key_of(header)):
+                        self._channel.cancelled(key_of(header))
                 case messages.CREDIT:
-                    self._outlets.credit(_key(header), header)
+                    self._outlets.credit(key_of(header), header)
                 case messages.RUN:
-                    self._interrupts.add(_key(header))
+                    self._interrupts.add(key_of(header))
                     deliver(header, body)
                 case _:
                     deliver(header, body)
             del header, body
-
-
-class Serial:
-    """One call at a time, on the main thread, as user code expects that handles signals or opens windows."""
-
-    def __init__(self, channel: Channel, artifacts: Artifacts) -> None:
-        self._channel, self._artifacts, self._instances = channel, artifacts, Instances()
-        self._interrupts, self._main, self._outlets = Interrupts(), MainThread(), Outlets(channel, alone=True)
-        self._inbox: queue.SimpleQueue[tuple[Header, bytes]] = queue.SimpleQueue()
-        self._loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(self._loop)
-
-    def run(self) -> None:
-        """Run on the main thread until drained."""
-        self._main.arm()
-        self._main.disarm()
-        reader = _Inbox(self._channel, self._artifacts, self._interrupts, self._outlets)
-        reader.start(lambda header, body: self._inbox.put((header, body)))
-        while self._next():
-            pass
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.close()
-
-    def _next(self) -> bool:
-        header, body = self._inbox.get()
-        match header["type"]:
-            case messages.RUN:
-                self._job(header, body)
-            case messages.DROP:
-                self._close(self._instances.remove(header["instance"]))
-            case messages.DRAIN:
-                self._close(self._instances.remove_all())
-                return False
-        return True
-
-    def _job(self, header: Header, body: bytes) -> None:
-        key = _key(header)
-        if not self._interrupts.begin(key):
-            return
-        self._channel.send({"type": messages.STARTED, "job": key[0], "attempt": key[1]})
-        with self._outlets.of(key, header) as outlet:
-            outcome = self._outcome(key, header, body, outlet)
-        if self._interrupts.end(key) and outcome.error is not None:
-            self._channel.cancelled(key)
-        else:
-            self._channel.done(key, outcome.value, outcome.error)
-
-    def _outcome(self, key: Key, header: Header, body: bytes, outlet: Outlet) -> Outcome:
-        try:
-            execution = _execution(header, body, self._artifacts, self._instances, self._channel.memory, outlet)
-            outcome = self._plain(key, outlet, lambda: _begin(execution))
-            return self._on_loop(key, outcome) if inspect.iscoroutine(outcome) else outcome
-        except Failed as failed:
-            return Outcome(error=failed.info)
-        except (KeyboardInterrupt, Cancelled) as error:
-            self._main.disarm()
-            self._interrupts.disarm(key)
-            return Outcome(error=describe(error))
-
-    def _plain(self, key: Key, outlet: Outlet, work: Callable[[], Any]) -> Any:
-        def arm() -> None:
-            self._main.arm()
-            self._interrupts.arm(key, self._main.stop)
-
-        def disarm() -> None:
-            self._main.disarm()
-            self._interrupts.disarm(key)
-
-        outlet.guard(disarm, arm)
-        arm()
-        try:
-            return contextvars.copy_context().run(work)
-        finally:  # an interrupt that arrives here is caught by who called
-            disarm()
-
-    def _on_loop(self, key: Key, work: Coroutine[Any, Any, Outcome]) -> Outcome:
-        task = self._loop.create_task(work)
-        try:
-            self._interrupts.arm(key, _canceller(self._loop, task))
-            return self._loop.run_until_complete(task)
-        except BaseException as error:  # noqa: BLE001 - cancelled, or a task of the user's own ended the loop (sys.exit)
-            if not task.done():
-                task.cancel()
-                self._loop.run_until_complete(asyncio.wait([task], timeout=_UNWIND_S))
-            return Outcome(error=describe(error))
-        finally:
-            self._interrupts.disarm(key)
-
-    def _close(self, objects: list[Any]) -> None:
-        for each in objects:
-            try:
-                result = instances.close(each)
-                if inspect.isawaitable(result):
-                    self._loop.run_until_complete(result)
-            except BaseException:
-                logger.exception("closing an instance of '%s' failed", type(each).__qualname__)
 
 
 class Concurrent:
@@ -200,10 +92,10 @@ class Concurrent:
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
-    def _deliver(self, header: Header, body: bytes) -> None:
+    def _deliver(self, header: Header, body: Body) -> None:
         self._loop.call_soon_threadsafe(self._accept, header, body)
 
-    def _accept(self, header: Header, body: bytes) -> None:
+    def _accept(self, header: Header, body: Body) -> None:
         match header["type"]:
             case messages.RUN:
                 work = self._job(header, body)
@@ -215,8 +107,8 @@ class Concurrent:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _job(self, header: Header, body: bytes) -> None:
-        key = _key(header)
+    async def _job(self, header: Header, body: Body) -> None:
+        key = key_of(header)
         async with self._slots:
             outcome = await self._batched(key, header, body)
             if outcome is None and self._begin(key):
@@ -235,14 +127,14 @@ class Concurrent:
         self._channel.send({"type": messages.STARTED, "job": key[0], "attempt": key[1]})
         return True
 
-    async def _batched(self, key: Key, header: Header, body: bytes) -> Outcome | None:
+    async def _batched(self, key: Key, header: Header, body: Body) -> Outcome | None:
         """Run it in a batch. None: it was cancelled before that began, or is none for a batch."""
         call = header["call"]
         how = self._artifacts.batch(call["artifact"])
         if how is None or call.get("check"):
             return None
         try:
-            execution = _execution(header, body, self._artifacts, self._instances, self._channel.memory)
+            execution = execution_of(header, body, self._artifacts, self._instances, self._channel.memory)
         except Failed as failed:
             return Outcome(error=failed.info) if self._begin(key) else None
 
@@ -261,9 +153,9 @@ class Concurrent:
         member = Member(execution, begin)
         return await self._batches.run(*how, member)
 
-    async def _outcome(self, key: Key, header: Header, body: bytes, outlet: Outlet) -> Outcome:
+    async def _outcome(self, key: Key, header: Header, body: Body, outlet: Outlet) -> Outcome:
         try:
-            execution = _execution(header, body, self._artifacts, self._instances, self._channel.memory, outlet)
+            execution = execution_of(header, body, self._artifacts, self._instances, self._channel.memory, outlet)
             if execution.load():
                 return await self._as_task(key, execution.run_async())
             work = functools.partial(contextvars.copy_context().run, execution.run)
@@ -277,7 +169,7 @@ class Concurrent:
     async def _as_task(self, key: Key, work: Coroutine[Any, Any, Outcome]) -> Outcome:
         task = self._loop.create_task(work)
         try:
-            self._interrupts.arm(key, _canceller(self._loop, task))
+            self._interrupts.arm(key, canceller(self._loop, task))
             return await task
         except (asyncio.CancelledError, Cancelled) as error:  # before its first step
             task.cancel()
@@ -325,25 +217,29 @@ class Concurrent:
                 logger.exception("closing an instance of '%s' failed", type(each).__qualname__)
 
 
-def _canceller(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> Callable[[], None]:
+def canceller(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> Callable[[], None]:
+    """What cancels a task of a loop, from any thread."""
+
     def cancel() -> None:
         loop.call_soon_threadsafe(task.cancel)
 
     return cancel
 
 
-def _key(header: Header) -> Key:
+def key_of(header: Header) -> Key:
+    """The call that a frame is about."""
     return header["job"], header["attempt"]
 
 
-def _execution(
+def execution_of(
     header: Header,
-    body: bytes,
+    body: Body,
     artifacts: Artifacts,
     kept: Instances,
     memory: SharedMemory,
     sink: Sink | None = None,
 ) -> Execution:
+    """The call of a run frame. Raises Failed."""
     try:
         call = _call(header, body, memory)
     except WireError as error:
@@ -351,13 +247,13 @@ def _execution(
     return Execution(call, memory, artifacts, kept, sink)
 
 
-def _call(header: Header, body: bytes, memory: SharedMemory) -> Call:
+def _call(header: Header, body: Body, memory: SharedMemory) -> Call:
     """The call of a run frame, whose body has its payloads one after the other, but for those that lie in memory.
 
     Raises WireError.
     """
-    memory.begin(_key(header), (size for size in header["sizes"] if isinstance(size, str)))
     view, start, payloads = memoryview(body), 0, list[Payload]()
+    memory.begin(key_of(header), (size for size in header["sizes"] if isinstance(size, str)))
     for size in header["sizes"]:
         if isinstance(size, str):
             payloads.append(Payload.in_range(Range.parse(size)))
@@ -365,7 +261,3 @@ def _call(header: Header, body: bytes, memory: SharedMemory) -> Call:
         payloads.append(Payload(view[start : start + size], size=size))  # type: ignore[arg-type]  # read as bytes
         start += size
     return Call.of_head(header["call"], *payloads)
-
-
-def _begin(execution: Execution) -> Outcome | Coroutine[Any, Any, Outcome]:
-    return execution.run_async() if execution.load() else execution.run()

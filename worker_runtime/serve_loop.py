@@ -10,7 +10,7 @@ from worker_runtime.keeper import ARTIFACT_FILE
 from worker_runtime.loop import End, unexpected
 from worker_runtime.wire import messages, paths
 from worker_runtime.wire.errors import WireError
-from worker_runtime.wire.frames import Header
+from worker_runtime.wire.frames import Body, Header
 from worker_runtime.wire.routes import CANNOT_SERVE
 
 
@@ -22,14 +22,14 @@ class ServingWorker(CommandWorker):
     async def _welcomed(self) -> None:
         """The artifact comes next."""
 
-    def _take(self, header: Header, body: bytes) -> None:
+    def _take(self, header: Header, head: bytes, body: Body) -> None:
         if header.get("type") != messages.ARTIFACT:
-            super()._take(header, body)
+            super()._take(header, head, body)
             return
         if self._started:
             raise unexpected(header)
         self._started = True
-        self._unpack(header["id"], body)
+        self._unpack(header["id"], bytes(body))
         self._start_child()
 
     def _ended_by_itself(self, code: int, reason: str) -> End:

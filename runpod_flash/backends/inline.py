@@ -43,6 +43,7 @@ from worker_runtime.wire.jobs import (
     stream_output,
     value_output,
 )
+from worker_runtime.wire.pieces import joined
 
 if TYPE_CHECKING:
     from runpod_flash.backends.clients import Address
@@ -169,7 +170,7 @@ class InlinePlatform:
             return ErrorInfo(ErrorKind.TIMED_OUT, "JobTimedOut", f"it ran longer than {what}")
         if outcome.error is None and call.stream:
             return {"status": JobStatus.COMPLETED.value, "output": stream_output(job.stream.count)}
-        return self._completed(outcome.value) if outcome.error is None else outcome.error
+        return self._completed(joined(outcome.value)) if outcome.error is None else outcome.error
 
     async def _run(self, execution: execute.Execution) -> execute.Outcome:
         how = self.artifacts.batch(execution.group[0])

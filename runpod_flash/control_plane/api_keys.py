@@ -42,6 +42,7 @@ class ApiKeys:
         self._file = KeyFile(path)
         self._catalog = catalog
         self._keys: dict[str, ApiKey] = {}
+        self._some = asyncio.Event()
         self._mark: Mark = None
         self._wrong: StoreError | None = None
         self.on_revoke: Callable[[str], None] = lambda user: None
@@ -65,8 +66,9 @@ class ApiKeys:
             self._wrong = error
 
     async def watch(self) -> None:
-        """Look at the file every second, for those who hold streams open and ask nothing."""
+        """Look at the file every second, for those who hold streams open and ask nothing; as long as there are keys."""
         while True:
+            await self._some.wait()
             await asyncio.sleep(LOOK_S)
             self.look()
 
@@ -125,6 +127,10 @@ class ApiKeys:
 
     def _take(self, keys: Iterable[ApiKey]) -> None:
         before, self._keys = self._keys, {key.id: key for key in keys}
+        if self._keys:
+            self._some.set()
+        else:
+            self._some.clear()
         valid = {key.id for key in self._keys.values() if key.revoked_at is None}
         for user in sorted({key.user for key in before.values() if key.revoked_at is None and key.id not in valid}):
             self.on_revoke(user)

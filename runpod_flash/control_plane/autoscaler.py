@@ -20,6 +20,9 @@ from runpod_flash.errors import EndpointNotFound
 IDLE_STRANGERS = 4
 """Idle workers that an endpoint may keep beyond `workers` for other code versions and environments of the same name."""
 
+PACE_S = 0.005
+"""Seconds between two looks at an endpoint. Thousands of jobs that come and go change little from one to the next."""
+
 
 class Autoscaler:
     """Event driven: nothing runs while nothing changes.
@@ -35,6 +38,8 @@ class Autoscaler:
         self._pools = pools
         self._due: dict[str, asyncio.Handle] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._paced: dict[str, asyncio.TimerHandle] = {}
+        self._looked: dict[str, float] = {}  # when, by the clock of the loop
         self._closed = False
         self.rests: Callable[[EndpointRecord], bool] = lambda endpoint: False
 
@@ -42,6 +47,19 @@ class Autoscaler:
         """Look at the endpoint in the next turn of the loop."""
         if endpoint not in self._due and not self._closed:
             self._due[endpoint] = asyncio.get_running_loop().call_soon(self._look, endpoint)
+
+    def jobs_changed(self, endpoint: str) -> None:
+        """The same, but not before `PACE_S` have passed since the last look."""
+        loop = asyncio.get_running_loop()
+        pause = self._looked.get(endpoint, -math.inf) + PACE_S - loop.time()
+        if pause <= 0:
+            self.load_changed(endpoint)
+        elif endpoint not in self._paced and not self._closed:
+            self._paced[endpoint] = loop.call_later(pause, self._after_pause, endpoint)
+
+    def _after_pause(self, endpoint: str) -> None:
+        del self._paced[endpoint]
+        self.load_changed(endpoint)
 
     def begin(self) -> None:
         """Look at every endpoint whose workers need no call of us: it may want some before anybody asks."""
@@ -82,14 +100,16 @@ class Autoscaler:
     def close(self) -> None:
         """Start and stop no workers any more."""
         self._closed = True
-        for handle in [*self._due.values(), *self._timers.values()]:
+        for handle in [*self._due.values(), *self._paced.values(), *self._timers.values()]:
             handle.cancel()
 
     def _look(self, endpoint_id: str) -> None:
         self._due.pop(endpoint_id, None)
+        self._looked[endpoint_id] = asyncio.get_running_loop().time()
         try:
             endpoint = self._catalog.get(endpoint_id)
         except EndpointNotFound:
+            del self._looked[endpoint_id]
             for pool in self._fleet.of(endpoint_id):
                 self._supervisor.abandon(pool)
                 self._fleet.discard(pool)

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 RESERVE_BYTES: Final = 16 * 1024**2
 _RESERVE_PART: Final = 0.05  # … but of a small disk never more than this part
+PLENTY_S: Final = 0.1
+"""Seconds for which jobs come without another look where there is plenty of room: what is LOW is far from FULL."""
+
 _LOW_PART: Final = 0.8  # of the bound
 _LOW_RESERVES: Final = 8  # free space below so many reserves is low
 
@@ -97,13 +101,20 @@ class Reserve:
 
 
 class DiskGuard:
-    """Says whether there is room. `used()` counts the bytes of the state; `limit` is its bound, 0: none."""
+    """Says whether there is room.
 
-    def __init__(self, folder: Path, used: Callable[[], int], limit: int) -> None:
+    `used()` counts the bytes of the state; `limit` is its bound, 0: none. `clock` gives seconds and never goes back.
+    """
+
+    def __init__(
+        self, folder: Path, used: Callable[[], int], limit: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._folder = folder
         self._used = used
         self._limit = limit
+        self._clock = clock
         self._said = ""
+        self._plenty_until = clock()
         self.reserve = Reserve(folder / "reserve")
 
     def look(self) -> DiskUse:
@@ -120,6 +131,15 @@ class DiskGuard:
         if use.level is DiskLevel.FULL:
             raise StoreFull(f"nothing new is accepted, and what was accepted goes on: {use.said()}")
         return use.said()
+
+    def admit_job(self) -> str:
+        """The same for what is small and comes often: where there was plenty a moment ago, there is enough now."""
+        now = self._clock()
+        if now >= self._plenty_until:
+            if self.look().level is not DiskLevel.GOOD:
+                return self.admit()
+            self._plenty_until = now + PLENTY_S
+        return ""
 
     def watch(self) -> None:
         """Keep room back where there is some, and log it once when there is little left."""

@@ -4,13 +4,17 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.server import ServerState
 
+from runpod_flash.control_plane.http_protocol import HttpProtocol
 from runpod_flash.control_plane.listen import Listen, is_loopback, refused
 from runpod_flash.errors import BackendUnavailable
 
@@ -77,8 +81,15 @@ class HttpServers:
     async def start(self) -> None:
         """Serve; returns when all sockets are answered, or a server has ended instead."""
         self._serving = [asyncio.create_task(server.serve(sockets=found)) for server, found in self._servers]
-        while not all(server.started for server, _ in self._servers) and not self._ended:  # noqa: ASYNC110 - no event
-            await asyncio.sleep(0.005)
+        answered = asyncio.ensure_future(self._answered())
+        ended = asyncio.ensure_future(self.ended())
+        await asyncio.wait([answered, ended], return_when=asyncio.FIRST_COMPLETED)
+        answered.cancel()
+        ended.cancel()
+
+    async def _answered(self) -> None:
+        for server, _ in self._servers:
+            await server.answers.wait()
 
     async def ended(self) -> None:
         """Wait until one of the servers has ended by itself, which it does only where it has failed."""
@@ -97,17 +108,58 @@ class HttpServers:
                 if task not in late:
                     task.result()
 
+
+class _State(ServerState):
+    """What uvicorn's connections share. It looks at the clock when it is asked, so that nobody wakes to tell it."""
+
+    _second = 0
+    _headers: list[tuple[bytes, bytes]]
+
     @property
-    def _ended(self) -> bool:
-        return any(task.done() for task in self._serving)
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers of every answer."""
+        now = int(time.time())
+        if now != self._second:
+            self._second, self._headers = now, [(b"date", formatdate(now, usegmt=True).encode())]
+        return self._headers
+
+    @default_headers.setter
+    def default_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Nothing that uvicorn would say."""
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers: the control plane's life has one owner."""
+    """uvicorn without its own signal handlers, for the control plane's life has one owner, and without its clock.
+
+    Attributes:
+        answers: set when its sockets are answered.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        self.answers, self._exit = asyncio.Event(), asyncio.Event()
+        super().__init__(config)
+        self.server_state = _State()
+
+    @property
+    def should_exit(self) -> bool:
+        """Whether it ends."""
+        return self._exit.is_set()
+
+    @should_exit.setter
+    def should_exit(self, ends: bool) -> None:
+        if ends:
+            self._exit.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.answers.set()
+
+    async def main_loop(self) -> None:
+        await self._exit.wait()
 
 
 def _server(app: ASGIApp, keep_alive_s: int, listen: Listen | None, message_bytes: int) -> _Server:
@@ -120,7 +172,7 @@ def _server(app: ASGIApp, keep_alive_s: int, listen: Listen | None, message_byte
             lifespan="off",
             server_header=False,  # a worker's own reaches its clients
             ws_max_size=message_bytes,
-            http="httptools",
+            http=HttpProtocol,
             loop="none",  # the control plane has one
             ws="websockets-sansio",  # the other ways are deprecated, or keep no order of what is sent
             timeout_keep_alive=keep_alive_s,

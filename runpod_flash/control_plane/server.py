@@ -197,7 +197,7 @@ class ControlPlane:
 
     def _connect(self) -> None:
         """Tie the parts together where one must hear of another."""
-        self._platform.intake.refusal, self._platform.intake.admit = self._supervisor.refusal, self._disk.admit
+        self._platform.intake.refusal, self._platform.intake.admit = self._supervisor.refusal, self._disk.admit_job
         self._platform.intake.vet = self._served.vet = self._preparing.vet = lambda endpoint, request: vet(
             endpoint.owner, request, self._state.environments, allow_apt=self._settings.allow_apt
         )
@@ -205,15 +205,15 @@ class ControlPlane:
         self._platform.intake.seal = self._seal.seal
         self._platform.intake.takes_pickles = lambda endpoint: self._settings.pickles.of(endpoint.owner)
         self._platform.intake.on_end = self._job_ended
-        self._dispatcher.on_end = lambda job: self._job_ended(job.record.id)
+        self._dispatcher.on_end = lambda job: self._job_ended(job.record.id, calls=job.record.webhook is not None)
         self._blobs.admit = self._files.admit = self._disk.admit
         self._files.volumes.users = self._catalog.users_of_volume
         values = self._sharing.values or self._blobs
         self._webhooks.as_sent = lambda record: input_as_sent(record, values)
         self._dispatcher.results.patience_s = self._settings.disk_patience_s
         self._dispatcher.recorder.on_refused = self._disk.reserve.give
-        self._dispatcher.on_load = self._load_changed
-        self._balanced.on_load = self._autoscaler.load_changed
+        self._dispatcher.on_load = self._jobs_changed
+        self._balanced.on_load = self._autoscaler.jobs_changed
         self._stream()
         self._connect_apps()
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
@@ -245,8 +245,8 @@ class ControlPlane:
         dispatcher.stream_through(streams)
         self._platform.will_read, self._supervisor.on_item = streams.read, streams.item
 
-    def _load_changed(self, endpoint_id: str) -> None:
-        self._autoscaler.load_changed(endpoint_id)
+    def _jobs_changed(self, endpoint_id: str) -> None:
+        self._autoscaler.jobs_changed(endpoint_id)
         self._balanced.look(endpoint_id)
 
     def _endpoint_changed(self, endpoint: EndpointRecord, rolled: bool) -> None:
@@ -260,11 +260,14 @@ class ControlPlane:
         self._served.forget(endpoint_id)
         self._expiring.forget(endpoint_id)
         self._autoscaler.endpoint_deleted(endpoint_id)
-        self._load_changed(endpoint_id)
+        self._autoscaler.load_changed(endpoint_id)
+        self._balanced.look(endpoint_id)
 
-    def _job_ended(self, job_id: str) -> None:
+    def _job_ended(self, job_id: str, *, calls: bool = True) -> None:
+        """`calls`: it may have a webhook."""
         self._platform.chunks.changed(job_id)
-        self._webhooks.wake(job_id)
+        if calls:
+            self._webhooks.wake(job_id)
 
     def _site(self) -> Site:
         settings, state = self._settings, self._state

@@ -154,7 +154,7 @@ class Plane:
         *args: Any,
         method: str | None = None,
         instance: Instance | None = None,
-        timeout_ms: int = 0,
+        timeout_ms: int = 600_000,
         attempt: int = 1,
         window: tuple[int, int] | None = None,
         **kwargs: Any,
@@ -185,7 +185,7 @@ class Plane:
     async def outcome(self, job: str) -> Any:
         """Wait for a job's end: its value, or its ErrorInfo."""
         header, body = await self.frame(messages.DONE, job=job)
-        return payload.decode(body) if header["error"] is None else ErrorInfo.from_json(header["error"])
+        return payload.decode(body) if "error" not in header else ErrorInfo.from_json(header["error"])
 
     async def call(self, artifact: tuple[str, bytes], *args: Any, **kwargs: Any) -> Any:
         """Send a call and wait for its end: the value, or the ErrorInfo."""

@@ -406,10 +406,11 @@ def end_after_answers(count, size):
     answer = Channel.done
 
     def answer_and_end(*args):
-        answer(*args)
+        quiet = answer(*args)
         CALLS.append("answered")
         if len(CALLS) == count:
             os._exit(7)
+        return quiet
 
     if not CALLS:
         Channel.done = answer_and_end

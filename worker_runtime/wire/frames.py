@@ -7,16 +7,22 @@ import asyncio
 import json
 import socket
 import struct
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from worker_runtime.wire.errors import WireError
 
 Header = dict[str, Any]
 
+Body = bytes | bytearray
+"""What a frame carries; it may be kept, nobody changes it."""
+
+T = TypeVar("T")
+
 HEADER_LIMIT = 64 * 1024 * 1024
 BODY_LIMIT = 16 * 1024**3
 
 _LENGTHS = struct.Struct("!IQ")
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class Source(Protocol):
@@ -26,9 +32,13 @@ class Source(Protocol):
         """Read so many bytes. Raises IncompleteReadError where the stream ends before."""
 
 
-def encode(header: Header, body: bytes | bytearray | memoryview = b"") -> "list[bytes | bytearray | memoryview]":
+def encode(header: Header, body: "Body | memoryview" = b"") -> "list[Body | memoryview]":
     """Return the pieces to write, in order. The body is not copied."""
-    head = json.dumps(header, separators=(",", ":")).encode()
+    return whole(_ENCODER.encode(header).encode(), body)
+
+
+def whole(head: bytes, body: "Body | memoryview" = b"") -> "list[Body | memoryview]":
+    """As `encode`, of a header that is JSON already."""
     return [_LENGTHS.pack(len(head), len(body)) + head, body] if body else [_LENGTHS.pack(len(head), 0) + head]
 
 
@@ -41,34 +51,34 @@ async def read(reader: Source) -> tuple[Header, bytes]:
     """
     try:
         head_length, body_length = _lengths(await reader.readexactly(_LENGTHS.size))
-        header = _header(await reader.readexactly(head_length))
+        header = parse(await reader.readexactly(head_length))
         return header, await reader.readexactly(body_length) if body_length else b""
     except asyncio.IncompleteReadError as error:
         raise EOFError("the other side closed the stream") from error
 
 
-class Splitter:
+class _Cutting(Generic[T]):
     """Cuts the bytes of a stream into frames, however they arrive. Does no reading of its own.
 
-    A body that is still on its way is gathered where it will stay, so that each of its bytes is copied once.
+    A body that is still on its way is gathered where it will stay, so that each of its bytes is copied once; who reads
+    a socket can have it put there at once: see `room`.
     """
 
     def __init__(self) -> None:
         self._rest = b""  # of a frame whose lengths or header are not whole
-        self._header: Header | None = None  # of the frame whose body is on its way
+        self._head: bytes | None = None  # of the frame whose body is on its way
         self._body = bytearray()
         self._filled = 0
 
-    def feed(self, data: bytes) -> list[tuple[Header, bytes | bytearray]]:
+    def feed(self, data: bytes) -> list[T]:
         """The frames that are whole now. Raises WireError where these are none."""
-        found: list[tuple[Header, bytes | bytearray]] = []
+        found: list[T] = []
         start, end = 0, len(data)
-        if self._header is not None:
-            start = self._gather(data, 0)
-            if self._filled < len(self._body):
+        if self._head is not None:
+            start = self._gather(data)
+            found += self._whole_body()
+            if self._head is not None:
                 return found
-            found.append((self._header, self._body))
-            self._header, self._body = None, bytearray()
         if self._rest:
             data, self._rest = self._rest + data[start:], b""
             start, end = 0, len(data)
@@ -78,42 +88,83 @@ class Splitter:
             body_start = head_start + head_length
             if body_start > end:
                 break
-            header = _header(data[head_start:body_start])
+            head = data[head_start:body_start]
             if body_start + body_length <= end:
                 start = body_start + body_length
-                found.append((header, data[body_start:start]))
+                found.append(self._made(head, data[body_start:start]))
                 continue
-            self._header, self._body, self._filled = header, bytearray(body_length), 0
-            self._gather(data, body_start)
+            self._head, self._body, self._filled = head, bytearray(body_length), 0
+            self._gather(data[body_start:])
             return found
         self._rest = data[start:]
         return found
 
+    def room(self) -> memoryview | None:
+        """Where the next bytes belong, as all of them are of one body; None where they are to be fed."""
+        return None if self._head is None else memoryview(self._body)[self._filled :]
+
+    def filled(self, count: int) -> list[T]:
+        """So many bytes were put into `room`; the frame, where it is whole now."""
+        self._filled += count
+        return self._whole_body()
+
     @property
     def whole(self) -> bool:
         """Whether nothing is left of a frame that has not arrived as a whole."""
-        return self._header is None and not self._rest
+        return self._head is None and not self._rest
 
-    def _gather(self, data: bytes, start: int) -> int:
+    def _made(self, head: bytes, body: Body) -> T:
+        raise NotImplementedError
+
+    def _whole_body(self) -> list[T]:
+        if self._head is None or self._filled < len(self._body):
+            return []
+        head, body = self._head, self._body
+        self._head, self._body = None, bytearray()
+        return [self._made(head, body)]
+
+    def _gather(self, data: bytes) -> int:
         """Take what belongs to the body; give where the rest begins."""
-        taken = min(len(data) - start, len(self._body) - self._filled)
+        taken = min(len(data), len(self._body) - self._filled)
         with memoryview(data) as view:
-            self._body[self._filled : self._filled + taken] = view[start : start + taken]
+            self._body[self._filled : self._filled + taken] = view[:taken]
         self._filled += taken
-        return start + taken
+        return taken
+
+
+class Splitter(_Cutting[tuple[Header, Body]]):
+    """Cuts the bytes of a stream into frames: (header, body)."""
+
+    def _made(self, head: bytes, body: Body) -> tuple[Header, Body]:
+        return parse(head), body
+
+
+class Cutter(_Cutting[tuple[bytes, Body]]):
+    """As `Splitter`, for who passes frames on: their headers are as they came, see `parse` and `whole`."""
+
+    def _made(self, head: bytes, body: Body) -> tuple[bytes, Body]:
+        return head, body
 
 
 def receive(sock: socket.socket) -> tuple[Header, bytes]:
     """Read one frame from a blocking socket; raises as `read` does."""
     head_length, body_length = _lengths(_exactly(sock, _LENGTHS.size))
-    header = _header(_exactly(sock, head_length))
+    header = parse(_exactly(sock, head_length))
     return header, bytes(_exactly(sock, body_length)) if body_length else b""
 
 
-def send(sock: socket.socket, header: Header, body: bytes = b"") -> None:
+def send(sock: socket.socket, header: Header, body: Body = b"") -> None:
     """Write one frame to a blocking socket."""
-    for piece in encode(header, body):
-        sock.sendall(piece)
+    send_whole(sock, encode(header, body))
+
+
+def send_whole(sock: socket.socket, pieces: "list[Body | memoryview]") -> None:
+    """Write the pieces of one frame to a blocking socket: most often with one call of the system."""
+    sent = sock.sendmsg(pieces)
+    for piece in pieces:
+        if sent < len(piece):
+            sock.sendall(memoryview(piece)[sent:])
+        sent = max(0, sent - len(piece))
 
 
 def _lengths(raw: bytes | bytearray) -> tuple[int, int]:
@@ -129,7 +180,8 @@ def _lengths_at(raw: bytes | bytearray, start: int) -> tuple[int, int]:
     return head_length, body_length
 
 
-def _header(raw: bytes | bytearray) -> Header:
+def parse(raw: bytes | bytearray) -> Header:
+    """The header that these bytes are. Raises WireError."""
     try:
         header = json.loads(raw)
     except ValueError as error:

@@ -12,6 +12,7 @@ control plane → worker
                                    `window` [items, bytes]: how far a stream may run ahead of its reader
     credit    job attempt items bytes      so much of its stream has been read since the last word of this kind
     cancel    job attempt          stop that call
+    take_back jobs                 give back those of them that have not begun
     drop      instance             close and forget an instance
     forget    id                   this artifact is not needed any more; where it is, it is sent again
     drain                          finish what runs, then end
@@ -19,15 +20,19 @@ worker → control plane
     hello     protocol worker token pid
     ready     python               the child is up; `python` is its full version
     beat
-    started   job attempt          user code begins
+    started   job attempt          user code begins; where it is told: for calls with a timeout, and where several run
+    back      jobs                 these have not begun, and will not: the answer to `take_back`
     log       job stream lines     `stream` stdout or stderr; `job` null where the call cannot be told
     chunk     job attempt plain    body: an item of its stream (`items`): JSON where `plain` is true, else a payload
     progress  job attempt progress how far it says to be: `Progress.to_json()`
-    done      job attempt error    body: the encoded result, or `range` names the one in which it lies; `error` is null
-                                   or `ErrorInfo.to_json()`; `held` are the ranges of its arguments that are still in
-                                   use; with `ends` true the worker takes no more jobs, and `gone` follows
-    gone      reason stderr jobs   the child ended by itself; `jobs` ran in it; the worker ends too; with `hopeless`
-                                   true another one would end in the same way
+    done      job attempt error    body: the encoded result, or `range` names the one in which it lies; `held` are those
+                                   of its arguments that are still in use; `error` is `ErrorInfo.to_json()`, absent where
+                                   there is none; with `ends` true the worker takes no more jobs, and `gone` follows
+    gone      reason stderr jobs unbegun   the child ended by itself; `jobs` were in it, of which `unbegun` had not
+                                   begun; the worker ends too; with `hopeless` true another one would end in the same way
+
+A worker may have more calls than it runs at a time. One that runs one at a time begins them in the order in which they
+came, so that of those without an outcome only the first may have begun; the others can be taken back.
 
 A worker with a command (`WorkerLaunch.command`) starts it when it is welcome. It takes no frames but drain, which gives
 the command SIGTERM and time to end; any other is an error of protocol. It says hello, beat, log (`job` is null) and
@@ -38,10 +43,13 @@ is as one with a command.
 
 The link between the worker's parent and its child speaks the same run, credit, cancel, drop, drain, artifact, forget,
 ready, started, chunk, progress and done; there `artifact` carries the header of the manifest (`manifest`) and the body
-is the encoded code.
+is the encoded code. A child that runs one call at a time begins run, drop and drain when it has their ticket
+(`tickets`): the number of the frame, as all on the way to the child are counted. It hears cancel (there with that
+`number`) and credit on a stream of their own. Its `done` has `quiet` true where the parent had read all that the call
+has printed; else it waits for `heard` (no fields) before it goes on, so that what it prints then belongs to the next.
 """
 
 WELCOME, ARTIFACT, RUN, CANCEL, DROP, DRAIN = "welcome", "artifact", "run", "cancel", "drop", "drain"
-FORGET, CREDIT = "forget", "credit"
+FORGET, CREDIT, TAKE_BACK, HEARD = "forget", "credit", "take_back", "heard"
 HELLO, READY, BEAT, STARTED, LOG, DONE, GONE = "hello", "ready", "beat", "started", "log", "done", "gone"
-CHUNK, PROGRESS = "chunk", "progress"
+CHUNK, PROGRESS, BACK = "chunk", "progress", "back"

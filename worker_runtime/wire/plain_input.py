@@ -56,20 +56,23 @@ def bind(interface: Interface, given: Mapping[str, Any]) -> Bound:
     Raises:
         Misfit: there is no such call, or its parameters are filled in another way than they can be.
     """
-    rest = {} if dict(given) == {EMPTY: True} else dict(given)
+    rest = dict(given)
+    if EMPTY in rest and rest == {EMPTY: True}:
+        rest = {}
     name = _call_of(interface, rest)
     parameters = interface.calls[name]
-    named = {each.name for each in parameters if each.kind != "rest"}
+    named = {each.name: each for each in parameters if each.kind != "rest"}
     if name != FUNCTION and METHOD not in named and rest.get(METHOD) == name:
         del rest[METHOD]
-    faults = [*_unknown(name, parameters, named, rest), *_missing(parameters, rest)]
-    for each in parameters:
-        if each.kind != "rest" and each.name in rest:
-            allowed = _misfit(each.schema, rest[each.name])
-            if allowed is not None:
-                faults.append(f"field 'input.{each.name}' is {_shown(rest[each.name])}; it must be {allowed}")
-            else:
-                rest[each.name] = _as_typed(each.schema, rest[each.name])
+    faults = [] if rest.keys() == named.keys() else [*_unknown(name, parameters, named, rest), *_missing(named, rest)]
+    for key, each in named.items():
+        if key not in rest or not each.schema:
+            continue
+        allowed = _misfit(each.schema, rest[key])
+        if allowed is not None:
+            faults.append(f"field 'input.{key}' is {_shown(rest[key])}; it must be {allowed}")
+        elif isinstance(rest[key], float):
+            rest[key] = _as_typed(each.schema, rest[key])
     if faults:
         raise Misfit(faults)
     return Bound(None if name == FUNCTION else name, rest)
@@ -89,7 +92,9 @@ def _call_of(interface: Interface, given: Mapping[str, Any]) -> str:
     return str(wanted)
 
 
-def _unknown(name: str, parameters: Sequence[Parameter], named: set[str], given: Mapping[str, Any]) -> Iterator[str]:
+def _unknown(
+    name: str, parameters: Sequence[Parameter], named: Mapping[str, Parameter], given: Mapping[str, Any]
+) -> Iterator[str]:
     if any(each.kind == "rest" for each in parameters):
         return
     what = f"method '{name}'" if name else "the function"
@@ -99,11 +104,11 @@ def _unknown(name: str, parameters: Sequence[Parameter], named: set[str], given:
             yield f"field 'input.{key}' is unknown; {what} {takes}{_near(key, named)}"
 
 
-def _missing(parameters: Sequence[Parameter], given: Mapping[str, Any]) -> Iterator[str]:
-    for each in parameters:
-        if each.required and each.kind != "rest" and each.name not in given:
+def _missing(named: Mapping[str, Parameter], given: Mapping[str, Any]) -> Iterator[str]:
+    for name, each in named.items():
+        if each.required and name not in given:
             allowed = _said(each.schema)
-            yield f"field 'input.{each.name}' is missing{f'; it must be {allowed}' if allowed else ''}"
+            yield f"field 'input.{name}' is missing{f'; it must be {allowed}' if allowed else ''}"
 
 
 # ---- the outermost part of JSON Schema
@@ -121,6 +126,8 @@ def fits(schema: Any, value: Any) -> bool:
     """
     if not isinstance(schema, Mapping):
         return schema is not False
+    if len(schema) == 1 and isinstance(schema.get("type"), str):
+        return _is(value, schema["type"])
     if "const" in schema and not _same(schema["const"], value):
         return False
     if isinstance(schema.get("enum"), list) and not any(_same(each, value) for each in schema["enum"]):

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from runpod_flash.control_plane import crashes
-from runpod_flash.control_plane.autoscaler import IDLE_STRANGERS
+from runpod_flash.control_plane.autoscaler import IDLE_STRANGERS, PACE_S
 from runpod_flash.control_plane.environments import Environment, InstallFailed
 from runpod_flash.control_plane.fleet import WorkerState
 from runpod_flash.control_plane.records import Policy
@@ -365,3 +365,26 @@ def test_no_worker_starts_for_a_job_of_low_priority_and_it_runs_where_one_is(
         assert len(plane.launcher.processes) == number
 
     played(rule)(tmp_path)
+
+
+@played
+async def test_many_jobs_that_come_and_go_are_looked_at_now_and_then(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint(workers=workers(0, 1))
+    looks: list[str] = []
+    await plane.turns()
+    plane.autoscaler.rests = lambda record: looks.append(record.id) is not None  # is asked at each look
+    await plane.until(lambda: asyncio.get_running_loop().time() - plane.autoscaler._looked[endpoint] > PACE_S)
+    plane.dispatcher.on_load = plane.autoscaler.jobs_changed
+    await plane.submit(endpoint)
+    await plane.until(lambda: len(looks) == 1)  # the first at once
+    begun = plane.autoscaler._looked[endpoint]
+    for _ in range(50):
+        await plane.submit(endpoint)
+    await plane.until(lambda: plane.autoscaler._looked[endpoint] > begun)
+    assert plane.autoscaler._looked[endpoint] - begun >= PACE_S * 0.9
+    assert len(looks) < 50
+    plane.autoscaler.jobs_changed(endpoint)
+    plane.autoscaler.close()
+    seen = len(looks)
+    await asyncio.sleep(2 * PACE_S)
+    assert len(looks) == seen

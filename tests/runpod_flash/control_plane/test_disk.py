@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runpod_flash.control_plane.disk import DiskGuard, DiskLevel, DiskUse, Reserve
+from runpod_flash.control_plane.disk import PLENTY_S, DiskGuard, DiskLevel, DiskUse, Reserve
 from runpod_flash.control_plane.store import StoreFull
 from tests.support.full_disk import run_on_small_disk
 
@@ -38,6 +38,21 @@ def test_a_bound_that_is_reached_stops_acceptance_and_says_what_to_do(tmp_path: 
     used[0] = 10 * GB
     with pytest.raises(StoreFull, match=r"nothing new is accepted.*raise the limit"):
         guard.admit()
+
+
+def test_where_there_is_plenty_jobs_come_without_a_look_each(tmp_path: Path) -> None:
+    looks, used, now = list[int](), [0], [0.0]
+    guard = DiskGuard(tmp_path, lambda: looks.append(used[0]) or used[0], 10 * GB, lambda: now[0])
+    for _ in range(100):
+        assert guard.admit_job() == ""
+    assert len(looks) == 1
+    used[0] = 9 * GB
+    assert guard.admit_job() == ""
+    now[0] += PLENTY_S
+    assert all("9.0 GB" in guard.admit_job() for _ in range(5))
+    used[0] = 10 * GB
+    with pytest.raises(StoreFull):
+        guard.admit_job()
 
 
 def test_the_warning_is_logged_once_for_each_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,79 @@
+"""uvicorn's HTTP/1.1 with fewer packets and a bound: an answer leaves in one piece, and no head is endless."""
+
+import asyncio
+from typing import Any, Final, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_LIMIT: Final = 64 * 1024
+"""The longest head of a request, its headers and its first line, in bytes."""
+
+_GATHERED: Final = 64 * 1024
+
+
+class GatheringTransport:
+    """A transport that writes once for all that is written in one turn of the loop, or when `flush` is called."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Write now or at the end of this turn."""
+        if not self._parts:
+            self._loop.call_soon(self.flush)
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > _GATHERED:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what there is."""
+        if self._parts:
+            parts, self._parts, self._size = self._parts, [], 0
+            if not self._transport.is_closing():
+                self._transport.writelines(parts) if len(parts) > 1 else self._transport.write(parts[0])
+
+    def close(self) -> None:
+        """Close the connection when all is written."""
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Whether it is closed, or will be."""
+        return self._transport.is_closing()
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    _head = 0  # bytes of a head that is not complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        self._gathering = GatheringTransport(transport, self.loop)
+        super().connection_made(cast(asyncio.Transport, self._gathering))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head = 1
+
+    def on_headers_complete(self) -> None:
+        self._head = 0
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        begun = self._head
+        super().data_received(data)
+        if begun and self._head:
+            self._head += len(data)
+            if self._head > HEAD_LIMIT and not self.transport.is_closing():
+                self.send_400_response(f"The head of the request has more than {HEAD_LIMIT} bytes.")
+
+    def on_response_complete(self) -> None:
+        self._gathering.flush()
+        super().on_response_complete()
