@@ -1,12 +1,13 @@
 """What `with_options` takes, checked: options of single calls, in place of those of their endpoint."""
 
+import functools
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from runpod_flash.calls import JobOptions
+from runpod_flash.calls import AS_USUAL, JobOptions
 from runpod_flash.errors import UnknownOption
 from runpod_flash.retries import Retries, check_retries
 from runpod_flash.wording import nearest, refusal
@@ -48,17 +49,22 @@ class CallOptions:
 
     @property
     def job(self) -> JobOptions:
-        """Those that a job is submitted with."""
-        return JobOptions(
-            timeout_ms=_ms(self.timeout),
-            queue_timeout_ms=_ms(self.queue_timeout),
-            low_priority=self.priority == "low",
-            webhook=self.webhook,
-        )
+        """Those that a job is submitted with; the same object for each call."""
+        return AS_USUAL if self is AS_DECLARED else _job_options(self)
 
     def __str__(self) -> str:
         said = [(field.name, getattr(self, field.name)) for field in fields(self)]
         return ", ".join(f"{name}={value!r}" for name, value in said if value is not None)
+
+
+@functools.lru_cache(maxsize=256)
+def _job_options(options: CallOptions) -> JobOptions:
+    return JobOptions(
+        timeout_ms=_ms(options.timeout),
+        queue_timeout_ms=_ms(options.queue_timeout),
+        low_priority=options.priority == "low",
+        webhook=options.webhook,
+    )
 
 
 AS_DECLARED: Final = CallOptions()

@@ -25,6 +25,7 @@ from worker_runtime.wire.call_shape import Shape
 from worker_runtime.wire.jobs import Call, Instance, Payload
 from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
 
+_NO_ARGUMENTS = Payload.inlined(b"")
 _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 Holding = tuple[str, str]
@@ -127,13 +128,21 @@ class Delivery:
         Raises:
             BackendError, ShippingError: the platform does not take it.
         """
+        call = await self.template(backend, artifact, request)
+        return Parcel(artifact, call.with_arguments(await delivered(backend, arguments)), request.options)
+
+    async def template(self, backend: Backend, artifact: Artifact | None, request: Request) -> Call:
+        """The call of a request without its arguments; what can be uploaded is on the platform after this.
+
+        Raises as `pack` does.
+        """
         if backend.takes_uploads and artifact is not None:
             await self.upload(backend, artifact)
         wanted = request.spec.retries if request.retries is None else request.retries
         retries, backoff = as_sent(wanted)
         call = Call(
             "" if artifact is None else artifact.id,
-            await _payload(backend, arguments),
+            _NO_ARGUMENTS,
             request.method,
             retries=retries,
             backoff=backoff,
@@ -143,9 +152,9 @@ class Delivery:
         )
         instance = request.instance
         if instance is not None and instance.constructor is not None:
-            constructor = await _payload(backend, instance.constructor)
+            constructor = await delivered(backend, instance.constructor)
             call = replace(call, instance=Instance(instance.id, constructor))
-        return Parcel(artifact, call, request.options)
+        return call
 
     async def submit(self, backend: Backend, endpoint_id: str, parcel: Parcel, key: str) -> str:
         """Submit the call and return the job's id; see `Backend.submit`."""
@@ -185,7 +194,8 @@ def _shape(request: Request) -> Shape | None:
     return Shape(tuple(by_place[:count]), tuple(request.kwargs), max(0, count - len(by_place)))
 
 
-async def _payload(backend: Backend, data: bytes) -> Payload:
+async def delivered(backend: Backend, data: bytes) -> Payload:
+    """Arguments as a call has them: a large payload is at the platform after this, where that takes uploads."""
     if not backend.takes_uploads:
         return Payload.inlined(data)
     payload = Payload.of(data)

@@ -3,7 +3,7 @@
 FLASH_HOME/submitted.jsonl      a line for each submission, and a short one when the platform has it
 FLASH_HOME/submitted.jsonl.1    the lines before those, once they were more than LIMIT bytes
 
-Several programs write at a time: each line is one write at the file's end, which survives the SIGKILL of its program.
+Several programs write at a time: lines are written whole at the file's end, which survives the SIGKILL of its program.
 Each begins with a line break, too, so that a torn one (a full disk) does not spoil the next.
 """
 
@@ -14,7 +14,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,15 +71,24 @@ class Journal:
 
     def submitting(self, key: str, endpoint: str, endpoint_id: str, function: str) -> None:
         """A call is about to be submitted with this key."""
+        self.submitting_many([key], endpoint, endpoint_id, function)
+
+    def submitting_many(self, keys: Iterable[str], endpoint: str, endpoint_id: str, function: str) -> None:
+        """Calls of one function are about to be submitted with these keys: one write for all."""
         what = endpoint, endpoint_id, function
         if what not in self._tails:
             texts = {**self._always, "endpoint": endpoint, "endpoint_id": endpoint_id, "function": function}
             self._tails[what] = json.dumps(texts, separators=(",", ":"))[1:]
-        self._write(f'\n{{"key":{_text(key)},"time":{time.time():.6f},{self._tails[what]}\n')
+        rest = f',"time":{time.time():.6f},{self._tails[what]}\n'
+        self._write("".join([f'\n{{"key":{_text(key)}{rest}' for key in keys]))
 
     def acknowledged(self, key: str, job_id: str) -> None:
         """The platform has the call as this job."""
-        self._write(f'\n{{"key":{_text(key)},"job":{_text(job_id)}}}\n')
+        self.acknowledged_many([(key, job_id)])
+
+    def acknowledged_many(self, jobs: Iterable[Sequence[str]]) -> None:
+        """The platform has these calls: the key of each, and its job. One write for all."""
+        self._write("".join([f'\n{{"key":{_text(key)},"job":{_text(job_id)}}}\n' for key, job_id in jobs]))
 
     def close(self) -> None:
         """Let go of the file; a later line opens it again."""

@@ -24,7 +24,7 @@ from runpod_flash.errors import (
     WireMismatch,
     WorkerLost,
 )
-from worker_runtime.wire import encoding, items
+from worker_runtime.wire import encoding, items, neutral
 from worker_runtime.wire.class_names import ClassNames, UnknownClass
 from worker_runtime.wire.errors import CannotTravel, VersionMismatch, WireError
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, JobStatus, Payload, Progress, Streamed, read_output
@@ -133,10 +133,8 @@ async def value_of(job: Mapping[str, Any], name: str, fetch: Fetch, names: Class
         if isinstance(found, Streamed):
             raise CallError(f"{facts} is a stream of {found.items} items and has no result; {READ_IT}")
         return decode(await payload_bytes(found, fetch), facts, names)
-    except VersionMismatch as error:
-        raise WireMismatch(f"the result of {facts} cannot be read: {error}") from error
     except WireError as error:
-        raise WireMismatch(f"the result of {facts} does not follow the protocol: {error}") from error
+        raise _misread(error, facts) from error
 
 
 async def item_of(chunk: Any, facts: Facts, fetch: Fetch, names: ClassNames = ANYWHERE) -> Any:
@@ -167,15 +165,38 @@ def decode(data: bytes, facts: Facts, names: ClassNames = ANYWHERE) -> Any:
         return encoding.decode(data, names)
     except WireError:
         raise
-    except UnknownClass as error:
-        raise ShippingError(
-            f"the result of {facts} cannot be loaded here: {error}. The stored result stays and can be fetched again"
-        ) from error
     except Exception as error:
-        raise ShippingError(
-            f"the result of {facts} cannot be loaded here: {type(error).__name__}: {error}. {_advice(error)} "
-            "The stored result stays and can be fetched again"
-        ) from error
+        raise _cannot_load(error, facts) from error
+
+
+def loaded(data: bytes, name: str, told: Sequence[Any], names: Callable[[], ClassNames]) -> Any:
+    """The value of a call whose end came in frames; `told` is what they said of it (`wire.calls`).
+
+    Raises:
+        WireMismatch, ShippingError: as `value_of`.
+    """
+    try:
+        return encoding.decode(data, names() if neutral.is_neutral(data) else ANYWHERE)
+    except Exception as error:
+        _, job_id, _, worker, retries = told[:5]
+        facts = Facts(str(job_id), name, int(retries) + bool(worker), str(worker or ""))
+        if isinstance(error, WireError):
+            raise _misread(error, facts) from error
+        raise _cannot_load(error, facts) from error
+
+
+def _cannot_load(error: Exception, facts: Facts) -> ShippingError:
+    stays = "The stored result stays and can be fetched again"
+    if isinstance(error, UnknownClass):
+        return ShippingError(f"the result of {facts} cannot be loaded here: {error}. {stays}")
+    why = f"{type(error).__name__}: {error}. {_advice(error)}"
+    return ShippingError(f"the result of {facts} cannot be loaded here: {why} {stays}")
+
+
+def _misread(error: WireError, facts: Facts) -> WireMismatch:
+    if isinstance(error, VersionMismatch):
+        return WireMismatch(f"the result of {facts} cannot be read: {error}")
+    return WireMismatch(f"the result of {facts} does not follow the protocol: {error}")
 
 
 def failure_of(job: Mapping[str, Any], name: str, logs: Sequence[str] = (), names: ClassNames = ANYWHERE) -> Exception:

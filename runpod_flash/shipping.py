@@ -29,6 +29,8 @@ V = TypeVar("V")
 
 _Asked = tuple[str, str, EnvironmentRequest, int, Batch | None, frozenset[str], Crossing]
 
+_NEEDED = 5  # its place in `_Asked`
+
 _REMEMBERED = 256
 _CREATE = "create it inside the function instead of capturing it, or capture what it is made from"
 _PASS = "pass what it is made from (a path, an address, numbers) and create it inside the function"
@@ -114,6 +116,15 @@ class Shipper:
                 known = self._build(target, asked, known)
                 self._shipped.put(target, known)
             return known.artifact
+
+    def is_current(self, target: FunctionType | type, artifact: Artifact) -> bool:
+        """Whether an artifact that `ship` gave is that of a function or class as it is now, asked as the last time."""
+        with self._lock:
+            known = self._shipped.get(target)
+            if known is None or known.artifact is not artifact:
+                return False
+            needed = self._needed.get(target)
+            return (needed is None or needed == known.asked[_NEEDED]) and known.current(known.asked)
 
     def encode_arguments(
         self,
@@ -333,5 +344,6 @@ def _parameters(target_name: str, target: Any) -> list[str]:
 
 _shipper = Shipper()  # the program's memory, as the classes that pickling recognises are the program's; empty at first
 ship = _shipper.ship
+is_current = _shipper.is_current
 encode_arguments = _shipper.encode_arguments
 names = _shipper.names

@@ -5,7 +5,7 @@ FLASH_HOME/
     planes/api_keys.json    of all contents together
     volumes/                network volumes, of all contents together
     blobs/  environments/  bundles/<content12>/  work/
-<runtime>/<12 digits>/      api.sock  workers.sock      (short: the path of a unix socket ends at about 100 characters)
+<runtime>/<12 digits>/      api.sock  calls.sock  workers.sock   (short: paths of sockets end at about 100 characters)
 
 Used by the client and by the control plane. The control plane holds an flock on `plane_lock` as long as it lives, makes
 the key before it listens and writes the record after.
@@ -52,6 +52,7 @@ class PlaneRecord:
     state: str = "serving"  # one of STATES
     drain_s: float = 10.0  # how long its running jobs have when it is asked to stop
     url: str = ""  # where it listens for others, if it does
+    calls: str = ""  # the socket on which it speaks frames with clients of this machine, if it does
 
     @property
     def serving(self) -> bool:
@@ -156,6 +157,11 @@ class StateFolder:
     def socket(self) -> Path:
         """Where the control plane answers HTTP."""
         return self.runtime / "api.sock"
+
+    @property
+    def calls_socket(self) -> Path:
+        """Where the control plane speaks frames with clients."""
+        return self.runtime / "calls.sock"
 
     @property
     def worker_socket(self) -> Path:

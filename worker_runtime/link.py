@@ -117,7 +117,9 @@ class Link:
 
     def _ended(self, error: Exception) -> None:
         broken = isinstance(error, WireError)
-        lost = LinkLost(f"the control plane broke the protocol: {error}" if broken else "the control plane closed the link")
+        lost = LinkLost(
+            f"the control plane broke the protocol: {error}" if broken else "the control plane closed the link"
+        )
         lost.__cause__ = error
         self._end(lost)
 

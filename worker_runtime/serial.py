@@ -74,9 +74,7 @@ class _Orders:
 class Serial:
     """One call at a time, on the main thread."""
 
-    def __init__(
-        self, channel: Channel, artifacts: Artifacts, tickets: socket.socket, aside: socket.socket
-    ) -> None:
+    def __init__(self, channel: Channel, artifacts: Artifacts, tickets: socket.socket, aside: socket.socket) -> None:
         """`tickets`, `aside`: see `Channel.receive_ends`."""
         self._channel, self._artifacts, self._instances = channel, artifacts, Instances()
         self._tickets, self._aside, self._orders = Tickets(tickets), aside, _Orders(channel, artifacts)
@@ -125,7 +123,9 @@ class Serial:
 
     def _job(self, number: int, header: Header, body: Body) -> None:
         key = key_of(header)
-        quiet = self._run(key, header, body) if self._interrupts.begin_next(number, key) else self._channel.cancelled(key)
+        quiet = (
+            self._run(key, header, body) if self._interrupts.begin_next(number, key) else self._channel.cancelled(key)
+        )
         if not quiet:
             self._orders.await_heard()
 

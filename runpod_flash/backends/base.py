@@ -14,6 +14,7 @@ from runpod_flash.web import WebAnswer, WebRequest
 
 if TYPE_CHECKING:
     from runpod_flash.backends.clients import Address
+    from runpod_flash.backends.conversation import Conversation
 
 Json: TypeAlias = Mapping[str, Any]
 """A JSON object as it came from, or goes to, the platform."""
@@ -226,6 +227,7 @@ class Backend(Protocol):
             them, and results come inside jobs (`Call`).
         serves_routes: whether its workers can serve the routes of an artifact.
         takes_pickles: whether the platform lets this user's pickles be loaded.
+        conversation: takes calls many at a time; None where each is a request of its own.
         volumes: its network volumes.
         apps: its apps, and their stages.
         look: what there is on it.
@@ -245,6 +247,9 @@ class Backend(Protocol):
 
     @property
     def takes_pickles(self) -> bool: ...
+
+    @property
+    def conversation(self) -> "Conversation | None": ...
 
     @property
     def volumes(self) -> VolumeStore: ...

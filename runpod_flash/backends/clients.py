@@ -23,13 +23,17 @@ _IDLE_LANES = 8
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a platform is. `platform` is what messages call it, `key_hint` what to do when it refuses the key."""
+    """Where a platform is. `platform` is what messages call it, `key_hint` what to do when it refuses the key.
+
+    `calls` is the unix socket on which it speaks frames, if it has one.
+    """
 
     url: str
     key: str | None = field(repr=False)
     platform: str
     key_hint: str
     socket: str | None = None
+    calls: str | None = None
 
 
 class Lanes:

@@ -13,6 +13,8 @@ import asyncio
 import contextlib
 import hashlib
 import io
+import itertools
+import json as json_module
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
@@ -21,16 +23,24 @@ from typing import Any, TypeVar
 import httpx
 
 from runpod_flash.backends.base import Json
+from runpod_flash.backends.channel import Channel
 from runpod_flash.backends.clients import Address, Lanes, holding, new_client, requests_at_once
+from runpod_flash.backends.conversation import Conversation
 from runpod_flash.backends.events import Lines
 from runpod_flash.backends.held import Answer, Held, Locate, Purpose
 from runpod_flash.backends.patience import Busy, Patience, is_busy, retry_after
+from runpod_flash.backends.posts import Posts
 from runpod_flash.backends.problems import Refusal
 from runpod_flash.errors import BackendError, BackendUnavailable, ConfigError, FlashError, WireMismatch
 from runpod_flash.release import VERSION
-from worker_runtime.wire import PROTOCOL
+from worker_runtime.wire import PROTOCOL, calls, frames
+from worker_runtime.wire.calls import Buffer
+from worker_runtime.wire.frames import Header
 
 T = TypeVar("T")
+
+Converse = Callable[[Callable[[], Awaitable[None]]], Conversation]
+"""Makes a conversation; it gets what makes the way to the platform where there is none."""
 
 RECONNECT_S = 30.0
 """How long a platform that was there may be away before calls fail."""
@@ -62,13 +72,19 @@ class Connection:
         *,
         patience_s: float = 0.0,
         on_wait: Callable[[str], None] = lambda message: None,
+        converse: Converse | None = None,
     ) -> None:
-        """`patience_s`: how long the very first connection is tried. `on_wait` is told why a request has to wait."""
+        """`patience_s`: how long the very first connection is tried. `on_wait` is told why a request has to wait.
+
+        `converse` makes the conversation in frames, where the platform has such; None: there is to be none.
+        """
         self.client_id = uuid.uuid4().hex
         self.number = 0
         self.streams = self.takes_pickles = True
+        self._takes_calls = False
         self._locate, self._on_event, self._on_lost, self._patience_s = locate, on_event, on_lost, patience_s
-        self._on_wait = on_wait
+        self._on_wait, self._converse = on_wait, converse
+        self._conversation: Conversation | None = None
         self._held: AsyncGenerator[None, None] | None = None  # the client, where no stream holds it
         self._client: httpx.AsyncClient | None = None
         self._address: Address | None = None
@@ -85,6 +101,11 @@ class Connection:
     def platform(self) -> str:
         """What messages call the platform."""
         return self._address.platform if self._address is not None else "the platform"
+
+    @property
+    def conversation(self) -> Conversation | None:
+        """The calls in frames, from the first connection on; None where the platform takes requests alone."""
+        return self._conversation
 
     @property
     def url(self) -> str:
@@ -335,6 +356,8 @@ class Connection:
                 self._up = None
                 client, self._client = self._client, None
                 self._on_lost()
+                if self._conversation is not None:
+                    (self._conversation.close if self._closed else self._conversation.down)()
                 for each in (client, self._lanes):
                     if each is not None:
                         await each.aclose()
@@ -348,6 +371,8 @@ class Connection:
                 while self._sending:
                     self._sent.clear()
                     await self._sent.wait()
+                if self._conversation is not None:
+                    await self._conversation.quiet()
 
     async def _let_go(self) -> None:
         """The connection is lost, and there is no stream whose end tells it; the next request makes a new one."""
@@ -368,7 +393,7 @@ class Connection:
                 continue
             except httpx.InvalidURL as error:
                 raise ConfigError(f"{self.platform} is no URL ({error}); it must be like http://host:port") from error
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, OSError) as error:
                 if up.done():
                     return None
                 if time.monotonic() + pause > end:
@@ -383,6 +408,9 @@ class Connection:
             await self._client.aclose()
         self._client, self._lanes = client, lanes = new_client(address), Lanes(address)
         self._requests = asyncio.Semaphore(requests_at_once(address))
+        if address.calls is not None and self._converse is not None:
+            await self._serve_channel(address, address.calls, up)
+            return
         self.streams = await self._has_our_interface(client)
         if not self.streams:
             if address.socket:
@@ -392,17 +420,99 @@ class Connection:
             await anext(self._held)
             self._came_up(up)
             return
-        lines, timeout = Lines(), httpx.Timeout(connect=10.0, read=_STREAM_SILENCE_S, write=60.0, pool=None)
+        feed = self._reader_of_lines(up)
+        headers = {}
+        posts: Posts | None = None
+        if self._takes_calls and self._converse is not None:
+            posts = Posts(self._post, conversation := self._conversing())
+            feed = self._reader_of_frames(conversation, posts, up)
+            headers = {"Accept": calls.MEDIA_TYPE}
+        timeout = httpx.Timeout(connect=10.0, read=_STREAM_SILENCE_S, write=60.0, pool=None)
         params = {"client": self.client_id}
-        async with client.stream("GET", "/flash/v1/events", params=params, timeout=timeout) as response:
-            if not response.is_success:
-                await response.aread()
-                raise self._refused(response, BackendError)
-            async for chunk in response.aiter_bytes():
-                for event in lines.feed(chunk):
-                    self._take(event, up)
+        asked = client.stream("GET", "/flash/v1/events", params=params, headers=headers, timeout=timeout)
+        try:
+            async with asked as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise self._refused(response, BackendError)
+                async for chunk in response.aiter_bytes():
+                    feed(chunk)
+        finally:
+            if posts is not None:
+                posts.close()
         if not up.done():
             raise BackendUnavailable(f"{self.platform} closed the event stream before it said anything; try again")
+
+    async def _serve_channel(self, address: Address, path: str, up: asyncio.Future[None]) -> None:
+        """Speak frames on a socket until that ends."""
+        conversation = self._conversing()
+
+        def take(header: Header, body: Buffer) -> None:
+            if header.get("type") == calls.WELCOME:
+                self._check_capabilities(header)
+                self.streams = True
+                self._came_up(up)
+                conversation.up(channel)
+            elif header.get("type") == calls.REFUSED and not up.done():
+                problem = header["problem"]
+                raise self.refusal(problem["status"], json_module.dumps(problem).encode(), "the client's hello")
+            else:
+                conversation.take(header, body)
+
+        channel = Channel(address.key or "", self.client_id, take)
+        try:
+            await asyncio.get_running_loop().create_unix_connection(lambda: channel, path)
+            reason = await channel.lost
+        finally:
+            channel.close()
+        if not up.done() or isinstance(reason, FlashError):
+            raise reason or ConnectionError("the channel was closed before it was open")
+
+    def _conversing(self) -> Conversation:
+        if self._conversation is None:
+            assert self._converse is not None
+            self._conversation = self._converse(self.ready)
+        return self._conversation
+
+    def _reader_of_lines(self, up: asyncio.Future[None]) -> Callable[[bytes], None]:
+        lines = Lines()
+
+        def feed(chunk: bytes) -> None:
+            for event in lines.feed(chunk):
+                self._take(event, up)
+
+        return feed
+
+    def _reader_of_frames(
+        self, conversation: Conversation, posts: Posts, up: asyncio.Future[None]
+    ) -> Callable[[bytes], None]:
+        splitter = frames.Splitter()
+
+        def feed(chunk: bytes) -> None:
+            for header, body in splitter.feed(chunk):
+                if header.get("type") == calls.WELCOME:
+                    if header.get("protocol") != PROTOCOL:
+                        raise self._mismatch(header.get("protocol"), "")
+                    self._came_up(up)
+                    conversation.up(posts)
+                else:
+                    conversation.take(header, body)
+
+        return feed
+
+    async def _post(self, body: Callable[[int], bytes]) -> bytes:
+        """Post frames; gives those of the answer. `body` makes them for each attempt. Raises as `send` does."""
+        attempts = itertools.count()
+        headers = {"X-Flash-Client": self.client_id, "Content-Type": calls.MEDIA_TYPE}
+
+        async def once(client: httpx.AsyncClient) -> bytes:
+            response = await client.post("/flash/v1/calls", content=body(next(attempts)), headers=headers)
+            if response.is_success:
+                return response.content
+            raise self._refused(response, BackendError)
+
+        await self.ready()
+        return await self._repeat(once, self._requests)
 
     async def _has_our_interface(self, client: httpx.AsyncClient) -> bool:
         response = await client.get("/flash/v1/capabilities")
@@ -412,13 +522,18 @@ class Connection:
             raise self._refused(response, BackendError)
         try:
             found = response.json()
-            protocol, version = found["protocol"], found.get("version")
+            self._check_capabilities(found)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BackendError(f"{self.platform} is no platform of this framework; is the URL right?") from error
+        self._takes_calls = found.get("calls") is True
+        return True
+
+    def _check_capabilities(self, found: Mapping[str, Any]) -> None:
+        """Take what the platform says of itself. Raises WireMismatch; KeyError: it says nothing that is ours."""
+        protocol, version = found["protocol"], found.get("version")
         if protocol != PROTOCOL:
             raise self._mismatch(protocol, f" (runpod-flash {version})")
         self.takes_pickles = found.get("pickles") is not False
-        return True
 
     def _take(self, event: Mapping[str, Any], up: asyncio.Future[None]) -> None:
         if event.get("event") == "hello":
@@ -454,7 +569,7 @@ class Connection:
         busy = is_busy(response.status_code, after_s)
         return Busy(response.status_code, after_s, self.platform, error) if busy else error
 
-    def _unavailable(self, error: httpx.HTTPError) -> BackendUnavailable:
+    def _unavailable(self, error: Exception) -> BackendUnavailable:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             return BackendUnavailable(
                 f"{self.platform} cannot be trusted: {error}; where its certificate is right, set SSL_CERT_FILE to a "

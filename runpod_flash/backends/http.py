@@ -19,6 +19,7 @@ from runpod_flash.backends.apps import HttpApps
 from runpod_flash.backends.base import Json
 from runpod_flash.backends.clients import Address
 from runpod_flash.backends.connection import Connection
+from runpod_flash.backends.conversation import Conversation, Ready
 from runpod_flash.backends.events import FinalJobs
 from runpod_flash.backends.held import Held, Locate, Purpose
 from runpod_flash.backends.job_api import FINAL, JobApi, part
@@ -32,6 +33,7 @@ from runpod_flash.errors import (
     ConfigError,
     ContentNotFound,
     EndpointNotFound,
+    FlashError,
     JobNotFound,
     PayloadTooLarge,
 )
@@ -97,7 +99,14 @@ class HttpBackend(JobApi):
         self._lookups = Lookups(self._watch)
         self._names: dict[str, str] = {}  # of endpoints, by id
         super().__init__(
-            Connection(locate, self._take, self._final_jobs.lose, patience_s=patience_s, on_wait=self._waits)
+            Connection(
+                locate,
+                self._take,
+                self._final_jobs.lose,
+                patience_s=patience_s,
+                on_wait=self._waits,
+                converse=self._converse,
+            )
         )
         self._volumes = HttpVolumes(self._connection, self._json, self._scope)
         self._apps = HttpApps(self._connection, self._json)
@@ -122,6 +131,10 @@ class HttpBackend(JobApi):
     @property
     def takes_pickles(self) -> bool:
         return self._connection.takes_pickles
+
+    @property
+    def conversation(self) -> Conversation | None:
+        return self._connection.conversation
 
     @property
     def volumes(self) -> HttpVolumes:
@@ -335,6 +348,14 @@ class HttpBackend(JobApi):
             for job_id in looked.waiting:
                 self._final_jobs.cover(job_id)
         return looked
+
+    def _converse(self, ready: Ready) -> Conversation:
+        return Conversation(ready, self._problem, self._take, self._final_jobs, self._output)
+
+    def _problem(self, problem: Json) -> FlashError:
+        """The error that a refusal in frames means."""
+        status = int(problem.get("status") or 500)
+        return self._connection.refusal(status, json.dumps(problem).encode(), "the call", EndpointNotFound)
 
     def _take(self, event: Mapping[str, Any]) -> None:
         """An event of the stream; those of a kind that this version does not know are left alone."""

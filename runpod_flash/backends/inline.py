@@ -235,6 +235,7 @@ class InlineBackend:
     takes_uploads = True
     serves_routes = False
     takes_pickles = True
+    conversation = None
     volumes = NoVolumes()
     apps = NoApps()
     look = NoLook()

@@ -30,7 +30,7 @@ async def connect(settings: Settings, project: Path | str) -> HttpBackend:
     async def locate() -> Address:
         with output.waiting("flash", "starting the control plane"):
             record = await daemon.ensure(state, settings.environ)
-        return _address(state, daemon.reach(record))
+        return _address(state, daemon.reach(record), record.calls or None)
 
     backend = HttpBackend(
         locate, output, shares_machine=True, default_queue_delay=0.0, project=project, patience_s=_PATIENCE_S
@@ -39,7 +39,7 @@ async def connect(settings: Settings, project: Path | str) -> HttpBackend:
     return backend
 
 
-def _address(state: StateFolder, way: str | None) -> Address:
+def _address(state: StateFolder, way: str | None, calls: str | None = None) -> Address:
     key = state.read_key()
     if key is None:
         raise BackendUnavailable(
@@ -49,5 +49,5 @@ def _address(state: StateFolder, way: str | None) -> Address:
     hint = f"its key is {state.key_path}; stop it with `flash server stop` and try again"
     kind, _, place = (way or f"unix:{state.socket}").partition(":")
     if kind == "unix":
-        return Address("http://flash", key, platform, hint, socket=place)
+        return Address("http://flash", key, platform, hint, socket=place, calls=calls)
     return Address(f"http://{place}", key, platform, hint)

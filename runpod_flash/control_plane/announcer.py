@@ -8,6 +8,7 @@ from runpod_flash.control_plane import causes
 from runpod_flash.control_plane.causes import CauseKind
 from runpod_flash.control_plane.endpoint_logs import EndpointLogs
 from runpod_flash.control_plane.fleet import Job, Pool, Worker
+from runpod_flash.control_plane.outbox import Render
 from runpod_flash.control_plane.records import JobRecord, LogLine
 from worker_runtime.wire.jobs import Progress
 
@@ -21,11 +22,8 @@ class Publisher(Protocol):
     def publish(self, client: str, event: Mapping[str, Any]) -> None:
         """Give an event to the client's stream, if it has one."""
 
-
-class Render(Protocol):
-    """How a job looks from outside."""
-
-    def __call__(self, record: JobRecord, now: float) -> Mapping[str, Any]: ...
+    def ended(self, client: str, record: JobRecord, render: Render) -> None:
+        """Tell the client's stream, if it has one, the end of a job, which looks as `render` says."""
 
 
 class Announcer:
@@ -68,12 +66,12 @@ class Announcer:
         """Tell the job's client its outcome."""
         self.logs.job_ended(job.record.endpoint, job.record.id)
         if job.client is not None:
-            self._publisher.publish(job.client, {"event": "job", "job": self._render(job.record, time.time())})
+            self._publisher.ended(job.client, job.record, self._render)
 
     def refused(self, record: JobRecord, client: str | None) -> None:
         """Tell a client that its job has failed before it was queued."""
         if client is not None:
-            self._publisher.publish(client, {"event": "job", "job": self._render(record, time.time())})
+            self._publisher.ended(client, record, self._render)
 
     def log(self, worker: Worker, job_id: str | None, stream: str, lines: Sequence[str]) -> None:
         """Keep and pass on lines of output; those of no certain job go to every client that has one in the worker.

@@ -1,4 +1,4 @@
-"""Talks with the processes that use the arena: programs of the owner, and workers. See `worker_runtime.wire.arena_link`.
+"""Talks with the processes that use the arena: programs of the owner, and workers (`worker_runtime.wire.arena_link`).
 
 Each has a connection whose messages are read as soon as they come, and answered at once. Its end is the end of the
 process, and of all that it forked.

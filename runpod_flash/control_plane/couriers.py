@@ -96,4 +96,4 @@ def _bytes(payload: Payload, values: Mapping[str, bytes]) -> bytes | str:
     if payload.inline is not None:
         return payload.inline
     name = payload.name or ""
-    return values[name] if name in values else name
+    return values.get(name, name)

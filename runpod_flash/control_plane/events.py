@@ -1,15 +1,13 @@
-"""Streams of events to clients: how their calls end, what they wait for and what they write, a JSON object a line."""
+"""What clients are told, and the streams that carry it: how their calls end, what they wait for and what they write."""
 
 import asyncio
-import json
-import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from worker_runtime.wire import PROTOCOL
-
-logger = logging.getLogger(__name__)
+from runpod_flash.control_plane.outbox import Form, Frames, Lines, Outbox, Render, event_text
+from runpod_flash.control_plane.records import JobRecord
+from worker_runtime.wire import PROTOCOL, calls, frames
 
 BEAT_S = 15.0
 LOSABLE_LIMIT = 8 * 1024**2
@@ -19,8 +17,7 @@ JOBS_LIMIT = 256 * 1024**2
 class EventHub:
     """One stream for each client id. What is published for a client without a stream is dropped; it has to ask.
 
-    A client that does not read loses log lines and stages above `losable_limit` bytes, and is told how many. The ends
-    of jobs are never left out: above `jobs_limit` bytes of them the stream ends, as if the client had gone.
+    See `Outbox` for what becomes of a client that does not read.
 
     Attributes:
         last_left: when the last stream ended, in monotonic seconds; 0 before.
@@ -32,111 +29,90 @@ class EventHub:
         self._beat_s = beat_s
         self._losable_limit = losable_limit
         self._jobs_limit = jobs_limit
-        self._streams: dict[str, _Stream] = {}
+        self._outboxes: dict[str, Outbox] = {}
         self._closed = False
         self.last_left = 0.0
 
     @property
     def clients(self) -> frozenset[str]:
         """The ids of the connected clients."""
-        return frozenset(self._streams)
+        return frozenset(self._outboxes)
 
     def publish(self, client: str, event: Mapping[str, Any]) -> None:
         """Give an event to the client's stream, if it has one."""
-        stream = self._streams.get(client)
-        if stream is None:
-            return
-        if event.get("event") == "job":
-            stream.add_job(_line(event), self._jobs_limit)
-        else:
-            stream.add_losable(event, self._losable_limit)
+        outbox = self._outboxes.get(client)
+        if outbox is not None:
+            outbox.losable(event)
 
-    async def stream(self, client: str) -> AsyncIterator[bytes]:
-        """The client's events from now on, as whole lines; a beat where there is nothing for long.
+    def ended(self, client: str, record: JobRecord, render: Render) -> None:
+        """Tell the client's stream, if it has one, the end of a job, which looks as `render` says."""
+        outbox = self._outboxes.get(client)
+        if outbox is not None:
+            outbox.ended(record, lambda: final_event(record, render))
+
+    def attach(self, client: str, form: Form, wake: Callable[[], None]) -> Outbox | None:
+        """The client's stream from now on; None where the hub is closed. Another one of the same client ends."""
+        if self._closed:
+            return None
+        outbox = Outbox(form, wake, self._losable_limit, self._jobs_limit)
+        if (old := self._outboxes.get(client)) is not None:
+            old.end()
+        self._outboxes[client] = outbox
+        return outbox
+
+    def detach(self, client: str, outbox: Outbox) -> None:
+        """The client has gone, or has another stream."""
+        self.last_left = time.monotonic()
+        if self._outboxes.get(client) is outbox:
+            del self._outboxes[client]
+
+    async def stream(self, client: str, *, framed: bool = False) -> AsyncIterator[bytes]:
+        """The client's events from now on, as whole lines or frames; a beat where there is nothing for long.
 
         Ends when the hub closes and when the same client opens another stream.
         """
-        if self._closed:
+        news = asyncio.Event()
+        outbox = self.attach(client, Frames() if framed else Lines(), news.set)
+        if outbox is None:
             return
-        stream = _Stream()
-        if (old := self._streams.get(client)) is not None:
-            old.end()
-        self._streams[client] = stream
         try:
-            yield _line({"event": "hello", "client": client.rpartition("/")[2], "protocol": PROTOCOL})
-            while lines := await stream.take(self._beat_s):
-                yield lines
+            yield _greeting(client.rpartition("/")[2], framed=framed)
+            while portion := await self._portion(outbox, news, framed=framed):
+                yield portion
         finally:
-            self.last_left = time.monotonic()
-            if self._streams.get(client) is stream:
-                del self._streams[client]
+            self.detach(client, outbox)
+
+    async def _portion(self, outbox: Outbox, news: asyncio.Event, *, framed: bool) -> bytes:
+        """What there is, or a beat after a while without anything; empty when the stream has ended."""
+        try:
+            async with asyncio.timeout(self._beat_s):
+                await news.wait()
+        except TimeoutError:
+            return b"".join(frames.encode({"type": calls.BEAT})) if framed else event_text({"event": "beat"}) + b"\n"
+        if not outbox.has_ended:
+            news.clear()
+        return b"".join(outbox.take())
 
     def disconnect(self, beginning: str) -> None:
         """End the streams of the clients whose ids begin so; who still may comes back."""
-        for client, stream in self._streams.items():
+        for client, outbox in list(self._outboxes.items()):
             if client.startswith(beginning):
-                stream.end()
+                outbox.end()
 
     def close(self) -> None:
         """End every stream, so that the server can stop; later ones end at once."""
         self._closed = True
-        for stream in self._streams.values():
-            stream.end()
+        for outbox in list(self._outboxes.values()):
+            outbox.end()
 
 
-class _Stream:
-    """Lines that one client has not read yet."""
-
-    def __init__(self) -> None:
-        self._lines: list[bytes] = []
-        self._job_bytes = 0
-        self._losable_bytes = 0
-        self._lost = 0
-        self._ended = False
-        self._wake = asyncio.Event()
-
-    def add_job(self, line: bytes, limit: int) -> None:
-        self._job_bytes += len(line)
-        if self._job_bytes > limit:
-            logger.warning("a client does not read its events; its stream is ended")
-            self._lines.clear()
-            self.end()
-        self._add(line)
-
-    def add_losable(self, event: Mapping[str, Any], limit: int) -> None:
-        if self._losable_bytes >= limit:
-            self._lost += 1
-            return
-        line = _line(event)
-        self._losable_bytes += len(line)
-        self._add(line)
-
-    def end(self) -> None:
-        """No more events; what there is can still be taken."""
-        self._ended = True
-        self._wake.set()
-
-    async def take(self, beat_s: float) -> bytes:
-        """What there is, or a beat after `beat_s` seconds without anything; empty when the stream has ended."""
-        try:
-            async with asyncio.timeout(beat_s):
-                await self._wake.wait()
-        except TimeoutError:
-            return _line({"event": "beat"})
-        if self._lost:
-            message = f"{self._lost} log messages were left out: this program did not read them in time"
-            self._lines.append(_line({"event": "notice", "key": "events-lost", "name": "", "message": message}))
-        lines, self._lines = self._lines, []
-        self._job_bytes = self._losable_bytes = self._lost = 0
-        if not self._ended:
-            self._wake.clear()
-        return b"".join(lines)
-
-    def _add(self, line: bytes) -> None:
-        if not self._ended:
-            self._lines.append(line)
-            self._wake.set()
+def final_event(record: JobRecord, render: Render) -> bytes:
+    """The event that tells the end of a job. Its `key` is for those who do not know the job's id yet."""
+    event = {"event": "job", "job": render(record, time.time())}
+    return event_text(event if record.idempotency_key is None else {**event, "key": record.idempotency_key})
 
 
-def _line(event: Mapping[str, Any]) -> bytes:
-    return json.dumps(event, separators=(",", ":")).encode() + b"\n"
+def _greeting(client: str, *, framed: bool) -> bytes:
+    if framed:
+        return b"".join(frames.encode({"type": calls.WELCOME, "protocol": PROTOCOL, "client": client}))
+    return event_text({"event": "hello", "client": client, "protocol": PROTOCOL}) + b"\n"

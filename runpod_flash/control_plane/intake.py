@@ -1,8 +1,9 @@
 """How jobs come in: accepted, written, brought to their pool; replayed after a restart; tried once more."""
 
 import asyncio
+import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from runpod_flash.control_plane import lifecycle, own_code
@@ -12,13 +13,23 @@ from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.environments import Environments, InstallFailed
 from runpod_flash.control_plane.fleet import Pool
 from runpod_flash.control_plane.problems import Problem
-from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Submission
+from runpod_flash.control_plane.records import Batch, EndpointRecord, JobRecord, Policy, Submission
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.terms import Terms
-from runpod_flash.errors import ConfigError, ContentNotFound, EndpointNotFound, NotPortable
+from runpod_flash.errors import (
+    ConfigError,
+    ContentNotFound,
+    EndpointNotFound,
+    FlashError,
+    NotPortable,
+    PayloadTooLarge,
+)
 from worker_runtime.wire.errors import WireError
-from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind
+from worker_runtime.wire.jobs import INLINE_LIMIT, Call, ErrorInfo, ErrorKind, Payload
 from worker_runtime.wire.specs import EnvironmentRequest
+
+Outcomes = Mapping[str, JobRecord | Exception]
+"""What became of jobs that were submitted, by their keys: accepted, or refused."""
 
 
 class Intake:
@@ -58,7 +69,7 @@ class Intake:
         self.on_end: Callable[[str], None] = lambda job_id: None
         self.unload: Callable[[Mapping[str, Any] | Call], Awaitable[Call]] = _as_sent
         self.seal: Callable[[Mapping[str, Any]], str] = _no_seal
-        self._by_key: dict[tuple[str, str], asyncio.Future[JobRecord]] = {}  # submits under way
+        self._by_key: dict[tuple[str, str], asyncio.Future[Outcomes]] = {}  # submits under way
 
     async def submit(self, endpoint_id: str, asked: Submission) -> JobRecord:
         """Accept a job; it is on disk when this returns. The same idempotency key gives the same job.
@@ -74,18 +85,98 @@ class Intake:
         endpoint = self._catalog.get(endpoint_id)
         if asked.key is None:
             return await self._accept(endpoint, asked)
-        same = endpoint_id, asked.key
-        pending = self._by_key.get(same)
-        if pending is None:
-            pending = self._by_key[same] = asyncio.ensure_future(self._accept_once(endpoint, asked, asked.key))
-            pending.add_done_callback(lambda _: self._by_key.pop(same, None))
-        return await asyncio.shield(pending)
+        found = self._known(endpoint_id, asked.key, asked.client)
+        if found is None:
+            found = self._under_way(endpoint_id, [asked.key], self._accept_alone(endpoint, asked))
+        outcome = await _of_key(found, asked.key)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
-    async def _accept_once(self, endpoint: EndpointRecord, asked: Submission, key: str) -> JobRecord:
-        known = self._store.job_by_key(endpoint.id, key)
-        if known is not None:
-            return self._again(known, asked.client)
-        return await self._accept(endpoint, asked)
+    async def submit_many(self, endpoint_id: str, asked: Batch) -> list[JobRecord | Exception]:
+        """Accept calls that came together: for each its job, which is on disk, or why it alone was refused.
+
+        Raises what `submit` does, where none was accepted.
+        """
+        endpoint = self._catalog.get(endpoint_id)
+        known: dict[str, JobRecord | asyncio.Future[Outcomes]] = {}
+        for key, _ in asked.jobs if not asked.fresh else ():
+            found = self._known(endpoint_id, key, asked.client)
+            if found is not None:
+                known[key] = found
+        jobs = [job for job in asked.jobs if job[0] not in known] if known else asked.jobs
+        new: Outcomes = {}
+        if jobs:
+            new = await self._under_way(endpoint_id, [key for key, _ in jobs], self._accept_many(endpoint, asked, jobs))
+        return [await _of_key(known[key], key) if key in known else new[key] for key, _ in asked.jobs]
+
+    def _known(self, endpoint_id: str, key: str, client: str | None) -> "JobRecord | asyncio.Future[Outcomes] | None":
+        """The job that was submitted with this key, or what will have it; None: it comes for the first time."""
+        pending = self._by_key.get((endpoint_id, key))
+        if pending is not None:
+            return pending
+        known = self._store.job_by_key(endpoint_id, key)
+        return None if known is None else self._again(known, client)
+
+    def _under_way(
+        self, endpoint_id: str, keys: Sequence[str], work: "Coroutine[Any, Any, Outcomes]"
+    ) -> "asyncio.Future[Outcomes]":
+        """Accept jobs; who submits one of them once more meanwhile finds it. That their caller leaves stops nothing."""
+        pending = asyncio.ensure_future(work)
+        same = [(endpoint_id, key) for key in keys]
+        self._by_key.update(dict.fromkeys(same, pending))
+
+        def done(_: object) -> None:
+            for each in same:
+                self._by_key.pop(each, None)
+
+        pending.add_done_callback(done)
+        return pending
+
+    async def _accept_alone(self, endpoint: EndpointRecord, asked: Submission) -> "Outcomes":
+        assert asked.key is not None
+        return {asked.key: await self._accept(endpoint, asked)}
+
+    async def _accept_many(
+        self, endpoint: EndpointRecord, asked: Batch, jobs: Sequence[tuple[str, Payload]]
+    ) -> "Outcomes":
+        short = self._open(endpoint)
+        template = asked.call
+        if endpoint.artifact is None:
+            template = await self._admitted(endpoint, template)
+        outcomes: dict[str, JobRecord | Exception] = {}
+        accepted: list[tuple[JobRecord, Call | None]] = []
+        first = self._record(endpoint, "", template, asked.policy, asked.client)
+        for key, arguments in jobs:
+            try:
+                call = self._call_of(endpoint, template.with_arguments(arguments))
+                record = first.changed(id=_new_id(), input=call, idempotency_key=key)
+                if call.arguments.range is not None:
+                    self._dispatcher.memory.keep(call, record.id)
+            except (FlashError, WireError, Problem) as error:
+                outcomes[key] = error
+                continue
+            outcomes[key] = record
+            accepted.append((record, call))
+        if accepted:
+            await self._queue(accepted)
+            self._tell_short(short, accepted[0][0])
+        return outcomes
+
+    def _call_of(self, endpoint: EndpointRecord, call: Call) -> Call:
+        """A call of a batch, where it is one that is taken. Raises PayloadTooLarge, and as `_call_input` does."""
+        if call.arguments.size > INLINE_LIMIT and call.arguments.inline is not None:
+            raise PayloadTooLarge(
+                f"the arguments have {call.arguments.size} bytes; above {INLINE_LIMIT} they are put under "
+                "/flash/v1/values first"
+            )
+        if call.arguments.name is not None:
+            self._dispatcher.pools.check_content(call)
+        if endpoint.artifact is None:
+            return call
+        found = self._call_input(endpoint, call)
+        assert isinstance(found, Call)
+        return found
 
     def _again(self, job_id: str, client: str | None) -> JobRecord:
         """The job of a repeated submit. The one who repeats it is the one who waits for it."""
@@ -99,37 +190,59 @@ class Intake:
         return record
 
     async def _accept(self, endpoint: EndpointRecord, asked: Submission) -> JobRecord:
+        short = self._open(endpoint)
+        call = None if endpoint.runs_command else await self._admitted(endpoint, asked.input)
+        job_input = asked.input if call is None else call
+        if call is not None:
+            self._dispatcher.memory.keep(call, asked.job_id)
+        record = self._record(endpoint, asked.job_id, job_input, asked.policy, asked.client, asked.key)
+        await self._queue([(record, call)])
+        self._tell_short(short, record)
+        return record
+
+    def _open(self, endpoint: EndpointRecord) -> str:
+        """What is short on the disk, if anything. Raises StoreFull, Problem: nothing can be accepted there."""
         short = self.admit()
         if endpoint.is_load_balanced:
             raise Problem(400, "not allowed for LB API: this endpoint answers HTTP requests and takes no jobs")
-        call, policy = None, asked.policy
-        if not endpoint.runs_command:
-            call = await self.unload(self._call_input(endpoint, asked.input))
-            self._dispatcher.pools.check_content(call)
-            if self._dispatcher.pools.manifest(call.artifact).entry is None and not self.takes_pickles(endpoint):
-                raise NotPortable(
-                    "the code is a pickle, and this server loads none of yours; set FLASH_ENCODING=neutral"
-                )
-        if call is not None:
-            self._dispatcher.memory.keep(call, asked.job_id)
-        record = JobRecord(
-            asked.job_id,
+        return short
+
+    async def _admitted(self, endpoint: EndpointRecord, job_input: Mapping[str, Any] | Call) -> Call:
+        """The call that an input asks for; what it carried is stored. Raises as `submit` does."""
+        call = await self.unload(self._call_input(endpoint, job_input))
+        self._dispatcher.pools.check_content(call)
+        if self._dispatcher.pools.manifest(call.artifact).entry is None and not self.takes_pickles(endpoint):
+            raise NotPortable("the code is a pickle, and this server loads none of yours; set FLASH_ENCODING=neutral")
+        return call
+
+    def _record(
+        self,
+        endpoint: EndpointRecord,
+        job_id: str,
+        job_input: Mapping[str, Any] | Call,
+        policy: Policy,
+        client: str | None,
+        key: str | None = None,
+    ) -> JobRecord:
+        return JobRecord(
+            job_id,
             endpoint.id,
-            asked.input if call is None else call,
+            job_input,
             time.time(),
-            idempotency_key=asked.key,
-            client=asked.client,
+            idempotency_key=key,
+            client=client,
             timeout_ms=int(endpoint.body.get("timeout") or 0) if policy.timeout_ms is None else policy.timeout_ms,
             low_priority=policy.low_priority,
             webhook=policy.webhook,
             sealed=None if policy.s3_config is None else self.seal(policy.s3_config),
-            **self._terms.limits(policy, own=asked.client is not None),
+            **self._terms.limits(policy, own=client is not None),
         )
-        await self._queue(record, call)
-        job = self._dispatcher.unfinished(record.id)
-        if short and asked.client is not None and job is not None:
-            self._announcer.notice_to(asked.client, job.pool, "disk", short)
-        return record
+
+    def _tell_short(self, short: str, record: JobRecord) -> None:
+        """Tell the job's client what is short on the disk, if anything."""
+        job = self._dispatcher.unfinished(record.id) if short else None
+        if record.client is not None and job is not None:
+            self._announcer.notice_to(record.client, job.pool, "disk", short)
 
     def _call_input(self, endpoint: EndpointRecord, given: Mapping[str, Any] | Call) -> Mapping[str, Any] | Call:
         """The input as a call has it. Raises Problem, NotPortable, WireError, ContentNotFound."""
@@ -158,7 +271,7 @@ class Intake:
             self._dispatcher.pools.check_content(call)
             self._dispatcher.memory.keep(call, record.id)
         await self._store.reopen_job(reopened)
-        await self._queue(reopened, call, known=True)
+        await self._queue([(reopened, call)], known=True)
         return reopened
 
     def _call(self, record: JobRecord) -> Call | None:
@@ -187,15 +300,27 @@ class Intake:
                 self._dispatcher.pools.check_content(call)
             if recovered is not record:
                 self.on_again(record.id)
-            await self._queue(recovered, call, known=recovered is record)
+            await self._queue([(recovered, call)], known=recovered is record)
         except (WireError, ContentNotFound, EndpointNotFound) as error:
             lost = ErrorInfo(ErrorKind.PLATFORM, type(error).__name__, f"the job cannot go on after a restart: {error}")
             await self._store.save_job(
                 lifecycle.refuse(record, lost, time.time(), plain=call is not None and call.plain)
             )
 
-    async def _queue(self, record: JobRecord, call: Call | None, *, known: bool = False) -> None:
-        """Bring a job to its pool; before that it is written, unless the store knows it as it is."""
+    async def _queue(self, jobs: Sequence[tuple[JobRecord, Call | None]], *, known: bool = False) -> None:
+        """Bring jobs to their pool; before that they are written, unless the store knows them as they are.
+
+        All are of one endpoint and one artifact.
+        """
+        try:
+            await self._bring(jobs, known=known)
+        except BaseException:
+            for record, _ in jobs:
+                self._dispatcher.memory.unneeded(record.id)
+            raise
+
+    async def _bring(self, jobs: Sequence[tuple[JobRecord, Call | None]], *, known: bool) -> None:
+        record, call = jobs[0]
         endpoint = self._catalog.get(record.endpoint)
         refusal = self.refusal(endpoint)
         wanted: EnvironmentRequest | None = None
@@ -207,25 +332,41 @@ class Intake:
         except InstallFailed as error:
             refusal = refusal or ErrorInfo(ErrorKind.INSTALL, "InstallError", str(error))
         if refusal is not None:
-            failed = lifecycle.refuse(record, refusal, time.time(), plain=lifecycle.is_plain(call))
-            await self._store.save_job(failed)
-            self._dispatcher.memory.ended(failed)
-            self._announcer.refused(failed, record.client)
-            self.on_end(record.id)
+            await self._refuse(jobs, refusal)
             return
         if not known:
-            await self._store.save_job(record)
-        pool = await self._pool(record, call, environment_key, wanted)
-        self._dispatcher.accept(record, call, pool, self._store.logs(record.id) if record.attempts else ())
+            await self._saved([record for record, _ in jobs])
+        pool = await self._pool(jobs, environment_key, wanted)
+        for record, call in jobs:
+            self._dispatcher.accept(record, call, pool, self._store.logs(record.id) if record.attempts else ())
+
+    async def _refuse(self, jobs: Sequence[tuple[JobRecord, Call | None]], refusal: ErrorInfo) -> None:
+        """End jobs before they have begun."""
+        now = time.time()
+        failed = [lifecycle.refuse(record, refusal, now, plain=lifecycle.is_plain(call)) for record, call in jobs]
+        await self._saved(failed)
+        for record in failed:
+            self._dispatcher.memory.ended(record)
+            self._announcer.refused(record, record.client)
+            self.on_end(record.id)
+
+    async def _saved(self, records: Sequence[JobRecord]) -> None:
+        """Write jobs in one group. Raises StoreError, StoreFull."""
+        for each in [self._store.save_job(record) for record in records]:
+            await each
 
     async def _pool(
-        self, record: JobRecord, call: Call | None, environment_key: str, wanted: EnvironmentRequest | None
+        self,
+        jobs: Sequence[tuple[JobRecord, Call | None]],
+        environment_key: str,
+        wanted: EnvironmentRequest | None,
     ) -> Pool:
+        record, call = jobs[0]
         try:
             endpoint = self._catalog.get(record.endpoint)  # it may have been deleted or changed meanwhile
         except EndpointNotFound as error:
-            gone = ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", str(error))
-            await self._store.save_job(lifecycle.refuse(record, gone, time.time(), plain=lifecycle.is_plain(call)))
+            gone, now = ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", str(error)), time.time()
+            await self._saved([lifecycle.refuse(each, gone, now, plain=lifecycle.is_plain(its)) for each, its in jobs])
             raise
         if call is None:
             return self._dispatcher.pools.of_command(endpoint)
@@ -233,6 +374,19 @@ class Intake:
         if pool.environment is None:
             pool.environment = self._environments.ready(environment_key)
         return pool
+
+
+async def _of_key(found: "JobRecord | asyncio.Future[Outcomes]", key: str) -> JobRecord | Exception:
+    if isinstance(found, JobRecord):
+        return found
+    return (await asyncio.shield(found))[key]
+
+
+def _new_id() -> str:
+    """A random UUID as `uuid4` writes it, in a third of its time."""
+    digits = os.urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}-u1"
 
 
 def _check_call(endpoint: EndpointRecord, call_input: Mapping[str, Any] | Call) -> None:

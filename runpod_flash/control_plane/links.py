@@ -141,7 +141,9 @@ class LinkServer:
             case messages.DONE:
                 if header.get("ends"):
                     self._events.retire(worker)
-                self._events.finished(worker, header["job"], header["attempt"], header.get("error"), _done(header, body))
+                self._events.finished(
+                    worker, header["job"], header["attempt"], header.get("error"), _done(header, body)
+                )
             case messages.CHUNK:
                 self._events.item(worker, header["job"], header["attempt"], Item(body, plain=bool(header["plain"])))
             case messages.PROGRESS:

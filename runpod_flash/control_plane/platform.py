@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from runpod_flash.control_plane.endpoint_logs import Follower
-from runpod_flash.control_plane.records import EndpointLine, JobRecord, Submission
+from runpod_flash.control_plane.records import Batch, EndpointLine, JobRecord, Submission
 from worker_runtime.wire.jobs import JobStatus
 
 Sees = Callable[[str], bool]
@@ -70,6 +70,15 @@ class Platform(Protocol):
             ContentNotFound: the platform lacks an artifact or value that the input names.
             WireError: the input is none of ours and no worker can take it.
         """
+
+    async def submit_many(self, endpoint_id: str, asked: Batch, /) -> Sequence[JobRecord | Exception]:
+        """Queue calls that came together; returns when they are stored. For each its job, or why it was refused.
+
+        Raises what `submit` does, where none was accepted.
+        """
+
+    def call_off(self, job_ids: Sequence[str], sees: Sees, /) -> Sequence[str]:
+        """Cancel jobs, without waiting for that; gives the ids of those that are unknown."""
 
     def job(self, endpoint_id: str, job_id: str, /) -> JobRecord:
         """The job as it is now."""

@@ -16,7 +16,7 @@ from runpod_flash.control_plane.history import History
 from runpod_flash.control_plane.intake import Intake
 from runpod_flash.control_plane.overview import Overview
 from runpod_flash.control_plane.platform import JobPage, JobQuery, Sees, Watched, everything
-from runpod_flash.control_plane.records import EndpointLine, JobRecord, LogLine, Submission
+from runpod_flash.control_plane.records import Batch, EndpointLine, JobRecord, LogLine, Submission
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.terms import Terms
 from runpod_flash.control_plane.waiting import Waiting
@@ -63,6 +63,22 @@ class PlatformCore:
         """See `Intake.submit`."""
         self.on_use(endpoint_id)
         return await self.intake.submit(endpoint_id, asked)
+
+    async def submit_many(self, endpoint_id: str, asked: Batch) -> list[JobRecord | Exception]:
+        """See `Intake.submit_many`."""
+        self.on_use(endpoint_id)
+        return await self.intake.submit_many(endpoint_id, asked)
+
+    def call_off(self, job_ids: Sequence[str], sees: Sees = everything) -> list[str]:
+        """Cancel jobs; what has ended stays as it is. Gives the ids of those that are unknown."""
+        unknown: list[str] = []
+        for job_id in job_ids:
+            record, job = self._known(job_id), self._dispatcher.unfinished(job_id)
+            if record is None or not sees(record.endpoint):
+                unknown.append(job_id)
+            elif job is not None and not job.record.status.final:
+                self._dispatcher.cancel(job)
+        return unknown
 
     async def replay(self) -> int:
         """See `Intake.replay`."""

@@ -45,9 +45,11 @@ class Rates:
         return len(self._uses)
 
     def enter(
-        self, principal: Principal, endpoint_id: str, operation: str, running_workers: int = 0
+        self, principal: Principal, endpoint_id: str, operation: str, running_workers: int = 0, *, requests: int = 1
     ) -> AbstractContextManager[None]:
-        """Count a request, which runs as long as the block does.
+        """Count a request, which runs as long as the block does. One that stands for many counts as so many `requests`.
+
+        It is let in where there is room for one.
 
         Raises:
             Problem: 429 with Retry-After (whole seconds), before the block begins. Refused requests do not count.
@@ -56,16 +58,16 @@ class Rates:
         if base is None or not is_rated(self._limits, principal):
             return _UNCOUNTED
         rate = effective(base, running_workers, self._limits.per_worker)
-        return self._counted((principal.user, endpoint_id, operation), rate)
+        return self._counted((principal.user, endpoint_id, operation), rate, requests)
 
     @contextmanager
-    def _counted(self, key: tuple[str, str, str], rate: Rate) -> Iterator[None]:
+    def _counted(self, key: tuple[str, str, str], rate: Rate, requests: int) -> Iterator[None]:
         now = self._clock()
         self._sweep(now)
         use = self._uses.setdefault(key, _Use())
         use.forget(now)
         _refuse_excess(use, rate, key[2], now)
-        use.times.append(now)
+        use.times.extend([now] * requests)
         use.running += 1
         try:
             yield

@@ -1,7 +1,7 @@
 """What the server knows: frozen records that the store keeps and the loops replace as a whole."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NotRequired, TypedDict
 
@@ -111,6 +111,20 @@ class Submission:
     policy: Policy = Policy()
     client: str | None = None
     key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Calls of one endpoint that came together and have all in common but their keys and arguments.
+
+    `jobs` are those; `call` has no arguments. `fresh`: none of the keys was sent before. Else as `Submission`.
+    """
+
+    call: Call
+    jobs: Sequence[tuple[str, Payload]] = field(repr=False)
+    policy: Policy = Policy()
+    client: str | None = None
+    fresh: bool = False
 
 
 @dataclass(frozen=True)  # without slots, so that `changed` is one copy of a dictionary

@@ -77,7 +77,9 @@ def outcome_of(call: Call, body: bytes | Range, items: int, *, read: bool) -> To
     return Told(payload) if isinstance(payload, Payload) and payload.sha256 is None else payload
 
 
-_MISPLACED = ErrorInfo(ErrorKind.PLATFORM, "WireError", "the worker has left a result in shared memory that must travel")
+_MISPLACED = ErrorInfo(
+    ErrorKind.PLATFORM, "WireError", "the worker has left a result in shared memory that must travel"
+)
 
 
 def _plain(body: bytes, items: int, *, read: bool) -> Told | ErrorInfo:

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import IO, Any
 
 import uv
-from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 
 from runpod_flash import release
 from runpod_flash.control_plane import bundle, inventory, listening
 from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.api.access import Access, client_of
-from runpod_flash.control_plane.api.app import Services, build_app
+from runpod_flash.control_plane.api.app import Services, build_app, conversations_of, keyring_of
+from runpod_flash.control_plane.api.channel import ChannelServer
+from runpod_flash.control_plane.api.conversation import Conversations
 from runpod_flash.control_plane.api.serverless_body import created
 from runpod_flash.control_plane.api_keys import ApiKeys
 from runpod_flash.control_plane.apps import Apps
@@ -47,7 +48,7 @@ from runpod_flash.control_plane.links import LinkServer
 from runpod_flash.control_plane.own_code import check_body, input_as_sent
 from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.preparing import Preparing
-from runpod_flash.control_plane.principals import Need
+from runpod_flash.control_plane.principals import Need, Principal
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.sealing import Seal
@@ -119,6 +120,7 @@ class ControlPlane:
         )
         self._autoscaler = Autoscaler(self._catalog, self._fleet, self._supervisor, self._dispatcher.pools)
         self._links = LinkServer(self._supervisor)
+        self._channels: ChannelServer | None = None
         self._platform = PlatformCore(
             self._store,
             self._catalog,
@@ -320,8 +322,13 @@ class ControlPlane:
                 if endpoint.artifact is not None:
                     self._served.look(endpoint)
             self._autoscaler.begin()
-            servers = listening.HttpServers(self._app(), sockets, self._limits.balanced_bytes)
+            services = self._services()
+            conversations = conversations_of(services)
+            self._channels = self._channel_server(services, conversations)
+            servers = listening.HttpServers(build_app(services, conversations), sockets, self._limits.balanced_bytes)
             await servers.start()
+            if self._channels is not None:
+                await self._channels.start(self._state.calls_socket)
             self._show("serving")
             logger.info("serving on port %d, %d jobs replayed", self._port, replayed)
             if self._url:
@@ -379,42 +386,51 @@ class ControlPlane:
         await self._sharing.close()
         self._platform.release_waiting()
         self._hub.close()
+        if self._channels is not None:
+            await self._channels.close()
         try:
             await servers.stop()
         finally:
             self._store.close()
 
-    def _app(self) -> Starlette:
+    def _channel_server(self, services: Services, conversations: Conversations) -> ChannelServer | None:
+        """What serves the socket for frames; None where there is nothing but the published API."""
+        if services.published_only:
+            return None
+
+        def welcome(principal: Principal) -> dict[str, Any]:
+            return {**services.capabilities, "pickles": services.pickles.of(principal.user)}
+
+        return ChannelServer(conversations, self._hub, keyring_of(services).principal, welcome)
+
+    def _services(self) -> Services:
         capabilities = {
             "protocol": PROTOCOL,
             "version": release.VERSION,
             "content": self._state.content,
             "pid": os.getpid(),
             "port": self._port,
-            "arena": self._sharing.socket,
             "gpus": [{"type": gpu.type, "memory_gb": gpu.memory_gb} for gpu in self._gpus],
         }
-        return build_app(
-            Services(
-                platform=self._platform,
-                catalog=self._catalog,
-                blobs=self._blobs,
-                values=self._sharing.values,
-                hub=self._hub,
-                key=ensure_key(self._state.key_path),
-                capabilities=capabilities,
-                api_keys=self._api_keys,
-                files=self._files,
-                deploys=self._deploys,
-                expiring=self._expiring,
-                worker_keys=self._supervisor.worker_keys,
-                published_only=self._settings.published_only,
-                url=self._url or f"http://127.0.0.1:{self._port}",
-                limits=self._limits,
-                workers=self._commands,
-                check_webhook=self._webhooks.check,
-                pickles=self._settings.pickles,
-            )
+        return Services(
+            platform=self._platform,
+            catalog=self._catalog,
+            blobs=self._blobs,
+            values=self._sharing.values,
+            hub=self._hub,
+            key=ensure_key(self._state.key_path),
+            capabilities=capabilities,
+            api_keys=self._api_keys,
+            files=self._files,
+            deploys=self._deploys,
+            expiring=self._expiring,
+            worker_keys=self._supervisor.worker_keys,
+            published_only=self._settings.published_only,
+            url=self._url or f"http://127.0.0.1:{self._port}",
+            limits=self._limits,
+            workers=self._commands,
+            check_webhook=self._webhooks.check,
+            pickles=self._settings.pickles,
         )
 
     def _record(self) -> PlaneRecord:
@@ -430,6 +446,7 @@ class ControlPlane:
             state=self._shown,
             drain_s=self._settings.drain_s,
             url=self._url,
+            calls="" if self._settings.published_only else str(self._state.calls_socket),
         )
 
     async def _watch_leases(self) -> None:

@@ -45,6 +45,9 @@ class Memory(Protocol):
     def ended(self, record: JobRecord) -> None:
         """A job has ended, and that is on disk."""
 
+    def unneeded(self, job: str) -> None:
+        """There will be no such job."""
+
 
 class NoMemory:
     """A control plane that shares no memory."""
@@ -62,6 +65,8 @@ class NoMemory:
     def discard(self, worker: str, found: Range) -> None: ...
 
     def ended(self, record: JobRecord) -> None: ...
+
+    def unneeded(self, job: str) -> None: ...
 
 
 class SharedValues:
@@ -130,6 +135,9 @@ class SharedValues:
             self._spawn(self._file_arguments(record.id))
         else:
             self._arena.let_go(record.id)
+
+    def unneeded(self, job: str) -> None:
+        self._arena.let_go(job)
 
     # ---- from memory to files
 

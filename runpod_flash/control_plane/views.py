@@ -42,6 +42,13 @@ def job_object(record: JobRecord, now: float) -> dict[str, Any]:
     return job
 
 
+def ended_entry(record: JobRecord, size: int) -> list[Any]:
+    """The end of a job that gave a value of so many bytes, as frames have it (`wire.calls`)."""
+    started, finished = record.started_at or record.created_at, record.finished_at or record.created_at
+    delay, execution = _milliseconds(record.created_at, started), _milliseconds(started, finished)
+    return [record.idempotency_key, record.id, size, record.worker, record.retries, delay, execution]
+
+
 def health_object(health: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
     """The health object with all keys."""
     jobs, workers = health.get("jobs", {}), health.get("workers", {})

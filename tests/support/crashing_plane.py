@@ -24,6 +24,7 @@ from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.fleet import Fleet, Worker
 from runpod_flash.control_plane.inventory import Grant
+from runpod_flash.control_plane.outbox import Render
 from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.records import JobRecord, Submission
 from runpod_flash.control_plane.store import Store
@@ -75,9 +76,11 @@ class World:
         return self.life
 
     def publish(self, client: str, event: Mapping[str, Any]) -> None:
-        """What a client's stream brings."""
-        if event["event"] == "job":
-            self.told.setdefault(event["job"]["id"], []).append(event["job"])
+        """What a client's stream brings, but for the ends of jobs."""
+
+    def ended(self, client: str, record: JobRecord, render: Render) -> None:
+        """An end that a client's stream brings."""
+        self.told.setdefault(record.id, []).append(render(record, time.time()))
 
     def begun(self, job: str, attempt: int) -> None:
         """A worker begins an attempt. The database must know of it by then, whatever happens next."""

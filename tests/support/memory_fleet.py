@@ -19,6 +19,7 @@ from runpod_flash.control_plane.artifacts import Artifacts
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.fleet import Fleet, Job, Pool, Worker, WorkerState
 from runpod_flash.control_plane.inventory import Grant
+from runpod_flash.control_plane.outbox import Render
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord, LogLine
 from runpod_flash.control_plane.store import StoreError
 from runpod_flash.control_plane.views import job_object
@@ -95,6 +96,9 @@ class Events:
 
     def publish(self, client: str, event: Mapping[str, Any]) -> None:
         self.heard.append((client, event))
+
+    def ended(self, client: str, record: JobRecord, render: Render) -> None:
+        self.publish(client, {"event": "job", "job": render(record, time.time())})
 
     def of(self, kind: str, client: str | None = None) -> list[Mapping[str, Any]]:
         """The events of a kind, of all clients or one."""

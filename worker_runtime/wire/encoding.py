@@ -39,7 +39,9 @@ class Peer:
         """As `encode`, but a large value need not be copied: see `payload.encode_pieces`."""
         if self.plain:
             return plain_json.encode(value)
-        return payload.encode_pieces(value) if self.python is None else in_pieces(neutral.encode(value, ON_WORKERS).data)
+        return (
+            payload.encode_pieces(value) if self.python is None else in_pieces(neutral.encode(value, ON_WORKERS).data)
+        )
 
 
 PICKLES = Peer()

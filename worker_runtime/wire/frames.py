@@ -7,6 +7,7 @@ import asyncio
 import json
 import socket
 import struct
+from collections.abc import Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from worker_runtime.wire.errors import WireError
@@ -42,6 +43,12 @@ def whole(head: bytes, body: "Body | memoryview" = b"") -> "list[Body | memoryvi
     return [_LENGTHS.pack(len(head), len(body)) + head, body] if body else [_LENGTHS.pack(len(head), 0) + head]
 
 
+def pieces(head: bytes, bodies: "Sequence[bytes | bytearray | memoryview]") -> "list[bytes | bytearray | memoryview]":
+    """The same for a header that is JSON already, and a body that comes in parts."""
+    size = sum(map(len, bodies))
+    return [_LENGTHS.pack(len(head), size) + head, *filter(len, bodies)]
+
+
 async def read(reader: Source) -> tuple[Header, bytes]:
     """Read one frame.
 
@@ -64,7 +71,9 @@ class _Cutting(Generic[T]):
     a socket can have it put there at once: see `room`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, body_limit: int = BODY_LIMIT) -> None:
+        """`body_limit`: the largest body that is taken, in bytes. Memory for it is taken when it begins."""
+        self._body_limit = body_limit
         self._rest = b""  # of a frame whose lengths or header are not whole
         self._head: bytes | None = None  # of the frame whose body is on its way
         self._body = bytearray()
@@ -83,7 +92,7 @@ class _Cutting(Generic[T]):
             data, self._rest = self._rest + data[start:], b""
             start, end = 0, len(data)
         while end - start >= _LENGTHS.size:
-            head_length, body_length = _lengths_at(data, start)
+            head_length, body_length = _lengths_at(data, start, self._body_limit)
             head_start = start + _LENGTHS.size
             body_start = head_start + head_length
             if body_start > end:
@@ -171,9 +180,9 @@ def _lengths(raw: bytes | bytearray) -> tuple[int, int]:
     return _lengths_at(raw, 0)
 
 
-def _lengths_at(raw: bytes | bytearray, start: int) -> tuple[int, int]:
+def _lengths_at(raw: bytes | bytearray, start: int, body_limit: int = BODY_LIMIT) -> tuple[int, int]:
     head_length, body_length = _LENGTHS.unpack_from(raw, start)
-    if head_length > HEADER_LIMIT or body_length > BODY_LIMIT:
+    if head_length > HEADER_LIMIT or body_length > body_limit:
         raise WireError(
             f"a frame announces {head_length} + {body_length} bytes; the other side does not speak this protocol"
         )

@@ -227,6 +227,23 @@ class Call:
             shape=Shape.from_json(shape) if shape is not None else None,
         )
 
+    def with_arguments(self, arguments: Payload) -> "Call":
+        """The same call of other arguments. `dataclasses.replace` takes four times as long."""
+        return Call(
+            self.artifact,
+            arguments,
+            self.method,
+            self.instance,
+            self.retries,
+            self.backoff,
+            self.artifact_data,
+            self.inline,
+            self.stream,
+            self.plain,
+            self.check,
+            self.shape,
+        )
+
     @property
     def may_stream(self) -> bool:
         """Whether items may come before its end: it asks for them, or takes them where a plain call gives some."""

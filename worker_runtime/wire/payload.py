@@ -183,9 +183,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     do helpers that cloudpickle would look up in the receiver's `__main__` (`_reduce_by_definition`).
     """
 
-    def __init__(
-        self, gathered: _Gathered, type_key: TypeKey | None, defines: bool, modules: set[str] | None
-    ) -> None:
+    def __init__(self, gathered: _Gathered, type_key: TypeKey | None, defines: bool, modules: set[str] | None) -> None:
         super().__init__(gathered, protocol=5, buffer_callback=gathered.lies_in_stream)
         self._type_key = type_key
         self._defines = defines

@@ -59,8 +59,11 @@ class Access:
             Problem: 403, the key is not for this, or a worker's and the endpoint is of another project.
         """
         asked = connection.scope["path_params"]["endpoint"] if endpoint_id is None else endpoint_id
+        return self.endpoint_of(principal_of(connection), need, asked)
+
+    def endpoint_of(self, principal: Principal, need: Need, asked: str) -> EndpointRecord:
+        """The endpoint with this id, for this principal. Raises as `endpoint` does."""
         record = self._catalog.get(asked)
-        principal = principal_of(connection)
         if not principal.sees(record.owner, record.id):
             raise EndpointNotFound(f"there is no endpoint {asked!r:.80}; it may have been deleted")
         self.check(principal, need)
@@ -70,7 +73,10 @@ class Access:
 
     def sees(self, connection: Scoped) -> Sees:
         """Which endpoints, by their ids, there are for the one who asks."""
-        principal = principal_of(connection)
+        return self.seen_by(principal_of(connection))
+
+    def seen_by(self, principal: Principal) -> Sees:
+        """Which endpoints, by their ids, there are for this principal."""
 
         def seen(endpoint_id: str) -> bool:
             owner = self._catalog.owner(endpoint_id)

@@ -12,6 +12,8 @@ from starlette.types import ASGIApp
 from runpod_flash.control_plane.api.access import Access, streams_of
 from runpod_flash.control_plane.api.app_jobs import AppJobs
 from runpod_flash.control_plane.api.apps_api import AppsApi
+from runpod_flash.control_plane.api.calls_api import CallsApi
+from runpod_flash.control_plane.api.conversation import Conversations
 from runpod_flash.control_plane.api.flash_jobs import FlashJobsApi
 from runpod_flash.control_plane.api.flash_v1 import FlashApi
 from runpod_flash.control_plane.api.job_routes import JobRoutes, JobsFirst
@@ -42,6 +44,7 @@ from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Pickles, WorkerKey
 from runpod_flash.control_plane.problems import LastResort, handlers
 from runpod_flash.control_plane.rates import Rates
+from runpod_flash.control_plane.shared_values import SharedValues
 from runpod_flash.control_plane.volume_files import VolumeFiles
 
 
@@ -60,6 +63,7 @@ class Services:
         url: where this server is found.
         check_webhook: refuses the URLs that no job may call.
         pickles: whose pickles workers load.
+        values: finds values in shared memory, too, where some is.
     """
 
     platform: Platform
@@ -79,13 +83,26 @@ class Services:
     url: str = "http://127.0.0.1"
     check_webhook: Callable[[str], None] = lambda url: None
     pickles: Pickles = Pickles.EVERYBODY
+    values: SharedValues | None = None
 
 
-def build_app(services: Services) -> Starlette:
+def conversations_of(services: Services) -> Conversations:
+    """What all that speaks in frames shares with the HTTP faces."""
+    access, rates = Access(services.catalog), Rates(services.limits)
+    return Conversations(services.platform, access, services.limits, rates, services.check_webhook)
+
+
+def keyring_of(services: Services) -> Keyring:
+    """The keys that open this control plane."""
+    return Keyring(services.key, services.worker_keys, services.api_keys)
+
+
+def build_app(services: Services, conversations: Conversations | None = None) -> Starlette:
     """The ASGI application. It starts and stops nothing: whoever serves it closes the hub before the server stops."""
     # The streams of a user's other keys end too, and come back.
     services.api_keys.on_revoke = lambda user: services.hub.disconnect(streams_of(user))
-    access, rates = Access(services.catalog), Rates(services.limits)
+    conversations = conversations or conversations_of(services)
+    access, rates = conversations.access, conversations.rates
     volumes, apps = VolumeAccess(services.files.volumes), services.deploys.apps
     jobs = JobRoutes(
         JobsApi(services.platform, access, services.limits, rates, services.check_webhook),
@@ -93,10 +110,12 @@ def build_app(services: Services) -> Starlette:
     )
     own: list[BaseRoute] = [
         *FlashJobsApi(services.platform, access).routes(),
+        *CallsApi(conversations).routes(),
         *FlashApi(
             services.platform,
             access,
             services.blobs,
+            services.values,
             services.hub,
             services.capabilities,
             services.pickles,
@@ -136,8 +155,7 @@ def _stack(services: Services, app: Starlette, jobs: JobRoutes) -> ASGIApp:
     if services.workers is not None:
         balanced = services.workers.balanced
         stack = HostRouting(stack, balanced.gateway, balanced.serves)
-    keyring = Keyring(services.key, services.worker_keys, services.api_keys)
-    return LastResort(AuthMiddleware(stack, keyring.principal))
+    return LastResort(AuthMiddleware(stack, keyring_of(services).principal))
 
 
 def _worker_routes(workers: CommandWorkers | None, limits: Limits) -> list[BaseRoute]:

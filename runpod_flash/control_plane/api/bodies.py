@@ -38,11 +38,7 @@ async def json_object(request: Bodied, limit: int, seconds: float = BODY_S) -> d
         Problem: 400, it is no JSON object; 408, it did not arrive within so many `seconds`.
         ClientDisconnect: the client has left before it was there.
     """
-    try:
-        async with asyncio.timeout(seconds):
-            data = await _body(request.receive, limit)
-    except TimeoutError:
-        raise Problem(408, f"the request did not arrive within {seconds:g} s") from None
+    data = await read_body(request, limit, seconds)
     try:
         body = _decoded(data.decode(json.detect_encoding(data), "surrogatepass"))
     except (ValueError, RecursionError) as error:
@@ -50,6 +46,21 @@ async def json_object(request: Bodied, limit: int, seconds: float = BODY_S) -> d
     if not isinstance(body, dict):
         raise Problem(400, "the request is no JSON object")
     return body
+
+
+async def read_body(request: Bodied, limit: int, seconds: float = BODY_S) -> bytes:
+    """The body.
+
+    Raises:
+        PayloadTooLarge: it has more than `limit` bytes.
+        Problem: 408, it did not arrive within so many `seconds`.
+        ClientDisconnect: the client has left before it was there.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await _body(request.receive, limit)
+    except TimeoutError:
+        raise Problem(408, f"the request did not arrive within {seconds:g} s") from None
 
 
 async def _body(receive: Receive, limit: int) -> bytes:

@@ -17,8 +17,10 @@ from runpod_flash.control_plane.pieces import Gap, Piece, Pieces
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Need, Pickles
 from runpod_flash.control_plane.problems import Problem
+from runpod_flash.control_plane.shared_values import SharedValues
 from runpod_flash.control_plane.views import requests_url
 from runpod_flash.errors import ContentNotFound, FlashError
+from worker_runtime.wire import calls
 from worker_runtime.wire.errors import WireError
 
 OFFSET = "Upload-Offset"
@@ -37,6 +39,7 @@ class FlashApi:
         platform: Platform,
         allowed: Access,
         blobs: Blobs,
+        values: SharedValues | None,
         hub: EventHub,
         capabilities: Mapping[str, Any],
         pickles: Pickles,
@@ -47,6 +50,7 @@ class FlashApi:
         self._platform = platform
         self._access = allowed
         self._blobs = blobs
+        self._values = values
         self._pieces = Pieces(blobs)
         self._hub = hub
         self._capabilities = dict(capabilities)
@@ -65,14 +69,15 @@ class FlashApi:
 
     async def _get_capabilities(self, request: Request) -> Response:
         pickles = self._pickles.of(access.principal_of(request).user)
-        return JSONResponse({**self._capabilities, "pickles": pickles})
+        return JSONResponse({**self._capabilities, "pickles": pickles, "calls": True})
 
     async def _get_events(self, request: Request) -> Response:
         client = request.query_params.get("client", "")
         if not 1 <= len(client) <= ID_LIMIT:
             raise Problem(400, f"query parameter 'client' must be an id of 1 to {ID_LIMIT} characters")
-        stream = self._hub.stream(access.stream_of(request, client))
-        return StreamingResponse(stream, media_type="application/x-ndjson")
+        framed = request.headers.get("Accept") == calls.MEDIA_TYPE
+        stream = self._hub.stream(access.stream_of(request, client), framed=framed)
+        return StreamingResponse(stream, media_type=calls.MEDIA_TYPE if framed else "application/x-ndjson")
 
     async def _artifact(self, request: Request) -> Response:
         artifact_id = request.path_params["id"]
@@ -108,6 +113,9 @@ class FlashApi:
             self._access.check(access.principal_of(request), Need.RUN)
             size = await self._blobs.put(sha256, request.stream())
             return JSONResponse({"sha256": sha256, "size": size}, status_code=201)
+        pieces = None if self._values is None else self._values.pieces(sha256)
+        if pieces is not None:
+            return StreamingResponse(pieces, media_type="application/octet-stream")
         try:
             return FileResponse(self._blobs.path(sha256), media_type="application/octet-stream")
         except FileNotFoundError:

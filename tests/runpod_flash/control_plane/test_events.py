@@ -9,6 +9,15 @@ from typing import Any
 import pytest
 
 from runpod_flash.control_plane.events import EventHub
+from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.control_plane.views import job_object
+from worker_runtime.wire.jobs import JobStatus, Payload
+
+
+def ended(job_id: str, value: bytes = b"") -> JobRecord:
+    """A job that has given a value."""
+    output = Payload.inlined(value)
+    return JobRecord(job_id, "e", {}, 1.0, JobStatus.COMPLETED, started_at=1.0, finished_at=2.0, output=output)
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -28,10 +37,11 @@ def test_a_client_hears_what_is_published_for_it() -> None:
         mine, other = hub.stream("a"), hub.stream("b")
         assert await events(mine) == [{"event": "hello", "client": "a", "protocol": 1}]
         assert (await events(other))[0]["client"] == "b"
-        hub.publish("a", {"event": "job", "job": {"id": 1}})
+        hub.ended("a", ended("j"), job_object)
         hub.publish("a", {"event": "log", "lines": ["x\n"]})
         hub.publish("b", {"event": "stage"})
-        hub.publish("unknown", {"event": "job"})
+        hub.publish("unknown", {"event": "stage"})
+        hub.ended("unknown", ended("j"), job_object)
         assert [event["event"] for event in await events(mine)] == ["job", "log"]
         assert await events(other) == [{"event": "stage"}]
         assert hub.clients == {"a", "b"}
@@ -76,9 +86,9 @@ def test_who_does_not_read_loses_logs_and_never_jobs() -> None:
         await events(stream)
         for number in range(100):
             hub.publish("a", {"event": "log", "lines": ["x" * 50]})
-            hub.publish("a", {"event": "job", "job": {"id": number}})
+            hub.ended("a", ended(f"j{number}"), job_object)
         got = await events(stream)
-        assert [event["job"]["id"] for event in got if event["event"] == "job"] == list(range(100))
+        assert [event["job"]["id"] for event in got if event["event"] == "job"] == [f"j{n}" for n in range(100)]
         logs = [event for event in got if event["event"] == "log"]
         assert 0 < len(logs) < 20
         assert got[-1]["event"] == "notice"
@@ -95,7 +105,7 @@ def test_too_many_unread_jobs_end_the_stream() -> None:
         stream = hub.stream("a")
         await events(stream)
         for _ in range(20):
-            hub.publish("a", {"event": "job", "job": {"output": "x" * 100}})
+            hub.ended("a", ended("j", bytes(100)), job_object)
         with pytest.raises(StopAsyncIteration):
             await anext(stream)
         assert hub.clients == frozenset()

@@ -18,6 +18,7 @@ from runpod_flash.control_plane.api.openapi.shapes import (
     text,
     whole,
 )
+from worker_runtime.wire.calls import MEDIA_TYPE
 
 _HASH = text(pattern="^[0-9a-f]{64}$")
 _ARTIFACT = Parameter(name="id", place="path", schema=_HASH, about="The sha256 of the artifact's manifest.")
@@ -162,8 +163,29 @@ _PLANE: Final = (
                 required=True,
             ),
         ),
+        about=f"With `Accept: {MEDIA_TYPE}` in frames, which carry values as bytes.",
         answers={200: Answer(about="`hello`, then what happens.", content={"application/x-ndjson": text()})},
         problems=(400, 403),
+    ),
+    Operation(
+        method="POST",
+        path="/flash/v1/calls",
+        id="submitCalls",
+        summary="Submit, watch or cancel many calls at once; the client's event stream is told their ends",
+        about="Body and answer are frames: 4 bytes length of the header, 8 bytes length of the body (big endian), "
+        "the header as JSON, the body. See docs/api.md for their types.",
+        parameters=(
+            Parameter(
+                name="X-Flash-Client",
+                place="header",
+                schema=client(),
+                about="The client whose event stream is told the ends.",
+                required=True,
+            ),
+        ),
+        body=Body(schema=text(format="binary"), media=MEDIA_TYPE),
+        answers={200: Answer(about="What was accepted and what was not.", content={MEDIA_TYPE: text(format="binary")})},
+        problems=(400, 403, 408, 409, 413, 422),
     ),
     Operation(
         method="DELETE",

@@ -90,6 +90,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "port": whole(),
             "gpus": listed(record({"type": text(), "memory_gb": number()})),
             "pickles": flag("Whether workers load pickles of the one who asks."),
+            "calls": flag("Whether calls can be submitted many at a time, in frames."),
         }
     ),
     "Overview": record(

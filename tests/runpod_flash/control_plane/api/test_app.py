@@ -49,7 +49,7 @@ async def test_each_is_told_whether_their_pickles_are_loaded(tmp_path: Path) -> 
 
 async def test_the_bare_key_will_do(plane: PlaneApp) -> None:
     response = await plane.client.get("/flash/v1/capabilities", headers={"Authorization": KEY})
-    assert response.json() == {"protocol": 1, "gpus": [], "pickles": True}
+    assert response.json() == {"protocol": 1, "gpus": [], "pickles": True, "calls": True}
 
 
 async def test_unknown_routes_and_methods_are_problems(plane: PlaneApp) -> None:

@@ -1,0 +1,437 @@
+"""A client's calls in frames (`wire.calls`), over whatever way there is: many in one frame, and so their results.
+
+    submit ─▶ leaving ── end of the loop's turn ──▶ noted ▶ frames ▶ the way ──▶ accepted ──▶ ended ─▶ the caller
+                                                        lost: the way comes again, and what was submitted is
+                                                        submitted once more under its keys, what was accepted watched
+
+Belongs to one event loop. A call is one future, which knows what it needs to be sent once more.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Final, Protocol
+
+from runpod_flash.backends.base import Json
+from runpod_flash.backends.events import FinalJobs
+from runpod_flash.calls import Ticket
+from runpod_flash.errors import BackendUnavailable, FlashError, JobNotFound
+from runpod_flash.output import Output
+from worker_runtime.wire import calls, frames
+from worker_runtime.wire.calls import Buffer, Pattern
+from worker_runtime.wire.frames import Header
+from worker_runtime.wire.jobs import Payload, value_output
+
+_LOOK_S: Final = 0.1  # a call that takes less shows no progress anyway
+_ASK_AGAIN_S: Final = 30.0  # calls whose end should have been told are watched once more
+
+
+Ready = Callable[[], Awaitable[None]]
+
+
+class Notes(Protocol):
+    """Where it is noted what is submitted."""
+
+    def leaving(self, keys: Sequence[str]) -> None:
+        """Calls with these keys are about to be submitted."""
+
+    def accepted(self, jobs: Iterable[tuple[str, str]]) -> None:
+        """The platform has these calls: key and id of each."""
+
+
+class Way(Protocol):
+    """How frames get to the platform."""
+
+    def submit(self, kind: "Kind", some: "Sequence[Waiting]", *, fresh: bool) -> None:
+        """Send calls of one kind. `fresh`: they were never sent before."""
+
+    def tell(self, header: Header) -> None:
+        """Send something else."""
+
+
+class Kind:
+    """What calls of one function have in common here.
+
+    Attributes:
+        pattern: what they have in common on their way.
+        name: the endpoint's name.
+        endpoint_id: its id.
+        notes: where they are noted.
+        conversation: where they go.
+        waiting: how many are under way.
+    """
+
+    __slots__ = ("_shown", "conversation", "endpoint_id", "name", "notes", "pattern", "waiting")
+
+    def __init__(self, pattern: Pattern, name: str, notes: Notes | None, conversation: "Conversation") -> None:
+        self.pattern, self.name, self.endpoint_id, self.notes = pattern, name, pattern.endpoint, notes
+        self.conversation = conversation
+        self.waiting = 0
+        self._shown: contextlib.ExitStack | None = None
+
+    def show(self, output: Output) -> None:
+        """Some of them have waited for a moment: progress is shown until none is under way."""
+        if self.waiting and self._shown is None:
+            self._shown = contextlib.ExitStack()
+            self._shown.enter_context(output.waiting(self.name))
+            output.submitted(self.name)
+
+    def one_less(self) -> bool:
+        """One of them has ended. Whether none is under way any more."""
+        self.waiting -= 1
+        if self.waiting:
+            return False
+        if self._shown is not None:
+            shown, self._shown = self._shown, None
+            shown.close()
+        return True
+
+
+class Waiting(asyncio.Future[Any]):
+    """A call under way. Its result is the value as bytes, the job as JSON where that gave none, or None: accepted.
+
+    Attributes:
+        key: under which it is submitted.
+        kind: what it has in common with others.
+        arguments: the encoded arguments; None once they were accepted.
+        job_id: None until it is accepted.
+        tickets: get its ticket when it is.
+        facts: of its end: key, id, size, worker, retries (`wire.calls`).
+        submits_only: whether being accepted is all that is wanted.
+        given_up: resolved when it has ended, where it was cancelled.
+    """
+
+    __slots__ = ("arguments", "facts", "given_up", "job_id", "key", "kind", "submits_only", "tickets")
+
+    def __init__(
+        self, kind: Kind, key: str, arguments: Payload, tickets: list[Ticket] | None, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(loop=loop)
+        self.kind, self.key, self.tickets = kind, key, tickets
+        self.arguments: Payload | None = arguments
+        self.job_id: str | None = None
+        self.facts: Sequence[Any] = ()
+        self.submits_only = False
+        self.given_up: asyncio.Future[None] | None = None
+
+    @property
+    def ticket(self) -> Ticket:
+        """The job, once it is accepted."""
+        assert self.job_id is not None
+        call = self.kind.pattern.call
+        return Ticket(self.job_id, self.kind.endpoint_id, self.kind.name, call.stream)
+
+
+class Conversation:
+    """See the module. `ready` makes the way where there is none, and raises a FlashError where there can be none.
+
+    `on_event` gets what the platform tells of stages, output and notices, `others` jobs that are only submitted here.
+    """
+
+    def __init__(
+        self,
+        ready: Ready,
+        refusal: Callable[[Json], FlashError],
+        on_event: Callable[[Json], None],
+        others: FinalJobs,
+        output: Output,
+    ) -> None:
+        """`refusal`: the error that a problem document means."""
+        self._ready, self._refusal, self._on_event, self._others, self._output = (
+            ready,
+            refusal,
+            on_event,
+            others,
+            output,
+        )
+        self._loop = asyncio.get_running_loop()
+        self._way: Way | None = None
+        self._calls: dict[str, Waiting] = {}  # under way, by key
+        self._kinds: set[Kind] = set()  # of those
+        self._leaving: list[Waiting] = []
+        self._cancelled: list[str] = []  # ids, to be told in this turn
+        self._recovery: asyncio.Task[None] | None = None
+        self._looking: asyncio.TimerHandle | None = None
+        self._next_watch = 0.0
+        self._closed = False
+
+    # --- calls go out
+
+    def submit(
+        self,
+        kind: Kind,
+        arguments: Payload,
+        tickets: list[Ticket] | None = None,
+        *,
+        key: str = "",
+        again: bool = False,
+        submits_only: bool = False,
+    ) -> Waiting:
+        """Submit a call with all others of this turn of the loop. `again`: its key was sent before.
+
+        Cancelling the future leaves the job alone: see `give_up`. `submits_only`: see `Waiting`.
+        """
+        waiting = Waiting(kind, key or os.urandom(16).hex(), arguments, tickets, self._loop)
+        waiting.submits_only = submits_only
+        alone = not self._calls
+        self._calls[waiting.key] = waiting
+        if not kind.waiting:
+            self._kinds.add(kind)
+        kind.waiting += 1
+        if self._looking is None:
+            self._look_later()
+        if again:
+            if kind.notes is not None:
+                kind.notes.leaving([waiting.key])
+            self._send([waiting], fresh=False)
+            return waiting
+        if not self._leaving:
+            if alone and self._way is not None:
+                self._send([waiting], fresh=True)
+                return waiting
+            self._loop.call_soon(self._flush)
+        self._leaving.append(waiting)
+        return waiting
+
+    async def give_up(self, waiting: Waiting) -> None:
+        """Cancel a call that nobody waits for any more, and wait until it has ended; the caller limits that."""
+        if waiting.key not in self._calls:
+            return
+        if waiting.given_up is None:
+            waiting.given_up = self._loop.create_future()
+            if waiting.job_id is not None:
+                self._cancel(waiting.job_id)
+        await asyncio.shield(waiting.given_up)
+
+    async def quiet(self) -> None:
+        """Wait until no call is being cancelled."""
+        while ending := [each.given_up for each in self._calls.values() if each.given_up is not None]:
+            await asyncio.wait(ending)
+
+    def _flush(self) -> None:
+        leaving, self._leaving = self._leaving, []
+        leaving = [each for each in leaving if not self._dropped(each)]
+        if leaving:
+            self._send(leaving, fresh=True)
+
+    def _dropped(self, waiting: Waiting) -> bool:
+        """A call that was cancelled before it left is not sent."""
+        if waiting.cancelled():
+            self._settle(waiting)
+            return True
+        return False
+
+    def _send(self, some: Sequence[Waiting], *, fresh: bool) -> None:
+        for kind, group in _by_kind(some):
+            if fresh and kind.notes is not None:
+                kind.notes.leaving([each.key for each in group])
+            if self._way is not None:
+                self._way.submit(kind, group, fresh=fresh)
+        if self._way is None:
+            self._recover()
+
+    def _cancel(self, job_id: str) -> None:
+        if not self._cancelled:
+            self._loop.call_soon(self._tell_cancelled)
+        self._cancelled.append(job_id)
+
+    def _tell_cancelled(self) -> None:
+        cancelled, self._cancelled = self._cancelled, []
+        if self._way is not None and cancelled:
+            self._way.tell({"type": calls.CANCEL, "jobs": cancelled})
+
+    # --- the way comes and goes
+
+    def up(self, way: Way) -> None:
+        """There is a way now: what was submitted is submitted again, what was accepted is watched."""
+        self._way = way
+        unknown = [each for each in self._calls.values() if each.job_id is None]
+        leaving = set(map(id, self._leaving))
+        self._send([each for each in unknown if id(each) not in leaving], fresh=False)
+        self._watch_all()
+        given_up = [each.job_id for each in self._calls.values() if each.given_up is not None and each.job_id]
+        for job_id in given_up:
+            self._cancel(job_id)
+
+    def down(self) -> None:
+        """The way is lost; it is made again where calls are under way."""
+        self._way = None
+        if self._calls and not self._closed:
+            self._recover()
+
+    def fail(self, some: Iterable[Waiting], error: FlashError) -> None:
+        """Calls cannot be brought to the platform."""
+        for waiting in some:
+            if self._calls.get(waiting.key) is waiting:
+                self._settle(waiting, error)
+
+    def close(self) -> None:
+        """Nothing will be heard any more."""
+        self._closed, self._way = True, None
+        for timer in (self._recovery, self._looking):
+            if timer is not None:
+                timer.cancel()
+        self.fail(list(self._calls.values()), BackendUnavailable("the connection was closed"))
+
+    def _recover(self) -> None:
+        if not self._closed and (self._recovery is None or self._recovery.done()):
+            self._recovery = self._loop.create_task(self._come_back(), name="flash-recovery")
+
+    async def _come_back(self) -> None:
+        try:
+            while self._way is None and self._calls:
+                await self._ready()  # which calls `up`
+        except FlashError as error:
+            self.fail(list(self._calls.values()), error)
+
+    # --- answers come in
+
+    def take(self, header: Header, body: Buffer) -> None:
+        """Take a frame of the platform; those of a type that is not known are left alone."""
+        kind = header.get("type")
+        if kind == calls.ENDED:
+            self._ended(header["jobs"], body)
+        elif kind == calls.EVENTS:
+            for event in header["events"]:
+                self._event(event)
+        elif kind == calls.ACCEPTED:
+            self._accepted(header["jobs"])
+        elif kind == calls.REFUSED:
+            self._refused(header["keys"], header["problem"])
+        elif kind == calls.UNKNOWN:
+            self._unknown(header["jobs"])
+
+    def _ended(self, jobs: Sequence[Sequence[Any]], body: Buffer) -> None:
+        start, whole = 0, len(body)
+        self._learn((each[0], each[1]) for each in jobs)
+        for entry in jobs:
+            key, size = entry[0], entry[2]
+            value = body if size == whole else body[start : start + size]
+            start += size
+            waiting = self._calls.get(key)
+            if waiting is not None:
+                waiting.facts = entry
+                self._settle(waiting, value)
+            else:
+                self._others.arrive(job_of(entry, bytes(value)))
+
+    def _event(self, event: Json) -> None:
+        if event.get("event") != "job":
+            self._on_event(event)
+            return
+        job, key = event["job"], event.get("key")
+        waiting = self._calls.get(key) if key is not None else None
+        if waiting is None:
+            self._others.arrive(job)
+            return
+        self._learn([(waiting.key, str(job.get("id")))])
+        self._settle(waiting, job)
+
+    def _accepted(self, jobs: Sequence[Sequence[str]]) -> None:
+        self._learn(jobs)
+        for key, job_id in jobs:
+            waiting = self._calls.get(key)
+            if waiting is not None and waiting.submits_only:
+                if self._way is not None:
+                    self._others.cover(job_id)
+                self._settle(waiting)
+
+    def _learn(self, jobs: Iterable[Sequence[str]]) -> None:
+        """The platform has these calls under these ids."""
+        noted: dict[Notes, list[tuple[str, str]]] = {}
+        for key, job_id in jobs:
+            waiting = self._calls.get(key)
+            if waiting is None or waiting.job_id is not None:
+                continue
+            waiting.job_id, waiting.arguments = job_id, None
+            if waiting.tickets is not None:
+                waiting.tickets.append(waiting.ticket)
+            if waiting.kind.notes is not None:
+                noted.setdefault(waiting.kind.notes, []).append((key, job_id))
+            if waiting.given_up is not None:
+                self._cancel(job_id)
+        for notes, some in noted.items():
+            notes.accepted(some)
+
+    def _refused(self, keys: Sequence[str], problem: Json) -> None:
+        for key in keys:
+            waiting = self._calls.get(key)
+            if waiting is not None:
+                self._settle(waiting, self._refusal(problem))
+
+    def _unknown(self, job_ids: Sequence[str]) -> None:
+        gone = set(job_ids)
+        for waiting in [each for each in self._calls.values() if each.job_id in gone]:
+            message = f"the platform has no job {waiting.job_id}; jobs are kept for a limited time after their end"
+            self._settle(waiting, JobNotFound(message))
+
+    def _settle(self, waiting: Waiting, outcome: Any = None) -> None:
+        """A call is not under way any more."""
+        del self._calls[waiting.key]
+        if waiting.kind.one_less():
+            self._kinds.discard(waiting.kind)
+        if waiting.given_up is not None and not waiting.given_up.done():
+            waiting.given_up.set_result(None)
+        if waiting.done():
+            return
+        if isinstance(outcome, FlashError):
+            waiting.set_exception(outcome)
+        else:
+            waiting.set_result(outcome)
+
+    # --- what takes long
+
+    def _look_later(self) -> None:
+        self._looking = self._loop.call_later(_LOOK_S, self._look)
+
+    def _look(self) -> None:
+        """Show what waits; from time to time, ask for the ends of calls that others may have been told."""
+        self._looking = None
+        if not self._calls:
+            return
+        for kind in list(self._kinds):
+            kind.show(self._output)
+        now = self._loop.time()
+        if now >= self._next_watch:
+            if self._next_watch:
+                self._watch_all()
+            self._next_watch = now + _ASK_AGAIN_S
+        self._look_later()
+
+    def _watch_all(self) -> None:
+        watched = [each.job_id for each in self._calls.values() if each.job_id is not None]
+        for start in range(0, len(watched), calls.AT_ONCE):
+            if self._way is not None:
+                self._way.tell({"type": calls.WATCH, "jobs": watched[start : start + calls.AT_ONCE]})
+
+
+def job_of(entry: Sequence[Any], value: bytes) -> dict[str, Any]:
+    """The job object of an end that frames tell."""
+    _, job_id, _, worker, retries, delay, execution = entry
+    job = {"id": job_id, "status": "COMPLETED", "delayTime": delay, "executionTime": execution}
+    job["output"] = value_output(Payload.inlined(value))
+    if retries:
+        job["retries"] = retries
+    return {**job, "workerId": worker} if worker is not None else job
+
+
+def frames_of(kind: Kind, some: Sequence[Waiting], *, fresh: bool) -> list[Buffer]:
+    """The frames that submit these calls."""
+    sent = [(each.key, each.arguments) for each in some if each.arguments is not None]
+    return kind.pattern.frames(sent, fresh=fresh, later=not any(each.submits_only for each in some))
+
+
+def header_frame(header: Header) -> list[Buffer]:
+    """A frame without a body."""
+    return frames.encode(header)
+
+
+def _by_kind(some: Sequence[Waiting]) -> list[tuple[Kind, Sequence[Waiting]]]:
+    """Calls by kind, each kind's in their order."""
+    if len(some) == 1:
+        return [(some[0].kind, some)]
+    groups: dict[Kind, list[Waiting]] = {}
+    for each in some:
+        groups.setdefault(each.kind, []).append(each)
+    return list(groups.items())
