@@ -43,7 +43,7 @@ from worker_runtime.wire.jobs import (
     stream_output,
     value_output,
 )
-from worker_runtime.wire.pieces import joined
+from worker_runtime.wire.pieces import Pieces, joined
 
 if TYPE_CHECKING:
     from runpod_flash.backends.clients import Address
@@ -282,6 +282,16 @@ class InlineBackend:
     async def put_value(self, sha256: str, data: bytes) -> None:
         assert hashlib.sha256(data).hexdigest() == sha256
         self._platform.values[sha256] = data
+
+    def place(self, pieces: Pieces) -> Payload | None:
+        return None
+
+    def unsent(self, payload: Payload) -> None: ...
+
+    def taken(self, payload: Payload) -> None: ...
+
+    async def fetch(self, payload: Payload) -> bytes:
+        return await self.get_value(payload.sha256 or "")
 
     async def get_value(self, sha256: str) -> bytes:
         try:

@@ -506,7 +506,7 @@ def _freedom(worker: Worker) -> int:
 _NOT_THERE = ErrorInfo(
     ErrorKind.PLATFORM,
     "WireError",
-    "the worker has named a range of shared memory for its result that it does not hold",
+    "the worker has named shared memory for its result that it does not hold",
 )
 _TOO_MANY_INSTANCES = (
     f"every worker holds {INSTANCES_PER_WORKER} objects of remote classes; drop some (delete them) or raise workers="

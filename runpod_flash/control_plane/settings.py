@@ -117,7 +117,7 @@ class PlaneSettings:
 
     @property
     def shared_megabytes(self) -> int | None:
-        """See `arena_mb`. None is shared with others, nor where commits survive a loss of power, which memory does not."""
+        """See `arena_mb`. No memory is shared with others, nor where commits survive a loss of power: it does not."""
         return 0 if self.listen is not None or self.published_only or self.power_safe else self.arena_mb
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from runpod_flash.control_plane.arena import Arena
@@ -183,19 +183,23 @@ def _ranges_of(call: Call) -> list[str]:
     return [payload.range for payload in call.payloads if payload.range is not None]
 
 
-async def adopt(former: Sequence[ArenaFile], blobs: Blobs, said: Callable[[str], object] = logger.info) -> None:
+async def adopt(former: Sequence[ArenaFile], blobs: Blobs) -> None:
     """Keep what jobs need of the arenas that an earlier control plane has left as files, and remove those.
 
     One of which that fails stays for the next start.
     """
     for file in former:
-        needed, kept = file.noted(), True
-        for found in needed:
-            try:
-                await blobs.put_copy(found.name, lambda found=found: file.pieces(found))  # type: ignore[misc]
-            except (OSError, BackendError) as error:
-                logger.warning("a value of %d bytes stays in %s: %s", found.size, file.path, error)
-                kept = False
+        needed = file.noted()
+        kept = [await _adopted(file, found, blobs) for found in needed]
         if needed:
-            said(f"{len(needed)} values of an earlier run were in shared memory, and are files now")
-        file.close(remove=kept)
+            logger.info("%d values of an earlier run were in shared memory, and are files now", sum(kept))
+        file.close(remove=all(kept))
+
+
+async def _adopted(file: ArenaFile, found: Range, blobs: Blobs) -> bool:
+    try:
+        await blobs.put_copy(found.name, lambda: file.pieces(found))
+    except (OSError, BackendError) as error:
+        logger.warning("a value of %d bytes stays in %s: %s", found.size, file.path, error)
+        return False
+    return True

@@ -25,9 +25,10 @@ worker → control plane
     log       job stream lines     `stream` stdout or stderr; `job` null where the call cannot be told
     chunk     job attempt plain    body: an item of its stream (`items`): JSON where `plain` is true, else a payload
     progress  job attempt progress how far it says to be: `Progress.to_json()`
-    done      job attempt error    body: the encoded result, or `range` names the one in which it lies; `held` are those
-                                   of its arguments that are still in use; `error` is `ErrorInfo.to_json()`, absent where
-                                   there is none; with `ends` true the worker takes no more jobs, and `gone` follows
+    done      job attempt error    body: the encoded result, or `range` names the one in which it lies; `held` are
+                                   those of its arguments that are still in use; `error` is `ErrorInfo.to_json()`,
+                                   absent where there is none; with `ends` true the worker takes no more jobs, and
+                                   `gone` follows
     gone      reason stderr jobs unbegun   the child ended by itself; `jobs` were in it, of which `unbegun` had not
                                    begun; the worker ends too; with `hopeless` true another one would end in the same way
 
