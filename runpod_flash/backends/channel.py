@@ -1,37 +1,48 @@
-"""The way to a control plane of this machine: frames over a unix socket, as `wire.calls` has them."""
+"""The way to a control plane of this machine: frames over a unix socket, as `wire.calls` has them.
+
+It reads and writes the socket itself: a transport of asyncio costs more, and complains where an event loop is closed
+without a word.
+"""
 
 import asyncio
+import socket
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from runpod_flash.backends.conversation import Kind, Waiting, frames_of, header_frame
 from worker_runtime.wire import calls, frames
 from worker_runtime.wire.calls import Buffer
-from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.frames import Header
 
 SILENCE_S: Final = 45.0
 """A channel on which nothing comes for so long is lost: the control plane sends a beat every 15 s."""
 
+_READ_BYTES: Final = 64 * 1024
+_READS: Final = 16  # at most so many in one turn of the loop
+
 Take = Callable[[Header, Buffer], None]
 
 
-class Channel(asyncio.Protocol):
+class Channel:
     """One connection: a `Way`.
 
     Attributes:
         lost: resolved when it has ended, with the reason.
     """
 
-    def __init__(self, key: str, client: str, take: Take) -> None:
+    def __init__(self, sock: socket.socket, take: Take) -> None:
         """`take` gets every frame, the welcome first. What it raises ends the channel, and is the reason."""
-        self._hello, self._take = calls.hello(key, client), take
+        self._sock, self._take = sock, take
         self._loop = asyncio.get_running_loop()
         self._splitter = frames.Splitter()
-        self._transport: asyncio.Transport | None = None
+        self._unsent = bytearray()
+        self._closed = False
+        self._let_go = weakref.finalize(self, sock.close)  # also where the loop is closed, or the program ends
         self._heard = self._loop.time()
-        self._watch: asyncio.TimerHandle | None = None
+        self._watch = self._loop.call_later(SILENCE_S, self._look)
         self.lost: asyncio.Future[Exception | None] = self._loop.create_future()
+        self._loop.add_reader(sock, self._readable)
 
     def submit(self, kind: Kind, some: Sequence[Waiting], *, fresh: bool) -> None:
         self._write(frames_of(kind, some, fresh=fresh))
@@ -40,43 +51,92 @@ class Channel(asyncio.Protocol):
         self._write(header_frame(header))
 
     def close(self) -> None:
-        """Send what there is, then end it."""
-        if self._transport is not None:
-            self._transport.close()
+        """End it. May be called twice."""
+        self._end(None)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self.tell(self._hello)
-        self._watch = self._loop.call_later(SILENCE_S, self._look)
+    def _write(self, pieces: list[Buffer]) -> None:
+        if self._closed:
+            return
+        data = b"".join(pieces)
+        if self._unsent:
+            self._unsent += data
+            return
+        sent = self._send(data)
+        if sent < len(data) and not self._closed:
+            self._unsent += memoryview(data)[sent:]
+            self._loop.add_writer(self._sock, self._writable)
 
-    def data_received(self, data: bytes) -> None:
+    def _send(self, data: Buffer) -> int:
+        try:
+            return self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            self._end(error)
+            return 0
+
+    def _writable(self) -> None:
+        with memoryview(self._unsent) as view:
+            sent = self._send(view)
+        del self._unsent[:sent]
+        if not self._unsent and not self._closed:
+            self._loop.remove_writer(self._sock)
+
+    def _readable(self) -> None:
         self._heard = self._loop.time()
+        for _ in range(_READS):
+            if self._closed:
+                return
+            try:
+                data = self._sock.recv(_READ_BYTES)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self._end(error)
+                return
+            self._taken(data)
+            if len(data) < _READ_BYTES:
+                return
+
+    def _taken(self, data: bytes) -> None:
+        if not data:
+            self._end(None)
+            return
         try:
             for header, body in self._splitter.feed(data):
                 self._take(header, body)
         except Exception as error:  # noqa: BLE001 - a border: whoever waits must hear of it
             self._end(error)
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self._transport = None
-        if self._watch is not None:
-            self._watch.cancel()
-        if not self.lost.done():
-            self.lost.set_result(error)
-
-    def _write(self, pieces: list[Buffer]) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.writelines(pieces)
-
     def _look(self) -> None:
-        if self._loop.time() - self._heard >= SILENCE_S:
-            self._end(WireError("the control plane has said nothing for a while"))
+        silent_s = self._loop.time() - self._heard
+        if silent_s >= SILENCE_S:
+            self._end(TimeoutError("the control plane has said nothing for a while"))
         else:
-            self._watch = self._loop.call_later(self._heard + SILENCE_S - self._loop.time(), self._look)
+            self._watch = self._loop.call_later(SILENCE_S - silent_s, self._look)
 
-    def _end(self, error: Exception) -> None:
-        if not self.lost.done():
-            self.lost.set_result(error)
-        if self._transport is not None:
-            self._transport.abort()
+    def _end(self, error: Exception | None) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if not self._loop.is_closed():
+            self._watch.cancel()
+            self._loop.remove_reader(self._sock)
+            self._loop.remove_writer(self._sock)
+            if not self.lost.done():
+                self.lost.set_result(error)
+        self._let_go()
+
+
+async def connect(path: str, key: str, client: str, take: Take) -> Channel:
+    """Open a channel at a unix socket, and say hello. Raises OSError."""
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, path)
+        channel = Channel(sock, take)
+    except BaseException:
+        sock.close()
+        raise
+    channel.tell(calls.hello(key, client))
+    return channel

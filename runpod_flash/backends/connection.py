@@ -22,8 +22,8 @@ from typing import Any, TypeVar
 
 import httpx
 
+from runpod_flash.backends import channel as channels
 from runpod_flash.backends.base import Json
-from runpod_flash.backends.channel import Channel
 from runpod_flash.backends.clients import Address, Lanes, holding, new_client, requests_at_once
 from runpod_flash.backends.conversation import Conversation
 from runpod_flash.backends.events import Lines
@@ -81,7 +81,7 @@ class Connection:
         self.client_id = uuid.uuid4().hex
         self.number = 0
         self.streams = self.takes_pickles = True
-        self._takes_calls = False
+        self._takes_calls = self._said_farewell = False
         self._locate, self._on_event, self._on_lost, self._patience_s = locate, on_event, on_lost, patience_s
         self._on_wait, self._converse = on_wait, converse
         self._conversation: Conversation | None = None
@@ -344,8 +344,7 @@ class Connection:
         except FlashError as error:
             _fail(up, error)
         except asyncio.CancelledError:
-            if self.is_up:
-                await self._last_words()
+            await self._last_words()
             self._closed = True
             _fail(up, BackendUnavailable("the connection was closed"))
             raise
@@ -364,6 +363,9 @@ class Connection:
 
     async def _last_words(self) -> None:
         """The event loop ends: those whose calls are cancelled with it tell the platform so."""
+        if not self.is_up or self._said_farewell:
+            return
+        self._said_farewell = True
         with contextlib.suppress(TimeoutError, asyncio.CancelledError):
             async with asyncio.timeout(_LAST_WORDS_S):
                 for _ in range(_TURNS):
@@ -412,14 +414,18 @@ class Connection:
             await self._serve_channel(address, address.calls, up)
             return
         self.streams = await self._has_our_interface(client)
-        if not self.streams:
-            if address.socket:
-                await client.aclose()
-                self._client = client = new_client(address, kept=0)  # none is left where a loop ends without a word
-            self._held = holding(client, lanes)
-            await anext(self._held)
-            self._came_up(up)
+        if self.streams:
+            await self._serve_stream(client, up)
             return
+        if address.socket:
+            await client.aclose()
+            self._client = client = new_client(address, kept=0)  # none is left where a loop ends without a word
+        self._held = holding(client, lanes)
+        await anext(self._held)
+        self._came_up(up)
+
+    async def _serve_stream(self, client: httpx.AsyncClient, up: asyncio.Future[None]) -> None:
+        """Read events, in frames where the platform takes calls so, until the stream ends."""
         feed = self._reader_of_lines(up)
         headers = {}
         posts: Posts | None = None
@@ -437,6 +443,9 @@ class Connection:
                     raise self._refused(response, BackendError)
                 async for chunk in response.aiter_bytes():
                     feed(chunk)
+        except asyncio.CancelledError:
+            await self._last_words()
+            raise
         finally:
             if posts is not None:
                 posts.close()
@@ -459,10 +468,12 @@ class Connection:
             else:
                 conversation.take(header, body)
 
-        channel = Channel(address.key or "", self.client_id, take)
+        channel = await channels.connect(path, address.key or "", self.client_id, take)
         try:
-            await asyncio.get_running_loop().create_unix_connection(lambda: channel, path)
             reason = await channel.lost
+        except asyncio.CancelledError:
+            await self._last_words()
+            raise
         finally:
             channel.close()
         if not up.done() or isinstance(reason, FlashError):

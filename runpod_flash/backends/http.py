@@ -94,8 +94,9 @@ class HttpBackend(JobApi):
         patience_s: float = 0.0,
         memory: SharedMemory | None = None,
     ) -> None:
-        """`project` scopes names, None: they are global. `patience_s`: how long the first connection is tried. `memory`:
-        what is shared with the platform.
+        """`project` scopes names, None: they are global. `patience_s`: how long the first connection is tried.
+
+        `memory`: what is shared with the platform.
         """
         self._memory = memory
         self._output = output

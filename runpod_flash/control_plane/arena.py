@@ -181,16 +181,10 @@ class Arena:
             self._look(held)
 
     def lend(self, who: Talker, found: Range) -> None:
-        """A worker reads it from now on; `returned` or its end follows."""
+        """A worker reads it from now on; `free` or its end follows."""
         held = self._find(found)
         if held is not None:
             held.holders[who] += 1
-
-    def returned(self, who: Talker, found: Range) -> None:
-        """A worker reads it no more."""
-        held = self._find(found)
-        if held is not None and who in held.holders:
-            self._release(held, who, 0)
 
     def deliver(self, who: Talker, found: Range) -> float | None:
         """A worker has written a result into it. Until when it is held for its caller; None: it was not the worker's.

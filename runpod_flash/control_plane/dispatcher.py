@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from runpod_flash.control_plane import lifecycle
@@ -20,7 +20,7 @@ from runpod_flash.control_plane.job_logs import LogTail
 from runpod_flash.control_plane.pools import Pools
 from runpod_flash.control_plane.recorder import JobStore, Recorder
 from runpod_flash.control_plane.records import JobRecord, LogLine
-from runpod_flash.control_plane.results import Done, Results, Told, Values, outcome_of
+from runpod_flash.control_plane.results import Results, Told, Values, outcome_of
 from runpod_flash.control_plane.shared_values import Memory
 from runpod_flash.control_plane.streams import Streams
 from runpod_flash.errors import BackendError
@@ -243,23 +243,23 @@ class Dispatcher:
         worker.idle_since = time.monotonic()
         self._changed(worker.pool)
 
-    def finished(self, worker: Worker, job_id: str, attempt: int, error: ErrorInfo | None, done: Done) -> None:
+    def finished(self, worker: Worker, job_id: str, attempt: int, error: ErrorInfo | None, body: bytes | Range) -> None:
         """An attempt has ended. A late word about an older attempt is ignored."""
         job = worker.running.get(job_id)
         if job is None or job.record.attempts != attempt:
             logger.info("job %.80r: a late result is refused (attempt %d of worker %s)", job_id, attempt, worker.id)
-            self._discard(worker, done.value)
+            self._discard(worker, body)
             return
-        self._release(worker, job, done.held)
+        self._release(worker, job)
         if error is None or error.kind not in (ErrorKind.WORKER_LOST, ErrorKind.OUT_OF_MEMORY):
             worker.pool.crashes = Crashes()
         if not job.decided:  # else it was cancelled, and this is only the end of it
             if error is not None:
                 self._failed_attempt(job, error)
             else:
-                self._succeeded(job, worker, done.value)
+                self._succeeded(job, worker, body)
         else:
-            self._discard(worker, done.value)
+            self._discard(worker, body)
         self._changed(worker.pool)
 
     def _discard(self, worker: Worker, value: bytes | Range) -> None:
@@ -483,10 +483,10 @@ class Dispatcher:
         self.on_end(job)
         self.on_load(job.record.endpoint)
 
-    def _release(self, worker: Worker, job: Job, held: Sequence[str] = ()) -> None:
+    def _release(self, worker: Worker, job: Job) -> None:
         worker.running.pop(job.record.id, None)
         if job.call is not None and job.call.arguments.range is not None:
-            self._links.memory.returned(worker.id, job.call, held)
+            self._links.memory.returned(worker.id, job.call)
         worker.idle_since = time.monotonic()
 
     def _changed(self, pool: Pool) -> None:

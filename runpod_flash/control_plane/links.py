@@ -6,7 +6,6 @@ import logging
 from typing import Any, Protocol
 
 from runpod_flash.control_plane.fleet import Worker
-from runpod_flash.control_plane.results import Done
 from worker_runtime.wire import PROTOCOL, frames, messages
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.items import Item
@@ -38,7 +37,13 @@ class WorkerEvents(Protocol):
 
     def progressed(self, worker: Worker, job: str, attempt: int, progress: dict[str, Any]) -> None: ...
 
-    def finished(self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, done: Done) -> None: ...
+    def holds(self, worker: Worker, ranges: list[str]) -> None:
+        """It still uses these ranges of shared memory, arguments of a call that is about to be finished."""
+
+    def finished(
+        self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, body: bytes | Range
+    ) -> None:
+        """`body`: the encoded result, or where that lies."""
 
     def hopeless(self, worker: Worker, reason: str, stderr: list[str]) -> None: ...
 
@@ -141,9 +146,10 @@ class LinkServer:
             case messages.DONE:
                 if header.get("ends"):
                     self._events.retire(worker)
-                self._events.finished(
-                    worker, header["job"], header["attempt"], header.get("error"), _done(header, body)
-                )
+                if held := header.get("held"):
+                    self._events.holds(worker, held)
+                left = Range.parse(header["range"]) if "range" in header else body
+                self._events.finished(worker, header["job"], header["attempt"], header.get("error"), left)
             case messages.CHUNK:
                 self._events.item(worker, header["job"], header["attempt"], Item(body, plain=bool(header["plain"])))
             case messages.PROGRESS:
@@ -152,12 +158,6 @@ class LinkServer:
                 pass
             case other:
                 raise WireError(f"a worker sent a frame of type {other!r}")
-
-
-def _done(header: dict[str, Any], body: bytes) -> Done:
-    """What a worker has left. Raises WireError, TypeError."""
-    name, held = header.get("range"), header.get("held") or ()
-    return Done(body if name is None else Range.parse(name), tuple(map(str, held)))
 
 
 def _same(token: str, given: str) -> bool:

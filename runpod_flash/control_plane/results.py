@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,17 +38,6 @@ class Values(Protocol):
     def read(self, sha256: str) -> Awaitable[bytes]: ...
 
     def put_bytes(self, sha256: str, data: bytes) -> Awaitable[None]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What an attempt has left: the encoded value, or the range of shared memory in which it lies.
-
-    `held`: the ranges of its arguments that its worker still uses.
-    """
-
-    value: bytes | Range = b""
-    held: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

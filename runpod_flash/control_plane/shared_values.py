@@ -32,8 +32,11 @@ class Memory(Protocol):
         """A worker is about to read a value where it lies. False: it cannot."""
         ...
 
-    def returned(self, worker: str, call: Call, held: Sequence[str]) -> None:
-        """A worker reads the values of a call no more, but for those that it still holds."""
+    def holds(self, worker: str, names: Sequence[str]) -> None:
+        """A worker goes on using these values when the call for which they were lent has ended. Raises WireError."""
+
+    def returned(self, worker: str, call: Call) -> None:
+        """The call has ended for which values were lent."""
 
     def received(self, worker: str, found: Range) -> Payload | None:
         """A worker has written a result. None: not there."""
@@ -57,7 +60,9 @@ class NoMemory:
     def lend(self, worker: str, name: str) -> bool:
         return False
 
-    def returned(self, worker: str, call: Call, held: Sequence[str]) -> None: ...
+    def holds(self, worker: str, names: Sequence[str]) -> None: ...
+
+    def returned(self, worker: str, call: Call) -> None: ...
 
     def received(self, worker: str, found: Range) -> Payload | None:
         return None
@@ -114,11 +119,15 @@ class SharedValues:
         self._arena.lend(talker, found)
         return True
 
-    def returned(self, worker: str, call: Call, held: Sequence[str]) -> None:
+    def holds(self, worker: str, names: Sequence[str]) -> None:
+        for name in names:
+            self.lend(worker, str(name))
+
+    def returned(self, worker: str, call: Call) -> None:
         talker = self._server.worker(worker)
         for name in _ranges_of(call):
-            if name not in held and talker is not None:
-                self._arena.returned(talker, Range.parse(name))
+            if talker is not None:
+                self._arena.free(talker, Range.parse(name))
 
     def received(self, worker: str, found: Range) -> Payload | None:
         talker = self._server.worker(worker)
@@ -128,7 +137,7 @@ class SharedValues:
     def discard(self, worker: str, found: Range) -> None:
         talker = self._server.worker(worker)
         if talker is not None:
-            self._arena.returned(talker, found)
+            self._arena.free(talker, found)
 
     def ended(self, record: JobRecord) -> None:
         if record.status in _RETRIED and self._arena.ranges_of(record.id):

@@ -21,12 +21,12 @@ from runpod_flash.control_plane.launches import Launches, Site, wanted_cuda, wan
 from runpod_flash.control_plane.pools import AS_IT_IS
 from runpod_flash.control_plane.principals import OWNER, WorkerKey
 from runpod_flash.control_plane.records import EndpointRecord
-from runpod_flash.control_plane.results import Done
 from runpod_flash.errors import ContentNotFound, VolumeNotFound
 from worker_runtime.wire import messages
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.items import Item
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, Progress
+from worker_runtime.wire.ranges import Range
 
 logger = logging.getLogger(__name__)
 
@@ -304,7 +304,12 @@ class Supervisor:
     def progressed(self, worker: Worker, job: str, attempt: int, progress: dict[str, Any]) -> None:
         self._dispatcher.reported(worker, job, attempt, Progress.from_json(progress))
 
-    def finished(self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, done: Done) -> None:
+    def holds(self, worker: Worker, ranges: list[str]) -> None:
+        self._dispatcher.memory.holds(worker.id, ranges)
+
+    def finished(
+        self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, body: bytes | Range
+    ) -> None:
         info = None
         try:
             info = ErrorInfo.from_json(error) if error is not None else None
@@ -312,7 +317,7 @@ class Supervisor:
             info = ErrorInfo(
                 ErrorKind.PLATFORM, "WireError", f"the worker reported an error that cannot be read: {fault}"
             )
-        self._dispatcher.finished(worker, job, attempt, info, done)
+        self._dispatcher.finished(worker, job, attempt, info, body)
         self.look_at(worker)
         self._end_if_given_up(worker)
 

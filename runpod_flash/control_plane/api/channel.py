@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from runpod_flash.control_plane.api.conversation import BODY_LIMIT, Conversation, Conversations
 from runpod_flash.control_plane.events import BEAT_S, EventHub
@@ -113,8 +113,7 @@ class _Channel(asyncio.Protocol):
         self._woken = self._full = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # that of uvloop does not derive from it
         self._channels.add(self)
         self._timer = self._loop.call_later(HELLO_S, self._refuse, WireError("a client did not say hello"))
 
