@@ -108,6 +108,7 @@ class Channel:
         if error is not None:
             header["error"] = error.to_json()
         self.send(header, joined(value))
+        self.memory.tidy()
         return quiet
 
     def _left(self, header: Header, value: Encoded) -> Encoded:

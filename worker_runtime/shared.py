@@ -54,6 +54,11 @@ class SharedMemory:
             raise KeyError(str(error)) from None
         raise KeyError(name)
 
+    def tidy(self) -> None:
+        """There is time now to give up what user code has changed of arguments."""
+        if self._link is not None:
+            self._link.tidy()
+
     def place(self, pieces: Pieces) -> Range | None:
         """Write an encoded value. None: there is no room, or no shared memory."""
         link = self._opened()
@@ -65,6 +70,7 @@ class SharedMemory:
                 sock, self._socket = self._socket, None
                 try:
                     self._link = ArenaLink(sock)
+                    self._link.tidy_later()
                 except ArenaLost:
                     return None
             return None if self._link is None or self._link.lost else self._link

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from runpod_flash.control_plane.arena_file import ArenaFile
 from runpod_flash.control_plane.arena_space import Space, rounded
+from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.ranges import Range
 
 HELD_S: Final = 8.0
@@ -85,11 +86,6 @@ class Arena:
         """Bytes of ranges that are not free."""
         return self._space.end - self._space.start - self._space.free
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether no job needs anything of it."""
-        return not any(held.is_needed for held in self._held.values())
-
     # ---- what processes say
 
     def alloc(self, who: Talker, size: int) -> tuple[Range, bool] | None:
@@ -151,8 +147,11 @@ class Arena:
     # ---- what jobs need
 
     def find(self, name: str) -> Range | None:
-        """The range of this name, if it is not free. Raises WireError."""
-        found = Range.parse(name)
+        """The range of this name, if it is one and not free."""
+        try:
+            found = Range.parse(name)
+        except WireError:  # the hash of a file
+            return None
         return found if self._find(found) is not None else None
 
     def keep(self, found: Range, job: str) -> bool:

@@ -180,12 +180,12 @@ class SharedValues:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """End all conversations; what jobs need stays in the file, and the next control plane takes it from there."""
+        """End all conversations, and keep what jobs need as files."""
         self._server.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._arena.file.close(remove=self._arena.is_empty)
+        await adopt([self._arena.file], self._blobs)
 
 
 def _ranges_of(call: Call) -> list[str]:
@@ -193,7 +193,7 @@ def _ranges_of(call: Call) -> list[str]:
 
 
 async def adopt(former: Sequence[ArenaFile], blobs: Blobs) -> None:
-    """Keep what jobs need of the arenas that an earlier control plane has left as files, and remove those.
+    """Keep what jobs need of arenas that nobody uses any more as files, and remove those.
 
     One of which that fails stays for the next start.
     """
@@ -201,7 +201,7 @@ async def adopt(former: Sequence[ArenaFile], blobs: Blobs) -> None:
         needed = file.noted()
         kept = [await _adopted(file, found, blobs) for found in needed]
         if needed:
-            logger.info("%d values of an earlier run were in shared memory, and are files now", sum(kept))
+            logger.info("%d values were in shared memory, and are files now", sum(kept))
         file.close(remove=all(kept))
 
 

@@ -152,6 +152,14 @@ class ArenaLink:
         """Say that the value in a range was read, and needs not be kept for others."""
         self._send(f"taken {found.name}")
 
+    def tidy_later(self) -> None:
+        """Leave it to `tidy` to give up what user code has changed of values: when there is time for that."""
+        self._map.tidies_late = True
+
+    def tidy(self) -> None:
+        """See `ArenaMap.tidy`."""
+        self._map.tidy()
+
     def in_use(self, found: Range) -> bool:
         """Whether something here refers to the bytes of a range."""
         return self._map.in_use(found)

@@ -48,6 +48,9 @@ class ArenaMap:
         descriptor: of the file; it is taken over.
         size: bytes of it.
         on_unused: called, in any thread, with the range of each view that nothing here refers to any more.
+
+    Attributes:
+        tidies_late: whether what user code has changed is given up by `tidy`, and not with the value.
     """
 
     def __init__(self, descriptor: int, size: int, on_unused: Callable[[Range], None]) -> None:
@@ -65,6 +68,8 @@ class ArenaMap:
         self._views: Counter[int] = Counter()  # how many are in use, by number of the range
         self._lock = threading.RLock()  # taken by what ends a view, too, which may be anywhere
         self._process = os.getpid()
+        self._untidy: list[Range] = []
+        self.tidies_late = False
         self._pinned: set[int] = set()
         self._pages: int | None = None
         _pin_at_forks(self)
@@ -96,6 +101,7 @@ class ArenaMap:
         """The bytes of a range, to be read and changed. It is in use until nothing refers to them any more."""
         owner = (ctypes.c_char * found.size).from_buffer(self._private, found.offset)
         with self._lock:
+            self.tidy()
             self._views[found.number] += 1
         weakref.finalize(owner, self._ended, found).atexit = False
         return memoryview(owner).cast("B")
@@ -119,8 +125,16 @@ class ArenaMap:
                 return
             if not self._views[found.number]:
                 del self._views[found.number]
-                self._forget_changes(found)
+                self._untidy.append(found)
+                if not self.tidies_late:
+                    self.tidy()
         self._on_unused(found)
+
+    def tidy(self) -> None:
+        """Give up what user code has changed of values that are not used any more."""
+        with self._lock:
+            while self._untidy:
+                self._forget_changes(self._untidy.pop())
 
     def _forget_changes(self, found: Range) -> None:
         """Give up the copies of pages that user code has changed, so that the private view shows the file again."""
