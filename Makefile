@@ -6,6 +6,9 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --quiet --disable-pip-version-check
 PYTEST := $(PY) -m pytest
+BENCH_VENV ?= .venv-bench
+BENCH_PY := $(BENCH_VENV)/bin/python
+BENCH_PIP := $(BENCH_PY) -m pip --quiet --disable-pip-version-check
 # These need the machine for themselves, or share what they install.
 ALONE := tests/chaos tests/conformance tests/schemathesis
 
@@ -44,11 +47,9 @@ fix: $(VENV)/.stamp-dev  ## what ruff can mend by itself
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
 
-bench: $(VENV)/.stamp-dev  ## figures; see benchmarks/README.md for what they do not prove
-	$(PY) benchmarks/bench_import.py
-	$(PY) benchmarks/bench_call.py
-	$(PY) benchmarks/bench_client.py
-	$(PY) benchmarks/bench_cli.py
+bench: $(BENCH_VENV)/.stamp  ## figures beside those of others, in about a quarter of an hour; ROWS=latency,arrays: some
+	$(BENCH_PIP) install --force-reinstall --no-deps .
+	$(BENCH_PY) -m benchmarks $(if $(ROWS),--rows $(ROWS))
 
 bench-scaling: $(VENV)/.stamp-dev  ## the scaling rule under a million jobs, simulated; writes benchmarks/results
 	$(PY) -m benchmarks.simulation
@@ -62,7 +63,7 @@ wheel: $(VENV)/.stamp-dev  ## build the wheel, install it into a fresh environme
 	$(PY) -m tests.support.wheels dist
 
 clean:  ## remove what the other commands made here
-	rm -rf $(VENV) .venv-3.* dist examples/output .conformance .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH_VENV) .venv-3.* dist examples/output .conformance .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/.stamp: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else \
@@ -73,4 +74,12 @@ $(VENV)/.stamp: pyproject.toml
 
 $(VENV)/.stamp-dev: $(VENV)/.stamp
 	$(PIP) install --editable '.[dev]'
+	@touch $@
+
+# What is measured, and those that stand beside it. torch only where pip's find-links have a build: others are gigabytes.
+$(BENCH_VENV)/.stamp: pyproject.toml benchmarks/requirements.txt
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_PIP) install --requirement benchmarks/requirements.txt .
+	$(BENCH_PIP) install --no-index --no-deps torch 2>/dev/null && $(BENCH_PIP) install torch || \
+	  echo "torch: no build is at hand, so its row will not be measured"
 	@touch $@

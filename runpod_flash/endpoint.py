@@ -28,7 +28,7 @@ from runpod_flash.routes import RouteTable, check_path
 from runpod_flash.spec import DEFAULT_SCALER_VALUE, EndpointSpec
 from runpod_flash.template import PodTemplate
 from runpod_flash.volumes import NetworkVolume
-from worker_runtime.wire.routes import WEBSOCKET
+from worker_runtime.wire.methods import WEBSOCKET
 
 if TYPE_CHECKING:
     from runpod_flash.agreement import Provisioned

@@ -1,10 +1,10 @@
 """What a user gives to `run` and `runsync`, checked: the input of a job and what comes with it. Light to import."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+from runpod_flash import lazy
 from runpod_flash.calls import JobOptions
 from runpod_flash.errors import CallError
 
@@ -79,7 +79,7 @@ def _brought(body: Mapping[str, Any]) -> dict[str, Any]:
         _refuse("'policy' of the body", policy, f"a dict with some of {', '.join(_POLICY)}")
     for name in policy or {}:
         if name not in _POLICY:
-            close = difflib.get_close_matches(str(name), _POLICY, n=1)
+            close: list[str] = lazy.load("difflib").get_close_matches(str(name), _POLICY, n=1)
             hint = f"; did you mean '{close[0]}'?" if close else ""
             _refuse("'policy' of the body has a field that", name, f"one of {', '.join(_POLICY)}", hint)
     config = body.get("s3Config")

@@ -207,4 +207,5 @@ def _move_away(path: Path) -> bool:
 
 
 def _text(text: str) -> str:
-    return json.dumps(text)
+    """A key or id as JSON; those of ours need no escaping."""
+    return f'"{text}"' if text.isascii() and text.replace("-", "").isalnum() else json.dumps(text)

@@ -28,7 +28,7 @@ from runpod_flash.spec import DEFAULT_WORKERS_MIN, EndpointSpec, disk_limit_gb
 from runpod_flash.template import DEFAULT_DISK_GB, PodTemplate
 from runpod_flash.volumes import NetworkVolume
 from runpod_flash.wording import nearest, refusal
-from worker_runtime.wire.specs import Batch
+from worker_runtime.wire.batch import Batch
 
 E = TypeVar("E", bound=Enum)
 

@@ -6,7 +6,6 @@ f.map(xs)        one call for each, several at a time    f.with_options(timeout=
 f.stream(x)      the items of a generator, as they come
 """
 
-import difflib
 import functools
 import inspect
 import sys
@@ -161,8 +160,14 @@ class RemoteFunction(_OnEndpoint, CallForms[P, R]):
         signatures.check(self.__name__, self._parameters, args, kwargs)
         if self.spec.batch is not None:
             args, kwargs = batches.as_positional(_known(self._parameters), args, kwargs), {}
-        target, options, streams = self.__flash_target__, self._options, is_generator(self.__flash_target__)
-        return Request(target, self.spec, args, kwargs, None, None, options.job, options.retries, streams)
+        options = self._options
+        return Request(
+            self.__flash_target__, self.spec, args, kwargs, None, None, options.job, options.retries, self._streams
+        )
+
+    @functools.cached_property
+    def _streams(self) -> bool:
+        return is_generator(self.__flash_target__)
 
     @functools.cached_property
     def _parameters(self) -> Parameters | None:
@@ -491,6 +496,6 @@ def _defined(kind: type, name: str) -> Any:
 
 def _unknown(kind: RemoteClass[Any], name: str) -> str:
     names = [known for known in dir(kind.__flash_target__) if not known.startswith("_")]
-    close = difflib.get_close_matches(name, names, n=1)
+    close: list[str] = lazy.load("difflib").get_close_matches(name, names, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names) or 'none'}"
     return f"remote class {kind.__name__} has no method '{name}'; {hint}"

@@ -12,7 +12,8 @@ from runpod_flash import lazy
 from runpod_flash.errors import ConfigError
 from runpod_flash.routes import Route, RouteTable
 from runpod_flash.spec import EndpointSpec
-from worker_runtime.wire.routes import BODY_METHODS, WEBSOCKET, Served, ServedRoute
+from worker_runtime.wire.methods import BODY_METHODS, WEBSOCKET
+from worker_runtime.wire.routes import Served, ServedRoute
 
 _LIBRARIES = ("fastapi", "starlette")
 _FORMS = ("File", "Form", "UploadFile")

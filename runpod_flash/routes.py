@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from runpod_flash.errors import ConfigError
 from runpod_flash.hardware import ServerlessScalerType
 from runpod_flash.spec import EndpointSpec
-from worker_runtime.wire.routes import METHODS, RESERVED, WEBSOCKET
+from worker_runtime.wire.methods import METHODS, RESERVED, WEBSOCKET
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -20,12 +20,13 @@ from runpod_flash.errors import NotPicklable, NotPortable
 from runpod_flash.identity import Identity, identify, is_heap_type
 from runpod_flash.local_modules import LocalFiles, LocalModules, module_of
 from worker_runtime.wire import neutral, paths, payload
+from worker_runtime.wire.batch import Batch
 from worker_runtime.wire.class_names import ClassNames, standard_module
 from worker_runtime.wire.encoding import in_pieces
 from worker_runtime.wire.errors import CannotTravel
 from worker_runtime.wire.pieces import Encoded
 from worker_runtime.wire.routes import by_name
-from worker_runtime.wire.specs import ArtifactManifest, Batch, EnvironmentRequest
+from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
 
 V = TypeVar("V")
 
@@ -151,6 +152,9 @@ class Shipper:
             NotPicklable: an argument cannot be pickled; the message names it.
             NotPortable: a part of an argument could travel as a pickle only, and none may go this way.
         """
+        plain = None if way.neutral else payload.encode_plain(args, dict(kwargs))
+        if plain is not None:
+            return plain
         modules: set[str] = set()
         try:
             if way.neutral:

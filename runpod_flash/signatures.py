@@ -9,7 +9,7 @@ import inspect
 import sys
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from runpod_flash.errors import CallError
@@ -29,9 +29,15 @@ class Parameters:
 
     signature: inspect.Signature
     filled_in: int = 0
+    _by_place: tuple[int, int] = field(init=False, repr=False, compare=False)  # how few and how many by place alone
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_place", _counts(self.signature, self.filled_in))
 
     def check(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Raise CallError, about a call of `name`, where Python would not take these arguments."""
+        if not kwargs and self._by_place[0] <= len(args) <= self._by_place[1]:
+            return
         try:
             self.signature.bind(*(_FILLED_IN,) * self.filled_in, *args, **self._bindable(kwargs))
         except TypeError as error:
@@ -54,6 +60,20 @@ class Parameters:
 
     def __str__(self) -> str:
         return str(self.of_callers)
+
+
+def _counts(signature: inspect.Signature, filled_in: int) -> tuple[int, int]:
+    """How few and how many arguments are right where all are given by their places."""
+    least = most = 0
+    for each in signature.parameters.values():
+        required = each.default is each.empty
+        if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD):
+            least, most = least + required, most + 1
+        elif each.kind is each.VAR_POSITIONAL:
+            most = sys.maxsize
+        elif each.kind is each.KEYWORD_ONLY and required:
+            return 1, 0  # never by their places alone
+    return least - filled_in, most - filled_in
 
 
 def of_function(function: Any) -> Parameters | None:

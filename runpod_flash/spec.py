@@ -18,7 +18,7 @@ from runpod_flash.hardware import (
 from runpod_flash.retries import Retries
 from runpod_flash.template import DEFAULT_DISK_GB, PodTemplate
 from runpod_flash.volumes import NetworkVolume
-from worker_runtime.wire.specs import Batch
+from worker_runtime.wire.batch import Batch
 
 DEFAULT_WORKERS_MIN = 0
 DEFAULT_WORKERS_MAX = 1

@@ -1,10 +1,10 @@
 """How a bad option is refused: what was given, what is allowed, and the nearest right value."""
 
-import difflib
 import re
 from collections.abc import Iterable
 from typing import Any
 
+from runpod_flash import lazy
 from runpod_flash.errors import ConfigError
 
 _LONG = 80  # characters of a given value that a message shows
@@ -23,7 +23,9 @@ def nearest(given: str, allowed: Iterable[str]) -> str | None:
     words = {_plain(word): word for word in allowed}
     wanted = _plain(given)
     inside = [word for word in words if wanted and wanted in word] if len(wanted) > 2 else []
-    close = difflib.get_close_matches(wanted, inside or words, n=1, cutoff=0.0 if inside else 0.55)
+    close: list[str] = lazy.load("difflib").get_close_matches(
+        wanted, inside or words, n=1, cutoff=0.0 if inside else 0.55
+    )
     return words[close[0]] if close else None
 
 

@@ -19,8 +19,8 @@ from typing import Any, Final
 from worker_runtime.execute import Execution, Group, Outcome
 from worker_runtime.failures import Failed
 from worker_runtime.interrupts import Cancelled, Interrupts, Key, PoolThread
+from worker_runtime.wire.batch import Batch
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
-from worker_runtime.wire.specs import Batch
 
 _KEY: Final[Key] = ("batch", 0)  # each batch has interrupts of its own
 

@@ -141,9 +141,9 @@ class CallWorker(Worker):
 
     def _unbegun(self, jobs: Iterable[_Job]) -> list[_Job]:
         """Take these away from the child, as far as it has not begun them; gives those."""
-        if not self._alone:
-            return []
         numbers = {job.number: job for job in jobs}
+        if not self._alone or not numbers:
+            return []
         return [numbers[number] for number in self._child.take_back(numbers)]
 
     def _grace_over(self, job: _Job) -> None:

@@ -12,6 +12,8 @@ import platform
 import site
 import socket
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from worker_runtime.channel import Channel
 from worker_runtime.execute import Artifacts
@@ -23,12 +25,17 @@ from worker_runtime.wire import messages
 def main() -> None:
     """Run calls until the parent says drain. The parent's end is noticed by init, which ends this process."""
     bundle, setup = sys.argv[1], json.loads(sys.argv[2])
+    set_paths(setup["code"], setup["overlay"], bundle)
+    live(setup)
+
+
+def live(setup: Mapping[str, Any]) -> None:
+    """The same, where the paths are set."""
     sys.argv = [setup["name"]]
     channel = Channel(socket.socket(fileno=setup["link"]))
     channel.keep_to_this_program()
     tickets, aside = channel.receive_ends()
     faulthandler.enable()
-    set_paths(setup["code"], setup["overlay"], bundle)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "httpcore"):  # which name every request, those of our own client too
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -54,10 +61,17 @@ def set_paths(code: str, overlay: str | None, bundle: str) -> None:
 
     The runtime itself was imported from the bundle before; it does not depend on the order.
     """
+    set_package_paths(overlay, bundle)
+    sys.path.insert(0, code)
+    importlib.invalidate_caches()
+
+
+def set_package_paths(overlay: str | None, bundle: str) -> None:
+    """The same, without the user's modules."""
     own = [path for path in sys.path if path != bundle]
     sys.path[:] = own
     if overlay is not None:
         site.addsitedir(overlay)  # as a site-packages folder: its .pth files count
     added = [path for path in sys.path if path not in own]
-    sys.path[:] = [code, *added, *own, bundle]
+    sys.path[:] = [*added, *own, bundle]
     importlib.invalidate_caches()

@@ -23,12 +23,13 @@ from worker_runtime.plain_calls import arguments as plain_arguments
 from worker_runtime.plain_calls import needs_nothing
 from worker_runtime.streaming import Collecting, Sink, drain, drain_async, is_stream
 from worker_runtime.wire import encoding, payload
+from worker_runtime.wire.batch import Batch
 from worker_runtime.wire.class_names import SCRIPT
 from worker_runtime.wire.errors import CannotTravel, PicklesRefused, WireError
 from worker_runtime.wire.interface import Interface
 from worker_runtime.wire.jobs import PLAIN_LIMIT, Call, ErrorInfo, ErrorKind, Payload
 from worker_runtime.wire.pieces import Encoded, Part
-from worker_runtime.wire.specs import ArtifactManifest, Batch
+from worker_runtime.wire.specs import ArtifactManifest
 
 KEPT = 16
 """How many loaded artifacts are kept: functions with their globals, so a model cached in a global lives on."""

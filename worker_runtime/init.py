@@ -9,17 +9,18 @@ holds: when that closes, however the worker ended, it kills what is left and end
 """
 
 import contextlib
+import gc
 import json
 import os
 import select
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from worker_runtime import isolation, mounts, privileges
+from worker_runtime import isolation, mounts, privileges, renewal
 from worker_runtime.mounts import View
 
 START, TERMINATE = b"start\n", b"terminate\n"
@@ -34,6 +35,7 @@ class ChildPlan:
     """How the child is started. `link` is a file descriptor that it keeps under the same number, where it has one.
 
     With `own_session` it leads a process group, which can be told to terminate; it has ended when its group has.
+    With `forks` it goes on in this interpreter, as what `argv` would start, instead of starting that.
     """
 
     argv: tuple[str, ...]
@@ -44,25 +46,50 @@ class ChildPlan:
     stderr: int
     link: int | None
     own_session: bool = False
+    forks: bool = False
+
+
+class ChildBegins(BaseException):
+    """Raised in the process that has become the child of a plan that `forks`; everything on its stack shall end.
+
+    No error: whoever started all of this catches it and goes on as the child, as if its program had just been started.
+    """
+
+    def __init__(self, plan: ChildPlan) -> None:
+        super().__init__("the child begins")
+        self.plan = plan
 
 
 def run(control: socket.socket, plan: ChildPlan, view: View | None) -> NoReturn:
     """Be the init process, in a process that was forked for it: with a view in namespaces, else without.
 
-    Never returns, never raises.
+    Never returns, and raises nothing but ChildBegins.
     """
-    code = 1
+    with ending_process(1):
+        try:
+            _prepare(control, view)
+            child = _Child(control, plan)
+            _serve(control, child)
+            _end_all(child, namespaced=view is not None)
+            os._exit(0)
+        except (OSError, RuntimeError) as error:
+            with contextlib.suppress(OSError):
+                say(control, failed=str(error))
+    raise AssertionError("unreachable")
+
+
+@contextlib.contextmanager
+def ending_process(code: int) -> Iterator[None]:
+    """This process ends with the block, whatever happens in it, unless the child begins there."""
+    begins = False
     try:
-        _prepare(control, view)
-        child = _Child(control, plan)
-        _serve(control, child)
-        _end_all(child, namespaced=view is not None)
-        code = 0
-    except (OSError, RuntimeError) as error:
-        with contextlib.suppress(OSError):
-            say(control, failed=str(error))
+        yield
+    except ChildBegins:
+        begins = True
+        raise
     finally:
-        os._exit(code)
+        if not begins:
+            os._exit(code)
 
 
 def say(control: socket.socket, **message: Any) -> None:
@@ -71,6 +98,7 @@ def say(control: socket.socket, **message: Any) -> None:
 
 
 def _prepare(control: socket.socket, view: View | None) -> None:
+    gc.disable()  # it does little, and collecting would write to all that it shares with others
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     os.setsid()
@@ -132,6 +160,8 @@ class _Child:
         said, failure = os.pipe()
         pid = os.fork()
         if not pid:
+            if plan.forks:
+                self._control.detach()  # its number may belong to another by the time this object goes
             _become_child_or_say_why(plan, failure)
         self._pid = pid
         for descriptor in (failure, plan.stdout, plan.stderr, plan.link):  # else nobody ever reads their end
@@ -173,14 +203,14 @@ class _Child:
 
 
 def _become_child_or_say_why(plan: ChildPlan, failure: int) -> NoReturn:
-    try:
-        _become_child(plan)
-    except OSError as error:
-        why = f"the worker cannot start {plan.argv[0]}: {error}"
-        os.write(plan.stderr, f"{why}\n".encode())
-        os.write(failure, why.encode())
-    finally:
-        os._exit(_CANNOT_START)
+    with ending_process(_CANNOT_START):
+        try:
+            _become_child(plan)
+        except OSError as error:
+            why = f"the worker cannot start {plan.argv[0]}: {error}"
+            os.write(plan.stderr, f"{why}\n".encode())
+            os.write(failure, why.encode())
+    raise AssertionError("unreachable")
 
 
 def _become_child(plan: ChildPlan) -> NoReturn:
@@ -198,6 +228,9 @@ def _become_child(plan: ChildPlan) -> NoReturn:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(plan.stdout, 1)
     os.dup2(plan.stderr, 2)
+    if plan.forks:
+        renewal.renew(plan.argv, plan.env, () if plan.link is None else (plan.link,))
+        raise ChildBegins(plan)
     if plan.link is not None:
         os.set_inheritable(plan.link, True)
     os.execve(plan.argv[0], plan.argv, dict(plan.env))

@@ -53,6 +53,12 @@ def forbid_inspection() -> None:
         check(libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
 
 
+def allow_inspection() -> None:
+    """Let other processes of the same user look at this one, and it at itself, as at any program."""
+    if sys.platform == "linux":
+        check(libc().prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl")
+
+
 def kill_namespace() -> None:
     """As first process of a PID namespace: kill and reap all others in it."""
     if os.getpid() != 1:

@@ -85,10 +85,11 @@ class Keeper:
             isolation.kill_descendants(_SETTLE_S)  # what an init that user code killed has left
 
 
-def start(launch: WorkerLaunch, *, isolate: bool) -> Keeper:
-    """Fork the init process of a worker.
+def start(launch: WorkerLaunch, *, isolate: bool, child_forks: bool = False) -> Keeper:
+    """Fork the init process of a worker. With `child_forks` the child goes on in this interpreter.
 
     Raises:
+        ChildBegins: this process is that child.
         StartError: what is hidden or private is or holds what the child needs, the launch must isolate and that is not
             possible here, or not even a plain init process comes up.
         NoVolume: the launch has a volume, and it is not there or cannot be mounted.
@@ -96,17 +97,17 @@ def start(launch: WorkerLaunch, *, isolate: bool) -> Keeper:
     isolation.adopt_orphans()
     view = _checked_view(launch)
     ends = _Ends.open()
-    plan = _plan(launch, ends)
+    plan = _plan(launch, ends, forks=child_forks)
     failure = "they were not asked for" if sys.platform == "linux" else f"{sys.platform} has none"
     if isolate and sys.platform == "linux":
-        control, failure = _attempt(lambda mine: _namespaced(mine, plan, view))
+        control, failure = _attempt(lambda mine: _namespaced(ends.handed_over(mine), plan, view))
         if control is not None:
             return ends.keep(*control, None)
     if launch.volume is not None:
         raise NoVolume(f"its network volume cannot be mounted at {new_root.VOLUME}, which takes namespaces: {failure}")
     if launch.must_isolate:
         raise StartError(f"user code must be isolated here, and there are no namespaces: {failure}")
-    control, why = _attempt(lambda mine: _plain(mine, plan))
+    control, why = _attempt(lambda mine: _plain(ends.handed_over(mine), plan))
     if control is None:
         raise StartError(f"the process that holds the worker's child does not start: {why}")
     return ends.keep(*control, failure)
@@ -130,8 +131,14 @@ class _Ends:
         os.close(self.stderr[1])
         return Keeper(pid, control, self.link[0], self.stdout[0], self.stderr[0], why_plain)
 
+    def handed_over(self, control: socket.socket) -> socket.socket:
+        """In a forked process, which has the numbers in its plan: when these objects go, nothing is closed."""
+        for sock in self.link:
+            sock.detach()
+        return control
 
-def _plan(launch: WorkerLaunch, ends: _Ends) -> ChildPlan:
+
+def _plan(launch: WorkerLaunch, ends: _Ends, *, forks: bool) -> ChildPlan:
     own = os.path.join(launch.folder, "run")
     own_session = launch.command is not None or launch.port > 0
     link = None if own_session else ends.link[1].fileno()
@@ -144,6 +151,7 @@ def _plan(launch: WorkerLaunch, ends: _Ends) -> ChildPlan:
         stderr=ends.stderr[1],
         link=link,
         own_session=own_session,
+        forks=forks,
     )
 
 
@@ -253,14 +261,18 @@ def _line(control: socket.socket) -> bytes:
 
 
 def _become(run: Callable[[socket.socket], None], control: socket.socket) -> NoReturn:
-    """In a forked process: run and end, whatever happens; the worker's own code must never go on here."""
-    try:
-        run(control)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            init.say(control, failed=str(error))
-    finally:
-        os._exit(0)
+    """In a forked process: run and end, whatever happens; the worker's own code must never go on here.
+
+    Raises:
+        ChildBegins: this is the child by now.
+    """
+    with init.ending_process(0):
+        try:
+            run(control)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                init.say(control, failed=str(error))
+    raise AssertionError("unreachable")
 
 
 def _plain(control: socket.socket, plan: ChildPlan) -> None:

@@ -22,7 +22,7 @@ KEPT = {
 """The capabilities that root keeps, with the kernel's numbers."""
 
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 23, 24, 38, 47
-_PR_CAP_AMBIENT_CLEAR_ALL = 4
+_PR_CAP_AMBIENT_IS_SET, _PR_CAP_AMBIENT_CLEAR_ALL = 1, 4
 _CAPABILITY_VERSION = 0x20080522
 _MOST = 64  # capabilities that fit into the kernel's sets
 
@@ -54,12 +54,37 @@ def bound() -> None:
             _prctl(_PR_CAPBSET_DROP, number)
 
 
+def keep_what_a_program_would() -> None:
+    """Give up the rights that this process would lose if it started a program.
+
+    Raises:
+        OSError: the kernel does not allow it.
+    """
+    option = (_PR_CAPBSET_READ,) if os.geteuid() == 0 else (_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_IS_SET)
+    unused = [0] * (4 - len(option))
+    kept = sum(
+        1 << number
+        for number in range(_MOST)
+        if libc().prctl(option[0], *map(ctypes.c_ulong, (*option[1:], number, *unused))) == 1
+    )
+    header, halves = _capabilities()
+    for place, half in enumerate(halves):
+        half.permitted &= kept >> 32 * place & 0xFFFFFFFF
+        half.effective = half.permitted
+    check(libc().capset(ctypes.byref(header), halves), "capset")
+
+
 def _inherit_nothing() -> None:
-    header, halves = _Header(_CAPABILITY_VERSION, 0), (_Half * 2)()
-    check(libc().capget(ctypes.byref(header), halves), "capget")
+    header, halves = _capabilities()
     for half in halves:
         half.inheritable = 0
     check(libc().capset(ctypes.byref(header), halves), "capset")
+
+
+def _capabilities() -> tuple[_Header, "ctypes.Array[_Half]"]:
+    header, halves = _Header(_CAPABILITY_VERSION, 0), (_Half * 2)()
+    check(libc().capget(ctypes.byref(header), halves), "capget")
+    return header, halves
 
 
 def _prctl(option: int, argument: int) -> None:

@@ -1,4 +1,4 @@
-"""How the child runs one call at a time: on the main thread, as user code expects that handles signals or opens windows.
+"""How the child runs one call at a time: on the main thread, as user code expects that handles signals.
 
 Plain functions are called directly, coroutines run on one event loop that is kept, so that clients bound to it live on.
 The main thread reads its frames itself, so that no call is handed from thread to thread; what must be heard while user

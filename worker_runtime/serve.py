@@ -28,15 +28,8 @@ from worker_runtime.asgi import Guarded
 from worker_runtime.failures import load_failure
 from worker_runtime.wire import paths, payload
 from worker_runtime.wire.errors import PicklesRefused
-from worker_runtime.wire.routes import (
-    BODY_METHODS,
-    CANNOT_SERVE,
-    WEBSOCKET,
-    Served,
-    ServedRoute,
-    from_names,
-    is_by_name,
-)
+from worker_runtime.wire.methods import BODY_METHODS, WEBSOCKET
+from worker_runtime.wire.routes import CANNOT_SERVE, Served, ServedRoute, from_names, is_by_name
 
 LARGEST_MESSAGE = 64 * 1024**2
 """Bytes of a websocket's message; what passes the gateway is smaller."""

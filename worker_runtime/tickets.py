@@ -1,7 +1,7 @@
 """Who begins a call first: the child with it, or the parent that takes it back. The kernel decides, for each once.
 
-A ticket is the number of a frame, in a socket from which both read. The child begins nothing without its ticket; what the
-parent reads itself will not begin. So it need not ask the child, which may be stopped or hold the interpreter.
+A ticket is the number of a frame, in a socket from which both read. The child begins nothing without its ticket; what
+the parent reads itself will not begin. So it need not ask the child, which may be stopped or hold the interpreter.
 
     parent ── frames, in a socket ──▶ child
        └───── tickets, in another ──▶ child takes the next one, and with it the frame of that number

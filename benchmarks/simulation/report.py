@@ -3,11 +3,11 @@
 import datetime
 from collections.abc import Iterable, Iterator
 
+from benchmarks import machine
 from benchmarks.simulation.engine import STEP_S
 from benchmarks.simulation.figures import Figures
 from benchmarks.simulation.patterns import Pattern
 from benchmarks.simulation.study import Study
-from benchmarks.timing import facts
 
 _HEAD = """\
 | {name} | p50 | p95 | p99 | longest | worker-seconds | peak workers | cold starts | calls of `decide` |
@@ -17,10 +17,11 @@ _HEAD = """\
 def text_of(studies: Iterable[tuple[Pattern, Study]], *, seed: int, took: float) -> str:
     """The page, in Markdown."""
     pairs = list(studies)
-    stamp = facts()
+    of = machine.machine()
+    where = f"{of['system']} {of['processor']}, {of['cores']} cores, Python {of['python']}"
     return f"""# Scaling, simulated
 
-{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, commit {stamp["commit"]}, {stamp["machine"]}, seed {seed}.
+{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, commit {machine.commit()}, {where}, seed {seed}.
 All runs took {took:.0f} s together. `make bench-scaling` makes this page; [what it does not prove](../README.md).
 
 Queue delays are in seconds, from the arrival of a job to its start. Worker-seconds are divided by those of the

@@ -408,10 +408,12 @@ class Connection:
         self._address = address = await self._locate()
         if self._client is not None:  # of the attempt before
             await self._client.aclose()
-        self._client, self._lanes = client, lanes = new_client(address), Lanes(address)
+        socket = address.calls if self._converse is not None else None
+        kept = 0 if socket else None  # none is left where a loop ends without a word
+        self._client, self._lanes = client, lanes = new_client(address, kept), Lanes(address)
         self._requests = asyncio.Semaphore(requests_at_once(address))
-        if address.calls is not None and self._converse is not None:
-            await self._serve_channel(address, address.calls, up)
+        if socket:
+            await self._serve_channel(address, socket, up)
             return
         self.streams = await self._has_our_interface(client)
         if self.streams:
@@ -419,7 +421,7 @@ class Connection:
             return
         if address.socket:
             await client.aclose()
-            self._client = client = new_client(address, kept=0)  # none is left where a loop ends without a word
+            self._client = client = new_client(address, kept=0)  # as above
         self._held = holding(client, lanes)
         await anext(self._held)
         self._came_up(up)

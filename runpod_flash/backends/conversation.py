@@ -13,8 +13,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
-from runpod_flash.backends.base import Json
-from runpod_flash.backends.events import FinalJobs
+from runpod_flash.backends.events import FinalJobs, Json
 from runpod_flash.calls import Ticket
 from runpod_flash.errors import BackendUnavailable, FlashError, JobNotFound
 from runpod_flash.output import Output

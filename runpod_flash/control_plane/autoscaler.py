@@ -225,10 +225,10 @@ class Autoscaler:
 def _load(pool: Pool, live: list[Worker], limits: scaling.Limits) -> scaling.Load:
     low = low_running = 0
     if pool.has_low_priority:
-        low = _of_low_priority(pool.queue)
+        low = _of_low_priority([*pool.queue, *(job for worker in pool.holding for job in worker.ahead.values())])
         low_running = _of_low_priority(job for worker in live for job in worker.running.values())
     return scaling.Load(
-        queued=len(pool.queue) - low + pool.waiting_requests,
+        queued=len(pool.queue) + pool.ahead - low + pool.waiting_requests,
         running=sum(len(worker.running) + worker.requests for worker in live) - low_running,
         workers=len(live),
         starting=sum(worker.state is WorkerState.STARTING for worker in live),

@@ -112,10 +112,12 @@ def _situation(pool: Pool, *, behind: int, queued_at: float, backoff: str = "") 
 
 
 def _place(pool: Pool, job: Job) -> int:
-    """How many jobs are in front of this one: in the pool's queue, or in that of the worker where its object lives."""
-    for queue in (pool.queue, *(worker.queue for worker in pool.workers.values())):
+    """How many jobs are in front of this one: in a queue, or in the worker that will run it."""
+    for queue in (pool.queue, *(worker.queue for worker in pool.homes)):
         if job in queue:
             return queue.index(job)
+    if job.worker is not None and job.ahead is not None:
+        return list(job.worker.held).index(job)
     return 0
 
 

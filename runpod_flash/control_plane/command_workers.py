@@ -40,7 +40,7 @@ class CommandWorkers:
         self.desk = TakeDesk(dispatcher, limits, cancel_grace_s)
         self.answers = WorkerAnswers(dispatcher, chunks, announcer, limits)
         self.find = supervisor.worker
-        dispatcher.taking = self.desk
+        dispatcher.take_through(self.desk)
         dispatcher.on_again = self._again
         self.desk.unseal = unseal
         self.desk.end_worker, self.desk.look_at = supervisor.end_now, supervisor.look_at

@@ -23,8 +23,12 @@ class Courier(Protocol):
     def withdraw(self, worker: Worker) -> None:
         """It will not get it after all."""
 
-    async def read(self, job: Job, worker: Worker) -> Goods:
-        """Read what the job needs and the worker cannot read itself. Raises OSError, BackendError."""
+    def must_read(self, job: Job) -> bool:
+        """Whether something must be read for the job before it can be handed over."""
+        ...
+
+    async def read(self, job: Job) -> Goods:
+        """Read that. Raises OSError, BackendError."""
         ...
 
     def hand_over(self, job: Job, worker: Worker, goods: Goods) -> bool:
@@ -55,10 +59,12 @@ class LinkCourier:
 
     def withdraw(self, worker: Worker) -> None: ...
 
-    async def read(self, job: Job, worker: Worker) -> Goods:
+    def must_read(self, job: Job) -> bool:
+        return job.call is not None and any(not self.memory.shares(name) for name in job.call.values)
+
+    async def read(self, job: Job) -> Goods:
         assert job.call is not None
-        unread = [name for name in job.call.values if not self.memory.lend(worker.id, name)]
-        return [(name, await self._values.read(name)) for name in unread]
+        return [(name, await self._values.read(name)) for name in job.call.values if not self.memory.shares(name)]
 
     def hand_over(self, job: Job, worker: Worker, goods: Goods) -> bool:
         if worker.link is None or job.call is None:
@@ -70,12 +76,12 @@ class LinkCourier:
         if data:
             worker.link.send({"type": messages.ARTIFACT, "id": artifact}, data)
         values = dict(goods)
-        named = [_bytes(payload, values) for payload in job.call.payloads]
+        named = [self._bytes_of(payload, values, worker) for payload in job.call.payloads]
         parts = [part for part in named if not isinstance(part, str)]
         header: dict[str, Any] = {
             "type": messages.RUN,
             "job": job.record.id,
-            "attempt": job.record.attempts,
+            "attempt": job.attempt,
             "call": job.call.head(),
             "sizes": [part if isinstance(part, str) else len(part) for part in named],
             "timeout_ms": job.record.timeout_ms,
@@ -88,12 +94,13 @@ class LinkCourier:
 
     def call_off(self, job: Job, worker: Worker) -> None:
         if worker.link is not None:
-            worker.link.send({"type": messages.CANCEL, "job": job.record.id, "attempt": job.record.attempts})
+            worker.link.send({"type": messages.CANCEL, "job": job.record.id, "attempt": job.attempt})
 
-
-def _bytes(payload: Payload, values: Mapping[str, bytes]) -> bytes | str:
-    """The bytes of a payload, or the name of the range where the worker reads them."""
-    if payload.inline is not None:
-        return payload.inline
-    name = payload.name or ""
-    return values.get(name, name)
+    def _bytes_of(self, payload: Payload, values: Mapping[str, bytes], worker: Worker) -> bytes | str:
+        """The bytes of a payload, or the name of the range where the worker reads them. Raises OSError."""
+        if payload.inline is not None:
+            return payload.inline
+        name = payload.name or ""
+        if name in values:
+            return values[name]
+        return name if self.memory.lend(worker.id, name) else self.memory.read_now(name)

@@ -6,16 +6,16 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from runpod_flash.control_plane import lifecycle
 from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.artifacts import Artifacts
+from runpod_flash.control_plane.assigning import Assigning, find, is_current, never_begun
 from runpod_flash.control_plane.couriers import Courier, LinkCourier
 from runpod_flash.control_plane.crashes import Crashes
 from runpod_flash.control_plane.deadlines import Deadlines
 from runpod_flash.control_plane.fleet import Fleet, Job, Pool, Worker, WorkerState
-from runpod_flash.control_plane.homes import INSTANCES_PER_WORKER, Homes
 from runpod_flash.control_plane.job_logs import LogTail
 from runpod_flash.control_plane.pools import Pools
 from runpod_flash.control_plane.recorder import JobStore, Recorder
@@ -23,8 +23,8 @@ from runpod_flash.control_plane.records import JobRecord, LogLine
 from runpod_flash.control_plane.results import Results, Told, Values, outcome_of
 from runpod_flash.control_plane.shared_values import Memory
 from runpod_flash.control_plane.streams import Streams
-from runpod_flash.errors import BackendError
-from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, Progress
+from worker_runtime.wire.frames import Body
+from worker_runtime.wire.jobs import INLINE_LIMIT, Call, ErrorInfo, ErrorKind, JobStatus, Payload, Progress
 from worker_runtime.wire.ranges import Range
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,6 @@ class Dispatcher:
         on_load: called with an endpoint's id whenever the number of its queued or running jobs or free workers changes.
         on_end: called with each job whose end is on disk.
         on_again: called with each job of which an attempt has ended and another will follow.
-        taking: the way to workers whose commands ask for their jobs.
         recorder: what makes decisions last.
         results: where results that are too large for the JSON go.
         pools: which pool serves a job.
@@ -49,7 +48,6 @@ class Dispatcher:
         self, store: JobStore, values: Values, artifacts: Artifacts, fleet: Fleet, announcer: Announcer
     ) -> None:
         self._links = LinkCourier(values, artifacts)
-        self.taking: Courier = self._links
         self._streams: Streams | None = None
         self._fleet = fleet
         self.pools = Pools(fleet, artifacts, values)
@@ -59,10 +57,12 @@ class Dispatcher:
         announcer.on_output = self.recorder.wrote
         self.results = Results(values)
         self._deadlines = Deadlines(self.end)
-        self._homes = Homes(self._rebuilt)
+        self._assigning = Assigning(self._links, self.recorder, self._deadlines, announcer)
+        self._assigning.fail, self._assigning.again, self._assigning.changed = (
+            self._fail, self._queue_again, self._changed,
+        )  # fmt: skip
         self._jobs: dict[str, Job] = {}
         self._numbers = itertools.count()
-        self._held = False
         self._stopped = False
         self.on_load: Callable[[str], None] = lambda endpoint: None
         self.on_again: Callable[[Job], None] = lambda job: None
@@ -81,6 +81,10 @@ class Dispatcher:
         """Say where the items of generators go."""
         self._streams = streams
         self._links.on_stream, self._links.window, streams.end = streams.begin, streams.window_of, self.end
+
+    def take_through(self, taking: Courier) -> None:
+        """Say how workers whose commands ask for their jobs get them."""
+        self._assigning.taking = taking
 
     # ---- jobs come in
 
@@ -109,8 +113,7 @@ class Dispatcher:
             self._pause(job, min(record.retry_at - time.time(), call.backoff.max_delay_s))
             return job
         pool.gave_up = ""
-        home = self._homes.of(job)
-        (pool if home is None else home).queue.append(job)
+        self._assigning.queue(job)
         self._changed(pool)
         return job
 
@@ -120,6 +123,7 @@ class Dispatcher:
             job.pool.leave(job.client)
             job.record = job.record.changed(client=client)
             job.outcome = None if job.outcome is None else job.outcome.changed(client=client)
+            job.ahead = None if job.ahead is None else job.ahead.changed(client=client)
             self._join(job)
             self._announcer.refresh(job.pool)
 
@@ -131,25 +135,16 @@ class Dispatcher:
     # ---- jobs go out
 
     def pump(self, pool: Pool) -> None:
-        """Hand queued jobs to free workers until one of both runs out."""
-        for home in list(pool.workers.values()):
-            while home.queue and home.free_slots > 0 and not self._resting:
-                self._assign(home.queue.popleft(), home)
-        while pool.queue and not self._resting:
-            job = pool.queue[0]
-            worker = None if job.decided else self._choose(pool, job)
-            if worker is None and not job.decided:
-                break
-            pool.queue.popleft()
-            if worker is not None and worker.free_slots > 0:
-                self._assign(job, worker)
-            elif worker is not None:
-                worker.queue.append(job)
-        self._announcer.refresh(pool)
+        """Hand queued jobs to workers until one of both runs out."""
+        self._assigning.pump(pool)
 
-    @property
-    def _resting(self) -> bool:
-        return self._held or self.recorder.stalled
+    def free(self, worker: Worker) -> None:
+        """A worker asks for more jobs, or for fewer, than before."""
+        self._assigning.free(worker)
+
+    def recall(self, worker: Worker) -> None:
+        """A worker begins nothing any more: what it has ahead waits for another."""
+        self._assigning.recall(worker)
 
     def _stall(self) -> None:
         for pool in self._fleet.pools.values():
@@ -160,80 +155,6 @@ class Dispatcher:
             pool.stalled = ""
             self._changed(pool)
 
-    def _choose(self, pool: Pool, job: Job) -> Worker | None:
-        """The worker for a queued job: where its instance lives, else the freest one; None while all are busy."""
-        record = job.record
-        if job.instance is None:
-            free = (worker for worker in pool.workers.values() if worker.free_slots > 0)
-            if record.attempts:  # a worker that still has to stop an earlier attempt could not tell the two apart
-                free = (worker for worker in free if record.id not in worker.running)
-            return max(free, key=_freedom, default=None)
-        bound = self._homes.of(job)
-        if bound is not None:
-            return bound
-        homes = [
-            worker for worker in pool.workers.values() if worker.free_slots > 0 or worker.state is WorkerState.STARTING
-        ]
-        home = min(
-            homes, key=lambda worker: (len(worker.instances), worker.state is WorkerState.STARTING), default=None
-        )
-        if home is None or home.state is WorkerState.STARTING:
-            return None  # objects stay where they are built, so an empty worker that is about to be ready is waited for
-        if len(home.instances) >= INSTANCES_PER_WORKER:
-            self._fail(job, ErrorInfo(ErrorKind.INFEASIBLE, "TooManyInstances", _TOO_MANY_INSTANCES))
-            return None
-        self._homes.bind(job, job.instance, home)
-        return home
-
-    def _rebuilt(self, job: Job, instance: str, worker: Worker) -> None:
-        if job.client is not None:
-            text = f"the worker of object {instance} was lost; the object is built anew from its constructor arguments"
-            self._announcer.notice_to(job.client, job.pool, f"rebuilt {instance} {worker.id}", text)
-
-    def _assign(self, job: Job, worker: Worker) -> None:
-        if job.decided:
-            return
-        job.record = lifecycle.start(job.record, worker.id, time.time())
-        job.sent = False
-        worker.running[job.record.id] = job
-        self._deadlines.started(job)
-        self._courier(job.pool).promise(worker)
-        self.recorder.spawn(self._send(job, worker, job.record))
-
-    def _courier(self, pool: Pool) -> Courier:
-        return self.taking if pool.code is None else self._links
-
-    async def _send(self, job: Job, worker: Worker, started: JobRecord) -> None:
-        """Commit the start, then send the call: never more starts than the store knows of."""
-        courier, attempt = self._courier(job.pool), started.attempts
-        try:
-            if not await self.recorder.saved(started):
-                self._take_back(job, worker, attempt)
-                return
-            goods = await courier.read(job, worker) if _is_current(job, worker, attempt) else ()
-            if _is_current(job, worker, attempt):  # else cancelled, or the worker was lost, while this waited
-                job.sent = courier.hand_over(job, worker, goods)
-                if not job.sent and worker.state is not WorkerState.GONE:
-                    self._take_back(job, worker, attempt)
-        except (OSError, BackendError) as error:
-            self._give_up(job, worker, attempt, f"the call's data cannot be read: {error}")
-        finally:
-            if not job.sent:
-                courier.withdraw(worker)
-
-    def _take_back(self, job: Job, worker: Worker, attempt: int) -> None:
-        """The start could not be written or not be sent, so it did not happen; the job waits for another."""
-        if _is_current(job, worker, attempt):
-            self._release(worker, job)
-            self._queue_again(job, lifecycle.unstart(job.record))
-            self._changed(job.pool)
-
-    def _give_up(self, job: Job, worker: Worker, attempt: int, reason: str) -> None:
-        if _is_current(job, worker, attempt):
-            self._release(worker, job)
-            self._fail(job, ErrorInfo(ErrorKind.PLATFORM, "PlatformError", reason))
-            self._changed(job.pool)
-
     # ---- outcomes come in
 
     def worker_ready(self, worker: Worker) -> None:
@@ -241,15 +162,20 @@ class Dispatcher:
         worker.state = WorkerState.READY
         worker.pool.crashes = worker.pool.crashes.after_ready()
         worker.idle_since = time.monotonic()
+        self._assigning.free(worker)
         self._changed(worker.pool)
 
-    def finished(self, worker: Worker, job_id: str, attempt: int, error: ErrorInfo | None, body: bytes | Range) -> None:
+    def finished(self, worker: Worker, job_id: str, attempt: int, error: ErrorInfo | None, body: Body | Range) -> None:
         """An attempt has ended. A late word about an older attempt is ignored."""
-        job = worker.running.get(job_id)
-        if job is None or job.record.attempts != attempt:
+        job = find(worker, job_id)
+        if job is None or job.attempt != attempt:
             logger.info("job %.80r: a late result is refused (attempt %d of worker %s)", job_id, attempt, worker.id)
             self._discard(worker, body)
             return
+        if job.ahead is not None:  # it was called off before it began, or the worker keeps no order
+            job.record = job.record if job.decided else job.ahead
+        elif worker.pool.key.concurrency == 1:
+            worker.pool.pace.took(time.monotonic() - worker.begun_at)
         self._release(worker, job)
         if error is None or error.kind not in (ErrorKind.WORKER_LOST, ErrorKind.OUT_OF_MEMORY):
             worker.pool.crashes = Crashes()
@@ -257,12 +183,12 @@ class Dispatcher:
             if error is not None:
                 self._failed_attempt(job, error)
             else:
-                self._succeeded(job, worker, body)
+                self._succeeded(job, worker, _as_bytes(body))
         else:
             self._discard(worker, body)
         self._changed(worker.pool)
 
-    def _discard(self, worker: Worker, value: bytes | Range) -> None:
+    def _discard(self, worker: Worker, value: Body | Range) -> None:
         if isinstance(value, Range):
             self._links.memory.discard(worker.id, value)
 
@@ -279,6 +205,16 @@ class Dispatcher:
         elif not job.decided:
             self._finish(job, lifecycle.succeed(job.record, output, time.time()))
         self._changed(worker.pool)
+
+    def given_back(self, worker: Worker, jobs: Iterable[tuple[str, int]]) -> None:
+        """A worker has not begun these attempts, of those that it was asked for, and will not."""
+        self._assigning.given_back(worker, jobs)
+
+    def never_began(self, worker: Worker, jobs: Iterable[str]) -> None:
+        """A worker is about to be lost, and has not begun these jobs."""
+        for job in (find(worker, job_id) for job_id in jobs):
+            if job is not None:
+                job.sent = False
 
     def progressed(self, worker: Worker, job_id: str, output: Any) -> None:
         """A command has said how far a job is; it is shown until the job ends."""
@@ -304,8 +240,11 @@ class Dispatcher:
         job.sent = False
         if job.decided:  # cancelled meanwhile
             self.released(worker, job)
-        else:
-            self._take_back(job, worker, job.record.attempts)
+        elif is_current(job, worker, job.attempt):
+            record = never_begun(job)
+            self._release(worker, job)
+            self._queue_again(job, record)
+            self._changed(job.pool)
 
     def dropped(self, worker: Worker, job: Job, reason: str) -> None:
         """A command has got a job and does not know it any more: the attempt is over."""
@@ -319,13 +258,20 @@ class Dispatcher:
         """A worker has gone: its attempts end, its instances are rebuilt elsewhere when they are called again."""
         worker.state = WorkerState.GONE
         worker.pool.workers.pop(worker.id, None)
-        self._homes.lose(worker)
-        running, waiting = list(worker.running.values()), list(worker.queue)
-        worker.running.clear()
-        worker.queue.clear()
+        worker.pool.homes.pop(worker, None)
+        worker.pool.holding.pop(worker, None)
+        self._assigning.homes.lose(worker)
+        running, ahead, waiting = list(worker.running.values()), list(worker.ahead.values()), list(worker.queue)
+        for held in (worker.running, worker.ahead, worker.queue):
+            held.clear()
         worker.pool.queue.extendleft(reversed(waiting))
+        for job in reversed(ahead):  # of those that it had the first one may have begun, and no other
+            if not job.decided and not self._stopped:
+                self._queue_again(job, never_begun(job))
+            job.ahead = job.worker = None
         message = "\n".join([f"the worker was lost: {reason}", *stderr[-20:]])
         for job in reversed(running):
+            job.worker = None
             if not job.decided and not self._stopped:
                 self._failed_attempt(job, ErrorInfo(ErrorKind.WORKER_LOST, "WorkerLost", message))
         self._changed(worker.pool)
@@ -353,7 +299,7 @@ class Dispatcher:
         elif isinstance(outcome, Told):
             output = outcome.output
             self._after_items(job, lambda: self._finish(job, lifecycle.succeed(job.record, output, time.time())))
-        elif outcome.sha256 is not None and isinstance(body, bytes):
+        elif outcome.sha256 is not None and not isinstance(body, Range):
             self.recorder.spawn(self._keep_value(job, outcome.sha256, body))
 
     async def _keep_value(self, job: Job, sha256: str, body: bytes) -> None:
@@ -428,22 +374,24 @@ class Dispatcher:
         """End a job now. What runs of it is stopped by its worker and cannot answer any more."""
         if job.decided:
             return
-        worker = next((one for one in job.pool.workers.values() if job.record.id in one.running), None)
-        if job.record.status is JobStatus.IN_QUEUE:
-            for queue in (job.pool.queue, *(one.queue for one in job.pool.workers.values())):
+        worker = job.worker
+        if job.ahead is not None and job.sent:  # it may begin just now
+            job.record = job.record.changed(attempts=job.attempt)
+        elif worker is None and job.record.status is JobStatus.IN_QUEUE:
+            for queue in (job.pool.queue, *(one.queue for one in job.pool.homes)):
                 with contextlib.suppress(ValueError):  # it waits in one of them only
                     queue.remove(job)
             job.pool.pausing.discard(job)
         self._fail(job, error)
         if worker is not None and job.sent:
-            self._courier(job.pool).call_off(job, worker)
+            self._assigning.courier(job.pool).call_off(job, worker)
         elif worker is not None:
             self._release(worker, job)
         self._changed(job.pool)
 
     def drop_instance(self, instance: str, sees: Callable[[str], bool]) -> None:
         """Close an instance where it lives. Nothing happens where it is unknown, or of an endpoint that is not seen."""
-        self._homes.drop(instance, sees)
+        self._assigning.homes.drop(instance, sees)
 
     async def drained(self, deadline_s: float) -> bool:
         """Wait until nothing runs. False: something still does at the deadline."""
@@ -457,13 +405,14 @@ class Dispatcher:
 
     def hold(self) -> None:
         """Hand out nothing any more; what runs can still end."""
-        self._held = True
+        self._assigning.held = True
         for pool in self._fleet.pools.values():
+            self._assigning.recall_all(pool)
             pool.paused = "the control plane drains; it goes on after its next start"
 
     def stop(self) -> None:
         """The workers end now: jobs that are lost with them stay in the store for the next start."""
-        self._held = self._stopped = True
+        self._assigning.held = self._stopped = True
 
     async def settle(self) -> None:
         """Wait for what is being committed."""
@@ -484,30 +433,20 @@ class Dispatcher:
         self.on_load(job.record.endpoint)
 
     def _release(self, worker: Worker, job: Job) -> None:
-        worker.running.pop(job.record.id, None)
-        if job.call is not None and job.call.arguments.range is not None:
-            self._links.memory.returned(worker.id, job.call)
-        worker.idle_since = time.monotonic()
+        self._assigning.release(worker, job)
 
     def _changed(self, pool: Pool) -> None:
         self.pump(pool)
         self.on_load(pool.key.endpoint)
 
 
-def _is_current(job: Job, worker: Worker, attempt: int) -> bool:
-    """Whether the worker still has this attempt."""
-    return worker.running.get(job.record.id) is job and job.record.attempts == attempt
-
-
-def _freedom(worker: Worker) -> int:
-    return worker.free_slots
+def _as_bytes(body: Body | Range) -> bytes | Range:
+    """A result as it is kept. A large one stays as it is: nobody changes it, so that it is as good as bytes."""
+    if isinstance(body, Range):
+        return body
+    return bytes(body) if len(body) <= INLINE_LIMIT else cast(bytes, body)
 
 
 _NOT_THERE = ErrorInfo(
-    ErrorKind.PLATFORM,
-    "WireError",
-    "the worker has named shared memory for its result that it does not hold",
-)
-_TOO_MANY_INSTANCES = (
-    f"every worker holds {INSTANCES_PER_WORKER} objects of remote classes; drop some (delete them) or raise workers="
+    ErrorKind.PLATFORM, "WireError", "the worker has named shared memory for its result that it does not hold"
 )

@@ -10,9 +10,11 @@ from typing import Any, Final, Protocol
 
 from runpod_flash.control_plane.crashes import Crashes
 from runpod_flash.control_plane.environments import Environment
+from runpod_flash.control_plane.freedom import Freedom
 from runpod_flash.control_plane.inventory import Grant
 from runpod_flash.control_plane.job_logs import LogTail
 from runpod_flash.control_plane.launchers.base import WorkerProcess
+from runpod_flash.control_plane.pace import Pace
 from runpod_flash.control_plane.records import JobRecord, LogLine
 from worker_runtime.wire.jobs import Call
 from worker_runtime.wire.specs import EnvironmentRequest
@@ -64,7 +66,10 @@ class Job:
     done: asyncio.Future[JobRecord]
     number: int = 0
     logs: LogTail[LogLine] = field(default_factory=LogTail)
-    sent: bool = False  # the running attempt has been sent to its worker
+    sent: bool = False  # the running attempt, or the one that waits for its turn, has been sent to its worker
+    attempt: int = 0  # the number of that attempt
+    worker: "Worker | None" = None  # which has it
+    ahead: JobRecord | None = None  # its record once it begins, where it waits for its turn in its worker
     outcome: JobRecord | None = None  # the decided end, before it is on disk; then it becomes the record
     timers: "dict[str, asyncio.TimerHandle]" = field(default_factory=dict)  # of its deadlines, by name
 
@@ -110,6 +115,9 @@ class Worker:
     process: WorkerProcess | None = None
     link: Link | None = None
     running: dict[str, Job] = field(default_factory=dict)
+    ahead: dict[str, Job] = field(default_factory=dict)  # jobs that it begins when those before them have ended
+    recalled: bool = False  # it was asked for them, and has not answered
+    begun_at: float = 0.0  # when what it runs has begun, where it runs one job at a time
     queue: deque[Job] = field(default_factory=deque)  # jobs of the instances that live here
     artifacts: dict[str, None] = field(default_factory=dict)  # that it has, the one used last at the end
     instances: set[str] = field(default_factory=set)
@@ -135,6 +143,18 @@ class Worker:
             return 0
         return self.offers if self.pool.code is None else self.pool.key.concurrency - len(self.running)
 
+    @property
+    def load(self) -> int | None:
+        """What `Freedom` goes by: jobs that it has; of a command, how few it has asked for."""
+        if self.state is not WorkerState.READY:
+            return None
+        return -self.offers if self.pool.code is None else len(self.running) + len(self.ahead)
+
+    @property
+    def held(self) -> "tuple[Job, ...]":
+        """The jobs that were given to it, in their order."""
+        return (*self.running.values(), *self.ahead.values())
+
     def uses(self, artifact: str) -> list[str]:
         """A call of this artifact goes there: it has it now. Gives the ids of those that it shall forget."""
         self.artifacts.pop(artifact, None)
@@ -142,7 +162,7 @@ class Worker:
         surplus = len(self.artifacts) - ARTIFACTS_PER_WORKER
         if surplus <= 0:
             return []
-        needed = {artifact, *(each for job in self.running.values() for each in job.content)}
+        needed = {artifact, *(each for job in self.held for each in job.content)}
         forgotten = [each for each in self.artifacts if each not in needed][:surplus]
         for each in forgotten:
             del self.artifacts[each]
@@ -151,7 +171,8 @@ class Worker:
     @property
     def idle(self) -> bool:
         """Ready, and nothing runs or waits in it."""
-        return self.state is WorkerState.READY and not self.running and not self.queue and not self.requests
+        at_rest = not self.running and not self.ahead and not self.queue and not self.requests
+        return self.state is WorkerState.READY and at_rest
 
 
 @dataclass(slots=True)
@@ -173,6 +194,10 @@ class Pool:
     queue: deque[Job] = field(default_factory=deque)
     pausing: set[Job] = field(default_factory=set)  # jobs whose next attempt is not due yet
     workers: dict[str, Worker] = field(default_factory=dict)
+    freedom: Freedom[Worker] = field(default_factory=Freedom)
+    homes: dict[Worker, None] = field(default_factory=dict)  # workers in whose own queues jobs may wait
+    holding: dict[Worker, None] = field(default_factory=dict)  # workers that may have jobs ahead
+    pace: Pace = field(default_factory=Pace)
     environment: Environment | None = None
     building: "asyncio.Task[None] | None" = None
     building_since: float = 0.0  # seconds since the epoch
@@ -189,6 +214,11 @@ class Pool:
     notices: dict[str, str] = field(default_factory=dict)  # by key: what every client of the pool is told once
     waiting_requests: int = 0  # HTTP requests that no worker can take yet
     has_low_priority: bool = False  # jobs of low priority have come
+
+    @property
+    def ahead(self) -> int:
+        """How many jobs wait for their turn in workers."""
+        return sum(len(worker.ahead) for worker in self.holding)
 
     @property
     def has_work(self) -> bool:
@@ -251,7 +281,7 @@ class Fleet:
             jobs = [
                 *pool.queue,
                 *pool.pausing,
-                *(job for worker in pool.workers.values() for job in (*worker.queue, *worker.running.values())),
+                *(job for worker in pool.workers.values() for job in (*worker.queue, *worker.held)),
             ]
             for job in jobs:
                 needed.update(job.content)

@@ -3,11 +3,13 @@
 import asyncio
 import hmac
 import logging
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
 
 from runpod_flash.control_plane.fleet import Worker
 from worker_runtime.wire import PROTOCOL, frames, messages
 from worker_runtime.wire.errors import WireError
+from worker_runtime.wire.frames import Body
 from worker_runtime.wire.items import Item
 from worker_runtime.wire.ranges import Range
 
@@ -41,9 +43,15 @@ class WorkerEvents(Protocol):
         """It still uses these ranges of shared memory, arguments of a call that is about to be finished."""
 
     def finished(
-        self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, body: bytes | Range
+        self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, body: Body | Range
     ) -> None:
         """`body`: the encoded result, or where that lies."""
+
+    def gave_back(self, worker: Worker, jobs: list[tuple[str, int]]) -> None:
+        """It has not begun these attempts, and will not."""
+
+    def unbegun(self, worker: Worker, jobs: list[str]) -> None:
+        """It is about to be gone, and has not begun these jobs."""
 
     def hopeless(self, worker: Worker, reason: str, stderr: list[str]) -> None: ...
 
@@ -51,19 +59,19 @@ class WorkerEvents(Protocol):
 
 
 class WorkerLink:
-    """One open stream to a worker."""
+    """One open stream to a worker. What is sent in one turn of the loop is written at once, as uvloop does."""
 
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
-        self._writer = writer
+    def __init__(self, transport: asyncio.WriteTransport) -> None:
+        self._transport = transport
 
-    def send(self, header: dict[str, Any], body: bytes = b"") -> None:
+    def send(self, header: dict[str, Any], body: Body = b"") -> None:
         """Send one frame; a closed stream swallows it, its end is noticed by the reader."""
-        if not self._writer.is_closing():
-            self._writer.writelines(frames.encode(header, body))
+        if not self._transport.is_closing():
+            self._transport.writelines(frames.encode(header, body))
 
     def close(self) -> None:
         """Close the stream."""
-        self._writer.close()
+        self._transport.close()
 
 
 class LinkServer:
@@ -72,88 +80,127 @@ class LinkServer:
     def __init__(self, events: WorkerEvents) -> None:
         self._events = events
         self._server: asyncio.Server | None = None
-        self._conversations: set[asyncio.Task[None]] = set()
+        self._conversations: set[_Conversation] = set()
 
     async def start(self, path: str) -> None:
         """Listen at `path`. Raises OSError."""
-        self._server = await asyncio.start_unix_server(self._accept, path, limit=2**20)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(lambda: _Conversation(self._events, self._conversations), path)
 
     async def close(self) -> None:
         """Stop listening and close every stream; the workers end."""
         if self._server is not None:
             self._server.close()
-        for task in list(self._conversations):
-            task.cancel()
-        await asyncio.gather(*self._conversations, return_exceptions=True)
+        for conversation in list(self._conversations):
+            conversation.end()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._conversations.add(task)
+
+class _Conversation(asyncio.Protocol):
+    """What one who has connected says, from hello to its end."""
+
+    def __init__(self, events: WorkerEvents, conversations: "set[_Conversation]") -> None:
+        self._events, self._conversations = events, conversations
+        self._splitter = frames.Splitter()
+        self._worker: Worker | None = None  # once it has said hello
+        self._transport: asyncio.Transport
+        self._patience: asyncio.TimerHandle
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # that of uvloop is no subclass
+        self._conversations.add(self)
+        self._patience = asyncio.get_running_loop().call_later(_HELLO_TIMEOUT_S, self._refuse, "it said nothing")
+
+    def data_received(self, data: bytes) -> None:
         try:
-            worker = await asyncio.wait_for(self._greet(reader), _HELLO_TIMEOUT_S)
-            if worker is not None:
-                await self._converse(worker, reader, WorkerLink(writer))
-        except (EOFError, TimeoutError, ConnectionError, WireError) as error:
-            logger.warning("a worker link was refused: %s", error)
-        except asyncio.CancelledError:
-            pass  # closing
-        finally:
-            self._conversations.discard(task)
-            writer.close()
+            heard = self._splitter.feed(data)
+        except WireError as error:
+            self._break(error)
+            return
+        for header, body in heard:
+            if self not in self._conversations:
+                return
+            self._hear(header, body)
 
-    async def _greet(self, reader: asyncio.StreamReader) -> Worker | None:
-        header, _ = await frames.read(reader)
+    def connection_lost(self, error: Exception | None) -> None:
+        self.end()
+
+    def end(self, reason: str = "its link broke", stderr: Sequence[str] = ()) -> None:
+        """Close the stream, and tell that the worker is gone."""
+        if self in self._conversations:
+            self._conversations.discard(self)
+            self._patience.cancel()
+            self._transport.close()
+            if self._worker is not None:
+                self._events.gone(self._worker, reason, list(stderr))
+
+    def _refuse(self, why: object) -> None:
+        logger.warning("a worker link was refused: %s", why)
+        self.end()
+
+    def _break(self, error: WireError) -> None:
+        if self._worker is None:
+            self._refuse(error)
+        else:
+            self.end(f"it broke the protocol: {error}")
+
+    def _hear(self, header: dict[str, Any], body: Body) -> None:
+        try:
+            if self._worker is None:
+                self._greet(header)
+            elif header.get("type") == messages.GONE:
+                self._gone(self._worker, header)
+            else:
+                self._hand_on(self._worker, header, body)
+        except (KeyError, TypeError, ValueError) as error:  # user code may have written to the stream
+            if isinstance(error, WireError):
+                self._break(error)
+                return
+            reason = f"it sent a frame of another form: {error!r}"
+            logger.warning("worker %s: %s", self._worker and self._worker.id, reason, exc_info=True)
+            self.end(reason)
+
+    def _greet(self, header: dict[str, Any]) -> None:
         if header.get("type") != messages.HELLO or header.get("protocol") != PROTOCOL:
             raise WireError(f"a worker said {header!r:.200} instead of hello in protocol {PROTOCOL}")
         worker = self._events.expected(str(header.get("worker")))
         if worker is None or not _same(worker.token, str(header.get("token"))):
             raise WireError("a worker that was not started here, or with a wrong token")
-        return worker
+        self._worker = worker
+        self._patience.cancel()
+        self._events.connected(worker, WorkerLink(self._transport))
 
-    async def _converse(self, worker: Worker, reader: asyncio.StreamReader, link: WorkerLink) -> None:
-        self._events.connected(worker, link)
-        reason, stderr, hopeless = "its link broke", list[str](), False
-        try:
-            while True:
-                header, body = await frames.read(reader)
-                if header.get("type") == messages.GONE:
-                    reason, stderr = str(header.get("reason")), [str(line) for line in header.get("stderr") or ()]
-                    hopeless = header.get("hopeless") is True
-                    break
-                self._hand_on(worker, header, body)
-        except (EOFError, ConnectionError):
-            pass
-        except (KeyError, TypeError) as error:  # user code may have written to the stream
-            reason = f"it sent a frame of another form: {error!r}"
-            logger.warning("worker %s: %s", worker.id, reason, exc_info=True)
-        except WireError as error:
-            reason = f"it broke the protocol: {error}"
-        finally:
-            link.close()
-            if hopeless:
-                self._events.hopeless(worker, reason, stderr)
-            self._events.gone(worker, reason, stderr)
+    def _gone(self, worker: Worker, header: dict[str, Any]) -> None:
+        reason, stderr = str(header.get("reason")), [str(line) for line in header.get("stderr") or ()]
+        self._events.unbegun(worker, [str(job) for job in header.get("unbegun") or ()])
+        if header.get("hopeless") is True:
+            self._events.hopeless(worker, reason, stderr)
+        self.end(reason, stderr)
 
-    def _hand_on(self, worker: Worker, header: dict[str, Any], body: bytes) -> None:
+    def _done(self, worker: Worker, header: dict[str, Any], body: Body) -> None:
+        if held := header.get("held"):
+            self._events.holds(worker, held)
+        left = Range.parse(header["range"]) if "range" in header else body
+        self._events.finished(worker, header["job"], header["attempt"], header.get("error"), left)
+
+    def _hand_on(self, worker: Worker, header: dict[str, Any], body: Body) -> None:
         match header.get("type"):
+            case messages.DONE:
+                if header.get("ends"):
+                    self._events.retire(worker)
+                self._done(worker, header, body)
             case messages.BEAT:
                 self._events.beat(worker)
             case messages.READY:
                 self._events.ready(worker, str(header.get("python")))
             case messages.LOG:
                 self._events.log(worker, header.get("job"), header["stream"], header["lines"])
-            case messages.DONE:
-                if header.get("ends"):
-                    self._events.retire(worker)
-                if held := header.get("held"):
-                    self._events.holds(worker, held)
-                left = Range.parse(header["range"]) if "range" in header else body
-                self._events.finished(worker, header["job"], header["attempt"], header.get("error"), left)
             case messages.CHUNK:
-                self._events.item(worker, header["job"], header["attempt"], Item(body, plain=bool(header["plain"])))
+                item = Item(bytes(body), plain=bool(header["plain"]))
+                self._events.item(worker, header["job"], header["attempt"], item)
             case messages.PROGRESS:
                 self._events.progressed(worker, header["job"], header["attempt"], header["progress"])
+            case messages.BACK:
+                self._events.gave_back(worker, [(job, attempt) for job, attempt in header["jobs"]])
             case messages.STARTED:
                 pass
             case other:

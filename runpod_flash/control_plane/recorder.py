@@ -76,6 +76,13 @@ class Recorder:
         self._stall()
         return False
 
+    def start(self, record: JobRecord, tell: Callable[[bool], None]) -> None:
+        """Write the start of an attempt; `tell` hears whether that worked, see `saved`."""
+        self.spawn(self._start(record, tell))
+
+    async def _start(self, record: JobRecord, tell: Callable[[bool], None]) -> None:
+        tell(await self.saved(record))
+
     async def settle(self) -> None:
         """Wait until everything is on disk, or was refused once more."""
         self._logs.close()

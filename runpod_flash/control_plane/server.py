@@ -42,6 +42,7 @@ from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.expiring import Expiring
 from runpod_flash.control_plane.fleet import Fleet
 from runpod_flash.control_plane.keys import ensure_key
+from runpod_flash.control_plane.launchers.fork import FORKS, ForkLauncher
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.launches import Site
 from runpod_flash.control_plane.links import LinkServer
@@ -102,20 +103,15 @@ class ControlPlane:
         self._fleet = Fleet()
         self._announcer = Announcer(self._hub, job_object)
         self._environments = self._own_environments()
-        self._sharing = Sharing(self._blobs, state.plane, megabytes=settings.shared_megabytes)
-        values = self._sharing.open(ensure_key(state.key_path), self._token_of)
-        self._dispatcher = Dispatcher(
-            self._store, values or self._blobs, Artifacts(self._blobs), self._fleet, self._announcer
-        )
-        if values is not None:
-            self._dispatcher.share(values)
+        self._sharing, self._dispatcher = self._shared_dispatcher()
+        self._forks, site = self._launcher()
         self._supervisor = Supervisor(
-            self._site(),
+            site,
             self._fleet,
             self._dispatcher,
             self._environments,
             inventory.Inventory(self._gpus, strict=settings.listen is not None, cuda=self._cuda),
-            ProcessLauncher(),
+            self._forks or ProcessLauncher(),
             self._announcer,
         )
         self._autoscaler = Autoscaler(self._catalog, self._fleet, self._supervisor, self._dispatcher.pools)
@@ -130,15 +126,29 @@ class ControlPlane:
             self._announcer,
             settings.terms,
         )
-        self._limits = settings.limits
+        self._limits, self._access = settings.limits, Access(self._catalog)
         self._seal = Seal(state.plane / "seal")
-        self._access = Access(self._catalog)
         self._served = ServedCode(self._dispatcher.pools, self._environments)
         self._preparing = Preparing(self._dispatcher.pools, self._environments, self._engine)
         self._balanced = self._balanced_workers()
         self._commands = self._command_workers()
         self._webhooks = Webhooks(self._store, self._limits, job_object)
         self._connect()
+
+    def _shared_dispatcher(self) -> tuple[Sharing, Dispatcher]:
+        """The memory that is shared, if any, and who lends it to workers."""
+        sharing = Sharing(self._blobs, self._state.plane, megabytes=self._settings.shared_megabytes)
+        values = sharing.open(ensure_key(self._state.key_path), self._token_of)
+        artifacts = Artifacts(self._blobs)
+        dispatcher = Dispatcher(self._store, values or self._blobs, artifacts, self._fleet, self._announcer)
+        if values is not None:
+            dispatcher.share(values)
+        return sharing, dispatcher
+
+    def _launcher(self) -> tuple[ForkLauncher | None, Site]:
+        """What forks workers, where this system can, and where they live."""
+        site = self._site()
+        return (ForkLauncher(site.bundle, ProcessLauncher(), preloads=not site.must_isolate) if FORKS else None), site
 
     def _balanced_workers(self) -> BalancedWorkers:
         return BalancedWorkers(
@@ -314,6 +324,8 @@ class ControlPlane:
             )  # of workers whose control plane was killed
             await self._engine.sweep()
             self._show("starting")
+            if self._forks is not None:
+                self._forks.begin()
             await self._links.start(str(state.worker_socket))
             await self._sharing.start(state.arena_socket)
             await self._succession.begin()
@@ -381,6 +393,8 @@ class ControlPlane:
         await self._served.close()
         await self._balanced.close()
         await self._supervisor.close()
+        if self._forks is not None:
+            await self._forks.close()
         await self._links.close()
         await self._dispatcher.settle()
         await self._sharing.close()

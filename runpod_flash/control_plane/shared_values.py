@@ -1,8 +1,9 @@
 """Values as jobs need them: in the arena while somebody reads them there, else in files under the same names."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from runpod_flash.control_plane.arena import Arena
@@ -28,8 +29,16 @@ class Memory(Protocol):
     def keep(self, call: Call, job: str) -> None:
         """A job will need the values of its call. Raises ContentNotFound where they are not there any more."""
 
+    def shares(self, name: str) -> bool:
+        """Whether a value is in memory."""
+        ...
+
     def lend(self, worker: str, name: str) -> bool:
         """A worker is about to read a value where it lies. False: it cannot."""
+        ...
+
+    def read_now(self, name: str) -> bytes:
+        """The bytes of a value in memory, for a worker that cannot read it there. Raises FileNotFoundError."""
         ...
 
     def holds(self, worker: str, names: Sequence[str]) -> None:
@@ -57,8 +66,14 @@ class NoMemory:
 
     def keep(self, call: Call, job: str) -> None: ...
 
+    def shares(self, name: str) -> bool:
+        return False
+
     def lend(self, worker: str, name: str) -> bool:
         return False
+
+    def read_now(self, name: str) -> bytes:
+        raise FileNotFoundError(name)
 
     def holds(self, worker: str, names: Sequence[str]) -> None: ...
 
@@ -86,23 +101,42 @@ class SharedValues:
 
     def has(self, name: str) -> bool:
         """Whether the value is here."""
-        return self._arena.find(name) is not None or self._blobs.has(name)
+        return self.shares(name) or self._blobs.has(name)
 
     async def read(self, name: str) -> bytes:
         """The value's bytes. Raises FileNotFoundError."""
         found = self._arena.find(name)
         if found is None:
             return await self._blobs.read(name)
-        return await asyncio.to_thread(self._arena.file.read, found)
+        with self._held(found):
+            return await asyncio.to_thread(self._arena.file.read, found)
 
     async def put_bytes(self, sha256: str, data: bytes) -> None:
         """See `Blobs.put_bytes`."""
         await self._blobs.put_bytes(sha256, data)
 
-    def pieces(self, name: str) -> Iterator[bytes] | None:
+    def pieces(self, name: str) -> AsyncIterator[bytes] | None:
         """The bytes of a value that is in memory, in pieces; None: it is not there."""
         found = self._arena.find(name)
-        return None if found is None else self._arena.file.pieces(found)
+        return None if found is None else self._read_in_pieces(found)
+
+    async def _read_in_pieces(self, found: Range) -> AsyncIterator[bytes]:
+        pieces = self._arena.file.pieces(found)
+        with self._held(found):
+            while piece := await asyncio.to_thread(next, pieces, b""):
+                yield piece
+
+    @contextlib.contextmanager
+    def _held(self, found: Range) -> Iterator[None]:
+        """Let nobody else have a range while it is read."""
+        self._arena.lend(self, found)
+        try:
+            yield
+        finally:
+            self._arena.free(self, found)
+
+    def room(self, found: Range, until: float) -> None:
+        """See `arena.Talker`: what is only read here is never given back as room."""
 
     # ---- for jobs (see `Memory`)
 
@@ -111,6 +145,15 @@ class SharedValues:
             if not self._arena.keep(Range.parse(name), job) and not self._blobs.has(name):
                 self._arena.let_go(job)
                 raise ContentNotFound(f"there is no value {name} in shared memory any more; submit the call again")
+
+    def shares(self, name: str) -> bool:
+        return self._arena.find(name) is not None
+
+    def read_now(self, name: str) -> bytes:
+        found = self._arena.find(name)
+        if found is None:
+            raise FileNotFoundError(name)
+        return self._arena.file.read(found)
 
     def lend(self, worker: str, name: str) -> bool:
         found, talker = self._arena.find(name), self._server.worker(worker)
@@ -167,7 +210,8 @@ class SharedValues:
         """Keep a value as a file, however long that takes. False: it was not needed any more."""
         while self._arena.find(found.name) is not None:
             try:
-                await self._blobs.put_copy(found.name, lambda: self._arena.file.pieces(found))
+                with self._held(found):
+                    await self._blobs.put_copy(found.name, lambda: self._arena.file.pieces(found))
                 return True
             except (OSError, BackendError) as error:
                 logger.warning("a value of %d bytes stays in memory: %s", found.size, error)

@@ -24,6 +24,7 @@ from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.errors import ContentNotFound, VolumeNotFound
 from worker_runtime.wire import messages
 from worker_runtime.wire.errors import WireError
+from worker_runtime.wire.frames import Body
 from worker_runtime.wire.items import Item
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, Progress
 from worker_runtime.wire.ranges import Range
@@ -308,7 +309,7 @@ class Supervisor:
         self._dispatcher.memory.holds(worker.id, ranges)
 
     def finished(
-        self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, body: bytes | Range
+        self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, body: Body | Range
     ) -> None:
         info = None
         try:
@@ -320,6 +321,13 @@ class Supervisor:
         self._dispatcher.finished(worker, job, attempt, info, body)
         self.look_at(worker)
         self._end_if_given_up(worker)
+
+    def gave_back(self, worker: Worker, jobs: list[tuple[str, int]]) -> None:
+        self._dispatcher.given_back(worker, jobs)
+        self.look_at(worker)
+
+    def unbegun(self, worker: Worker, jobs: list[str]) -> None:
+        self._dispatcher.never_began(worker, jobs)
 
     def hopeless(self, worker: Worker, reason: str, stderr: list[str]) -> None:
         if worker.state is WorkerState.STARTING:
@@ -352,12 +360,13 @@ class Supervisor:
             worker.state = WorkerState.DRAINING
             worker.pool.queue.extendleft(reversed(worker.queue))
             worker.queue.clear()
+            self._dispatcher.recall(worker)
         elif worker.state in (WorkerState.READY, WorkerState.STARTING):
             self.stop(worker)
 
     def look_at(self, worker: Worker) -> None:
         """Something has ended in a worker: where it was the last thing that a retired one had to do, that ends, too."""
-        busy = worker.running or worker.queue or worker.requests
+        busy = worker.running or worker.ahead or worker.queue or worker.requests
         if worker.state is WorkerState.DRAINING and not busy:
             self.stop(worker)
 

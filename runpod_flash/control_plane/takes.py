@@ -155,7 +155,10 @@ class TakeDesk:
         if worker.offers:
             self._dispatcher.pump(worker.pool)
 
-    async def read(self, job: Job, worker: Worker) -> Goods:
+    def must_read(self, job: Job) -> bool:
+        return job.record.sealed is not None
+
+    async def read(self, job: Job) -> Goods:
         """What the worker alone may know of it. Raises StoreError."""
         if job.record.sealed is None:
             return ()
@@ -224,19 +227,19 @@ class TakeDesk:
         if len(take.jobs) >= take.number or (station.promised <= 0 and not waits):
             take.close()
 
-    @staticmethod
-    def _reckon(worker: Worker, station: _Station) -> None:
+    def _reckon(self, worker: Worker, station: _Station) -> None:
         """How many more jobs the open take may get."""
         take = station.take
         is_open = take is not None and not (take.done.done() or take.overdue)
         worker.offers = max(0, take.number - len(take.jobs) - station.promised) if take is not None and is_open else 0
+        self._dispatcher.free(worker)
 
-    @staticmethod
-    def _end(worker: Worker, station: _Station, take: _Take) -> None:
+    def _end(self, worker: Worker, station: _Station, take: _Take) -> None:
         """The request is answered, or there is nobody any more to answer."""
         take.close()
         if station.take is take:
             station.take, worker.offers = None, 0
+            self._dispatcher.free(worker)
 
     def _put_back(self, worker: Worker, take: _Take) -> None:
         for job, _ in reversed(take.jobs):  # each goes to the front

@@ -17,7 +17,7 @@ from tests.support.engines import ENTRY, IMAGE, WORKER, StandIn, TestEngine, rea
 from tests.support.listening_plane import ListeningPlane
 from tests.support.place import Place
 from tests.support.plane_api import control_plane, plane_client, plane_record
-from tests.support.processes import processes_of
+from tests.support.processes import below, processes_of
 from tests.support.waiting import wait_until
 
 QUEUE: dict[str, Any] = {
@@ -93,7 +93,7 @@ def test_a_container_takes_jobs_and_nothing_of_it_is_left(api: httpx.Client, eng
     assert len(engine.containers()) == 1
     if engine.folder is None:
         assert first["cores"] == 1
-    parent = next(worker for worker in control_plane(house).children() if "worker" in " ".join(worker.cmdline()))
+    parent = next(worker for worker in below(control_plane(house)) if "worker" in " ".join(worker.cmdline()))
     parent.kill()  # with all that it holds, but not the container
     again = ran(api, endpoint, number=2)
     assert again["worker"] != first["worker"]

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.place import Place
 from tests.support.plane_api import begun, control_plane, finished, last_input, plane_client
+from tests.support.processes import below
 from tests.support.waiting import wait_until
 
 
@@ -36,7 +37,7 @@ print(f.remote())
 """
     with begun(place, script, FLASH_LEASE_S="1") as process:
         wait_until(marks.exists, 30, "the call runs")
-        (worker,) = control_plane(place).children()
+        (worker,) = below(control_plane(place))
         worker.send_signal(signal.SIGSTOP)
         assert finished(process) == "from the second"
     assert marks.read_text() == "xx"
@@ -122,7 +123,7 @@ asyncio.run(main())
         assert client.delete(f"/v2/serverless/{endpoint['id']}").status_code == 204
         assert client.get(path).status_code == 404
         assert finished(process) == "JobCancelled JobCancelled"
-    wait_until(lambda: not control_plane(place).children(), 20, "its worker has ended")
+    wait_until(lambda: not below(control_plane(place)), 20, "its worker has ended")
 
 
 def test_a_changed_endpoint_lets_running_jobs_finish_and_gives_new_ones_to_new_workers(place: Place) -> None:
@@ -306,7 +307,7 @@ def f():
 print(f.remote())
 """
     place.run_script(script, timeout_s=120).good()
-    wait_until(lambda: not control_plane(place).children(), 20, "its worker has gone")
+    wait_until(lambda: not below(control_plane(place)), 20, "its worker has gone")
     for folder in (place.home / "environments" / "built").iterdir():
         subprocess.run(["rm", "-rf", str(folder)], check=True)
     assert place.run_script(script, timeout_s=120).good().stdout.strip() == "1.16.0"

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from tests.support.place import Place
+from tests.support.processes import below
 from tests.support.waiting import wait_until
 
 PROGRAMS = {"runpod_flash.control_plane", "tests.chaos.altered_plane"}
@@ -33,7 +34,7 @@ def control_planes(place: Place) -> list[psutil.Process]:
 
 def parents(place: Place) -> list[psutil.Process]:
     """The parents of the workers."""
-    return [worker for plane in control_planes(place) for worker in _children(plane) if _runs(worker, "__main__")]
+    return [worker for plane in control_planes(place) for worker in _workers(plane) if _runs(worker, "__main__")]
 
 
 def children(place: Place) -> list[psutil.Process]:
@@ -52,6 +53,13 @@ VICTIMS = {"control plane": control_planes, "worker parent": parents, "worker ch
 def tree_of(process: psutil.Process) -> list[psutil.Process]:
     """A process and all below it."""
     return [process, *_children(process, recursive=True)]
+
+
+def _workers(plane: psutil.Process) -> list[psutil.Process]:
+    try:
+        return below(plane)
+    except psutil.Error:
+        return []
 
 
 def _children(process: psutil.Process, *, recursive: bool = False) -> list[psutil.Process]:

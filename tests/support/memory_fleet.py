@@ -20,6 +20,7 @@ from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.fleet import Fleet, Job, Pool, Worker, WorkerState
 from runpod_flash.control_plane.inventory import Grant
 from runpod_flash.control_plane.outbox import Render
+from runpod_flash.control_plane.pace import MOST
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord, LogLine
 from runpod_flash.control_plane.store import StoreError
 from runpod_flash.control_plane.views import job_object
@@ -114,6 +115,18 @@ class ScriptedWorker:
     calls: dict[str, int] = field(default_factory=dict)  # job: attempt
     frames: list[dict[str, Any]] = field(default_factory=list)
     closed: bool = False
+    asked_back: list[list[str]] = field(default_factory=list)  # not answered yet
+
+    @property
+    def begun(self) -> list[str]:
+        """The calls that run: they begin in the order in which they came."""
+        return list(self.calls)[: self.scene.pool.key.concurrency]
+
+    def give_back(self) -> None:
+        """Answer the oldest request for what has not begun."""
+        begun = self.begun
+        jobs = [(job, self.calls.pop(job)) for job in self.asked_back.pop(0) if job in self.calls and job not in begun]
+        self.scene.dispatcher.given_back(self.worker, jobs)
 
     def send(self, header: dict[str, Any], body: bytes = b"") -> None:
         self.frames.append({**header, "body": body})
@@ -123,6 +136,8 @@ class ScriptedWorker:
             except AssertionError as error:  # raised here, it would end in a task of the dispatcher
                 self.scene.violations.append(str(error))
             self.calls[header["job"]] = header["attempt"]
+        elif header["type"] == messages.TAKE_BACK:
+            self.asked_back.append(header["jobs"])
 
     def close(self) -> None:
         self.closed = True
@@ -215,7 +230,11 @@ class Scene:
         job_id, worker = header["job"], scripted.worker
         busy_elsewhere = [other.worker.id for other in self.workers if job_id in other.calls]
         assert busy_elsewhere == [], f"{job_id} runs in {busy_elsewhere} and was sent to {worker.id}"
-        assert len(scripted.calls) < self.pool.key.concurrency, f"{worker.id} has no slot for {job_id}"
+        if len(scripted.calls) >= self.pool.key.concurrency:
+            assert self.pool.key.concurrency == 1, f"{worker.id} has no slot for {job_id}"
+            assert header["attempt"] == 1, f"{job_id} was taken back before, and waits in {worker.id}"
+            assert header["call"].get("retries") != 0, f"{job_id} may start once, and waits in {worker.id}"
+            assert len(scripted.calls) <= MOST, f"{len(scripted.calls)} calls are in {worker.id}"
         assert worker.state in (WorkerState.READY, WorkerState.DRAINING), f"{worker.id} is {worker.state}"
         past = [attempt for job, attempt, _ in self.runs if job == job_id]
         assert header["attempt"] > max(past, default=0), f"{job_id} is sent as attempt {header['attempt']} after {past}"

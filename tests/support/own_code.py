@@ -13,8 +13,9 @@ import httpx
 from tests.support.place import Place
 from tests.support.plane_api import plane_client
 from worker_runtime.wire import PROTOCOL, paths
+from worker_runtime.wire.batch import Batch
 from worker_runtime.wire.interface import FUNCTION, Interface, Parameter
-from worker_runtime.wire.specs import ArtifactManifest, Batch, EnvironmentRequest
+from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
 
 PYTHON = ".".join(platform.python_version_tuple()[:2])
 CHECK = {"flash": {"protocol": PROTOCOL, "check": True}}

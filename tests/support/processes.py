@@ -22,6 +22,15 @@ def children_with(word: str) -> list[psutil.Process]:
     return [each for each in _children(psutil.Process()) if word in _description(each) and _lives(each)]
 
 
+def below(plane: psutil.Process) -> list[psutil.Process]:
+    """The processes below a control plane that hold workers or run programs for it, not the fork servers themselves."""
+    found = []
+    for child in plane.children():
+        forks = any("forkserver" in word for word in _words(child))
+        found += _direct(child) if forks else [child]
+    return [process for process in found if _lives(process)]
+
+
 def no_process_left(folder: Path, deadline_s: float = 20.0) -> None:
     """Fail with the command lines of what still lives after `deadline_s` seconds."""
     try:
@@ -55,6 +64,20 @@ def _description(process: psutil.Process) -> str:
         except (psutil.Error, OSError):  # it ended, or belongs to somebody else
             continue
     return "\0".join(parts)
+
+
+def _direct(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children()
+    except psutil.Error:
+        return []
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:

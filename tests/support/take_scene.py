@@ -42,7 +42,7 @@ class TakeScene:
         announcer = Announcer(self.events, job_object)
         self.dispatcher = Dispatcher(self.store, MemoryValues(), Artifacts(MemoryArtifacts()), self.fleet, announcer)
         self.desk = TakeDesk(self.dispatcher, limits, 600.0)
-        self.dispatcher.taking = self.desk
+        self.dispatcher.take_through(self.desk)
         self.pool = self.dispatcher.pools.of_command(ENDPOINT)
         self.commands: list[PlayedCommand] = []
         self.jobs: list[Job] = []

@@ -91,15 +91,19 @@ class Plane:
         self.launch = replace(launch, **self.settings)
         if not (self.folder / "bundle").exists():
             bundle(self.folder / "bundle")
+        self.process = await self._start()
+        return self
+
+    async def _start(self) -> asyncio.subprocess.Process:
         account = {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
-        self.process = await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             *launch_command(self.python, self.launch.bundle, isolate=self.isolate),
             stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={}, **account,  # type: ignore[arg-type]
         )  # fmt: skip
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(self.launch.to_json()).encode() + b"\n")
-        self.process.stdin.close()
-        return self
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(self.launch.to_json()).encode() + b"\n")
+        process.stdin.close()
+        return process
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
@@ -113,10 +117,8 @@ class Plane:
             self.process.kill()
             raise
         finally:
-            assert self.process.stderr is not None
-            said = (await self.process.stderr.read()).decode()
-            if said:
-                sys.stderr.write(said)
+            if self.process.stderr is not None:
+                sys.stderr.write((await self.process.stderr.read()).decode())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -12,8 +12,9 @@ from worker_runtime.batching import Batches, Member
 from worker_runtime.execute import Artifacts, Execution, Outcome
 from worker_runtime.instances import Instances
 from worker_runtime.wire import encoding, neutral, payload
+from worker_runtime.wire.batch import Batch
 from worker_runtime.wire.jobs import Call, ErrorKind, Instance, Payload
-from worker_runtime.wire.specs import ArtifactManifest, Batch, EnvironmentRequest
+from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
 
 LIMITS = Batch(3, 60_000)
 AT_ONCE = Batch(3, 0)

@@ -167,10 +167,10 @@ def send(sock: socket.socket, header: Header, body: Body = b"") -> None:
     send_whole(sock, encode(header, body))
 
 
-def send_whole(sock: socket.socket, pieces: "list[Body | memoryview]") -> None:
+def send_whole(sock: socket.socket, parts: "list[Body | memoryview]") -> None:
     """Write the pieces of one frame to a blocking socket: most often with one call of the system."""
-    sent = sock.sendmsg(pieces)
-    for piece in pieces:
+    sent = sock.sendmsg(parts)
+    for piece in parts:
         if sent < len(piece):
             sock.sendall(memoryview(piece)[sent:])
         sent = max(0, sent - len(piece))

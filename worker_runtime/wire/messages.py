@@ -30,7 +30,7 @@ worker → control plane
                                    absent where there is none; with `ends` true the worker takes no more jobs, and
                                    `gone` follows
     gone      reason stderr jobs unbegun   the child ended by itself; `jobs` were in it, of which `unbegun` had not
-                                   begun; the worker ends too; with `hopeless` true another one would end in the same way
+                                   begun; the worker ends too; with `hopeless` true another would end in the same way
 
 A worker may have more calls than it runs at a time. One that runs one at a time begins them in the order in which they
 came, so that of those without an outcome only the first may have begun; the others can be taken back.

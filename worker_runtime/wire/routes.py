@@ -12,17 +12,6 @@ from worker_runtime.wire.errors import WireError
 CANNOT_SERVE = 70
 """The exit code of a server whose code could not be loaded, or makes no application."""
 
-WEBSOCKET = "WEBSOCKET"
-"""The method of a route that is a websocket."""
-
-BODY_METHODS = ("POST", "PUT", "PATCH", "DELETE")
-"""Those whose parameters are fields of a JSON body."""
-
-METHODS = ("GET", *BODY_METHODS)
-
-RESERVED = ("/ping", "/execute", "/docs", "/redoc", "/openapi.json")
-"""Paths that no route may have: the server has them for itself, or Runpod's workers have."""
-
 
 @dataclass(frozen=True, slots=True)
 class ServedRoute:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from worker_runtime.wire import PROTOCOL
+from worker_runtime.wire.batch import Batch
 from worker_runtime.wire.errors import VersionMismatch, WireError
 from worker_runtime.wire.fields import absolute, optional, require, seconds, string_map, strings
 from worker_runtime.wire.interface import Interface
@@ -82,21 +83,6 @@ class EnvironmentRequest:
 
 KINDS = ("function", "class", "routes")
 """What an artifact can be."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """How calls are batched: at most `max_size` together, which wait at most `max_wait_ms` for each other."""
-
-    max_size: int
-    max_wait_ms: int
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Batch":
-        size, wait = require(data, "max_size", int), require(data, "max_wait_ms", int)
-        if size < 1 or wait < 0:
-            raise WireError(f"a batch of {size} calls that waits {wait} ms is none")
-        return cls(size, wait)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +187,7 @@ class WorkerLaunch:
     farewell: tuple[str, ...] = ()  # a program that the parent runs when the command and all below it have ended
     drain_s: float = 10.0  # for the command, or the server of routes, to end by itself after SIGTERM
     arena: str = ""  # the socket where the control plane shares memory with workers; "": nowhere
+    preload: tuple[str, ...] = ()  # modules that may be imported before the worker is forked, if it is
     port: int = 0  # of 127.0.0.1, where the child serves the artifact's routes; 0: it runs calls
 
     def to_json(self) -> dict[str, Any]:
@@ -233,6 +220,7 @@ class WorkerLaunch:
             farewell=strings(data, "farewell"),
             drain_s=seconds(data, "drain_s", 10.0),
             arena=require(data, "arena", str, default=""),
+            preload=strings(data, "preload"),
             port=require(data, "port", int, default=0),
         )
 

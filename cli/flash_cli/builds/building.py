@@ -27,9 +27,10 @@ from runpod_flash import settings as sdk_settings
 from runpod_flash.errors import ConfigError
 from runpod_flash.options import PYTHONS
 from runpod_flash.settings import Settings
+from worker_runtime.wire.batch import Batch
 from worker_runtime.wire.interface import Interface
 from worker_runtime.wire.retries import Backoff
-from worker_runtime.wire.specs import ArtifactManifest, Batch, EnvironmentRequest, PackageIndex
+from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest, PackageIndex
 
 __all__ = ["BuildOptions", "Built", "Fault", "Interpreter", "build"]
 

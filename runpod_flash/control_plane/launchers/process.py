@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 
@@ -16,10 +17,24 @@ from worker_runtime.wire.specs import WorkerLaunch
 _INIT_S = 5.0  # for the worker's init process to end what is below it
 
 
+class Held(Protocol):
+    """A process of this machine, as asyncio has its children."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    async def wait(self) -> int: ...
+
+    def send_signal(self, signal: int) -> None: ...
+
+
 class LocalProcess:
     """A worker on this machine."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: Held) -> None:
         self._process = process
 
     @property

@@ -24,6 +24,7 @@ def test_a_cold_call_hears_each_stage_once() -> None:
     async def play(scene: Scene) -> None:
         pool = scene.pool
         await scene.submit()
+        await scene.turns()
         pool.building, pool.building_since = asyncio.ensure_future(asyncio.sleep(0)), 7.0
         for detail in ("", "3 packages", "3 packages"):
             pool.building_detail = detail
@@ -32,6 +33,7 @@ def test_a_cold_call_hears_each_stage_once() -> None:
         worker = scene.start(ready=False)
         scene.announcer.refresh(pool)
         scene.dispatcher.worker_ready(worker.worker)
+        await scene.turns()
         assert told(scene) == [
             ("starting", "a worker starts"),
             ("building", ""),

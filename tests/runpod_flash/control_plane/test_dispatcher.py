@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runpod_flash.control_plane import causes
-from runpod_flash.control_plane import dispatcher as dispatcher_module
+from runpod_flash.control_plane import assigning, causes
 from runpod_flash.control_plane.causes import CauseKind
 from runpod_flash.control_plane.fleet import ARTIFACTS_PER_WORKER, Job, WorkerState
 from runpod_flash.control_plane.platform import everything
@@ -60,7 +59,10 @@ INSTANCES = st.sampled_from([None, None, "object-1", "object-2", "object-3"])
 EVENTS = st.one_of(
     st.tuples(st.just("submit"), INSTANCES, st.sampled_from([None, 0, 1, 2])),
     st.tuples(st.just("start"), st.booleans()),
-    st.tuples(st.sampled_from(["ready", "done", "fail", "lose", "retire", "late", "cancel"]), st.integers(0, 99)),
+    st.tuples(
+        st.sampled_from(["ready", "done", "fail", "lose", "retire", "late", "cancel", "recall", "give_back"]),
+        st.integers(0, 99),
+    ),
     st.tuples(st.just("drop"), st.sampled_from(["object-1", "object-2"])),
     st.tuples(st.just("turns"), st.integers(1, 6)),
 )
@@ -89,7 +91,7 @@ class Play:
             self.scene.dispatcher.worker_ready(starting[number % len(starting)].worker)
 
     async def done(self, number: int, error: ErrorInfo | None = None) -> None:
-        running = [(one, job) for one in self.scene.workers for job in one.calls]
+        running = [(one, job) for one in self.scene.workers for job in one.begun]
         if running:
             worker, job = running[number % len(running)]
             self.ended.append((worker, job, worker.calls[job]))
@@ -118,6 +120,18 @@ class Play:
             worker.state = WorkerState.DRAINING
             worker.pool.queue.extendleft(reversed(worker.queue))
             worker.queue.clear()
+            self.scene.dispatcher.recall(worker)
+
+    async def recall(self, number: int) -> None:
+        """What a worker runs takes longer than such calls do."""
+        if self.scene.workers:
+            self.scene.dispatcher.recall(self.scene.workers[number % len(self.scene.workers)].worker)
+
+    async def give_back(self, number: int) -> None:
+        """A worker answers that, some time later."""
+        asked = [one for one in self.scene.workers if one.asked_back]
+        if asked:
+            asked[number % len(asked)].give_back()
 
     async def cancel(self, number: int) -> None:
         jobs = [job for job in self.scene.jobs if not job.record.status.final]
@@ -139,6 +153,8 @@ class Play:
             for worker in list(self.scene.workers):
                 if worker.worker.state is WorkerState.STARTING:
                     self.scene.dispatcher.worker_ready(worker.worker)
+                while worker.asked_back:
+                    worker.give_back()
                 for job in list(worker.calls):
                     worker.done(job)
             if self.scene.dispatcher.active == 0:
@@ -529,7 +545,7 @@ async def test_dropping_an_object_tells_its_worker() -> None:
 
 
 def test_a_worker_takes_no_more_objects_than_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatcher_module, "INSTANCES_PER_WORKER", 2)
+    monkeypatch.setattr(assigning, "INSTANCES_PER_WORKER", 2)
 
     async def play() -> None:
         scene = Scene()

@@ -47,6 +47,13 @@ class Heard:
     def finished(self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, body: bytes) -> None:
         self.heard.append(("done", job, attempt, error, body))
 
+    def unbegun(self, worker: Worker, jobs: list[str]) -> None:
+        if jobs:
+            self.heard.append(("unbegun", jobs))
+
+    def gave_back(self, worker: Worker, jobs: list[tuple[str, int]]) -> None:
+        self.heard.append(("back", jobs))
+
     def hopeless(self, worker: Worker, reason: str, stderr: list[str]) -> None:
         self.heard.append(("hopeless", reason, stderr))
 
@@ -107,13 +114,16 @@ async def test_what_a_worker_says_is_handed_on_in_order(line: Line) -> None:
     line.say({"type": messages.STARTED, "job": "j", "attempt": 1})
     line.say({"type": messages.LOG, "job": None, "stream": "stderr", "lines": ["x"]})
     line.say({"type": messages.DONE, "job": "j", "attempt": 1}, body=b"result")
-    line.say({"type": messages.GONE, "reason": "exited with code 3", "stderr": ["bye"]})
+    line.say({"type": messages.BACK, "jobs": [["k", 2]]})
+    line.say({"type": messages.GONE, "reason": "exited with code 3", "stderr": ["bye"], "unbegun": ["l"]})
     await line.until("gone")
     assert line.events.heard == [
         ("ready", "3.12.1"),
         ("beat",),
         ("log", None, "stderr", ["x"]),
         ("done", "j", 1, None, b"result"),
+        ("back", [("k", 2)]),
+        ("unbegun", ["l"]),
         ("gone", "exited with code 3", ["bye"]),
     ]
     assert await line.reader.read() == b""

@@ -1,0 +1,80 @@
+"""Measures the rows, prints the table and writes it with plots: `python -m benchmarks [--rows latency,arrays]`."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from benchmarks import document as documents
+from benchmarks import drawing, earlier, machine, registry, table
+from benchmarks.document import Outcome
+from benchmarks.driver import DriverFailed
+from benchmarks.scene import NotMeasured, RowFailed, Scene
+from benchmarks.sizes import FULL, SMALL, Sizes
+
+OUT = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+
+
+def measure(name: str, row: registry.Row, sizes: Sizes) -> Outcome:
+    """One row, in a scene of its own. Whatever goes wrong in it is its outcome, and the others go on."""
+    start, figures = time.monotonic(), []
+    failed = not_measured = ""
+    scene = Scene(sizes)
+    try:
+        with scene:
+            for figure in row(scene):
+                figures.append(figure)
+                _say(f"  {' | '.join(table.cells(figure.document()))}")
+    except NotMeasured as error:
+        not_measured = str(error)
+    except (DriverFailed, RowFailed, OSError, AssertionError, ValueError) as error:
+        failed = f"{type(error).__name__}: {error}"
+    for left in scene.left:
+        failed = failed or f"a process did not end by itself: {left}"
+    took = time.monotonic() - start
+    _say(f"{name}: {took:.0f} s" + (f", failed: {failed}" if failed else "") + not_measured)
+    return Outcome(name, tuple(figures), failed, not_measured, took)
+
+
+def main() -> int:
+    """Measure, print and write. The status is 1 where a row failed; a goal that is not met is no failure."""
+    options = _options()
+    try:
+        rows = registry.chosen(options.rows.split(","))
+    except registry.NoSuchRow as error:
+        print(f"error: --rows: {error}", file=sys.stderr)
+        return 2
+    outcomes = [measure(name, row, SMALL if options.small else FULL) for name, row in rows.items()]
+    path = options.out / "bench.json"
+    document = documents.merged(documents.read(path), machine.facts(), outcomes)
+    document = documents.in_order(document, registry.ROWS)
+    documents.write(path, document)
+    text = "\n".join([table.text_of(document), *earlier.lines(earlier.read(OUT / "earlier.json"), document)])
+    (options.out / "bench.md").write_text(f"# Benchmarks\n\n{text.strip()}\n")
+    for name, picture in drawing.pictures(document).items():
+        (options.out / f"{name}.svg").write_text(picture)
+    if options.out == OUT:
+        table.put_into(PAGE, text)
+    print(text)
+    return 1 if any(outcome.failed for outcome in outcomes) else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rows", default="", help=f"some of {', '.join(registry.ROWS)}; others stay as they were")
+    parser.add_argument("--out", type=Path, help="folder of bench.json, bench.md and pictures")
+    parser.add_argument("--small", action="store_true", help="so little that figures mean nothing; needs --out")
+    options = parser.parse_args()
+    if options.small and options.out is None:
+        parser.error("--small: its figures mean nothing; say with --out where they may go")
+    options.out = options.out or OUT
+    return options
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
