@@ -28,6 +28,7 @@ from runpod_flash.spec import EndpointSpec
 from runpod_flash.standing import Noted, Same, Standing, Standings, same_of
 from worker_runtime.wire.calls import Pattern
 from worker_runtime.wire.jobs import INLINE_LIMIT, Payload
+from worker_runtime.wire.pieces import Pieces, joined
 from worker_runtime.wire.specs import PackageIndex
 
 CANCEL_S = 2.0
@@ -47,6 +48,13 @@ class Link:
     standings: Standings = field(default_factory=Standings)
     served: "dict[str, Served]" = field(default_factory=dict)  # by name
     shared: "dict[Hashable, asyncio.Task[Any]]" = field(default_factory=dict)
+
+    def place(self, arguments: Pieces) -> Payload | None:
+        """See `Backend.place`. None where there is no connection, too."""
+        connection = self.connection
+        if connection is None or not connection.done() or connection.cancelled() or connection.exception() is not None:
+            return None
+        return connection.result().place(arguments)
 
 
 class Sending:
@@ -95,11 +103,13 @@ class Sending:
         if link is None or (standing := link.standings.get(self._same(request))) is None:
             return None
         arguments = standing.encoded(request)
-        if len(arguments) > INLINE_LIMIT or not standing.stands(link.agreed.get(request.spec.name), self._held):
-            return arguments
+        if not standing.stands(link.agreed.get(request.spec.name), self._held):
+            return joined(arguments)  # what follows waits, and whoever has the arguments may change them meanwhile
+        payload = Payload.inlined(arguments) if isinstance(arguments, bytes) else link.place(arguments)
+        if payload is None or (payload.inline is not None and payload.size > INLINE_LIMIT):
+            return joined(arguments)
         if request.instance is not None:
             self._own(request.instance)
-        payload = Payload.inlined(arguments)
         return standing.kind.conversation.submit(standing.kind, payload, tickets, submits_only=submits_only)
 
     async def _send_anew(
@@ -119,7 +129,7 @@ class Sending:
             return None
         way = way_to(request.spec, self.settings) if self.deployed is None else self.deployed.way
         if arguments is None:
-            arguments = encoded(request, way)
+            arguments = joined(encoded(request, way))
         backend = await self._backend()
         if backend.conversation is None:
             return None

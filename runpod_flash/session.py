@@ -42,6 +42,7 @@ from runpod_flash.serving import Served, Serving
 from runpod_flash.settings import Settings
 from runpod_flash.spec import EndpointSpec
 from worker_runtime.wire.class_names import ClassNames
+from worker_runtime.wire.pieces import joined
 from worker_runtime.wire.specs import PackageIndex
 
 T = TypeVar("T")
@@ -147,7 +148,7 @@ class Session(Serving, Sending):
             waiting = await self._send_again(request, waiting, tickets)
             found = waiting.result()
         if type(found) is dict:
-            return await self.value(waiting.ticket, found)
+            return await self.value(waiting.ticket, found, once=True)
         return outcome.loaded(found, waiting.kind.name, waiting.facts, self._names)
 
     async def _call_alone(self, request: Request, tickets: "list[Ticket] | None") -> Any:
@@ -161,7 +162,7 @@ class Session(Serving, Sending):
         except asyncio.CancelledError:
             await self._abandon(ticket.endpoint_id, ticket.job_id)
             raise
-        return await self.value(ticket, job)
+        return await self.value(ticket, job, once=True)
 
     async def submit(self, request: Request) -> Ticket:
         """Bring a call to the platform, with all that it needs there.
@@ -183,7 +184,7 @@ class Session(Serving, Sending):
                 waiting = await self._send_again(request, waiting, submits_only=True)
             return waiting.ticket
         way = way_to(request.spec, self.settings) if self.deployed is None else self.deployed.way
-        arguments = encoded(request, way)
+        arguments = joined(encoded(request, way))
         key = uuid.uuid4().hex
         for left in reversed(range(SUBMITS)):
             try:
@@ -198,11 +199,14 @@ class Session(Serving, Sending):
         """Wait until a job is final and return its object."""
         return await (await self._backend()).outcome(await self._endpoint_id(ticket), ticket.job_id)
 
-    async def value(self, ticket: Ticket, job: Json) -> Any:
-        """The value of a final job, or its exception is raised."""
+    async def value(self, ticket: Ticket, job: Json, *, once: bool = False) -> Any:
+        """The value of a final job, or its exception is raised. `once`: nobody will ask for it again."""
         backend = await self._backend()
         if outcome.succeeded(job):
-            return await outcome.value_of(job, ticket.name, backend.get_value, self.names)
+            found = await outcome.value_of(job, ticket.name, backend.fetch, self.names)
+            if once and (shared := outcome.in_memory(job)) is not None:
+                backend.taken(shared)
+            return found
         lines: list[str] = []
         with contextlib.suppress(FlashError, TimeoutError):  # the failure itself matters more
             async with asyncio.timeout(CANCEL_S):
@@ -346,7 +350,11 @@ class Session(Serving, Sending):
         delivery = self._link().delivery
         parcel = await delivery.pack(backend, artifact, request, arguments)
         sending = delivery.submit(backend, endpoint_id, parcel, key)
-        job_id = await self._send(spec.name, request.shown, endpoint_id, sending, key)
+        try:
+            job_id = await self._send(spec.name, request.shown, endpoint_id, sending, key)
+        except BaseException:
+            backend.unsent(parcel.call.arguments)
+            raise
         if request.instance is not None and not request.instance.borrowed:
             self.objects.add(request.instance)
         return Ticket(job_id, endpoint_id, spec.name, request.stream)

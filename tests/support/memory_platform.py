@@ -124,6 +124,9 @@ class MemoryPlatform:
         job = self.job(endpoint_id, job_id)
         return job if job.status.final else await self.end(job_id, JobStatus.CANCELLED)
 
+    def queued(self, endpoint_id: str, /) -> int:
+        return self.health(endpoint_id)["jobs"]["inQueue"]
+
     def health(self, endpoint_id: str, /) -> Mapping[str, Mapping[str, int]]:
         self.catalog.get(endpoint_id)
         if self.fault is not None:
