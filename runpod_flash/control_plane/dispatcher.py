@@ -23,6 +23,7 @@ from runpod_flash.control_plane.records import JobRecord, LogLine
 from runpod_flash.control_plane.results import Results, Told, Values, outcome_of
 from runpod_flash.control_plane.shared_values import Memory
 from runpod_flash.control_plane.streams import Streams
+from runpod_flash.control_plane.unfinished import Unfinished
 from worker_runtime.wire.frames import Body
 from worker_runtime.wire.jobs import INLINE_LIMIT, Call, ErrorInfo, ErrorKind, JobStatus, Payload, Progress
 from worker_runtime.wire.ranges import Range
@@ -61,7 +62,7 @@ class Dispatcher:
         self._assigning.fail, self._assigning.again, self._assigning.changed = (
             self._fail, self._queue_again, self._changed,
         )  # fmt: skip
-        self._jobs: dict[str, Job] = {}
+        self._jobs = Unfinished()
         self._numbers = itertools.count()
         self._stopped = False
         self.on_load: Callable[[str], None] = lambda endpoint: None
@@ -94,7 +95,11 @@ class Dispatcher:
 
     def jobs_of(self, endpoint: str) -> list[Job]:
         """The unfinished jobs of an endpoint."""
-        return [job for job in self._jobs.values() if job.record.endpoint == endpoint]
+        return list(self._jobs.of(endpoint))
+
+    def number_of(self, endpoint: str) -> int:
+        """How many there are of an endpoint."""
+        return len(self._jobs.of(endpoint))
 
     @property
     def active(self) -> int:
@@ -105,7 +110,7 @@ class Dispatcher:
         """Queue a job that the store has committed. `logs`: what it wrote before a restart."""
         done: asyncio.Future[JobRecord] = asyncio.get_running_loop().create_future()
         job = Job(record, call, pool, time.monotonic(), done, next(self._numbers), LogTail(logs))
-        self._jobs[record.id] = job
+        self._jobs.add(job)
         self._deadlines.accepted(job)
         pool.has_low_priority = pool.has_low_priority or record.low_priority
         self._join(job)
@@ -396,7 +401,7 @@ class Dispatcher:
     async def drained(self, deadline_s: float) -> bool:
         """Wait until nothing runs. False: something still does at the deadline."""
         end = time.monotonic() + deadline_s
-        while running := [job.done for job in self._jobs.values() if job.record.status is JobStatus.IN_PROGRESS]:
+        while running := [job.done for job in self._jobs if job.record.status is JobStatus.IN_PROGRESS]:
             left = end - time.monotonic()
             if left <= 0:
                 return False
@@ -425,7 +430,7 @@ class Dispatcher:
     def _ended(self, job: Job) -> None:
         """The end of a job is on disk."""
         job.pool.leave(job.client)
-        self._jobs.pop(job.record.id, None)
+        self._jobs.remove(job)
         if self._streams is not None:
             self._streams.forget(job.record.id)
         self._links.memory.ended(job.record)

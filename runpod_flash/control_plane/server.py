@@ -77,6 +77,8 @@ _COLLECT_S = 60.0
 class ControlPlane:
     """One running control plane. `run` is its whole life: start, serve, drain, stop."""
 
+    _channels: ChannelServer | None = None
+
     def __init__(self, settings: PlaneSettings, state: StateFolder) -> None:
         self._settings = settings
         self._state = state
@@ -116,7 +118,6 @@ class ControlPlane:
         )
         self._autoscaler = Autoscaler(self._catalog, self._fleet, self._supervisor, self._dispatcher.pools)
         self._links = LinkServer(self._supervisor)
-        self._channels: ChannelServer | None = None
         self._platform = PlatformCore(
             self._store,
             self._catalog,
@@ -248,7 +249,7 @@ class ControlPlane:
         """Whether an endpoint has jobs or requests."""
         pools = self._fleet.of(endpoint_id)
         requests = any(pool.has_work or any(worker.requests for worker in pool.workers.values()) for pool in pools)
-        return requests or bool(self._dispatcher.jobs_of(endpoint_id))
+        return requests or self._dispatcher.number_of(endpoint_id) > 0
 
     def _stream(self) -> None:
         """Lead the items of generators from workers to readers."""

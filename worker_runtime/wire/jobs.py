@@ -39,7 +39,11 @@ class JobStatus(StrEnum):
     final: bool
     """Whether a job in this state will not change any more (but for a retry that somebody asks for)."""
 
+    text: str
+    """Its name as plain text, which is not looked up as `value` is."""
+
     def __init__(self, text: str) -> None:
+        self.text = text
         self.final = text not in ("IN_QUEUE", "IN_PROGRESS")
 
 
