@@ -10,7 +10,7 @@ from collections.abc import Callable, Container
 
 from worker_runtime.stream import Stream, Turn
 from worker_runtime.tickets import TicketOffice
-from worker_runtime.wire import frames
+from worker_runtime.wire import frames, trace
 from worker_runtime.wire.frames import Body, Header
 
 Take = Callable[[Header, bytes, Body], None]
@@ -29,7 +29,7 @@ class ChildLink:
         with theirs:
             socket.send_fds(sock, [b"\0"], [self._office.for_child.fileno(), theirs.fileno()])
         self._turn = turn
-        self._stream = Stream(sock, turn, self._hear, self._ended)
+        self._stream = Stream(sock, turn, self._hear, self._ended, (trace.PARENT_HEARD, trace.PARENT_PASSED))
         self._aside = Stream(aside, turn, _nothing, _nothing)
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._take: Take = _nothing
