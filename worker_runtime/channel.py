@@ -11,9 +11,11 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from worker_runtime.shared import SharedMemory
 from worker_runtime.wire import frames, messages, trace
 from worker_runtime.wire.frames import Body, Header
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
+from worker_runtime.wire.pieces import Encoded, Pieces, joined
 
 PARENT_GONE = 1
 """The exit code of a child whose parent has gone."""
@@ -22,10 +24,15 @@ _CHUNK = 256 * 1024
 
 
 class Channel:
-    """Frames to and from the parent. Where the parent has gone, this process ends at once."""
+    """Frames to and from the parent. Where the parent has gone, this process ends at once.
+
+    Attributes:
+        memory: what is shared with the control plane, once the ends were received.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self.memory = SharedMemory(None)
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._c_stdout = _CStdout()
@@ -39,10 +46,12 @@ class Channel:
 
     def receive_ends(self) -> tuple[socket.socket, socket.socket]:
         """What the parent has sent before all else: the sockets of tickets, and of what is said aside."""
-        _, descriptors, _, _ = socket.recv_fds(self._socket, 1, 2)
-        tickets, aside = (socket.socket(fileno=descriptor) for descriptor in descriptors)
-        for end in (tickets, aside):
+        _, descriptors, _, _ = socket.recv_fds(self._socket, 1, 3)
+        tickets, aside, *memory = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+        for end in (tickets, aside, *memory):
             end.set_inheritable(False)
+        if memory:
+            self.memory = SharedMemory(memory[0])
         return tickets, aside
 
     def watch_output(self) -> None:
@@ -82,22 +91,37 @@ class Channel:
         except OSError:
             os._exit(PARENT_GONE)
 
-    def done(self, key: tuple[str, int], value: bytes, error: ErrorInfo | None) -> bool:
+    def done(self, key: tuple[str, int], value: Encoded, error: ErrorInfo | None) -> bool:
         """Report the outcome of a call; what it printed has left this process before.
 
         Gives whether all of that has been read, too, where `watch_output` was called; else False.
         """
+        header: Header = {"type": messages.DONE, "job": key[0], "attempt": key[1]}
         quiet = False
         if os.getpid() == self._pid:
+            value = self._left(header, value)
             self._flush()
             quiet = self._output is not None and self._output.empty
-        header = {"type": messages.DONE, "job": key[0], "attempt": key[1]}
+            if held := self.memory.end(key):
+                header["held"] = held
         if quiet:
             header["quiet"] = True
         if error is not None:
             header["error"] = error.to_json()
-        self.send(header, value)
+        self.send(header, joined(value))
+        self.memory.tidy()
         return quiet
+
+    def _left(self, header: Header, value: Encoded) -> Encoded:
+        """The value as it travels: nothing where it could be left in shared memory, which the header says then."""
+        if not isinstance(value, Pieces):
+            return value
+        found = self.memory.place(value)
+        if found is not None:
+            header["range"] = found.name
+        rest = b"" if found is not None else value.joined()
+        value.let_go()  # perhaps arguments lie in it
+        return rest
 
     def cancelled(self, key: tuple[str, int]) -> bool:
         """Report a call as cancelled; see `done`."""

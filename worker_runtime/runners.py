@@ -22,11 +22,13 @@ from worker_runtime.failures import Failed, describe, load_failure
 from worker_runtime.instances import Instances
 from worker_runtime.interrupts import Cancelled, Interrupts, Key, PoolThread
 from worker_runtime.outlets import Outlet, Outlets
+from worker_runtime.shared import SharedMemory
 from worker_runtime.streaming import Sink
 from worker_runtime.wire import messages
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.frames import Body, Header
 from worker_runtime.wire.jobs import Call, Payload
+from worker_runtime.wire.ranges import Range
 from worker_runtime.wire.specs import ArtifactManifest
 
 logger = logging.getLogger("worker_runtime")
@@ -132,7 +134,7 @@ class Concurrent:
         if how is None or call.get("check"):
             return None
         try:
-            execution = execution_of(header, body, self._artifacts, self._instances)
+            execution = execution_of(header, body, self._artifacts, self._instances, self._channel.memory)
         except Failed as failed:
             return Outcome(error=failed.info) if self._begin(key) else None
 
@@ -153,7 +155,7 @@ class Concurrent:
 
     async def _outcome(self, key: Key, header: Header, body: Body, outlet: Outlet) -> Outcome:
         try:
-            execution = execution_of(header, body, self._artifacts, self._instances, outlet)
+            execution = execution_of(header, body, self._artifacts, self._instances, self._channel.memory, outlet)
             if execution.load():
                 return await self._as_task(key, execution.run_async())
             work = functools.partial(contextvars.copy_context().run, execution.run)
@@ -230,20 +232,32 @@ def key_of(header: Header) -> Key:
 
 
 def execution_of(
-    header: Header, body: Body, artifacts: Artifacts, kept: Instances, sink: Sink | None = None
+    header: Header,
+    body: Body,
+    artifacts: Artifacts,
+    kept: Instances,
+    memory: SharedMemory,
+    sink: Sink | None = None,
 ) -> Execution:
     """The call of a run frame. Raises Failed."""
     try:
-        call = _call(header, body)
+        call = _call(header, body, memory)
     except WireError as error:
         raise Failed(load_failure("the call", error)) from None
-    return Execution(call, {}, artifacts, kept, sink)
+    return Execution(call, memory, artifacts, kept, sink)
 
 
-def _call(header: Header, body: Body) -> Call:
-    """The call of a run frame, whose body has its payloads one after the other. Raises WireError."""
+def _call(header: Header, body: Body, memory: SharedMemory) -> Call:
+    """The call of a run frame, whose body has its payloads one after the other, but for those that lie in memory.
+
+    Raises WireError.
+    """
     view, start, payloads = memoryview(body), 0, list[Payload]()
+    memory.begin(key_of(header), (size for size in header["sizes"] if isinstance(size, str)))
     for size in header["sizes"]:
+        if isinstance(size, str):
+            payloads.append(Payload.in_range(Range.parse(size)))
+            continue
         payloads.append(Payload(view[start : start + size], size=size))  # type: ignore[arg-type]  # read as bytes
         start += size
     return Call.of_head(header["call"], *payloads)
