@@ -7,7 +7,7 @@ from runpod_flash.control_plane.artifacts import Artifacts
 from runpod_flash.control_plane.fleet import Job, Worker
 from runpod_flash.control_plane.results import Values
 from runpod_flash.control_plane.shared_values import Memory, NoMemory
-from worker_runtime.wire import messages
+from worker_runtime.wire import messages, trace
 from worker_runtime.wire.jobs import Call, Payload
 
 Goods: TypeAlias = Sequence[tuple[str, bytes]]
@@ -89,6 +89,7 @@ class LinkCourier:
         if job.call.may_stream:
             self.on_stream(job, worker)
             header["window"] = list(self.window(job.call))
+        trace.mark(trace.GIVEN)
         worker.link.send(header, parts[0] if len(parts) == 1 else b"".join(parts))
         return True
 
