@@ -3,6 +3,7 @@
 import array
 import ctypes
 import fcntl
+import json
 import os
 import socket
 import sys
@@ -19,6 +20,7 @@ PARENT_GONE = 1
 """The exit code of a child whose parent has gone."""
 
 _CHUNK = 256 * 1024
+_quoted = json.encoder.encode_basestring_ascii
 
 
 class Channel:
@@ -73,11 +75,14 @@ class Channel:
 
     def send(self, header: Header, body: Body = b"") -> None:
         """Write a frame."""
+        self._send(frames.head_of(header), body)
+
+    def _send(self, head: bytes, body: Body) -> None:
         if os.getpid() != self._pid:
             os._exit(0)  # a fork of user code that came back out of the call: only the original may answer
         try:
             with self._lock:
-                frames.send(self._socket, header, body)
+                frames.send_whole(self._socket, frames.whole(head, body))
         except OSError:
             os._exit(PARENT_GONE)
 
@@ -90,12 +95,11 @@ class Channel:
         if os.getpid() == self._pid:
             self._flush()
             quiet = self._output is not None and self._output.empty
-        header = {"type": messages.DONE, "job": key[0], "attempt": key[1]}
-        if quiet:
-            header["quiet"] = True
-        if error is not None:
-            header["error"] = error.to_json()
-        self.send(header, value)
+        if error is None:
+            self._send(_done_head(key, quiet=quiet), value)
+        else:
+            told = {"type": messages.DONE, "job": key[0], "attempt": key[1], "error": error.to_json()}
+            self.send({**told, "quiet": True} if quiet else told, value)
         return quiet
 
     def cancelled(self, key: tuple[str, int]) -> bool:
@@ -109,6 +113,12 @@ class Channel:
             except Exception:  # noqa: BLE001 - a broken stream of the user's is no failure of the call
                 continue
         self._c_stdout.flush()
+
+
+def _done_head(key: tuple[str, int], *, quiet: bool) -> bytes:
+    """The header of a call that gave a value: the same JSON as of any, made for the many of them."""
+    text = f'{{"type":"{messages.DONE}","job":{_quoted(key[0])},"attempt":{key[1]}'
+    return (text + (',"quiet":true}' if quiet else "}")).encode()
 
 
 class _Output:
