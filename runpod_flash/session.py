@@ -45,6 +45,7 @@ from runpod_flash.standing import Noted, Same, Standing, Standings, same_of
 from worker_runtime.wire.calls import Pattern
 from worker_runtime.wire.class_names import ClassNames
 from worker_runtime.wire.jobs import INLINE_LIMIT, Payload
+from worker_runtime.wire.pieces import Pieces, joined
 from worker_runtime.wire.specs import PackageIndex
 
 T = TypeVar("T")
@@ -67,6 +68,13 @@ class _Link:
     standings: Standings = field(default_factory=Standings)
     served: "dict[str, Served]" = field(default_factory=dict)  # by name
     shared: "dict[Hashable, asyncio.Task[Any]]" = field(default_factory=dict)
+
+    def place(self, arguments: Pieces) -> Payload | None:
+        """See `Backend.place`. None where there is no connection, too."""
+        connection = self.connection
+        if connection is None or not connection.done() or connection.cancelled() or connection.exception() is not None:
+            return None
+        return connection.result().place(arguments)
 
 
 class Session(Serving):
@@ -166,7 +174,7 @@ class Session(Serving):
             waiting = await self._send_again(request, waiting, tickets)
             found = waiting.result()
         if type(found) is dict:
-            return await self.value(waiting.ticket, found)
+            return await self.value(waiting.ticket, found, once=True)
         return outcome.loaded(found, waiting.kind.name, waiting.facts, self._names)
 
     async def _call_alone(self, request: Request, tickets: "list[Ticket] | None") -> Any:
@@ -180,7 +188,7 @@ class Session(Serving):
         except asyncio.CancelledError:
             await self._abandon(ticket.endpoint_id, ticket.job_id)
             raise
-        return await self.value(ticket, job)
+        return await self.value(ticket, job, once=True)
 
     async def submit(self, request: Request) -> Ticket:
         """Bring a call to the platform, with all that it needs there.
@@ -202,7 +210,7 @@ class Session(Serving):
                 waiting = await self._send_again(request, waiting, submits_only=True)
             return waiting.ticket
         way = way_to(request.spec, self.settings) if self.deployed is None else self.deployed.way
-        arguments = encoded(request, way)
+        arguments = joined(encoded(request, way))
         key = uuid.uuid4().hex
         for left in reversed(range(_SUBMITS)):
             try:
@@ -217,11 +225,14 @@ class Session(Serving):
         """Wait until a job is final and return its object."""
         return await (await self._backend()).outcome(await self._endpoint_id(ticket), ticket.job_id)
 
-    async def value(self, ticket: Ticket, job: Json) -> Any:
-        """The value of a final job, or its exception is raised."""
+    async def value(self, ticket: Ticket, job: Json, *, once: bool = False) -> Any:
+        """The value of a final job, or its exception is raised. `once`: nobody will ask for it again."""
         backend = await self._backend()
         if outcome.succeeded(job):
-            return await outcome.value_of(job, ticket.name, backend.get_value, self.names)
+            found = await outcome.value_of(job, ticket.name, backend.fetch, self.names)
+            if once and (shared := outcome.in_memory(job)) is not None:
+                backend.taken(shared)
+            return found
         lines: list[str] = []
         with contextlib.suppress(FlashError, TimeoutError):  # the failure itself matters more
             async with asyncio.timeout(CANCEL_S):
@@ -364,11 +375,13 @@ class Session(Serving):
         if link is None or (standing := link.standings.get(self._same(request))) is None:
             return None
         arguments = standing.encoded(request)
-        if len(arguments) > INLINE_LIMIT or not standing.stands(link.agreed.get(request.spec.name), self._held):
-            return arguments
+        if not standing.stands(link.agreed.get(request.spec.name), self._held):
+            return joined(arguments)  # what follows waits, and whoever has the arguments may change them meanwhile
+        payload = Payload.inlined(arguments) if isinstance(arguments, bytes) else link.place(arguments)
+        if payload is None or (payload.inline is not None and payload.size > INLINE_LIMIT):
+            return joined(arguments)
         if request.instance is not None:
             self._own(request.instance)
-        payload = Payload.inlined(arguments)
         return standing.kind.conversation.submit(standing.kind, payload, tickets, submits_only=submits_only)
 
     async def _send_anew(
@@ -388,7 +401,7 @@ class Session(Serving):
             return None
         way = way_to(request.spec, self.settings) if self.deployed is None else self.deployed.way
         if arguments is None:
-            arguments = encoded(request, way)
+            arguments = joined(encoded(request, way))
         backend = await self._backend()
         if backend.conversation is None:
             return None
@@ -491,7 +504,11 @@ class Session(Serving):
         delivery = self._link().delivery
         parcel = await delivery.pack(backend, artifact, request, arguments)
         sending = delivery.submit(backend, endpoint_id, parcel, key)
-        job_id = await self._send(spec.name, request.shown, endpoint_id, sending, key)
+        try:
+            job_id = await self._send(spec.name, request.shown, endpoint_id, sending, key)
+        except BaseException:
+            backend.unsent(parcel.call.arguments)
+            raise
         if request.instance is not None and not request.instance.borrowed:
             self.objects.add(request.instance)
         return Ticket(job_id, endpoint_id, spec.name, request.stream)

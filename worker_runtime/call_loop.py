@@ -8,6 +8,7 @@ begun the parent knows without asking it: see `tickets`.
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from pathlib import Path
 from worker_runtime.child_link import ChildLink
 from worker_runtime.keeper import Keeper
 from worker_runtime.loop import DRAINED, END_S, End, Lost, Worker, unexpected
-from worker_runtime.wire import messages, paths
+from worker_runtime.wire import PROTOCOL, messages, paths
+from worker_runtime.wire.arena_link import ArenaLost, greeted
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.frames import Body, Header
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
@@ -55,7 +57,19 @@ class CallWorker(Worker):
     # --- control plane → child ---
 
     async def _welcomed(self) -> None:
-        self._child = ChildLink(self._keeper.link, self._turn)
+        memory = self._memory()
+        self._child = ChildLink(self._keeper.link, self._turn, memory)
+        if memory is not None:
+            memory.close()
+
+    def _memory(self) -> socket.socket | None:
+        """What the child gets to share memory: hello was said on it, so that user code sees no token."""
+        launch = self._launch
+        hello = {"protocol": PROTOCOL, "worker": launch.worker, "token": launch.token}
+        try:
+            return greeted(launch.arena, hello) if launch.arena else None
+        except ArenaLost:
+            return None
 
     def _take(self, header: Header, head: bytes, body: Body) -> None:
         match header.get("type"):

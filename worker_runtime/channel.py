@@ -12,9 +12,11 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from worker_runtime.shared import SharedMemory
 from worker_runtime.wire import frames, messages
 from worker_runtime.wire.frames import Body, Header
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
+from worker_runtime.wire.pieces import Encoded, Pieces, joined
 
 PARENT_GONE = 1
 """The exit code of a child whose parent has gone."""
@@ -24,10 +26,15 @@ _quoted = json.encoder.encode_basestring_ascii
 
 
 class Channel:
-    """Frames to and from the parent. Where the parent has gone, this process ends at once."""
+    """Frames to and from the parent. Where the parent has gone, this process ends at once.
+
+    Attributes:
+        memory: what is shared with the control plane, once the ends were received.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self.memory = SharedMemory(None)
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._c_stdout = _CStdout()
@@ -41,10 +48,12 @@ class Channel:
 
     def receive_ends(self) -> tuple[socket.socket, socket.socket]:
         """What the parent has sent before all else: the sockets of tickets, and of what is said aside."""
-        _, descriptors, _, _ = socket.recv_fds(self._socket, 1, 2)
-        tickets, aside = (socket.socket(fileno=descriptor) for descriptor in descriptors)
-        for end in (tickets, aside):
+        _, descriptors, _, _ = socket.recv_fds(self._socket, 1, 3)
+        tickets, aside, *memory = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+        for end in (tickets, aside, *memory):
             end.set_inheritable(False)
+        if memory:
+            self.memory = SharedMemory(memory[0])
         return tickets, aside
 
     def watch_output(self) -> None:
@@ -86,21 +95,34 @@ class Channel:
         except OSError:
             os._exit(PARENT_GONE)
 
-    def done(self, key: tuple[str, int], value: bytes, error: ErrorInfo | None) -> bool:
+    def done(self, key: tuple[str, int], value: Encoded, error: ErrorInfo | None) -> bool:
         """Report the outcome of a call; what it printed has left this process before.
 
         Gives whether all of that has been read, too, where `watch_output` was called; else False.
         """
+        more: Header = {} if error is None else {"error": error.to_json()}
         quiet = False
         if os.getpid() == self._pid:
+            value = self._left(more, value)
             self._flush()
             quiet = self._output is not None and self._output.empty
-        if error is None:
-            self._send(_done_head(key, quiet=quiet), value)
-        else:
-            told = {"type": messages.DONE, "job": key[0], "attempt": key[1], "error": error.to_json()}
-            self.send({**told, "quiet": True} if quiet else told, value)
+            if held := self.memory.end(key):
+                more["held"] = held
+        head = _done_head(key, quiet=quiet)
+        self._send(head if not more else head[:-1] + b"," + frames.head_of(more)[1:], joined(value))
+        self.memory.tidy()
         return quiet
+
+    def _left(self, header: Header, value: Encoded) -> Encoded:
+        """The value as it travels: nothing where it could be left in shared memory, which the header says then."""
+        if not isinstance(value, Pieces):
+            return value
+        found = self.memory.place(value)
+        if found is not None:
+            header["range"] = found.name
+        rest = b"" if found is not None else value.joined()
+        value.let_go()  # perhaps arguments lie in it
+        return rest
 
     def cancelled(self, key: tuple[str, int]) -> bool:
         """Report a call as cancelled; see `done`."""

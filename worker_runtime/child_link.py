@@ -1,7 +1,7 @@
 """The parent's end of the streams to the child.
 
 The first has frames both ways. The others come to the child over it, before all else: the tickets for what it may begin
-(see `tickets`), and one for what it must hear while user code runs.
+(see `tickets`), one for what it must hear while user code runs, and the one where memory is shared, if it is.
 """
 
 import asyncio
@@ -22,12 +22,13 @@ _AGAIN_S = 0.01
 class ChildLink:
     """Open streams to a child, which need not run yet."""
 
-    def __init__(self, sock: socket.socket, turn: Turn) -> None:
+    def __init__(self, sock: socket.socket, turn: Turn, memory: socket.socket | None = None) -> None:
         """Take over a connected socket on which nothing has arrived or was sent yet."""
         self._office = TicketOffice()
         aside, theirs = socket.socketpair()
         with theirs:
-            socket.send_fds(sock, [b"\0"], [self._office.for_child.fileno(), theirs.fileno()])
+            ends = [self._office.for_child, theirs, *([] if memory is None else [memory])]
+            socket.send_fds(sock, [b"\0"], [end.fileno() for end in ends])
         self._turn = turn
         self._stream = Stream(sock, turn, self._hear, self._ended)
         self._aside = Stream(aside, turn, _nothing, _nothing)

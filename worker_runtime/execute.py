@@ -12,10 +12,10 @@ import inspect
 import operator
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from worker_runtime.failures import Failed, cannot_travel, describe, load_failure, script_failure, unpicklable
 from worker_runtime.instances import Instances, Name, Shared, TooManyInstances
@@ -28,6 +28,7 @@ from worker_runtime.wire.class_names import SCRIPT
 from worker_runtime.wire.errors import CannotTravel, PicklesRefused, WireError
 from worker_runtime.wire.interface import Interface
 from worker_runtime.wire.jobs import PLAIN_LIMIT, Call, ErrorInfo, ErrorKind, Payload
+from worker_runtime.wire.pieces import Encoded, Part
 from worker_runtime.wire.specs import ArtifactManifest
 
 KEPT = 16
@@ -44,7 +45,7 @@ TARGET = "__flash_target__"
 class Outcome:
     """The encoded result, or the error."""
 
-    value: bytes = b""
+    value: Encoded = b""
     error: ErrorInfo | None = None
 
 
@@ -52,6 +53,13 @@ class Outcome:
 class _Artifact:
     manifest: ArtifactManifest
     code: bytes
+
+
+class Values(Protocol):
+    """Where the values lie that a call names."""
+
+    def __getitem__(self, name: str, /) -> Part:
+        """The bytes of one. Raises KeyError."""
 
 
 class Artifacts:
@@ -149,7 +157,7 @@ class Execution:
     def __init__(
         self,
         call: Call,
-        values: Mapping[str, bytes],
+        values: Values,
         artifacts: Artifacts,
         instances: Instances,
         sink: Sink | None = None,
@@ -291,7 +299,7 @@ class Execution:
         return self._plain_arguments(what) if self._call.plain else self._decode(self._call.arguments, what)
 
     def _plain_arguments(self, what: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        artifact, data = self._call.artifact, self._encoded(self._call.arguments, what)
+        artifact, data = self._call.artifact, bytes(self._encoded(self._call.arguments, what))
         in_batch = self._artifacts.batch(artifact) is not None
         target = self._artifacts.load(artifact)
         try:
@@ -299,11 +307,11 @@ class Execution:
         except WireError as error:
             raise Failed(ErrorInfo(ErrorKind.LOAD, "CallError", str(error))) from None
 
-    def _encoded(self, data: Payload, what: str) -> bytes:
+    def _encoded(self, data: Payload, what: str) -> Part:
         try:
-            return data.inline if data.inline is not None else self._values[data.sha256 or ""]
-        except KeyError:
-            error = LookupError(f"value {data.sha256} was not sent with the call")
+            return data.inline if data.inline is not None else self._values[data.name or ""]
+        except KeyError as missing:
+            error = LookupError(f"value {data.name} was not sent with the call ({missing})")
             raise Failed(load_failure(what, error)) from None
 
     def _decode(self, data: Payload, what: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -321,7 +329,7 @@ class Execution:
             text = f"'{self.name}' gave no generator but {type(value).__name__}, so that there is nothing to stream"
             return Outcome(error=describe(TypeError(text), peer=self._peer))
         try:
-            return Outcome(self._peer.encode(value))
+            return Outcome(self._peer.encode_pieces(value) if not self._call.inline else self._peer.encode(value))
         except CannotTravel as error:
             return Outcome(error=cannot_travel(self.name, error, self._peer))
         except Exception as error:  # noqa: BLE001 - pickling runs the user's own __reduce__

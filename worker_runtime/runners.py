@@ -8,10 +8,9 @@ import contextlib
 import contextvars
 import functools
 import inspect
-import itertools
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
@@ -23,10 +22,12 @@ from worker_runtime.failures import Failed, describe
 from worker_runtime.instances import Instances
 from worker_runtime.interrupts import Cancelled, Interrupts, Key, PoolThread
 from worker_runtime.outlets import Outlet, Outlets
+from worker_runtime.shared import SharedMemory
 from worker_runtime.streaming import Sink
 from worker_runtime.wire import messages
 from worker_runtime.wire.frames import Body, Header
 from worker_runtime.wire.jobs import Call, Instance, Payload
+from worker_runtime.wire.ranges import Range
 from worker_runtime.wire.specs import ArtifactManifest
 
 logger = logging.getLogger("worker_runtime")
@@ -132,7 +133,7 @@ class Concurrent:
         if how is None or call.get("check"):
             return None
         try:
-            execution = execution_of(header, body, self._artifacts, self._instances)
+            execution = execution_of(header, body, self._artifacts, self._instances, self._channel.memory)
         except Failed as failed:
             return Outcome(error=failed.info) if self._begin(key) else None
 
@@ -153,7 +154,7 @@ class Concurrent:
 
     async def _outcome(self, key: Key, header: Header, body: Body, outlet: Outlet) -> Outcome:
         try:
-            execution = execution_of(header, body, self._artifacts, self._instances, outlet)
+            execution = execution_of(header, body, self._artifacts, self._instances, self._channel.memory, outlet)
             if execution.load():
                 return await self._as_task(key, execution.run_async())
             work = functools.partial(contextvars.copy_context().run, execution.run)
@@ -230,34 +231,49 @@ def key_of(header: Header) -> Key:
 
 
 def execution_of(
-    header: Header, body: Body, artifacts: Artifacts, kept: Instances, sink: Sink | None = None
+    header: Header,
+    body: Body,
+    artifacts: Artifacts,
+    kept: Instances,
+    memory: SharedMemory,
+    sink: Sink | None = None,
 ) -> Execution:
     """The call of a run frame."""
-    return Execution(_call(header, body), {}, artifacts, kept, sink)
+    return Execution(_call(header, body, memory), memory, artifacts, kept, sink)
 
 
-def _call(header: Header, body: Body) -> Call:
-    """The call of a run frame, whose body has its payloads one after the other.
+def _call(header: Header, body: Body, memory: SharedMemory) -> Call:
+    """The call of a run frame, whose body has its payloads one after the other, but for those that lie in memory.
 
     The control plane has looked at it, so that this does not do it once more.
     """
     head, sizes = header["call"], header["sizes"]
-    arguments, *more = (body,) if len(sizes) == 1 else _cut(body, sizes)
-    instance = Instance(head["instance"], _payload(more[0])) if more else None
+    if len(sizes) == 1 and not isinstance(sizes[0], str):
+        arguments, more = _payload(body), list[Payload]()
+    else:
+        arguments, *more = _cut(header, body, memory)
     return Call(
         head["artifact"],
-        _payload(arguments),
+        arguments,
         head.get("method"),
-        instance,
+        Instance(head["instance"], more[0]) if more else None,
         stream=head.get("stream", False),
         plain=head.get("plain", False),
         check=head.get("check", False),
+        inline=head.get("inline", False),
     )
 
 
-def _cut(body: Body, sizes: Sequence[int]) -> list[memoryview]:
-    view, ends = memoryview(body), list(itertools.accumulate(sizes))
-    return [view[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+def _cut(header: Header, body: Body, memory: SharedMemory) -> list[Payload]:
+    view, start, payloads = memoryview(body), 0, list[Payload]()
+    memory.begin(key_of(header), (size for size in header["sizes"] if isinstance(size, str)))
+    for size in header["sizes"]:
+        if isinstance(size, str):
+            payloads.append(Payload.in_range(Range.parse(size)))
+            continue
+        payloads.append(_payload(view[start : start + size]))
+        start += size
+    return payloads
 
 
 def _payload(data: Body | memoryview) -> Payload:

@@ -141,7 +141,7 @@ class Serial:
 
     def _outcome(self, key: Key, header: Header, body: Body, outlet: Outlet) -> Outcome:
         try:
-            execution = execution_of(header, body, self._artifacts, self._instances, outlet)
+            execution = execution_of(header, body, self._artifacts, self._instances, self._channel.memory, outlet)
             outcome = self._plain(key, outlet, lambda: _begin(execution))
             return self._on_loop(key, outcome) if inspect.iscoroutine(outcome) else outcome
         except Failed as failed:

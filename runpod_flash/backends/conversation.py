@@ -126,6 +126,9 @@ class Conversation:
     """See the module. `ready` makes the way where there is none, and raises a FlashError where there can be none.
 
     `on_event` gets what the platform tells of stages, output and notices, `others` jobs that are only submitted here.
+
+    Attributes:
+        unsent: called with arguments in shared memory that the platform did not accept.
     """
 
     def __init__(
@@ -144,6 +147,7 @@ class Conversation:
             others,
             output,
         )
+        self.unsent: Callable[[Payload], None] = lambda payload: None
         self._loop = asyncio.get_running_loop()
         self._way: Way | None = None
         self._calls: dict[str, Waiting] = {}  # under way, by key
@@ -368,6 +372,8 @@ class Conversation:
     def _settle(self, waiting: Waiting, outcome: Any = None) -> None:
         """A call is not under way any more."""
         del self._calls[waiting.key]
+        if waiting.arguments is not None and waiting.arguments.range is not None:
+            self.unsent(waiting.arguments)
         if waiting.kind.one_less():
             self._kinds.discard(waiting.kind)
         if waiting.given_up is not None and not waiting.given_up.done():

@@ -222,6 +222,8 @@ class Assigning:
     def release(self, worker: Worker, job: Job) -> None:
         """A worker has a job no more; the next one that it has begins."""
         worker.ahead.pop(job.record.id, None)
+        if job.sent and job.call is not None and job.call.values:
+            self._links.memory.returned(worker.id, job.call)
         was_running = worker.running.pop(job.record.id, None) is not None
         job.worker = job.ahead = None
         worker.idle_since = time.monotonic()

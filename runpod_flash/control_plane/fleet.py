@@ -278,12 +278,17 @@ class Fleet:
 
     def __init__(self) -> None:
         self.pools: dict[PoolKey, Pool] = {}
+        self._of: dict[str, dict[PoolKey, Pool]] = {}
+
+    def add(self, pool: Pool) -> Pool:
+        """A pool is there from now on."""
+        self.pools[pool.key] = self._of.setdefault(pool.key.endpoint, {})[pool.key] = pool
+        return pool
 
     def of(self, endpoint: str) -> list[Pool]:
         """The endpoint's pools, the most recently used first."""
-        return sorted(
-            (pool for pool in self.pools.values() if pool.key.endpoint == endpoint), key=lambda pool: -pool.used_at
-        )
+        found = list(self._of.get(endpoint, {}).values())
+        return found if len(found) < 2 else sorted(found, key=lambda pool: -pool.used_at)
 
     def workers(self) -> Iterator[Worker]:
         """Every worker that has not gone."""
@@ -309,3 +314,7 @@ class Fleet:
         """Forget a pool that holds neither jobs nor workers."""
         if not pool.has_work and not pool.pausing and not pool.workers and pool.building is None:
             self.pools.pop(pool.key, None)
+            left = self._of.get(pool.key.endpoint, {})
+            left.pop(pool.key, None)
+            if not left:
+                self._of.pop(pool.key.endpoint, None)

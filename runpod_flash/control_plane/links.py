@@ -11,6 +11,7 @@ from worker_runtime.wire import PROTOCOL, frames, messages
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.frames import Body
 from worker_runtime.wire.items import Item
+from worker_runtime.wire.ranges import Range
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,13 @@ class WorkerEvents(Protocol):
 
     def progressed(self, worker: Worker, job: str, attempt: int, progress: dict[str, Any]) -> None: ...
 
-    def finished(self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, body: Body) -> None: ...
+    def holds(self, worker: Worker, ranges: list[str]) -> None:
+        """It still uses these ranges of shared memory, arguments of a call that is about to be finished."""
+
+    def finished(
+        self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, body: Body | Range
+    ) -> None:
+        """`body`: the encoded result, or where that lies."""
 
     def gave_back(self, worker: Worker, jobs: list[tuple[str, int]]) -> None:
         """It has not begun these attempts, and will not."""
@@ -181,12 +188,18 @@ class _Conversation(asyncio.Protocol):
             self._events.hopeless(worker, reason, stderr)
         self.end(reason, stderr)
 
+    def _done(self, worker: Worker, header: dict[str, Any], body: Body) -> None:
+        if held := header.get("held"):
+            self._events.holds(worker, held)
+        left = Range.parse(header["range"]) if "range" in header else body
+        self._events.finished(worker, header["job"], header["attempt"], header.get("error"), left)
+
     def _hand_on(self, worker: Worker, header: dict[str, Any], body: Body) -> None:
         match header.get("type"):
             case messages.DONE:
                 if header.get("ends"):
                     self._events.retire(worker)
-                self._events.finished(worker, header["job"], header["attempt"], header.get("error"), body)
+                self._done(worker, header, body)
             case messages.BEAT:
                 self._events.beat(worker)
             case messages.READY:

@@ -38,12 +38,11 @@ class Pools:
         Raises ContentNotFound.
         """
         manifest = self._artifacts.manifest(artifact)
-        key = PoolKey(endpoint.id, environment_key, manifest.files_id, manifest.max_concurrency)
+        key = PoolKey(endpoint.id, environment_key, self._artifacts.files_id(artifact), manifest.max_concurrency)
         pool = self._fleet.pools.get(key)
         if pool is None:
-            pool = self._fleet.pools[key] = Pool(
-                key, endpoint.name, Code(environment or manifest.environment, artifact)
-            )
+            code = Code(environment or manifest.environment, artifact)
+            pool = self._fleet.add(Pool(key, endpoint.name, code))
         assert pool.code is not None
         pool.name, pool.used_at = endpoint.name, time.monotonic()
         if pool.code.artifact != endpoint.artifact:
@@ -55,7 +54,7 @@ class Pools:
         key = PoolKey(endpoint.id, AS_IT_IS.key, "", 1)
         pool = self._fleet.pools.get(key)
         if pool is None:
-            pool = self._fleet.pools[key] = Pool(key, endpoint.name, None, environment=AS_IT_IS)
+            pool = self._fleet.add(Pool(key, endpoint.name, None, environment=AS_IT_IS))
         if pool.image != endpoint.image:
             pool.image, pool.environment = endpoint.image, None if endpoint.image else AS_IT_IS
         pool.name, pool.used_at = endpoint.name, time.monotonic()

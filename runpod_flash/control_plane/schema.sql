@@ -176,3 +176,41 @@ CREATE TABLE last_uses (
 CREATE TRIGGER endpoint_removed AFTER DELETE ON endpoints BEGIN
     DELETE FROM last_uses WHERE endpoint = old.id;
 END;
+
+-- version 6
+-- What happens to jobs is appended to a journal; from memory it is brought to `jobs` later, each job once with what it
+-- has become. A row that has a NULL where one of the new columns stands is of an earlier release: that is in its facts.
+CREATE TABLE journal (
+    seq             INTEGER PRIMARY KEY,   -- order of what happened
+    job             INTEGER NOT NULL,      -- its number, jobs.seq
+    status          TEXT NOT NULL,
+    attempts        INTEGER NOT NULL,
+    retries         INTEGER NOT NULL,
+    started_at      REAL,
+    finished_at     REAL,
+    worker          TEXT,
+    more            TEXT,                  -- JSON: what few jobs have; NULL where this one has none
+    result          BLOB,                  -- bytes: a payload; text: see control_plane/job_rows.py
+    id              TEXT,                  -- this and what follows is said with the first row of a job
+    endpoint        TEXT,
+    created_at      REAL,
+    client          TEXT,
+    idempotency_key TEXT,
+    facts           TEXT,
+    input           TEXT,
+    arguments       BLOB
+);
+
+ALTER TABLE jobs ADD COLUMN attempts INTEGER;
+ALTER TABLE jobs ADD COLUMN started_at REAL;
+ALTER TABLE jobs ADD COLUMN worker TEXT;
+ALTER TABLE jobs ADD COLUMN more TEXT;
+ALTER TABLE jobs ADD COLUMN created_at REAL;
+ALTER TABLE jobs ADD COLUMN client TEXT;
+ALTER TABLE jobs ADD COLUMN input TEXT;         -- NULL: it is in job_inputs
+ALTER TABLE jobs ADD COLUMN arguments BLOB;
+ALTER TABLE jobs ADD COLUMN result BLOB;        -- in place of output
+
+-- Counters are kept by the store, with the rows that it brings here.
+DROP TRIGGER IF EXISTS job_arrived;
+DROP TRIGGER IF EXISTS job_changed;

@@ -58,6 +58,8 @@ class PlaneSettings:
             removed after `FLASH_LIVE_EXPIRY_S`; 0: never.
         disk_limit: bytes that jobs and values may use; 0: no bound (`FLASH_DISK_LIMIT_GB`).
         disk_patience_s: seconds a large result waits for room on a full disk (`FLASH_DISK_PATIENCE_S`).
+        arena_mb: megabytes of memory that may be shared with programs and workers of this machine for large values; 0:
+            none; None: half of what is free at the start (`FLASH_ARENA_MB`).
         power_safe: whether commits survive a loss of power, too (`FLASH_DURABILITY=power`).
         allow_builds: whether a server that listens for others may build packages from source, which runs what their
             authors wrote outside of any worker (`FLASH_ALLOW_BUILDS=1`).
@@ -95,6 +97,7 @@ class PlaneSettings:
     expiry: ExpiryTerms
     disk_limit: int
     disk_patience_s: float
+    arena_mb: int | None
     power_safe: bool
     allow_apt: bool
     allow_builds: bool
@@ -111,6 +114,11 @@ class PlaneSettings:
     limits: Limits
     runtime_home: Path | None
     base_env: Mapping[str, str]
+
+    @property
+    def shared_megabytes(self) -> int | None:
+        """See `arena_mb`. No memory is shared with others, nor where commits survive a loss of power: it does not."""
+        return 0 if self.listen is not None or self.published_only or self.power_safe else self.arena_mb
 
 
 def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
@@ -137,6 +145,7 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
         expiry=_expiry(env),
         disk_limit=round(_number(env, "FLASH_DISK_LIMIT_GB", float, 50.0) * 1024**3),
         disk_patience_s=_number(env, "FLASH_DISK_PATIENCE_S", float, 10.0),
+        arena_mb=_number(env, "FLASH_ARENA_MB", int, 0) if env.get("FLASH_ARENA_MB") else None,
         power_safe=_choice(env, "FLASH_DURABILITY", ("process", "power")) == "power",
         allow_builds=env.get("FLASH_ALLOW_BUILDS", "") == "1",
         allow_apt=env.get("FLASH_ALLOW_APT", "") == "1",

@@ -6,7 +6,8 @@ from dataclasses import astuple, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
-from runpod_flash.control_plane.store import Statement, Store
+from runpod_flash.control_plane.groups import Statement
+from runpod_flash.control_plane.store import Store
 from runpod_flash.scopes import StageName
 
 _STAGE_KEY: Final = "owner = ? AND app = ? AND {name} = ?"

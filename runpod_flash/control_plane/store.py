@@ -1,72 +1,55 @@
-"""All SQL: endpoints and jobs in one SQLite file, written in groups.
+"""Endpoints and jobs on disk: one SQLite file, written in groups. Tables of others go through it, too.
 
 The dispatcher decides in memory; this file is what a restarted control plane knows. One connection, used by the thread
-of the event loop alone. What arrives within one turn of the loop is committed together:
-
-    save_job(a) ─┐
-    save_job(b) ─┼─ the loop has run all that was ready ─ BEGIN … COMMIT ─ all three awaitables resolve
-    save_job(c) ─┘
-
-(A timer instead would cost every lone job its window.) Acknowledged writes survive SIGKILL of any process.
+of the event loop alone. What arrives within one turn of the loop is committed together (`groups`). Jobs go to a journal
+first and to their table later (`job_journal`). Acknowledged writes survive SIGKILL of any process.
 """
 
 import asyncio
 import contextlib
-import errno
+import heapq
 import json
 import logging
-import os
-import re
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import fields
-from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from runpod_flash.control_plane import database
+from runpod_flash.control_plane.counters import Counters
+from runpod_flash.control_plane.database import StoreError as StoreError
+from runpod_flash.control_plane.database import StoreFull as StoreFull
+from runpod_flash.control_plane.database import disk_error as disk_error
+from runpod_flash.control_plane.database import text
+from runpod_flash.control_plane.groups import Group, Saved, Statement, Written
+from runpod_flash.control_plane.job_journal import Entry, JobJournal, to_table
+from runpod_flash.control_plane.job_replay import COLUMNS, SELECT
+from runpod_flash.control_plane.job_rows import BRIEF, named, record_of
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord, LogLine
-from runpod_flash.errors import BackendError
-from worker_runtime.wire.jobs import JobStatus
 
 logger = logging.getLogger(__name__)
 
-Statement = tuple[str, Sequence[Any]]
+T = TypeVar("T")
 
-BUSY_TIMEOUT_S = 2.0
 _COLLECTED_AT_ONCE = 1000
-_FULL: Final = "cannot be written: the disk is full; free some space, or set FLASH_HOME to a folder on another disk"
+_FOLDED_AT_ONCE: Final = 128
+_QUIET_S: Final = 0.2
+"""So long after the last commit jobs that have ended begin to go to their table."""
 
-_JOB_COLUMNS: Final = ("id", "endpoint", "status", "retries", "finished_at", "idempotency_key")
-_JOB_FACTS: Final = tuple(
-    field.name for field in fields(JobRecord) if field.name not in (*_JOB_COLUMNS, "input", "output")
-)
-_SELECT_JOB = (
-    f"SELECT {', '.join(f'jobs.{name}' for name in _JOB_COLUMNS)}, facts, output, input "
-    "FROM jobs JOIN job_inputs ON job_inputs.job = jobs.id "
-)
-_SAVE_JOB = (
-    f"INSERT INTO jobs ({', '.join(_JOB_COLUMNS)}, expires_at, facts, output) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT (id) DO UPDATE SET status = excluded.status, retries = excluded.retries, "
-    "finished_at = excluded.finished_at, expires_at = excluded.expires_at, facts = excluded.facts, "
-    "output = excluded.output WHERE jobs.finished_at IS NULL"  # an end is written once and never changes
-)
+_REFUSED_PAUSE_S: Final = 5.0
+
 _WANT_WEBHOOK = "INSERT OR IGNORE INTO webhooks (job, due_at) VALUES (?, ?)"
 _LAST: Final = 2**63 - 1
-_REOPEN: Final = ("DELETE FROM job_chunks WHERE job = ?", "DELETE FROM webhooks WHERE job = ?")
-_REOPENED = (
-    "UPDATE jobs SET status = ?, retries = 0, facts = ?, output = NULL, finished_at = NULL, expires_at = NULL "
-    "WHERE id = ? AND finished_at IS NOT NULL"
+_REOPEN: Final = (
+    "DELETE FROM job_chunks WHERE job = ?",
+    "DELETE FROM webhooks WHERE job = ?",
+    "DELETE FROM journal WHERE job = (SELECT seq FROM jobs WHERE id = ?)",
+    "UPDATE jobs SET finished_at = NULL WHERE id = ?",
 )
 _SAVE_LOGS = "INSERT INTO job_logs (job, lines) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET lines = excluded.lines"
-_SAVE_INPUT = "INSERT INTO job_inputs (job, input) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET input = excluded.input"
-
-
-class StoreError(BackendError):
-    """The database or the blobs cannot be read or written. The message says which file, why and what to do."""
-
-
-class StoreFull(StoreError):
-    """The disk that holds the state is full. Works again as soon as there is space."""
+_WAITING: Final = "SELECT 1 FROM webhooks WHERE webhooks.job = jobs.id AND due_at IS NOT NULL"
+_EXPIRED: Final = f"SELECT seq FROM jobs WHERE expires_at < ? AND NOT EXISTS ({_WAITING}) LIMIT ?"
 
 
 class Store:
@@ -80,8 +63,13 @@ class Store:
         """Use `Store.open`."""
         self._path = path
         self._connection = connection
-        self._pending: list[tuple[Sequence[Statement], asyncio.Future[Any]]] = []
-        self._with_input: set[str] = set()  # unfinished jobs whose input is on disk or in the pending group
+        self._counters = Counters()
+        self._journal = JobJournal(self._counters)
+        self._group = Group()
+        self._due = False  # a commit will come
+        self._folding: asyncio.Handle | None = None
+        self._commits = 0
+        self._seen = 0  # commits when the last look was that nothing is done
 
     @classmethod
     def open(cls, path: Path, *, power_safe: bool = False) -> "Store":
@@ -95,30 +83,19 @@ class Store:
             StoreError: it is damaged, of a newer version, held by another process, or its folder cannot be written.
             StoreFull: the disk is full.
         """
-        existed = path.exists()
-        connection: sqlite3.Connection | None = None
+        store = cls(path, database.connect(path, power_safe=power_safe))
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # inputs are nobody else's business
-            connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-            connection.execute(
-                "PRAGMA locking_mode = EXCLUSIVE"
-            )  # before WAL: no shared memory, so any file system will do
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA synchronous = {'FULL' if power_safe else 'NORMAL'}")
-            _migrate(connection, path)
-        except (sqlite3.Error, OSError, StoreError) as error:
-            if connection is not None:
-                connection.close()
-            refused = _translated(error, path)
-            if isinstance(refused, StoreFull) and not existed:
-                _remove(path)
-            raise refused from error
-        return cls(path, connection)
+            store._journal.load(store._connection)
+        except sqlite3.Error as error:
+            store._connection.close()
+            raise database.translated(error, path) from error
+        return store
 
     def close(self) -> None:
         """Write what is pending and close the file. Writes after this are refused."""
         self._flush()
+        if self._folding is not None:
+            self._folding.cancel()
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
 
@@ -132,48 +109,63 @@ class Store:
 
     def save_endpoint(self, record: EndpointRecord) -> Awaitable[None]:
         """Write an endpoint, new or changed."""
+        self._counters.add(record.id)
         texts = [record.id, record.project, record.name, json.dumps(dict(record.body)), record.config_hash]
         names = ", ".join(field.name for field in fields(EndpointRecord))
         sql = f"INSERT OR REPLACE INTO endpoints ({names}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        return self.write((sql, [*map(_text, texts), record.generation, record.created_at, _text(record.owner)]))
+        return self.write((sql, [*map(text, texts), record.generation, record.created_at, text(record.owner)]))
 
     def delete_endpoint(self, endpoint_id: str) -> Awaitable[None]:
-        """Forget an endpoint with its jobs and counters."""
-        return self.write(
-            ("DELETE FROM endpoints WHERE id = ?", [endpoint_id]),
-            ("DELETE FROM jobs WHERE endpoint = ?", [endpoint_id]),
-            ("DELETE FROM counters WHERE endpoint = ?", [endpoint_id]),
-        )
+        """Forget an endpoint with its jobs and counters. Written at once."""
+        self.fold()
+        numbers = [entry.number for entry in self._journal.of(endpoint_id)]
+
+        def delete(connection: sqlite3.Connection) -> None:
+            connection.executemany("DELETE FROM journal WHERE job = ?", [(number,) for number in numbers])
+            for table, column in (("endpoints", "id"), ("jobs", "endpoint"), ("counters", "endpoint")):
+                connection.execute(f"DELETE FROM {table} WHERE {column} = ?", [endpoint_id])
+
+        written = self._at_once(delete)
+        if written.error is None:
+            self._counters.drop(endpoint_id)
+            self._journal.forget(endpoint_id)
+        return written
 
     def counts(self, endpoint_id: str) -> dict[str, int]:
         """How a stored endpoint's jobs ended since it was made: `completed`, `failed` (or timed out), `retried`."""
-        rows = self.read("SELECT completed, failed, retried FROM counters WHERE endpoint = ?", endpoint_id)
-        return dict(zip(("completed", "failed", "retried"), rows[0] if rows else (0, 0, 0), strict=True))
+        return dict(zip(("completed", "failed", "retried"), self._counters.of(endpoint_id), strict=True))
 
     # ---- jobs
 
-    def save_job(self, record: JobRecord) -> Awaitable[None]:
-        """Write a job, new or changed. Its input and key are those of the first time."""
-        finished_at = (record.finished_at or record.created_at) if record.status.final else None
-        expires_at = None if finished_at is None else finished_at + record.keep_s
-        output = None if record.output is None else json.dumps(record.output_json)
-        key = None if record.idempotency_key is None else _text(record.idempotency_key)
-        columns = [record.id, record.endpoint, str(record.status), record.retries, finished_at, key]
-        statements: list[Statement] = [(_SAVE_JOB, [*columns, expires_at, _facts(record), output])]
-        if record.id not in self._with_input:
-            statements.append((_SAVE_INPUT, [record.id, json.dumps(dict(record.input_json))]))
-        if record.status.final and record.webhook is not None:
-            statements.append((_WANT_WEBHOOK, [record.id, finished_at]))
-        if record.status.final:
-            self._with_input.discard(record.id)
-        else:
-            self._with_input.add(record.id)
-        return self.write(*statements)
+    def save_job(self, record: JobRecord) -> Saved:
+        """Write a job, new or changed. Its input and key are those of the first time; a written end stays as it is.
+
+        Several of one turn of the loop are one row, with the last of them.
+        """
+        if self._journal.entry(record.id) is None and not _is_new(record) and self._has_ended(record.id):
+            return Written.at_once()
+        if self._journal.save(record) and record.status.final and record.webhook is not None:
+            self._group.add([(_WANT_WEBHOOK, [record.id, record.finished_at or record.created_at])])
+        self._schedule()
+        return self._group.written
 
     def reopen_job(self, record: JobRecord) -> Awaitable[None]:
-        """Write a job that had ended and is queued once more: what it gave the first time is forgotten."""
-        statements = [(sql, [record.id]) for sql in _REOPEN]
-        return self.write(*statements, (_REOPENED, [str(record.status), _facts(record), record.id]))
+        """Write, at once, a job that had ended and is queued once more. What it gave the first time is forgotten."""
+        self.fold()
+        number = self.read("SELECT seq FROM jobs WHERE id = ? AND finished_at IS NOT NULL", record.id)
+        if not number:
+            return Written.at_once()
+        entry = Entry(record, number[0][0])
+
+        def reopen(connection: sqlite3.Connection) -> None:
+            for sql in _REOPEN:
+                connection.execute(sql, [record.id])
+            to_table(connection, [entry])
+
+        written = self._at_once(reopen)
+        if written.error is None:
+            self._journal.enter_again(entry)
+        return written
 
     def save_logs(self, job_id: str, lines: Sequence[LogLine]) -> Awaitable[None]:
         """Write what a job has written so far, in place of what was kept before."""
@@ -186,16 +178,25 @@ class Store:
 
     def job(self, job_id: str) -> JobRecord | None:
         """The job, None where it is unknown or collected."""
-        return next(self._jobs("WHERE jobs.id = ?", job_id), None)
+        entry = self._journal.entry(job_id)
+        if entry is not None:
+            return entry.record
+        return next((record for _, record in self._jobs("WHERE jobs.id = ?", job_id)), None)
 
     def job_by_key(self, endpoint_id: str, key: str) -> str | None:
         """The id of the endpoint's job that was submitted with this idempotency key."""
+        for entry in reversed(self._journal.with_key(key)):
+            if entry.record.endpoint == endpoint_id:
+                return entry.record.id
         sql = "SELECT id FROM jobs WHERE endpoint = ? AND idempotency_key = ? ORDER BY seq DESC LIMIT 1"
-        rows = self.read(sql, endpoint_id, _text(key))
+        rows = self.read(sql, endpoint_id, text(key))
         return rows[0][0] if rows else None
 
     def endpoint_of(self, job_id: str) -> str | None:
         """The id of the job's endpoint, None where the job is unknown or collected."""
+        entry = self._journal.entry(job_id)
+        if entry is not None:
+            return entry.record.endpoint
         rows = self.read("SELECT endpoint FROM jobs WHERE id = ?", job_id)
         return rows[0][0] if rows else None
 
@@ -205,188 +206,183 @@ class Store:
         Only those of the endpoints, by their ids, for which `sees` is true.
         """
         marks = ", ".join("?" * len(keys))
-        found = self._jobs(f"WHERE idempotency_key IN ({marks}) ORDER BY seq", *map(_text, keys))
-        return {job.idempotency_key: job for job in found if job.idempotency_key is not None and sees(job.endpoint)}
+        stored = self._jobs(f"WHERE idempotency_key IN ({marks}) ORDER BY jobs.seq", *map(text, keys))
+        recent = (entry for key in keys for entry in self._journal.with_key(key))
+        found = sorted(self._merged(stored, recent), key=_number)
+        return {job.idempotency_key: job for _, job in found if job.idempotency_key is not None and sees(job.endpoint)}
 
     def unfinished_jobs(self) -> list[JobRecord]:
         """The jobs that are not final, in the order in which they came."""
-        jobs = list(self._jobs("WHERE finished_at IS NULL ORDER BY seq"))
-        self._with_input.update(job.id for job in jobs)
-        return jobs
+        entries = [entry for entry in self._journal.entries() if not entry.record.status.final]
+        return [entry.record for entry in sorted(entries, key=lambda entry: entry.number)]
 
     def recent_jobs(self, endpoint_id: str, limit: int) -> list[JobRecord]:
         """The endpoint's last jobs, the newest first."""
-        return list(self._jobs("WHERE endpoint = ? ORDER BY seq DESC LIMIT ?", endpoint_id, limit))
+        stored = self._jobs("WHERE endpoint = ? ORDER BY jobs.seq DESC LIMIT ?", endpoint_id, limit)
+        return [job for _, job in _newest(self._merged(stored, self._journal.of(endpoint_id)), limit)]
 
     def brief_jobs(self, endpoint_ids: Sequence[str], before: int | None, limit: int) -> list[tuple[int, JobRecord]]:
         """Jobs of these endpoints, of all where there are none, the newest first, without what they take and give.
 
         Each with its number; `before`: only those with smaller ones.
         """
-        marks = ", ".join("?" * len(endpoint_ids))
+        marks, last = ", ".join("?" * len(endpoint_ids)), _LAST if before is None else before
         only = f"AND endpoint IN ({marks}) " if endpoint_ids else ""
-        names = ", ".join(_JOB_COLUMNS)
-        sql = f"SELECT seq, facts, {names} FROM jobs WHERE seq < ? {only}ORDER BY seq DESC LIMIT ?"
-        rows = self.read(sql, _LAST if before is None else before, *endpoint_ids, limit)
-        return [(seq, _record(facts, columns, {})) for seq, facts, *columns in rows]
+        sql = f"SELECT seq, {', '.join(BRIEF)} FROM jobs WHERE seq < ? {only}ORDER BY seq DESC LIMIT ?"
+        stored = [(number, record_of(named(BRIEF, row))) for number, *row in self.read(sql, last, *endpoint_ids, limit)]
+        entries = (
+            entry
+            for entry in self._journal.entries()
+            if entry.number < last and (not endpoint_ids or entry.record.endpoint in endpoint_ids)
+        )
+        found = _newest(self._merged(stored, entries), limit)
+        return [(number, job.changed(input={}, output=None)) for number, job in found]
 
     def jobs_with_logs(self, endpoint_id: str, limit: int) -> list[str]:
-        """The ids of the endpoint's last jobs that have written, the newest first."""
+        """The ids of the endpoint's last jobs that have ended and have written, the newest first."""
+        self.fold()
         joined = "jobs JOIN job_logs ON job_logs.job = jobs.id"
         rows = self.read(f"SELECT id FROM {joined} WHERE endpoint = ? ORDER BY seq DESC LIMIT ?", endpoint_id, limit)
         return [row[0] for row in rows]
 
     async def collect(self, now: float) -> int:
         """Delete the finished jobs whose time to be kept is over; returns how many. Raises StoreError."""
-        waiting = "SELECT 1 FROM webhooks WHERE webhooks.job = jobs.id AND due_at IS NOT NULL"
-        expired = f"SELECT seq FROM jobs WHERE expires_at < ? AND NOT EXISTS ({waiting}) LIMIT ?"
-        sql = f"DELETE FROM jobs WHERE seq IN ({expired})"
-        removed: int = await self.write((sql, [now, _COLLECTED_AT_ONCE]))
-        total = removed
+        for _ in range(0, self._journal.ended, _FOLDED_AT_ONCE):
+            self._fold(_FOLDED_AT_ONCE)
+            await asyncio.sleep(0)
+        total, removed = 0, _COLLECTED_AT_ONCE
         while removed == _COLLECTED_AT_ONCE:  # in parts, between which others have their turn
-            removed = await self.write((sql, [now, _COLLECTED_AT_ONCE]))
+            left_over = f"DELETE FROM journal WHERE job IN ({_EXPIRED})"
+            values = [now, _COLLECTED_AT_ONCE]
+            removed = await self.write((left_over, values), (f"DELETE FROM jobs WHERE seq IN ({_EXPIRED})", values))
             total += removed
         return total
 
     def size(self) -> int:
         """Bytes on disk, what is not yet moved from the log into the database included."""
-        sizes = 0
-        for path in (self._path, self._path.with_name(f"{self._path.name}-wal")):
-            with contextlib.suppress(FileNotFoundError):
-                sizes += path.stat().st_size
-        return sizes
+        return database.size(self._path)
 
     # ---- in and out
 
-    def _jobs(self, condition: str, *values: Any) -> Iterator[JobRecord]:
-        for *columns, facts, output, job_input in self.read(_SELECT_JOB + condition, *values):
-            given = None if output is None else json.loads(output)
-            yield _record(facts, columns, json.loads(job_input), given)
+    def _jobs(self, condition: str, *values: Any) -> list[tuple[int, JobRecord]]:
+        return [(number, record_of(named(COLUMNS[1:], row))) for number, *row in self.read(SELECT + condition, *values)]
+
+    @staticmethod
+    def _merged(stored: Iterable[tuple[int, T]], entries: Iterable[Entry]) -> list[tuple[int, Any]]:
+        """Rows of the table, but for jobs that are in memory as they have become."""
+        recent = {entry.number: entry.record for entry in entries}
+        return [*recent.items(), *((number, job) for number, job in stored if number not in recent)]
+
+    def _has_ended(self, job_id: str) -> bool:
+        return bool(self.read("SELECT 1 FROM jobs WHERE id = ? AND finished_at IS NOT NULL", job_id))
 
     def read(self, sql: str, *values: Any) -> list[Any]:
-        """The rows of a query; sees all writes made before it. For the tables that have a module of their own, too."""
-        self._flush()
+        """The rows of a query; sees all statements written before it. Other modules ask for their tables so, too.
+
+        What has happened to jobs a moment ago is not in `jobs` and `counters`: see `fold`.
+        """
+        if self._group.statements:
+            self._flush()
         try:
             return self._connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise _translated(error, self._path) from error
+            raise database.translated(error, self._path) from error
 
     def write(self, *statements: Statement) -> "asyncio.Future[Any]":
         """Write in the next group; resolves after its commit with the number of rows of the last statement."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        future.add_done_callback(_retrieve)  # so that asyncio does not complain of a failure that nobody awaits
-        self._pending.append((statements, future))
-        if len(self._pending) == 1:
-            loop.call_soon(loop.call_soon, self._flush)  # after all that is ready now has run
+        future = self._group.add(statements)
+        self._schedule()
         return future
 
+    def _schedule(self) -> None:
+        if not self._due:
+            self._due = True
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._flush)  # after all that is ready now has run
+            if self._folding is None:
+                self._folding = loop.call_later(_QUIET_S, self._look)
+
     def _flush(self) -> None:
-        if not self._pending:
+        self._due = False
+        group, self._group = self._group, Group()
+        if not (group.statements or self._journal.has_changed):
+            group.committed(())
             return
-        batch, self._pending = self._pending, []
-        results: list[int] = []
+        self._commits += 1
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            for statements, _ in batch:
-                results.append([self._connection.execute(sql, values).rowcount for sql, values in statements][-1])
+            counts = [[self._connection.execute(*each).rowcount for each in few][-1] for few, _ in group.statements]
+            if self._journal.has_changed:
+                self._journal.append(self._connection)
             self._connection.execute("COMMIT")
         except (sqlite3.Error, ValueError, OverflowError) as error:
-            self._roll_back()
-            self._with_input.clear()
-            refused = _translated(error, self._path)
-            logger.error("%d writes were refused: %s", len(batch), refused)
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(refused)
+            self._journal.refused()
+            group.refused(self._roll_back(error, len(group.statements)))
             return
-        for (_, future), result in zip(batch, results, strict=True):
-            if not future.done():  # the one who waited may have been cancelled
-                future.set_result(result)
+        self._journal.committed()
+        group.committed(counts)
+        if self._journal.is_full:
+            self._fold(_FOLDED_AT_ONCE)
 
-    def _roll_back(self) -> None:
+    def _at_once(self, work: Callable[[sqlite3.Connection], None]) -> Written:
+        """Do something rare in a transaction of its own, after all that was asked for before."""
+        self._flush()
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            work(self._connection)
+            self._connection.execute("COMMIT")
+        except (sqlite3.Error, ValueError, OverflowError) as error:
+            return Written.at_once(self._roll_back(error, 1))
+        return Written.at_once()
+
+    def _roll_back(self, error: Exception, writes: int) -> StoreError:
         with contextlib.suppress(sqlite3.Error):
             if self._connection.in_transaction:  # SQLite rolls back some failures by itself
                 self._connection.execute("ROLLBACK")
+        refused = database.translated(error, self._path)
+        logger.error("%d writes were refused: %s", writes, refused)
+        return refused
+
+    # ---- from the journal to the table
+
+    def fold(self) -> None:
+        """Bring all jobs that have ended to their table, where a query of others looks for them. Raises StoreError."""
+        self._flush()
+        while self._journal.ended:
+            if not self._fold(_COLLECTED_AT_ONCE):
+                raise StoreError(f"database {self._path} cannot be written; the log of the control plane says why")
+
+    def _fold(self, most: int) -> bool:
+        """Bring some there; whether that could be written."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            folded = self._journal.fold(self._connection, most)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back(error, most)
+            return False
+        self._journal.folded(folded)
+        return True
+
+    def _look(self) -> None:
+        """Bring some there if nothing has been written for a while; come back as long as there are more."""
+        self._folding, pause = None, 0.0
+        if self._commits != self._seen:
+            self._seen, pause = self._commits, _QUIET_S
+        elif self._journal.ended and not self._fold(_FOLDED_AT_ONCE):
+            pause = _REFUSED_PAUSE_S
+        if self._journal.ended:
+            self._folding = asyncio.get_running_loop().call_later(pause, self._look)
 
 
-def disk_error(error: OSError, what: str) -> StoreError:
-    """An OSError at a file of ours, as StoreFull or StoreError. `what` begins the message."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreFull(f"{what} {_FULL}")
-    reason = error.strerror or str(error)
-    return StoreError(f"{what} cannot be used: {reason}; make it writable, or set FLASH_HOME to another folder")
+def _is_new(record: JobRecord) -> bool:
+    """Whether it has just come, so that no other of its id has ended."""
+    return not (record.attempts or record.status.final)
 
 
-def _record(facts: str, columns: Sequence[Any], job_input: Mapping[str, Any], output: Any = None) -> JobRecord:
-    known = {name: value for name, value in json.loads(facts).items() if name in _JOB_FACTS}
-    known.update(zip(_JOB_COLUMNS, columns, strict=True))
-    return JobRecord(**{**known, "status": JobStatus(known["status"]), "input": job_input, "output": output})
+def _number(found: tuple[int, Any]) -> int:
+    return found[0]
 
 
-def _facts(record: JobRecord) -> str:
-    return json.dumps({name: getattr(record, name) for name in _JOB_FACTS})
-
-
-def _retrieve(future: "asyncio.Future[Any]") -> None:
-    if not future.cancelled():
-        future.exception()
-
-
-def _text(text: str) -> str:
-    """Without lone surrogates, which SQLite cannot store: one such text would refuse its whole group."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    connection.execute("COMMIT")
-    steps = _schema()
-    if version > max(steps):
-        raise StoreError(
-            f"database {path} has version {version} and this release knows {max(steps)}: a newer release wrote it; "
-            "install that release, or set FLASH_HOME to another folder"
-        )
-    for step in sorted(step for step in steps if step > version):
-        connection.executescript(f"BEGIN IMMEDIATE; {steps[step]}; PRAGMA user_version = {step}; COMMIT;")
-
-
-def _schema() -> Mapping[int, str]:
-    """The sections of schema.sql by version."""
-    text = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
-    _, *parts = re.split(r"^-- version (\d+)$", text, flags=re.MULTILINE)
-    return {int(version): script for version, script in zip(parts[::2], parts[1::2], strict=True)}
-
-
-def _remove(path: Path) -> None:
-    """Take away a database that could not be made, so that nothing half-made stays."""
-    for name in (path.name, f"{path.name}-wal", f"{path.name}-journal"):
-        with contextlib.suppress(OSError):
-            path.with_name(name).unlink(missing_ok=True)
-
-
-def _translated(error: Exception, path: Path) -> StoreError:
-    if isinstance(error, StoreError):
-        return error
-    if isinstance(error, OSError):
-        return disk_error(error, f"database {path}")
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
-        return StoreFull(f"database {path} {_FULL}")
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StoreError(
-            f"database {path} is held by another process; stop that process (`flash server stop`) and try again"
-        )
-    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return StoreError(
-            f"database {path} is damaged ({error}); move it and its -wal file away and try again: an empty one "
-            "is made, the next calls provision their endpoints anew, results of earlier jobs are lost"
-        )
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        return StoreError(
-            f"database {path} cannot be written ({error}); make it and its folder writable, or set FLASH_HOME"
-        )
-    return StoreError(
-        f"database {path} failed: {error}; if that stays so, move the file away or set FLASH_HOME to another folder"
-    )
+def _newest(found: list[tuple[int, JobRecord]], limit: int) -> list[tuple[int, JobRecord]]:
+    return heapq.nlargest(limit, found, key=_number)

@@ -11,7 +11,7 @@ AT_ONCE = 500
 """How many rows are read in one query."""
 
 _SELECT: Final = (
-    "SELECT webhooks.job, attempts, due_at, facts FROM webhooks LEFT JOIN jobs ON jobs.id = webhooks.job "
+    "SELECT webhooks.job, webhooks.attempts, due_at, facts FROM webhooks LEFT JOIN jobs ON jobs.id = webhooks.job "
     "WHERE due_at IS NOT NULL AND webhooks.job IN "
 )
 
@@ -43,6 +43,7 @@ class WebhookTable:
     def rows(self, jobs: Sequence[str]) -> list[WaitingWebhook]:
         """The rows of these jobs (at most AT_ONCE) that are to be sent."""
         marks = ", ".join("?" * len(jobs))
+        self._store.fold()
         return [
             WaitingWebhook(job, attempts, due_at, None if facts is None else json.loads(facts).get("webhook"))
             for job, attempts, due_at, facts in self._store.read(f"{_SELECT}({marks}) ORDER BY due_at", *jobs)

@@ -113,10 +113,11 @@ def _portions(sent: Sequence[Sent]) -> Iterator[Sequence[Sent]]:
         return
     start, size = 0, 0
     for number, (_, payload) in enumerate(sent):
-        if number > start and (number - start >= AT_ONCE or size + payload.size > FRAME_BYTES):
+        own = payload.size if payload.inline is not None else 0
+        if number > start and (number - start >= AT_ONCE or size + own > FRAME_BYTES):
             yield sent[start:number]
             start, size = number, 0
-        size += payload.size
+        size += own
     yield sent[start:]
 
 

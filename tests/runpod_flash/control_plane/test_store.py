@@ -22,7 +22,7 @@ from runpod_flash.control_plane.records import EndpointRecord, JobRecord, LogLin
 from runpod_flash.control_plane.store import Store, StoreError, StoreFull
 from tests.support.full_disk import run_on_small_disk
 from tests.support.place import ROOT
-from worker_runtime.wire.jobs import JobStatus
+from worker_runtime.wire.jobs import Call, Instance, JobStatus, Payload
 
 
 def endpoint(name: str = "e1", **changes: Any) -> EndpointRecord:
@@ -132,17 +132,20 @@ def test_one_who_waits_can_be_cancelled_without_harm_to_the_group(path: Path) ->
 
 def test_the_input_is_written_once(path: Path) -> None:
     async def write(store: Store) -> list[str]:
-        await store.save_job(job())
+        given = job(input={"some": "thing"})
+        await store.save_job(given)
         later: list[str] = []
         store._connection.set_trace_callback(later.append)
-        await store.save_job(job(attempts=1, status=JobStatus.IN_PROGRESS))
-        await store.save_job(job(attempts=1, status=JobStatus.COMPLETED, finished_at=2.0))
+        await store.save_job(given.changed(attempts=1, status=JobStatus.IN_PROGRESS))
+        await store.save_job(given.changed(attempts=1, status=JobStatus.COMPLETED, finished_at=2.0))
         return later
 
     with opened(path) as store:
         statements = asyncio.run(write(store))
-        assert not any("job_inputs" in statement for statement in statements)
-        assert store.job("j1") == job(attempts=1, status=JobStatus.COMPLETED, finished_at=2.0)
+        assert sum("INSERT INTO journal" in statement for statement in statements) == 2
+        assert not any("thing" in statement for statement in statements)
+        ended = job(input={"some": "thing"}, attempts=1, status=JobStatus.COMPLETED, finished_at=2.0)
+        assert store.job("j1") == ended
 
 
 def test_counters_outlive_jobs_and_go_with_the_endpoint(path: Path) -> None:
@@ -198,8 +201,9 @@ def test_a_key_finds_its_job_at_its_endpoint_only(path: Path) -> None:
 def test_facts_of_a_later_release_are_passed_over_and_missing_ones_have_their_default(path: Path) -> None:
     with opened(path) as store:
         commit(lambda: store.save_job(job(attempts=3)))
-        store._connection.execute("""UPDATE jobs SET facts = '{"created_at": 7.0, "mood": "good"}'""")
-        assert store.job("j1") == job(created_at=7.0)
+        store._connection.execute("""UPDATE journal SET facts = '{"ttl_ms": 7, "mood": "good"}'""")
+    with opened(path) as store:
+        assert store.job("j1") == job(attempts=3, ttl_ms=7)
 
 
 # ---- failures
@@ -224,7 +228,7 @@ def test_damage_in_the_middle_is_found_when_it_is_read(path: Path) -> None:
 
 
 def test_a_file_that_another_process_holds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runpod_flash.control_plane.store.BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("runpod_flash.control_plane.database.BUSY_TIMEOUT_S", 0.1)
     with opened(path), pytest.raises(StoreError, match="held by another process; stop that process"):
         Store.open(path)
     other = sqlite3.connect(path, isolation_level=None)
@@ -254,7 +258,7 @@ def test_an_older_database_is_brought_up_to_date(path: Path, monkeypatch: pytest
         commit(lambda: store.save_job(job()))
     now = version_of(path)
     steps = {now: "not run again", now + 1: "CREATE TABLE extra (x)", now + 2: "ALTER TABLE extra ADD COLUMN y"}
-    monkeypatch.setattr("runpod_flash.control_plane.store._schema", lambda: steps)
+    monkeypatch.setattr("runpod_flash.control_plane.database._schema", lambda: steps)
     with opened(path) as store:
         assert store.read("PRAGMA user_version") == [(now + 2,)]
         assert store.read("SELECT x, y FROM extra") == []
@@ -266,7 +270,7 @@ def test_a_step_that_fails_leaves_the_version_before_it(path: Path, monkeypatch:
         pass
     with monkeypatch.context() as patched:
         steps = {version_of(path): "", version_of(path) + 1: "CREATE TABLE extra (x); CREATE NONSENSE"}
-        patched.setattr("runpod_flash.control_plane.store._schema", lambda: steps)
+        patched.setattr("runpod_flash.control_plane.database._schema", lambda: steps)
         with pytest.raises(StoreError, match="failed"):
             Store.open(path)
     before = version_of(path)
@@ -462,6 +466,18 @@ JSON = st.recursive(
     max_leaves=4,
 )
 TIMES = st.floats(0, 1e6)
+BYTES = st.binary(max_size=8).map(Payload.inlined)
+PAYLOADS = BYTES | st.just(Payload(sha256="a" * 64, size=300_000))
+CALLS = st.builds(
+    Call,
+    st.sampled_from(["a1", "a2"]),
+    PAYLOADS,
+    st.sampled_from([None, "method"]),
+    st.none() | st.builds(Instance, st.just("o1"), PAYLOADS),
+    st.sampled_from([None, 0, 3]),
+)
+INPUTS = CALLS | st.dictionaries(st.text(), JSON)
+OUTPUTS = PAYLOADS | JSON
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -473,6 +489,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.store = Store.open(self.folder / "flash.db")
         self.jobs: dict[str, JobRecord] = {}
         self.collected: set[str] = set()
+        self.numbers: dict[str, int] = {}
         self.endpoints: dict[str, EndpointRecord] = {}
 
     @rule(name=JOBS, endpoint=ENDPOINTS, data=st.data(), count=st.integers(1, 3))
@@ -485,27 +502,29 @@ class StoreMachine(RuleBasedStateMachine):
                 old = self.jobs.get(name)
                 first = {
                     "endpoint": endpoint,
-                    "input": data.draw(st.dictionaries(st.text(), JSON)),
-                    "idempotency_key": None,
+                    "input": data.draw(INPUTS),
+                    "idempotency_key": data.draw(st.sampled_from([None, "k1", "k2"])),
+                    "created_at": data.draw(TIMES),
+                    "keep_s": data.draw(st.sampled_from([0.0, 60.0])),
                 }
                 if old is not None:
                     first = {key: getattr(old, key) for key in first}
                 status = data.draw(st.sampled_from(JobStatus))
                 new = JobRecord(
                     id=name,
-                    created_at=data.draw(TIMES),
                     status=status,
-                    attempts=data.draw(st.integers(0, 9)),
-                    retries=data.draw(st.integers(0, 9)),
+                    attempts=data.draw(st.integers(0 if old is None else 1, 9)),
+                    retries=data.draw(st.integers(0 if old is None else old.retries, 9)),
                     finished_at=data.draw(TIMES.filter(bool)) if status.final else None,
-                    keep_s=data.draw(st.sampled_from([0.0, 60.0])),
-                    output=data.draw(JSON),
+                    output=data.draw(OUTPUTS),
                     error=data.draw(st.none() | st.text()),
+                    client=data.draw(st.sampled_from([None, "a", "b"])),
                     **first,  # type: ignore[arg-type]
                 )
                 written.append(self.store.save_job(new))
                 if old is None or not old.status.final:  # an end is written once
                     self.jobs[name] = new
+                    self.numbers.setdefault(name, len(self.numbers))
             await asyncio.gather(*written)
 
         asyncio.run(write())
@@ -537,12 +556,44 @@ class StoreMachine(RuleBasedStateMachine):
         self.store.close()
         self.store = Store.open(self.folder / "flash.db")
 
+    @rule()
+    def fold(self) -> None:
+        self.store.fold()
+
+    @rule(most=st.integers(1, 3))
+    def fold_some(self, most: int) -> None:
+        self.store._fold(most)
+
+    @rule(above=st.sampled_from([0, 2, 200_000]))
+    def shorten(self, above: int) -> None:
+        """Unfinished jobs go to the table, too, where the journal is long."""
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("runpod_flash.control_plane.job_journal.SHORTEN_ABOVE", above)
+            self.store._fold(2)
+
+    @rule(name=JOBS)
+    def reopen_job(self, name: str) -> None:
+        old = self.jobs.get(name)
+        assume(old is not None and old.status.final)
+        assert old is not None
+        again = old.changed(status=JobStatus.IN_QUEUE, finished_at=None, output=None, error=None, retries=0)
+        commit(lambda: self.store.reopen_job(again))
+        self.jobs[name] = again
+
     @invariant()
     def knows_the_same(self) -> None:
         assert {job.id: job for job in self.store.unfinished_jobs()} == {
             key: job for key, job in self.jobs.items() if not job.status.final
         }
         assert {name: self.store.job(name) for name in self.jobs} == self.jobs
+        order = sorted(self.jobs, key=lambda name: -self.numbers[name])
+        assert [job.id for _, job in self.store.brief_jobs([], None, 5)] == order[:5]
+        for endpoint in ("e1", "e2"):
+            of_it = [name for name in order if self.jobs[name].endpoint == endpoint]
+            assert self.store.recent_jobs(endpoint, 3) == [self.jobs[name] for name in of_it[:3]]
+            for key in ("k1", "k2"):
+                with_key = [name for name in of_it if self.jobs[name].idempotency_key == key]
+                assert self.store.job_by_key(endpoint, key) == next(iter(with_key), None)
         assert sorted(record.id for record in self.store.endpoints()) == sorted(self.endpoints)
         assert {record.id: record for record in self.store.endpoints()} == self.endpoints
 
