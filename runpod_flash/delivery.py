@@ -22,7 +22,8 @@ from runpod_flash.shipping import Artifact
 from runpod_flash.spec import EndpointSpec
 from worker_runtime.wire import neutral
 from worker_runtime.wire.call_shape import Shape
-from worker_runtime.wire.jobs import Call, Instance, Payload
+from worker_runtime.wire.jobs import INLINE_LIMIT, Call, Instance, Payload
+from worker_runtime.wire.pieces import Encoded, Pieces, joined
 from worker_runtime.wire.specs import EnvironmentRequest, PackageIndex
 
 _NO_ARGUMENTS = Payload.inlined(b"")
@@ -55,21 +56,21 @@ def way_to(spec: EndpointSpec, settings: Settings, backend: Backend | None = Non
     )
 
 
-def encoded(request: Request, way: Crossing) -> bytes:
+def encoded(request: Request, way: Crossing) -> Encoded:
     """The encoded arguments of a call. Those of its object's constructor are kept with the object.
 
     Raises:
         NotPicklable, NotPortable: an argument cannot go this way.
     """
 
-    def encode(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+    def encode(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Encoded:
         return shipping.encode_arguments(args, kwargs, target_name=request.shown, target=request.target, way=way)
 
     instance = request.instance
     if instance is not None:
         known = instance.constructor
         if known is None or (way.neutral and not neutral.is_neutral(known)):
-            instance.constructor = encode(instance.args, instance.kwargs)
+            instance.constructor = joined(encode(instance.args, instance.kwargs))
     return encode(request.args, request.kwargs)
 
 
@@ -80,7 +81,7 @@ def as_taken(
     if backend.takes_pickles or way.neutral:
         return way, arguments
     way = way_to(request.spec, settings, backend)
-    return way, encoded(request, way)
+    return way, joined(encoded(request, way))
 
 
 def environment_of(
@@ -152,7 +153,7 @@ class Delivery:
         )
         instance = request.instance
         if instance is not None and instance.constructor is not None:
-            constructor = await delivered(backend, instance.constructor)
+            constructor = await delivered(backend, instance.constructor, stays=True)
             call = replace(call, instance=Instance(instance.id, constructor))
         return call
 
@@ -194,10 +195,16 @@ def _shape(request: Request) -> Shape | None:
     return Shape(tuple(by_place[:count]), tuple(request.kwargs), max(0, count - len(by_place)))
 
 
-async def delivered(backend: Backend, data: bytes) -> Payload:
-    """Arguments as a call has them: a large payload is at the platform after this, where that takes uploads."""
+async def delivered(backend: Backend, data: bytes, *, stays: bool = False) -> Payload:
+    """Arguments as a call has them: a large payload is at the platform after this, where that takes uploads.
+
+    `stays`: more than one call needs it.
+    """
     if not backend.takes_uploads:
         return Payload.inlined(data)
+    placed = backend.place(Pieces([data])) if len(data) > INLINE_LIMIT and not stays else None
+    if placed is not None:
+        return placed
     payload = Payload.of(data)
     if payload.sha256 is not None:
         await backend.put_value(payload.sha256, data)

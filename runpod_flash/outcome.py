@@ -28,14 +28,15 @@ from worker_runtime.wire import encoding, items, neutral
 from worker_runtime.wire.class_names import ClassNames, UnknownClass
 from worker_runtime.wire.errors import CannotTravel, VersionMismatch, WireError
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, JobStatus, Payload, Progress, Streamed, read_output
+from worker_runtime.wire.pieces import Part
 
 E = TypeVar("E", bound=Exception)
 
 READ_IT = "read it with job.stream(): [item async for item in job.stream()], or list(job.stream()) in blocking code"
 """What to do with a job that is a stream."""
 
-Fetch = Callable[[str], Awaitable[bytes]]
-"""Gets a value from the platform by its sha256."""
+Fetch = Callable[[Payload], Awaitable[Part]]
+"""Gets a value from the platform that is not inline."""
 
 ANYWHERE = ClassNames()
 """The names of a program that knows nothing of the code that gave a value: what is loaded, and the standard library."""
@@ -102,6 +103,17 @@ def has_value(job: Mapping[str, Any]) -> bool:
     return succeeded(job) and not (isinstance(body, Mapping) and "items" in body)
 
 
+def in_memory(job: Mapping[str, Any]) -> Payload | None:
+    """The payload of a job's value that lies in shared memory; None: it has none, or it is elsewhere."""
+    output = job.get("output")
+    body = output.get("flash") if isinstance(output, Mapping) else None
+    value = body.get("value") if isinstance(body, Mapping) else None
+    try:
+        return Payload.from_json(value) if isinstance(value, Mapping) and "range" in value else None
+    except WireError:
+        return None
+
+
 def progress_of(job: Mapping[str, Any]) -> Progress | None:
     """How far a job says to be; None where it has ended, or has said nothing."""
     output = job.get("output")
@@ -154,12 +166,12 @@ async def item_of(chunk: Any, facts: Facts, fetch: Fetch, names: ClassNames = AN
         raise WireMismatch(f"an item of {facts} does not follow the protocol: {error}") from error
 
 
-async def payload_bytes(found: Payload, fetch: Fetch) -> bytes:
+async def payload_bytes(found: Payload, fetch: Fetch) -> Part:
     """The bytes of a payload, fetched where they are not inline."""
-    return found.inline if found.inline is not None else await fetch(str(found.sha256))
+    return found.inline if found.inline is not None else await fetch(found)
 
 
-def decode(data: bytes, facts: Facts, names: ClassNames = ANYWHERE) -> Any:
+def decode(data: Part, facts: Facts, names: ClassNames = ANYWHERE) -> Any:
     """Load a result; raises VersionMismatch, WireError, ShippingError."""
     try:
         return encoding.decode(data, names)

@@ -22,7 +22,9 @@ from runpod_flash.local_modules import LocalFiles, LocalModules, module_of
 from worker_runtime.wire import neutral, paths, payload
 from worker_runtime.wire.batch import Batch
 from worker_runtime.wire.class_names import ClassNames, standard_module
+from worker_runtime.wire.encoding import in_pieces
 from worker_runtime.wire.errors import CannotTravel
+from worker_runtime.wire.pieces import Encoded
 from worker_runtime.wire.routes import by_name
 from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
 
@@ -135,8 +137,8 @@ class Shipper:
         target_name: str,
         target: Any = None,
         way: Crossing = PICKLED,
-    ) -> bytes:
-        """Encode the arguments of a call.
+    ) -> Encoded:
+        """Encode the arguments of a call; large ones are not copied: see `payload.encode_pieces`.
 
         Args:
             args: positional arguments.
@@ -157,9 +159,9 @@ class Shipper:
         try:
             if way.neutral:
                 found = neutral.encode((args, dict(kwargs)), self.names(way))
-                encoded, modules = found.data, set(found.modules)
+                encoded, modules = in_pieces(found.data), set(found.modules)
             else:
-                encoded = payload.encode((args, dict(kwargs)), self.type_key, modules=modules)
+                encoded = payload.encode_pieces((args, dict(kwargs)), self.type_key, modules=modules)
         except CannotTravel as error:
             raise _not_portable(error, target_name, target, way) from error
         except Exception as error:  # the reducers of any class may raise anything

@@ -9,13 +9,14 @@ from typing import Any, Final
 
 from runpod_flash import shipping
 from runpod_flash.agreement import Provisioned
-from runpod_flash.backends.conversation import Kind
+from runpod_flash.backends.waiting import Kind
 from runpod_flash.calls import Request
 from runpod_flash.crossing import Crossing
 from runpod_flash.delivery import Holding
 from runpod_flash.journal import Journal
 from runpod_flash.shipping import Artifact
 from runpod_flash.spec import EndpointSpec
+from worker_runtime.wire.pieces import Encoded
 
 KEPT: Final = 512
 """How many are remembered for one event loop."""
@@ -65,7 +66,7 @@ class Standing:
             return False
         return self.artifact is None or (self.holding in held and shipping.is_current(self.target, self.artifact))
 
-    def encoded(self, request: Request) -> bytes:
+    def encoded(self, request: Request) -> Encoded:
         """The encoded arguments. Raises as `delivery.encoded` does."""
         target, way = request.target, self.way
         return shipping.encode_arguments(

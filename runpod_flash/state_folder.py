@@ -168,6 +168,11 @@ class StateFolder:
         """Where the control plane answers workers."""
         return self.runtime / "workers.sock"
 
+    @property
+    def arena_socket(self) -> Path:
+        """Where the control plane shares memory with programs and workers."""
+        return self.runtime / "arena.sock"
+
     def prepare(self) -> None:
         """Make all folders, for this user alone. Does nothing where they are in order.
 

@@ -166,7 +166,7 @@ async def _items(ticket: Ticket, session: "Session") -> AsyncGenerator[Any, None
     facts, names = outcome.Facts(ticket.job_id, ticket.name), session.names
     async with contextlib.aclosing(backend.chunks(endpoint_id, ticket.job_id)) as chunks:
         async for chunk in chunks:
-            yield await outcome.item_of(chunk, facts, backend.get_value, names)
+            yield await outcome.item_of(chunk, facts, backend.fetch, names)
 
 
 def of_call(request: Request, session: "Session") -> Stream[Any]:

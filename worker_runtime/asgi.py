@@ -5,6 +5,7 @@ has gone.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
@@ -12,6 +13,8 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+logger = logging.getLogger("uvicorn.error")  # where the server says it, too
 
 HEALTH_PATH = "/ping"
 PREFIX_HEADER = b"x-forwarded-prefix"
@@ -40,7 +43,14 @@ class Guarded:
         if prefix:
             scope["root_path"] = prefix.decode("latin-1")
         if scope["type"] == "http":
-            await _Request(receive, send).run(self._application, scope)
+            request = _Request(receive, send)
+            try:
+                await request.run(self._application, scope)
+            except Exception as error:
+                if not request.answered:
+                    raise
+                # The server would close the connection after its answer, while the gateway may use it again.
+                logger.error("Exception in ASGI application\n", exc_info=error)
         else:
             await self._application(scope, receive, send)
 
@@ -49,12 +59,16 @@ class _Request:
     """One request. When the client goes before it has the whole answer, the application is cancelled.
 
     Of the request's body one part is read ahead, as only what comes after the last part tells that the client has gone.
+
+    Attributes:
+        answered: whether the application has given the whole answer.
     """
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
         self._parts: asyncio.Queue[Message] = asyncio.Queue(maxsize=1)
-        self._heard_all = self._answered = False
+        self._heard_all = False
+        self.answered = False
         self._gone = asyncio.Event()
 
     async def run(self, application: Application, scope: MutableMapping[str, Any]) -> None:
@@ -64,7 +78,7 @@ class _Request:
         try:
             await work
         except asyncio.CancelledError:
-            if not self._gone.is_set() or self._answered:
+            if not self._gone.is_set() or self.answered:
                 raise
         finally:
             for task in (watch, work):
@@ -75,7 +89,7 @@ class _Request:
         while (message := await self._receive())["type"] != "http.disconnect":
             await self._parts.put(message)
         self._gone.set()
-        if not self._answered:
+        if not self.answered:
             work.cancel()
         await self._parts.put(message)
 
@@ -89,5 +103,5 @@ class _Request:
 
     async def _say(self, message: Message) -> None:
         last = message["type"] == "http.response.body" and not message.get("more_body", False)
-        self._answered = self._answered or last
+        self.answered = self.answered or last
         await self._send(message)

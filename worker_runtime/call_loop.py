@@ -8,6 +8,7 @@ begun the parent knows without asking it: see `tickets`.
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from pathlib import Path
 from worker_runtime.child_link import ChildLink
 from worker_runtime.keeper import Keeper
 from worker_runtime.loop import DRAINED, END_S, End, Lost, Worker, unexpected
-from worker_runtime.wire import messages, paths
+from worker_runtime.wire import PROTOCOL, messages, paths
+from worker_runtime.wire.arena_link import ArenaLost, greeted
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.frames import Body, Header
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
@@ -23,6 +25,7 @@ from worker_runtime.wire.specs import ArtifactManifest, WorkerLaunch
 
 _TOGETHER_S = 0.1  # deadlines so close to each other are one
 _DRAIN_S = 10.0  # for closing instances and the child's own exit
+_REST_S = 0.001
 _BACKLOG = 4 * 1024 * 1024  # bytes for the control plane, above which nothing more is read from the child
 
 
@@ -47,13 +50,26 @@ class CallWorker(Worker):
         self._jobs: dict[str, _Job] = {}
         self._child_frames: asyncio.Task[None] | None = None
         self._making_room: asyncio.Task[None] | None = None
+        self._resting: asyncio.TimerHandle | None = None
         self._files_id = ""
         self._child: ChildLink
 
     # --- control plane → child ---
 
     async def _welcomed(self) -> None:
-        self._child = ChildLink(self._keeper.link, self._turn)
+        memory = self._memory()
+        self._child = ChildLink(self._keeper.link, self._turn, memory)
+        if memory is not None:
+            memory.close()
+
+    def _memory(self) -> socket.socket | None:
+        """What the child gets to share memory: hello was said on it, so that user code sees no token."""
+        launch = self._launch
+        hello = {"protocol": PROTOCOL, "worker": launch.worker, "token": launch.token}
+        try:
+            return greeted(launch.arena, hello) if launch.arena else None
+        except ArenaLost:
+            return None
 
     def _take(self, header: Header, head: bytes, body: Body) -> None:
         match header.get("type"):
@@ -186,7 +202,21 @@ class CallWorker(Worker):
     async def _make_room(self) -> None:
         await self._link.drain()
         self._making_room = None
-        self._child.resume()
+        if self._resting is None:
+            self._child.resume()
+
+    def _rest(self) -> None:
+        """Do not listen to a child that has more to do: what it says meanwhile is heard at once, and wakes nobody."""
+        if self._alone and self._resting is None and len(self._jobs) > 1:
+            self._child.pause()
+            self._resting = asyncio.get_running_loop().call_later(_REST_S, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = None
+        if self._making_room is None:
+            self._child.pump()
+        if self._making_room is None and self._resting is None:
+            self._child.resume()
 
     def _started(self, header: Header, head: bytes) -> None:
         job = self._jobs.get(header["job"])
@@ -213,13 +243,14 @@ class CallWorker(Worker):
             job.deadline.cancel()
         self._link.pass_on(head, body)
         self._drain_if_idle()
+        self._rest()
 
     def _owner(self) -> str | None:
         return next(iter(self._jobs), None) if self._alone else None
 
     def _catch_up(self) -> None:
         """A line that is read now belongs to the first call whose end is not known: so hear of ends first."""
-        if self._alone and self._child_frames is not None:
+        if self._alone and self._child_frames is not None and self._making_room is None:
             self._child.pump()
 
     # --- the end ---

@@ -3,6 +3,7 @@
 import array
 import ctypes
 import fcntl
+import json
 import os
 import socket
 import sys
@@ -11,21 +12,29 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from worker_runtime.wire import frames, messages
+from worker_runtime.shared import SharedMemory
+from worker_runtime.wire import frames, messages, trace
 from worker_runtime.wire.frames import Body, Header
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
+from worker_runtime.wire.pieces import Encoded, Pieces, joined
 
 PARENT_GONE = 1
 """The exit code of a child whose parent has gone."""
 
 _CHUNK = 256 * 1024
+_quoted = json.encoder.encode_basestring_ascii
 
 
 class Channel:
-    """Frames to and from the parent. Where the parent has gone, this process ends at once."""
+    """Frames to and from the parent. Where the parent has gone, this process ends at once.
+
+    Attributes:
+        memory: what is shared with the control plane, once the ends were received.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self.memory = SharedMemory(None)
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._c_stdout = _CStdout()
@@ -39,10 +48,12 @@ class Channel:
 
     def receive_ends(self) -> tuple[socket.socket, socket.socket]:
         """What the parent has sent before all else: the sockets of tickets, and of what is said aside."""
-        _, descriptors, _, _ = socket.recv_fds(self._socket, 1, 2)
-        tickets, aside = (socket.socket(fileno=descriptor) for descriptor in descriptors)
-        for end in (tickets, aside):
+        _, descriptors, _, _ = socket.recv_fds(self._socket, 1, 3)
+        tickets, aside, *memory = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+        for end in (tickets, aside, *memory):
             end.set_inheritable(False)
+        if memory:
+            self.memory = SharedMemory(memory[0])
         return tickets, aside
 
     def watch_output(self) -> None:
@@ -73,30 +84,46 @@ class Channel:
 
     def send(self, header: Header, body: Body = b"") -> None:
         """Write a frame."""
+        self._send(frames.head_of(header), body)
+
+    def _send(self, head: bytes, body: Body) -> None:
         if os.getpid() != self._pid:
             os._exit(0)  # a fork of user code that came back out of the call: only the original may answer
         try:
             with self._lock:
-                frames.send(self._socket, header, body)
+                trace.mark(trace.CHILD_TOLD)
+                frames.send_whole(self._socket, frames.whole(head, body))
         except OSError:
             os._exit(PARENT_GONE)
 
-    def done(self, key: tuple[str, int], value: bytes, error: ErrorInfo | None) -> bool:
+    def done(self, key: tuple[str, int], value: Encoded, error: ErrorInfo | None) -> bool:
         """Report the outcome of a call; what it printed has left this process before.
 
         Gives whether all of that has been read, too, where `watch_output` was called; else False.
         """
+        more: Header = {} if error is None else {"error": error.to_json()}
         quiet = False
         if os.getpid() == self._pid:
+            value = self._left(more, value)
             self._flush()
             quiet = self._output is not None and self._output.empty
-        header = {"type": messages.DONE, "job": key[0], "attempt": key[1]}
-        if quiet:
-            header["quiet"] = True
-        if error is not None:
-            header["error"] = error.to_json()
-        self.send(header, value)
+            if held := self.memory.end(key):
+                more["held"] = held
+        head = _done_head(key, quiet=quiet)
+        self._send(head if not more else head[:-1] + b"," + frames.head_of(more)[1:], joined(value))
+        self.memory.tidy()
         return quiet
+
+    def _left(self, header: Header, value: Encoded) -> Encoded:
+        """The value as it travels: nothing where it could be left in shared memory, which the header says then."""
+        if not isinstance(value, Pieces):
+            return value
+        found = self.memory.place(value)
+        if found is not None:
+            header["range"] = found.name
+        rest = b"" if found is not None else value.joined()
+        value.let_go()  # perhaps arguments lie in it
+        return rest
 
     def cancelled(self, key: tuple[str, int]) -> bool:
         """Report a call as cancelled; see `done`."""
@@ -109,6 +136,12 @@ class Channel:
             except Exception:  # noqa: BLE001 - a broken stream of the user's is no failure of the call
                 continue
         self._c_stdout.flush()
+
+
+def _done_head(key: tuple[str, int], *, quiet: bool) -> bytes:
+    """The header of a call that gave a value: the same JSON as of any, made for the many of them."""
+    text = f'{{"type":"{messages.DONE}","job":{_quoted(key[0])},"attempt":{key[1]}'
+    return (text + (',"quiet":true}' if quiet else "}")).encode()
 
 
 class _Output:

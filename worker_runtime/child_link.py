@@ -1,7 +1,7 @@
 """The parent's end of the streams to the child.
 
 The first has frames both ways. The others come to the child over it, before all else: the tickets for what it may begin
-(see `tickets`), and one for what it must hear while user code runs.
+(see `tickets`), one for what it must hear while user code runs, and the one where memory is shared, if it is.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections.abc import Callable, Container
 
 from worker_runtime.stream import Stream, Turn
 from worker_runtime.tickets import TicketOffice
-from worker_runtime.wire import frames
+from worker_runtime.wire import frames, trace
 from worker_runtime.wire.frames import Body, Header
 
 Take = Callable[[Header, bytes, Body], None]
@@ -22,14 +22,15 @@ _AGAIN_S = 0.01
 class ChildLink:
     """Open streams to a child, which need not run yet."""
 
-    def __init__(self, sock: socket.socket, turn: Turn) -> None:
+    def __init__(self, sock: socket.socket, turn: Turn, memory: socket.socket | None = None) -> None:
         """Take over a connected socket on which nothing has arrived or was sent yet."""
         self._office = TicketOffice()
         aside, theirs = socket.socketpair()
         with theirs:
-            socket.send_fds(sock, [b"\0"], [self._office.for_child.fileno(), theirs.fileno()])
+            ends = [self._office.for_child, theirs, *([] if memory is None else [memory])]
+            socket.send_fds(sock, [b"\0"], [end.fileno() for end in ends])
         self._turn = turn
-        self._stream = Stream(sock, turn, self._hear, self._ended)
+        self._stream = Stream(sock, turn, self._hear, self._ended, (trace.PARENT_HEARD, trace.PARENT_PASSED))
         self._aside = Stream(aside, turn, _nothing, _nothing)
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._take: Take = _nothing
@@ -66,7 +67,7 @@ class ChildLink:
         self._aside.write(frames.encode(header))
 
     def pump(self) -> None:
-        """Hand on what has arrived by now, unless reading pauses."""
+        """Hand on what has arrived by now, also while reading pauses."""
         self._stream.pump()
 
     def pause(self) -> None:

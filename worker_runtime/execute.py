@@ -12,10 +12,10 @@ import inspect
 import operator
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from worker_runtime.failures import Failed, cannot_travel, describe, load_failure, script_failure, unpicklable
 from worker_runtime.instances import Instances, Name, Shared, TooManyInstances
@@ -28,6 +28,7 @@ from worker_runtime.wire.class_names import SCRIPT
 from worker_runtime.wire.errors import CannotTravel, PicklesRefused, WireError
 from worker_runtime.wire.interface import Interface
 from worker_runtime.wire.jobs import PLAIN_LIMIT, Call, ErrorInfo, ErrorKind, Payload
+from worker_runtime.wire.pieces import Encoded, Part
 from worker_runtime.wire.specs import ArtifactManifest
 
 KEPT = 16
@@ -44,7 +45,7 @@ TARGET = "__flash_target__"
 class Outcome:
     """The encoded result, or the error."""
 
-    value: bytes = b""
+    value: Encoded = b""
     error: ErrorInfo | None = None
 
 
@@ -52,6 +53,13 @@ class Outcome:
 class _Artifact:
     manifest: ArtifactManifest
     code: bytes
+
+
+class Values(Protocol):
+    """Where the values lie that a call names."""
+
+    def __getitem__(self, name: str, /) -> Part:
+        """The bytes of one. Raises KeyError."""
 
 
 class Artifacts:
@@ -63,6 +71,7 @@ class Artifacts:
         self._kept = kept
         self._shipped: dict[str, _Artifact] = {}
         self._loaded: OrderedDict[str, Any] = OrderedDict()
+        self._asynchronous: dict[tuple[str, str | None], bool] = {}  # of what is loaded, by its methods
         self._lock = threading.RLock()
 
     def add(self, artifact: str, manifest: ArtifactManifest, code: bytes | None) -> None:
@@ -73,7 +82,7 @@ class Artifacts:
         """Let go of an artifact that no call needs; it may be added again."""
         with self._lock:
             self._shipped.pop(artifact, None)
-            self._loaded.pop(artifact, None)
+            self._unload(artifact)
 
     def name(self, artifact: str) -> str:
         """The user's name for the function or class."""
@@ -99,9 +108,23 @@ class Artifacts:
             if artifact not in self._loaded:
                 self._loaded[artifact] = self._load(artifact)
                 while len(self._loaded) > self._kept:
-                    self._loaded.popitem(last=False)
+                    self._unload(next(iter(self._loaded)))
             self._loaded.move_to_end(artifact)
             return self._loaded[artifact]
+
+    def is_async(self, artifact: str, method: str | None) -> bool:
+        """Whether calling it, or the method of a class, gives what a loop runs; it was loaded."""
+        known = self._asynchronous.get((artifact, method))
+        if known is None:
+            target = self.load(artifact)
+            known = is_async(getattr(target, method, None) if method is not None else target)
+            self._asynchronous[artifact, method] = known
+        return known
+
+    def _unload(self, artifact: str) -> None:
+        self._loaded.pop(artifact, None)
+        for known in [known for known in self._asynchronous if known[0] == artifact]:
+            del self._asynchronous[known]
 
     def _load(self, artifact: str) -> Any:
         shipped = self._shipped.get(artifact)
@@ -134,7 +157,7 @@ class Execution:
     def __init__(
         self,
         call: Call,
-        values: Mapping[str, bytes],
+        values: Values,
         artifacts: Artifacts,
         instances: Instances,
         sink: Sink | None = None,
@@ -166,8 +189,7 @@ class Execution:
         self._target = self._artifacts.load(self._call.artifact)
         if self._call.check:
             return False
-        method = self._call.method
-        return is_async(getattr(self._target, method, None) if method is not None else self._target)
+        return self._artifacts.is_async(self._call.artifact, self._call.method)
 
     def run(self) -> Outcome | Coroutine[Any, Any, Outcome]:
         """Call it in this thread. A plain function that gives a coroutine: the rest, to be awaited."""
@@ -277,7 +299,7 @@ class Execution:
         return self._plain_arguments(what) if self._call.plain else self._decode(self._call.arguments, what)
 
     def _plain_arguments(self, what: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        artifact, data = self._call.artifact, self._encoded(self._call.arguments, what)
+        artifact, data = self._call.artifact, bytes(self._encoded(self._call.arguments, what))
         in_batch = self._artifacts.batch(artifact) is not None
         target = self._artifacts.load(artifact)
         try:
@@ -285,11 +307,11 @@ class Execution:
         except WireError as error:
             raise Failed(ErrorInfo(ErrorKind.LOAD, "CallError", str(error))) from None
 
-    def _encoded(self, data: Payload, what: str) -> bytes:
+    def _encoded(self, data: Payload, what: str) -> Part:
         try:
-            return data.inline if data.inline is not None else self._values[data.sha256 or ""]
-        except KeyError:
-            error = LookupError(f"value {data.sha256} was not sent with the call")
+            return data.inline if data.inline is not None else self._values[data.name or ""]
+        except KeyError as missing:
+            error = LookupError(f"value {data.name} was not sent with the call ({missing})")
             raise Failed(load_failure(what, error)) from None
 
     def _decode(self, data: Payload, what: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -307,7 +329,7 @@ class Execution:
             text = f"'{self.name}' gave no generator but {type(value).__name__}, so that there is nothing to stream"
             return Outcome(error=describe(TypeError(text), peer=self._peer))
         try:
-            return Outcome(self._peer.encode(value))
+            return Outcome(self._peer.encode_pieces(value) if not self._call.inline else self._peer.encode(value))
         except CannotTravel as error:
             return Outcome(error=cannot_travel(self.name, error, self._peer))
         except Exception as error:  # noqa: BLE001 - pickling runs the user's own __reduce__

@@ -12,21 +12,22 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 from worker_runtime import instances
 from worker_runtime.batching import Batches, Member
 from worker_runtime.channel import Channel
 from worker_runtime.execute import Artifacts, Execution, Outcome
-from worker_runtime.failures import Failed, describe, load_failure
+from worker_runtime.failures import Failed, describe
 from worker_runtime.instances import Instances
 from worker_runtime.interrupts import Cancelled, Interrupts, Key, PoolThread
 from worker_runtime.outlets import Outlet, Outlets
+from worker_runtime.shared import SharedMemory
 from worker_runtime.streaming import Sink
 from worker_runtime.wire import messages
-from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.frames import Body, Header
-from worker_runtime.wire.jobs import Call, Payload
+from worker_runtime.wire.jobs import Call, Instance, Payload
+from worker_runtime.wire.ranges import Range
 from worker_runtime.wire.specs import ArtifactManifest
 
 logger = logging.getLogger("worker_runtime")
@@ -132,7 +133,7 @@ class Concurrent:
         if how is None or call.get("check"):
             return None
         try:
-            execution = execution_of(header, body, self._artifacts, self._instances)
+            execution = execution_of(header, body, self._artifacts, self._instances, self._channel.memory)
         except Failed as failed:
             return Outcome(error=failed.info) if self._begin(key) else None
 
@@ -153,7 +154,7 @@ class Concurrent:
 
     async def _outcome(self, key: Key, header: Header, body: Body, outlet: Outlet) -> Outcome:
         try:
-            execution = execution_of(header, body, self._artifacts, self._instances, outlet)
+            execution = execution_of(header, body, self._artifacts, self._instances, self._channel.memory, outlet)
             if execution.load():
                 return await self._as_task(key, execution.run_async())
             work = functools.partial(contextvars.copy_context().run, execution.run)
@@ -230,20 +231,50 @@ def key_of(header: Header) -> Key:
 
 
 def execution_of(
-    header: Header, body: Body, artifacts: Artifacts, kept: Instances, sink: Sink | None = None
+    header: Header,
+    body: Body,
+    artifacts: Artifacts,
+    kept: Instances,
+    memory: SharedMemory,
+    sink: Sink | None = None,
 ) -> Execution:
-    """The call of a run frame. Raises Failed."""
-    try:
-        call = _call(header, body)
-    except WireError as error:
-        raise Failed(load_failure("the call", error)) from None
-    return Execution(call, {}, artifacts, kept, sink)
+    """The call of a run frame."""
+    return Execution(_call(header, body, memory), memory, artifacts, kept, sink)
 
 
-def _call(header: Header, body: Body) -> Call:
-    """The call of a run frame, whose body has its payloads one after the other. Raises WireError."""
+def _call(header: Header, body: Body, memory: SharedMemory) -> Call:
+    """The call of a run frame, whose body has its payloads one after the other, but for those that lie in memory.
+
+    The control plane has looked at it, so that this does not do it once more.
+    """
+    head, sizes = header["call"], header["sizes"]
+    if len(sizes) == 1 and not isinstance(sizes[0], str):
+        arguments, more = _payload(body), list[Payload]()
+    else:
+        arguments, *more = _cut(header, body, memory)
+    return Call(
+        head["artifact"],
+        arguments,
+        head.get("method"),
+        Instance(head["instance"], more[0]) if more else None,
+        stream=head.get("stream", False),
+        plain=head.get("plain", False),
+        check=head.get("check", False),
+        inline=head.get("inline", False),
+    )
+
+
+def _cut(header: Header, body: Body, memory: SharedMemory) -> list[Payload]:
     view, start, payloads = memoryview(body), 0, list[Payload]()
+    memory.begin(key_of(header), (size for size in header["sizes"] if isinstance(size, str)))
     for size in header["sizes"]:
-        payloads.append(Payload(view[start : start + size], size=size))  # type: ignore[arg-type]  # read as bytes
+        if isinstance(size, str):
+            payloads.append(Payload.in_range(Range.parse(size)))
+            continue
+        payloads.append(_payload(view[start : start + size]))
         start += size
-    return Call.of_head(header["call"], *payloads)
+    return payloads
+
+
+def _payload(data: Body | memoryview) -> Payload:
+    return Payload(cast(bytes, data), size=len(data))  # read as bytes, and nobody changes it

@@ -34,6 +34,7 @@ from worker_runtime.wire.routes import CANNOT_SERVE, Served, ServedRoute, from_n
 LARGEST_MESSAGE = 64 * 1024**2
 """Bytes of a websocket's message; what passes the gateway is smaller."""
 
+_KEEP_ALIVE_S = 3600  # the gateway keeps idle connections for seconds, and must be the one who closes them
 _NO_START = 3  # the exit code of a server whose port is taken
 _LIBRARIES = (fastapi.__name__, starlette.__name__)
 _MEDIA: dict[type, str] = {str: "text/plain; charset=utf-8", bytes: "application/octet-stream"}
@@ -67,6 +68,7 @@ def main(setup: Mapping[str, Any]) -> None:
             access_log=False,
             server_header=False,
             ws_max_size=LARGEST_MESSAGE,
+            timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(1, int(setup["grace_s"])),
         )
     )

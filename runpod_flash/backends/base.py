@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from runpod_flash.calls import AS_USUAL, JobOptions
 from runpod_flash.web import WebAnswer, WebRequest
+from worker_runtime.wire.jobs import Payload
+from worker_runtime.wire.pieces import Part, Pieces
 
 if TYPE_CHECKING:
     from runpod_flash.backends.clients import Address
@@ -303,6 +305,23 @@ class Backend(Protocol):
 
     async def put_value(self, sha256: str, data: bytes) -> None:
         """Store a payload by its hash; nothing is sent when the platform has it. Raises PayloadTooLarge."""
+
+    def place(self, pieces: Pieces) -> Payload | None:
+        """Leave an encoded value in memory that the platform shares, at once. None: it does not, or has no room.
+
+        The call that names it is to be submitted, or `unsent` to be called.
+        """
+        ...
+
+    def unsent(self, payload: Payload) -> None:
+        """The platform has not accepted the call for which a payload was made."""
+
+    async def fetch(self, payload: Payload) -> Part:
+        """The bytes of a payload that is not inline: as a view, where they are shared. Raises ContentNotFound."""
+        ...
+
+    def taken(self, payload: Payload) -> None:
+        """A result was read by the one whom it was for: the platform need not keep it, where that holds its memory."""
 
     async def get_value(self, sha256: str) -> bytes:
         """Fetch a payload by its hash. Raises ContentNotFound."""

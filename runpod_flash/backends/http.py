@@ -25,6 +25,7 @@ from runpod_flash.backends.held import Held, Locate, Purpose
 from runpod_flash.backends.job_api import FINAL, JobApi, part
 from runpod_flash.backends.look import HttpLook
 from runpod_flash.backends.lookups import AT_ONCE, Looked, Lookups
+from runpod_flash.backends.memory import SharedMemory
 from runpod_flash.backends.uploads import Said
 from runpod_flash.backends.volumes import HttpVolumes, scope_header
 from runpod_flash.calls import AS_USUAL, JobOptions
@@ -40,6 +41,8 @@ from runpod_flash.errors import (
 from runpod_flash.output import Output, of_program
 from runpod_flash.settings import Settings
 from runpod_flash.web import WebAnswer, WebRequest
+from worker_runtime.wire.jobs import Payload
+from worker_runtime.wire.pieces import Part, Pieces
 
 _STAGES = {"IN_QUEUE": "queued", "IN_PROGRESS": "running"}
 _ASK_AGAIN_S = 30.0  # jobs whose end should have been announced are looked at this often all the same
@@ -89,8 +92,13 @@ class HttpBackend(JobApi):
         default_queue_delay: float,
         project: Path | str | None = None,
         patience_s: float = 0.0,
+        memory: SharedMemory | None = None,
     ) -> None:
-        """`project` scopes names, None: they are global. `patience_s`: how long the first connection is tried."""
+        """`project` scopes names, None: they are global. `patience_s`: how long the first connection is tried.
+
+        `memory`: what is shared with the platform.
+        """
+        self._memory = memory
         self._output = output
         self._shares_machine = shares_machine
         self._default_queue_delay = default_queue_delay
@@ -197,6 +205,26 @@ class HttpBackend(JobApi):
         path = f"/flash/v1/values/{part(sha256)}"
         if not await self._has(path):
             await self._connection.store(path, data, ContentNotFound)
+
+    def place(self, pieces: Pieces) -> Payload | None:
+        return None if self._memory is None or not self.takes_uploads else self._memory.place(pieces)
+
+    def unsent(self, payload: Payload) -> None:
+        if self._memory is not None:
+            self._memory.give_back(payload)
+
+    def taken(self, payload: Payload) -> None:
+        if self._memory is not None:
+            self._memory.taken(payload)
+
+    async def fetch(self, payload: Payload) -> Part:
+        if payload.range is None:
+            return await self.get_value(payload.sha256 or "")
+        found = None if self._memory is None else self._memory.view(payload)
+        if found is not None:
+            return found
+        value, _ = await self._connection.fetch(f"/flash/v1/values/{part(payload.range)}", ContentNotFound)
+        return value
 
     async def get_value(self, sha256: str) -> bytes:
         value, found = await self._connection.fetch(f"/flash/v1/values/{part(sha256)}", ContentNotFound)
@@ -350,7 +378,10 @@ class HttpBackend(JobApi):
         return looked
 
     def _converse(self, ready: Ready) -> Conversation:
-        return Conversation(ready, self._problem, self._take, self._final_jobs, self._output)
+        taken = ready, self._problem, self._take, self._final_jobs, self._output
+        conversation = Conversation(*taken, lambda: self._connection.platform)
+        conversation.unsent = self.unsent
+        return conversation
 
     def _problem(self, problem: Json) -> FlashError:
         """The error that a refusal in frames means."""

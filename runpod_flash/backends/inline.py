@@ -43,6 +43,7 @@ from worker_runtime.wire.jobs import (
     stream_output,
     value_output,
 )
+from worker_runtime.wire.pieces import Pieces, joined
 
 if TYPE_CHECKING:
     from runpod_flash.backends.clients import Address
@@ -169,7 +170,7 @@ class InlinePlatform:
             return ErrorInfo(ErrorKind.TIMED_OUT, "JobTimedOut", f"it ran longer than {what}")
         if outcome.error is None and call.stream:
             return {"status": JobStatus.COMPLETED.value, "output": stream_output(job.stream.count)}
-        return self._completed(outcome.value) if outcome.error is None else outcome.error
+        return self._completed(joined(outcome.value)) if outcome.error is None else outcome.error
 
     async def _run(self, execution: execute.Execution) -> execute.Outcome:
         how = self.artifacts.batch(execution.group[0])
@@ -281,6 +282,16 @@ class InlineBackend:
     async def put_value(self, sha256: str, data: bytes) -> None:
         assert hashlib.sha256(data).hexdigest() == sha256
         self._platform.values[sha256] = data
+
+    def place(self, pieces: Pieces) -> Payload | None:
+        return None
+
+    def unsent(self, payload: Payload) -> None: ...
+
+    def taken(self, payload: Payload) -> None: ...
+
+    async def fetch(self, payload: Payload) -> bytes:
+        return await self.get_value(payload.sha256 or "")
 
     async def get_value(self, sha256: str) -> bytes:
         try:

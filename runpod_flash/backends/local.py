@@ -6,6 +6,7 @@ from runpod_flash import release
 from runpod_flash.backends import daemon
 from runpod_flash.backends.clients import Address
 from runpod_flash.backends.http import HttpBackend
+from runpod_flash.backends.memory import SharedMemory
 from runpod_flash.errors import BackendUnavailable
 from runpod_flash.output import of_program
 from runpod_flash.settings import Settings
@@ -33,10 +34,20 @@ async def connect(settings: Settings, project: Path | str) -> HttpBackend:
         return _address(state, daemon.reach(record), record.calls or None)
 
     backend = HttpBackend(
-        locate, output, shares_machine=True, default_queue_delay=0.0, project=project, patience_s=_PATIENCE_S
+        locate,
+        output,
+        shares_machine=True,
+        default_queue_delay=0.0,
+        project=project,
+        patience_s=_PATIENCE_S,
+        memory=SharedMemory(state.arena_socket, state.read_key, lambda message: output.notice(_full(message))),
     )
     await backend.open()
     return backend
+
+
+def _full(message: str) -> dict[str, str]:
+    return {"key": "arena-full", "message": message}
 
 
 def _address(state: StateFolder, way: str | None, calls: str | None = None) -> Address:

@@ -60,7 +60,8 @@ class BalancedWorkers:
             for worker in pool.workers.values():
                 ready = worker.state is WorkerState.READY
                 draining = worker.state in (WorkerState.DRAINING, WorkerState.GONE)
-                yield Upstream(worker.id, worker.port, ready and worker.healthy, draining, worker.generation)
+                healthy, keeps = ready and worker.healthy, pool.code is not None
+                yield Upstream(worker.id, worker.port, healthy, draining, worker.generation, keeps)
 
     def hopeless(self, endpoint_id: str) -> str | None:
         """Why no worker of the endpoint will ever come."""

@@ -1,6 +1,7 @@
 """Bytes on disk, named by what they are: values by their sha256, artifacts by the id of their manifest.
 
     <root>/<ab>/<sha256>         values: arguments and results too large for the JSON
+    <root>/<ab>/<range>          such that were in shared memory, by the name of their range there
     <root>/artifacts/<id>        shipped code
     <root>/incoming/…            what is still being written
 
@@ -12,7 +13,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable
 from io import BytesIO, FileIO
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -97,6 +98,28 @@ class Blobs:
     async def put_bytes(self, sha256: str, data: bytes) -> None:
         """Take a result, even where nothing new is accepted. Raises as `put` does."""
         await self._put(sha256, _pieces(data))
+
+    async def put_copy(self, name: str, pieces: Callable[[], Iterable[bytes]]) -> None:
+        """Take a value from memory, under the name that it had there, even where nothing new is accepted.
+
+        Raises:
+            StoreFull, StoreError: as named.
+        """
+        target = self._value(name)
+        if not target.exists():
+            self.size += await on_disk(f"file {target}", self._copy, target, pieces)
+
+    def _copy(self, target: Path, pieces: Callable[[], Iterable[bytes]]) -> int:
+        file, temporary = _new_incoming(self._root)
+        try:
+            with file:
+                for piece in pieces():
+                    write_all(file, piece)
+                size = file.tell()
+            _publish(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return size
 
     # ---- artifacts
 

@@ -1,13 +1,18 @@
 """How a job gets to its worker and is called off there. The dispatcher has decided; the start is on disk."""
 
+import functools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from runpod_flash.control_plane.artifacts import Artifacts
 from runpod_flash.control_plane.fleet import Job, Worker
 from runpod_flash.control_plane.results import Values
-from worker_runtime.wire import messages
+from runpod_flash.control_plane.shared_values import Memory, NoMemory
+from worker_runtime.wire import messages, trace
 from worker_runtime.wire.jobs import Call, Payload
+
+_quoted = json.encoder.encode_basestring_ascii
 
 Goods: TypeAlias = Sequence[tuple[str, bytes]]
 """What must be read before a job can be handed over, by name: values (by their sha256), what was sealed."""
@@ -44,10 +49,12 @@ class LinkCourier:
     Attributes:
         on_stream: called before an attempt is sent that will stream.
         window: how many items and bytes of a call's stream may be unread.
+        memory: what is shared with workers.
     """
 
     def __init__(self, values: Values, artifacts: Artifacts) -> None:
         self._values = values
+        self.memory: Memory = NoMemory()
         self._artifacts = artifacts
         self.on_stream: Callable[[Job, Worker], None] = lambda job, worker: None
         self.window: Callable[[Call], tuple[int, int]] = lambda call: (1, 1)
@@ -57,11 +64,11 @@ class LinkCourier:
     def withdraw(self, worker: Worker) -> None: ...
 
     def must_read(self, job: Job) -> bool:
-        return job.call is not None and bool(job.call.values)
+        return job.call is not None and any(not self.memory.shares(name) for name in job.call.values)
 
     async def read(self, job: Job) -> Goods:
         assert job.call is not None
-        return [(sha256, await self._values.read(sha256)) for sha256 in job.call.values]
+        return [(name, await self._values.read(name)) for name in job.call.values if not self.memory.shares(name)]
 
     def hand_over(self, job: Job, worker: Worker, goods: Goods) -> bool:
         if worker.link is None or job.call is None:
@@ -73,25 +80,51 @@ class LinkCourier:
         if data:
             worker.link.send({"type": messages.ARTIFACT, "id": artifact}, data)
         values = dict(goods)
-        parts = [_bytes(payload, values) for payload in job.call.payloads]
-        header: dict[str, Any] = {
-            "type": messages.RUN,
-            "job": job.record.id,
-            "attempt": job.attempt,
-            "call": job.call.head(),
-            "sizes": [len(part) for part in parts],
-            "timeout_ms": job.record.timeout_ms,
-        }
+        named = [self._bytes_of(payload, values, worker) for payload in job.call.payloads]
+        parts = [part for part in named if not isinstance(part, str)]
+        window = ""
         if job.call.may_stream:
             self.on_stream(job, worker)
-            header["window"] = list(self.window(job.call))
-        worker.link.send(header, parts[0] if len(parts) == 1 else b"".join(parts))
+            window = f',"window":{json.dumps(self.window(job.call))}'
+        sizes = ",".join([f'"{part}"' if isinstance(part, str) else str(len(part)) for part in named])
+        head = (
+            f'{{"type":"{messages.RUN}","job":{_quoted(job.record.id)},"attempt":{job.attempt},"sizes":[{sizes}]'
+            f',"timeout_ms":{job.record.timeout_ms},"call":{_head_of(job.call)}{window}}}'
+        )
+        trace.mark(trace.GIVEN)
+        worker.link.send_whole(head.encode(), parts[0] if len(parts) == 1 else b"".join(parts))
         return True
 
     def call_off(self, job: Job, worker: Worker) -> None:
         if worker.link is not None:
             worker.link.send({"type": messages.CANCEL, "job": job.record.id, "attempt": job.attempt})
 
+    def _bytes_of(self, payload: Payload, values: Mapping[str, bytes], worker: Worker) -> bytes | str:
+        """The bytes of a payload, or the name of the range where the worker reads them. Raises OSError."""
+        if payload.inline is not None:
+            return payload.inline
+        name = payload.name or ""
+        if name in values:
+            return values[name]
+        return name if self.memory.lend(worker.id, name) else self.memory.read_now(name)
+
 
 def _bytes(payload: Payload, values: Mapping[str, bytes]) -> bytes:
     return payload.inline if payload.inline is not None else values[payload.sha256 or ""]
+
+
+def _head_of(call: Call) -> str:
+    """What of a call is in the header of its frame, as JSON: what a worker needs of it."""
+    instance = None if call.instance is None else call.instance.id
+    flags = {name: getattr(call, name) for name in ("stream", "plain", "check", "inline")}
+    return _head(call.artifact, call.method, instance, **flags)
+
+
+@functools.lru_cache(maxsize=1024)  # calls of one function have it in common
+def _head(artifact: str, method: str | None, instance: str | None, **flags: bool) -> str:
+    head: dict[str, Any] = {"artifact": artifact, **{name: True for name, value in flags.items() if value}}
+    if method is not None:
+        head["method"] = method
+    if instance is not None:
+        head["instance"] = instance
+    return json.dumps(head)

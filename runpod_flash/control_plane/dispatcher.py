@@ -21,9 +21,12 @@ from runpod_flash.control_plane.pools import Pools
 from runpod_flash.control_plane.recorder import JobStore, Recorder
 from runpod_flash.control_plane.records import JobRecord, LogLine
 from runpod_flash.control_plane.results import Results, Told, Values, outcome_of
+from runpod_flash.control_plane.shared_values import Memory
 from runpod_flash.control_plane.streams import Streams
+from runpod_flash.control_plane.unfinished import Unfinished
 from worker_runtime.wire.frames import Body
 from worker_runtime.wire.jobs import INLINE_LIMIT, Call, ErrorInfo, ErrorKind, JobStatus, Payload, Progress
+from worker_runtime.wire.ranges import Range
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +62,21 @@ class Dispatcher:
         self._assigning.fail, self._assigning.again, self._assigning.changed = (
             self._fail, self._queue_again, self._changed,
         )  # fmt: skip
-        self._jobs: dict[str, Job] = {}
+        self._jobs = Unfinished()
         self._numbers = itertools.count()
         self._stopped = False
         self.on_load: Callable[[str], None] = lambda endpoint: None
         self.on_again: Callable[[Job], None] = lambda job: None
         self.on_end: Callable[[Job], None] = lambda job: None
+
+    def share(self, memory: Memory) -> None:
+        """Say what memory is shared with workers."""
+        self._links.memory = memory
+
+    @property
+    def memory(self) -> Memory:
+        """What memory is shared with workers."""
+        return self._links.memory
 
     def stream_through(self, streams: Streams) -> None:
         """Say where the items of generators go."""
@@ -83,7 +95,11 @@ class Dispatcher:
 
     def jobs_of(self, endpoint: str) -> list[Job]:
         """The unfinished jobs of an endpoint."""
-        return [job for job in self._jobs.values() if job.record.endpoint == endpoint]
+        return list(self._jobs.of(endpoint))
+
+    def number_of(self, endpoint: str) -> int:
+        """How many there are of an endpoint."""
+        return len(self._jobs.of(endpoint))
 
     @property
     def active(self) -> int:
@@ -94,7 +110,7 @@ class Dispatcher:
         """Queue a job that the store has committed. `logs`: what it wrote before a restart."""
         done: asyncio.Future[JobRecord] = asyncio.get_running_loop().create_future()
         job = Job(record, call, pool, time.monotonic(), done, next(self._numbers), LogTail(logs))
-        self._jobs[record.id] = job
+        self._jobs.add(job)
         self._deadlines.accepted(job)
         pool.has_low_priority = pool.has_low_priority or record.low_priority
         self._join(job)
@@ -154,11 +170,12 @@ class Dispatcher:
         self._assigning.free(worker)
         self._changed(worker.pool)
 
-    def finished(self, worker: Worker, job_id: str, attempt: int, error: ErrorInfo | None, body: Body) -> None:
+    def finished(self, worker: Worker, job_id: str, attempt: int, error: ErrorInfo | None, body: Body | Range) -> None:
         """An attempt has ended. A late word about an older attempt is ignored."""
         job = find(worker, job_id)
         if job is None or job.attempt != attempt:
             logger.info("job %.80r: a late result is refused (attempt %d of worker %s)", job_id, attempt, worker.id)
+            self._discard(worker, body)
             return
         if job.ahead is not None:  # it was called off before it began, or the worker keeps no order
             job.record = job.record if job.decided else job.ahead
@@ -171,9 +188,14 @@ class Dispatcher:
             if error is not None:
                 self._failed_attempt(job, error)
             else:
-                # a large one stays as it is: nobody changes it, so that it is as good as bytes
-                self._succeeded(job, bytes(body) if len(body) <= INLINE_LIMIT else cast(bytes, body))
+                self._succeeded(job, worker, _as_bytes(body))
+        else:
+            self._discard(worker, body)
         self._changed(worker.pool)
+
+    def _discard(self, worker: Worker, value: Body | Range) -> None:
+        if isinstance(value, Range):
+            self._links.memory.discard(worker.id, value)
 
     def answered(self, worker: Worker, job_id: str, output: Any, error: str | None) -> None:
         """A command has said how a job ended: with an error or without, as JSON. A second or late word is ignored."""
@@ -268,16 +290,21 @@ class Dispatcher:
             self._fail(job, error)
         self._changed(pool)
 
-    def _succeeded(self, job: Job, body: bytes) -> None:
+    def _succeeded(self, job: Job, worker: Worker, body: bytes | Range) -> None:
         assert job.call is not None
         items = self._streams.count(job.record.id) if self._streams is not None else 0
         outcome = outcome_of(job.call, body, items, read=job.record.read)
+        if isinstance(outcome, Range):
+            found = self._links.memory.received(worker.id, outcome)
+            outcome = _NOT_THERE if found is None else Told(found)
+        elif isinstance(body, Range):
+            self._discard(worker, body)
         if isinstance(outcome, ErrorInfo):
             self._after_items(job, lambda: self._fail(job, outcome))
         elif isinstance(outcome, Told):
             output = outcome.output
             self._after_items(job, lambda: self._finish(job, lifecycle.succeed(job.record, output, time.time())))
-        elif outcome.sha256 is not None:
+        elif outcome.sha256 is not None and not isinstance(body, Range):
             self.recorder.spawn(self._keep_value(job, outcome.sha256, body))
 
     async def _keep_value(self, job: Job, sha256: str, body: bytes) -> None:
@@ -374,7 +401,7 @@ class Dispatcher:
     async def drained(self, deadline_s: float) -> bool:
         """Wait until nothing runs. False: something still does at the deadline."""
         end = time.monotonic() + deadline_s
-        while running := [job.done for job in self._jobs.values() if job.record.status is JobStatus.IN_PROGRESS]:
+        while running := [job.done for job in self._jobs if job.record.status is JobStatus.IN_PROGRESS]:
             left = end - time.monotonic()
             if left <= 0:
                 return False
@@ -403,9 +430,10 @@ class Dispatcher:
     def _ended(self, job: Job) -> None:
         """The end of a job is on disk."""
         job.pool.leave(job.client)
-        self._jobs.pop(job.record.id, None)
+        self._jobs.remove(job)
         if self._streams is not None:
             self._streams.forget(job.record.id)
+        self._links.memory.ended(job.record)
         self.on_end(job)
         self.on_load(job.record.endpoint)
 
@@ -415,3 +443,15 @@ class Dispatcher:
     def _changed(self, pool: Pool) -> None:
         self.pump(pool)
         self.on_load(pool.key.endpoint)
+
+
+def _as_bytes(body: Body | Range) -> bytes | Range:
+    """A result as it is kept. A large one stays as it is: nobody changes it, so that it is as good as bytes."""
+    if isinstance(body, Range):
+        return body
+    return bytes(body) if len(body) <= INLINE_LIMIT else cast(bytes, body)
+
+
+_NOT_THERE = ErrorInfo(
+    ErrorKind.PLATFORM, "WireError", "the worker has named shared memory for its result that it does not hold"
+)

@@ -1,7 +1,8 @@
-"""uvicorn's HTTP/1.1 with fewer packets and a bound: an answer leaves in one piece, and no head is endless."""
+"""uvicorn's HTTP/1.1, but an answer leaves in one piece, no head is endless, and targets stay as they were sent."""
 
 import asyncio
 from typing import Any, Final, cast
+from urllib.parse import unquote
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -64,7 +65,13 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head = 0
+        raw, _, query = self.url.partition(b"?")
+        path = raw.decode("ascii")  # else it is refused
+        url, self.url = self.url, b"/"  # uvicorn's parser of URLs would take "#" for an end
         super().on_headers_complete()
+        self.url = url
+        self.scope["path"] = unquote(path) if "%" in path else path  # before the request's task begins
+        self.scope["raw_path"], self.scope["query_string"] = raw, query
 
     def data_received(self, data: bytes) -> None:
         begun = self._head

@@ -150,10 +150,12 @@ class Intake:
         for key, arguments in jobs:
             try:
                 call = self._call_of(endpoint, template.with_arguments(arguments))
+                record = first.changed(id=_new_id(), input=call, idempotency_key=key)
+                if call.arguments.range is not None:
+                    self._dispatcher.memory.keep(call, record.id)
             except (FlashError, WireError, Problem) as error:
                 outcomes[key] = error
                 continue
-            record = first.changed(id=_new_id(), input=call, idempotency_key=key)
             outcomes[key] = record
             accepted.append((record, call))
         if accepted:
@@ -168,7 +170,7 @@ class Intake:
                 f"the arguments have {call.arguments.size} bytes; above {INLINE_LIMIT} they are put under "
                 "/flash/v1/values first"
             )
-        if call.arguments.sha256 is not None:
+        if call.arguments.name is not None:
             self._dispatcher.pools.check_content(call)
         if endpoint.artifact is None:
             return call
@@ -191,6 +193,8 @@ class Intake:
         short = self._open(endpoint)
         call = None if endpoint.runs_command else await self._admitted(endpoint, asked.input)
         job_input = asked.input if call is None else call
+        if call is not None:
+            self._dispatcher.memory.keep(call, asked.job_id)
         record = self._record(endpoint, asked.job_id, job_input, asked.policy, asked.client, asked.key)
         await self._queue([(record, call)])
         self._tell_short(short, record)
@@ -265,6 +269,7 @@ class Intake:
         call = self._call(record)
         if call is not None:
             self._dispatcher.pools.check_content(call)
+            self._dispatcher.memory.keep(call, record.id)
         await self._store.reopen_job(reopened)
         await self._queue([(reopened, call)], known=True)
         return reopened
@@ -307,6 +312,14 @@ class Intake:
 
         All are of one endpoint and one artifact.
         """
+        try:
+            await self._bring(jobs, known=known)
+        except BaseException:
+            for record, _ in jobs:
+                self._dispatcher.memory.unneeded(record.id)
+            raise
+
+    async def _bring(self, jobs: Sequence[tuple[JobRecord, Call | None]], *, known: bool) -> None:
         record, call = jobs[0]
         endpoint = self._catalog.get(record.endpoint)
         refusal = self.refusal(endpoint)
@@ -333,6 +346,7 @@ class Intake:
         failed = [lifecycle.refuse(record, refusal, now, plain=lifecycle.is_plain(call)) for record, call in jobs]
         await self._saved(failed)
         for record in failed:
+            self._dispatcher.memory.ended(record)
             self._announcer.refused(record, record.client)
             self.on_end(record.id)
 

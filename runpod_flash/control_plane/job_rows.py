@@ -123,16 +123,18 @@ def _input(said: str, arguments: bytes | None) -> Mapping[str, Any] | Call:
         given: Mapping[str, Any] = json.loads(said)
         return given
     head: dict[str, Any] = json.loads(said[1:])
-    payload = Payload.from_json(head["arguments"]) if arguments is None else Payload.inlined(arguments)
-    constructor = Payload.from_json(head["constructor"]) if "constructor" in head else None
+    payload = Payload.inlined(arguments) if arguments is not None else Payload.from_json(head["arguments"])
+    constructor = head.get("constructor")
     try:
-        return Call.of_head(head, payload, constructor)
+        return Call.of_head(head, payload, None if constructor is None else Payload.from_json(constructor))
     except WireError:  # of another protocol: whoever wants to run it says so
+        if constructor is not None:
+            head["instance"] = {"id": head["instance"], "constructor": constructor}
         return {"flash": {**head, "arguments": payload.to_json()}}
 
 
 def _head(call: Call) -> str:
-    """The JSON of a call without the arguments: most calls differ in these alone."""
+    """The JSON of a call without arguments that are bytes: most calls differ in these alone."""
     rare = (call.instance, call.backoff, call.artifact_data, call.shape)
     if rare != (None, None, None, None) or call.arguments.inline is None:
         head = call.head()

@@ -10,7 +10,7 @@ from runpod_flash.control_plane.container_run import Share, container_run
 from runpod_flash.control_plane.containers import Engine
 from runpod_flash.control_plane.environments import Environment
 from runpod_flash.control_plane.fleet import Worker
-from runpod_flash.control_plane.principals import Pickles
+from runpod_flash.control_plane.principals import OWNER, Pickles
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.volumes import VolumeRecord, Volumes
 from runpod_flash.scopes import stage_of
@@ -47,6 +47,7 @@ class Site:
     engine: Engine | None = None  # runs images; None: nothing does
     must_isolate: bool = False  # no worker starts where its code could see or change the control plane's files
     pickles: Pickles = Pickles.EVERYBODY  # whose are loaded
+    arena: str = ""  # the socket where memory is shared; "": none is
 
 
 class Launches:
@@ -88,6 +89,7 @@ class Launches:
             pickles=self._site.pickles.of(endpoint.owner) and not endpoint.has_own_calls,
             command=endpoint.command,
             directory=endpoint.body.get("directory"),
+            arena=self._site.arena if endpoint.owner == OWNER else "",
             port=worker.port if endpoint.is_load_balanced and endpoint.artifact is not None else 0,
         )
         return launch if endpoint.image is None else self._contained(launch, worker, endpoint, api_url)

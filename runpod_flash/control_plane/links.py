@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 from runpod_flash.control_plane.fleet import Worker
-from worker_runtime.wire import PROTOCOL, frames, messages
+from worker_runtime.wire import PROTOCOL, frames, messages, trace
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.frames import Body
 from worker_runtime.wire.items import Item
+from worker_runtime.wire.ranges import Range
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,13 @@ class WorkerEvents(Protocol):
 
     def progressed(self, worker: Worker, job: str, attempt: int, progress: dict[str, Any]) -> None: ...
 
-    def finished(self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, body: Body) -> None: ...
+    def holds(self, worker: Worker, ranges: list[str]) -> None:
+        """It still uses these ranges of shared memory, arguments of a call that is about to be finished."""
+
+    def finished(
+        self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, body: Body | Range
+    ) -> None:
+        """`body`: the encoded result, or where that lies."""
 
     def gave_back(self, worker: Worker, jobs: list[tuple[str, int]]) -> None:
         """It has not begun these attempts, and will not."""
@@ -52,19 +59,31 @@ class WorkerEvents(Protocol):
 
 
 class WorkerLink:
-    """One open stream to a worker. What is sent in one turn of the loop is written at once, as uvloop does."""
+    """One open stream to a worker. What is sent in one turn of the loop is written at once."""
 
     def __init__(self, transport: asyncio.WriteTransport) -> None:
         self._transport = transport
+        self._due: list[Body | memoryview] = []
 
     def send(self, header: dict[str, Any], body: Body = b"") -> None:
         """Send one frame; a closed stream swallows it, its end is noticed by the reader."""
-        if not self._transport.is_closing():
-            self._transport.writelines(frames.encode(header, body))
+        self.send_whole(frames.head_of(header), body)
+
+    def send_whole(self, head: bytes, body: Body = b"") -> None:
+        """The same, of a header that is JSON already."""
+        if not self._due:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._due += frames.whole(head, body)
 
     def close(self) -> None:
-        """Close the stream."""
+        """Send what is due and close the stream."""
+        self._flush()
         self._transport.close()
+
+    def _flush(self) -> None:
+        due, self._due = self._due, []
+        if due and not self._transport.is_closing():
+            self._transport.writelines(due)
 
 
 class LinkServer:
@@ -104,6 +123,7 @@ class _Conversation(asyncio.Protocol):
         self._patience = asyncio.get_running_loop().call_later(_HELLO_TIMEOUT_S, self._refuse, "it said nothing")
 
     def data_received(self, data: bytes) -> None:
+        trace.mark(trace.HEARD)
         try:
             heard = self._splitter.feed(data)
         except WireError as error:
@@ -169,12 +189,18 @@ class _Conversation(asyncio.Protocol):
             self._events.hopeless(worker, reason, stderr)
         self.end(reason, stderr)
 
+    def _done(self, worker: Worker, header: dict[str, Any], body: Body) -> None:
+        if held := header.get("held"):
+            self._events.holds(worker, held)
+        left = Range.parse(header["range"]) if "range" in header else body
+        self._events.finished(worker, header["job"], header["attempt"], header.get("error"), left)
+
     def _hand_on(self, worker: Worker, header: dict[str, Any], body: Body) -> None:
         match header.get("type"):
             case messages.DONE:
                 if header.get("ends"):
                     self._events.retire(worker)
-                self._events.finished(worker, header["job"], header["attempt"], header.get("error"), body)
+                self._done(worker, header, body)
             case messages.BEAT:
                 self._events.beat(worker)
             case messages.READY:

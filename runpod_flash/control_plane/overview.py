@@ -8,7 +8,7 @@ from runpod_flash.control_plane import causes
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.causes import Cause, CauseKind
 from runpod_flash.control_plane.dispatcher import Dispatcher
-from runpod_flash.control_plane.fleet import Fleet, Job, Worker, WorkerState
+from runpod_flash.control_plane.fleet import Fleet, Worker, WorkerState
 from runpod_flash.control_plane.platform import Sees, everything
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord
 from runpod_flash.control_plane.store import Store
@@ -58,15 +58,15 @@ class Overview:
     def health(self, endpoint_id: str) -> dict[str, dict[str, int]]:
         """Counts of jobs and workers, with every key that the published API has."""
         self._catalog.get(endpoint_id)
-        jobs, workers = self._dispatcher.jobs_of(endpoint_id), self._workers(endpoint_id)
+        workers, queued = self._workers(endpoint_id), self.queued(endpoint_id)
         counts = self._store.counts(endpoint_id)
         idle = sum(worker.idle and worker.healthy for worker in workers)
         return {
             "jobs": {
                 "completed": counts["completed"],
                 "failed": counts["failed"],
-                "inProgress": _count(jobs, JobStatus.IN_PROGRESS),
-                "inQueue": _count(jobs, JobStatus.IN_QUEUE),
+                "inProgress": max(0, self._dispatcher.number_of(endpoint_id) - queued),
+                "inQueue": queued,
                 "retried": counts["retried"],
             },
             "workers": {
@@ -78,6 +78,12 @@ class Overview:
                 "unhealthy": sum(worker.state is WorkerState.READY and not worker.healthy for worker in workers),
             },
         }
+
+    def queued(self, endpoint_id: str) -> int:
+        """How many jobs of an endpoint wait: for a worker, for their turn in one, or for the time of a retry."""
+        pools = self._fleet.of(endpoint_id)
+        of_workers = sum(len(worker.queue) + len(worker.ahead) for pool in pools for worker in pool.workers.values())
+        return of_workers + sum(len(pool.queue) + len(pool.pausing) for pool in pools)
 
     def workers(self, endpoint_id: str) -> list[dict[str, Any]]:
         """The endpoint's workers."""
@@ -104,7 +110,7 @@ class Overview:
         return {
             "started": self._started,
             "disk": dict(self.disk()),
-            "jobs": sum(len(self._dispatcher.jobs_of(record.id)) for record in records),
+            "jobs": sum(self._dispatcher.number_of(record.id) for record in records),
             "endpoints": endpoints,
         }
 
@@ -120,6 +126,8 @@ class Overview:
 
     def _waiting(self, endpoint_id: str) -> dict[str, Any] | None:
         """How many jobs wait, and why the one that waits longest does."""
+        if not self.queued(endpoint_id):
+            return None
         waiting = [job for job in self._dispatcher.jobs_of(endpoint_id) if job.record.status is JobStatus.IN_QUEUE]
         if not waiting:
             return None
@@ -135,10 +143,6 @@ def _kind(output: Any) -> Any:
     for name in ("flash", "error", "kind"):
         output = output.get(name) if isinstance(output, Mapping) else None
     return output
-
-
-def _count(jobs: list[Job], status: JobStatus) -> int:
-    return sum(job.record.status is status for job in jobs)
 
 
 def _status(worker: Worker) -> str:

@@ -154,6 +154,6 @@ async def input_as_sent(record: JobRecord, values: Values) -> Mapping[str, Any]:
     if call is None or not call.plain:
         return record.input_json
     kept = call.arguments
-    data = kept.inline if kept.inline is not None else await values.read(kept.sha256 or "")
+    data = kept.inline if kept.inline is not None else await values.read(kept.name or "")
     found: Mapping[str, Any] = json.loads(data)
     return found

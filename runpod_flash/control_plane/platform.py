@@ -122,6 +122,9 @@ class Platform(Protocol):
     def requests(self, endpoint_id: str, limit: int, /) -> Sequence[JobRecord]:
         """The endpoint's last jobs, the newest first."""
 
+    def queued(self, endpoint_id: str, /) -> int:
+        """How many of the endpoint's jobs wait."""
+
     def health(self, endpoint_id: str, /) -> Mapping[str, Mapping[str, int]]:
         """Counters under `jobs` and `workers`; those left out are 0."""
 

@@ -227,6 +227,10 @@ class PlatformCore:
             raise JobNotFound(f"there is no job {job_id}; results are kept for a limited time")
         return self.look.facts(record)
 
+    def queued(self, endpoint_id: str) -> int:
+        """How many of the endpoint's jobs wait."""
+        return self.look.queued(endpoint_id)
+
     def health(self, endpoint_id: str) -> Mapping[str, Mapping[str, int]]:
         """Counts of jobs and workers. Raises EndpointNotFound."""
         return self.look.health(endpoint_id)

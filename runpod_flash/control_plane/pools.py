@@ -38,12 +38,11 @@ class Pools:
         Raises ContentNotFound.
         """
         manifest = self._artifacts.manifest(artifact)
-        key = PoolKey(endpoint.id, environment_key, manifest.files_id, manifest.max_concurrency)
+        key = PoolKey(endpoint.id, environment_key, self._artifacts.files_id(artifact), manifest.max_concurrency)
         pool = self._fleet.pools.get(key)
         if pool is None:
-            pool = self._fleet.pools[key] = Pool(
-                key, endpoint.name, Code(environment or manifest.environment, artifact)
-            )
+            code = Code(environment or manifest.environment, artifact)
+            pool = self._fleet.add(Pool(key, endpoint.name, code))
         assert pool.code is not None
         pool.name, pool.used_at = endpoint.name, time.monotonic()
         if pool.code.artifact != endpoint.artifact:
@@ -55,7 +54,7 @@ class Pools:
         key = PoolKey(endpoint.id, AS_IT_IS.key, "", 1)
         pool = self._fleet.pools.get(key)
         if pool is None:
-            pool = self._fleet.pools[key] = Pool(key, endpoint.name, None, environment=AS_IT_IS)
+            pool = self._fleet.add(Pool(key, endpoint.name, None, environment=AS_IT_IS))
         if pool.image != endpoint.image:
             pool.image, pool.environment = endpoint.image, None if endpoint.image else AS_IT_IS
         pool.name, pool.used_at = endpoint.name, time.monotonic()
@@ -71,6 +70,13 @@ class Pools:
 
     def check_content(self, call: Call) -> None:
         """Raise ContentNotFound where a value that the call names is not here."""
-        for sha256 in call.values:
-            if not self._values.has(sha256):
-                raise ContentNotFound(f"there is no value {sha256}; upload it and submit again")
+        for payload in call.payloads:
+            if payload.name is None or self._values.has(payload.name):
+                continue
+            if payload.range is not None:
+                raise ContentNotFound(
+                    f"the arguments, of {payload.size} bytes, were in shared memory and are there no more: that "
+                    "outlives processes, not the machine; submit the call again, and set FLASH_DURABILITY=power to "
+                    "have arguments on disk"
+                )
+            raise ContentNotFound(f"there is no value {payload.name}; upload it and submit again")

@@ -19,6 +19,7 @@ from worker_runtime.wire.jobs import (
     checked_output,
     stream_output,
 )
+from worker_runtime.wire.ranges import Range
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +47,8 @@ class Told:
     output: Any
 
 
-def outcome_of(call: Call, body: bytes, items: int, *, read: bool) -> Told | Payload | ErrorInfo:
-    """What becomes of the result of a call: told, stored first, or that it is too large.
+def outcome_of(call: Call, body: bytes | Range, items: int, *, read: bool) -> Told | Payload | ErrorInfo | Range:
+    """What becomes of the result of a call: told, stored first, left where it is, or that it is too large.
 
     Args:
         items: how many came of its stream.
@@ -57,10 +58,17 @@ def outcome_of(call: Call, body: bytes, items: int, *, read: bool) -> Told | Pay
         return Told(checked_output())
     if call.stream:
         return Told(stream_output(items))
+    if isinstance(body, Range):
+        return _MISPLACED if call.plain or call.inline else body
     if call.plain:
         return _plain(body, items, read=read)
     payload = described(call, body)
     return Told(payload) if isinstance(payload, Payload) and payload.sha256 is None else payload
+
+
+_MISPLACED = ErrorInfo(
+    ErrorKind.PLATFORM, "WireError", "the worker has left a result in shared memory that must travel"
+)
 
 
 def _plain(body: bytes, items: int, *, read: bool) -> Told | ErrorInfo:

@@ -55,6 +55,7 @@ from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.sealing import Seal
 from runpod_flash.control_plane.served_code import ServedCode
 from runpod_flash.control_plane.settings import PlaneSettings
+from runpod_flash.control_plane.sharing import Sharing
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.streams import Streams
 from runpod_flash.control_plane.succession import LOOK_S, Succession
@@ -75,6 +76,8 @@ _COLLECT_S = 60.0
 
 class ControlPlane:
     """One running control plane. `run` is its whole life: start, serve, drain, stop."""
+
+    _channels: ChannelServer | None = None
 
     def __init__(self, settings: PlaneSettings, state: StateFolder) -> None:
         self._settings = settings
@@ -102,7 +105,7 @@ class ControlPlane:
         self._fleet = Fleet()
         self._announcer = Announcer(self._hub, job_object)
         self._environments = self._own_environments()
-        self._dispatcher = Dispatcher(self._store, self._blobs, Artifacts(self._blobs), self._fleet, self._announcer)
+        self._sharing, self._dispatcher = self._shared_dispatcher()
         self._forks, site = self._launcher()
         self._supervisor = Supervisor(
             site,
@@ -115,7 +118,6 @@ class ControlPlane:
         )
         self._autoscaler = Autoscaler(self._catalog, self._fleet, self._supervisor, self._dispatcher.pools)
         self._links = LinkServer(self._supervisor)
-        self._channels: ChannelServer | None = None
         self._platform = PlatformCore(
             self._store,
             self._catalog,
@@ -134,10 +136,22 @@ class ControlPlane:
         self._webhooks = Webhooks(self._store, self._limits, job_object)
         self._connect()
 
+    def _shared_dispatcher(self) -> tuple[Sharing, Dispatcher]:
+        """The memory that is shared, if any, and who lends it to workers."""
+        sharing = Sharing(self._blobs, self._state.plane, megabytes=self._settings.shared_megabytes)
+        values = sharing.open(ensure_key(self._state.key_path), self._token_of)
+        artifacts = Artifacts(self._blobs)
+        dispatcher = Dispatcher(self._store, values or self._blobs, artifacts, self._fleet, self._announcer)
+        if values is not None:
+            dispatcher.share(values)
+        return sharing, dispatcher
+
     def _launcher(self) -> tuple[ForkLauncher | None, Site]:
         """What forks workers, where this system can, and where they live."""
         site = self._site()
-        return (ForkLauncher(site.bundle, ProcessLauncher(), preloads=not site.must_isolate) if FORKS else None), site
+        if not FORKS or not self._settings.forks:
+            return None, site
+        return ForkLauncher(site.bundle, ProcessLauncher(), preloads=not site.must_isolate), site
 
     def _balanced_workers(self) -> BalancedWorkers:
         return BalancedWorkers(
@@ -185,6 +199,10 @@ class ControlPlane:
             self._balanced,
         )
 
+    def _token_of(self, worker_id: str) -> str | None:
+        worker = self._supervisor.worker(worker_id)
+        return None if worker is None else worker.token
+
     def _authorize(self, connection: HTTPConnection, endpoint_id: str) -> str | None:
         """The event stream that hears of it. Raises where it may not send requests to workers of that endpoint."""
         if not self._access.endpoint(connection, Need.RUN, endpoint_id).is_load_balanced:
@@ -205,7 +223,8 @@ class ControlPlane:
         self._dispatcher.on_end = lambda job: self._job_ended(job.record.id, calls=job.record.webhook is not None)
         self._blobs.admit = self._files.admit = self._disk.admit
         self._files.volumes.users = self._catalog.users_of_volume
-        self._webhooks.as_sent = lambda record: input_as_sent(record, self._blobs)
+        values = self._sharing.values or self._blobs
+        self._webhooks.as_sent = lambda record: input_as_sent(record, values)
         self._dispatcher.results.patience_s = self._settings.disk_patience_s
         self._dispatcher.recorder.on_refused = self._disk.reserve.give
         self._dispatcher.on_load = self._jobs_changed
@@ -232,7 +251,7 @@ class ControlPlane:
         """Whether an endpoint has jobs or requests."""
         pools = self._fleet.of(endpoint_id)
         requests = any(pool.has_work or any(worker.requests for worker in pool.workers.values()) for pool in pools)
-        return requests or bool(self._dispatcher.jobs_of(endpoint_id))
+        return requests or self._dispatcher.number_of(endpoint_id) > 0
 
     def _stream(self) -> None:
         """Lead the items of generators from workers to readers."""
@@ -267,7 +286,7 @@ class ControlPlane:
 
     def _site(self) -> Site:
         settings, state = self._settings, self._state
-        hidden = [state.home / "planes", state.blobs, state.volumes, state.runtime]
+        hidden = [state.home / "planes", state.blobs, state.volumes, state.runtime, self._sharing.folder]
         readonly: list[Path] = []
         if settings.listen is not None:
             readonly += [state.environments, state.bundle.parent, *_own_program(), *settings.pythons.folders()]
@@ -289,6 +308,7 @@ class ControlPlane:
             engine=self._engine,
             must_isolate=settings.listen is not None,
             pickles=settings.pickles,
+            arena="" if self._sharing.arena is None else str(state.arena_socket),
             cpus=sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1),
         )
 
@@ -310,6 +330,7 @@ class ControlPlane:
             if self._forks is not None:
                 self._forks.begin()
             await self._links.start(str(state.worker_socket))
+            await self._sharing.start(state.arena_socket)
             await self._succession.begin()
             replayed = await self._platform.replay()
             for endpoint in self._catalog.list():
@@ -379,6 +400,7 @@ class ControlPlane:
             await self._forks.close()
         await self._links.close()
         await self._dispatcher.settle()
+        await self._sharing.close()
         self._platform.release_waiting()
         self._hub.close()
         if self._channels is not None:
@@ -411,6 +433,7 @@ class ControlPlane:
             platform=self._platform,
             catalog=self._catalog,
             blobs=self._blobs,
+            values=self._sharing.values,
             hub=self._hub,
             key=ensure_key(self._state.key_path),
             capabilities=capabilities,

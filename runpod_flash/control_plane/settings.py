@@ -58,6 +58,8 @@ class PlaneSettings:
             removed after `FLASH_LIVE_EXPIRY_S`; 0: never.
         disk_limit: bytes that jobs and values may use; 0: no bound (`FLASH_DISK_LIMIT_GB`).
         disk_patience_s: seconds a large result waits for room on a full disk (`FLASH_DISK_PATIENCE_S`).
+        arena_mb: megabytes of memory that may be shared with programs and workers of this machine for large values; 0:
+            none; None: half of what is free at the start (`FLASH_ARENA_MB`).
         power_safe: whether commits survive a loss of power, too (`FLASH_DURABILITY=power`).
         allow_builds: whether a server that listens for others may build packages from source, which runs what their
             authors wrote outside of any worker (`FLASH_ALLOW_BUILDS=1`).
@@ -80,6 +82,8 @@ class PlaneSettings:
             in clear (`FLASH_INSECURE=1`); None: for this user only.
         limits: the bounds of the published API. Each has the name of its field: `FLASH_RUN_BYTES=10485760`, and each
             rate that of its operation, as requests in ten seconds and at a time: `FLASH_RATE_RUN=1000/200`.
+        forks: whether workers are forked, where the system can; else each is started anew (`FLASH_FORK=0`).
+        trace: the socket that hears when calls cross which border (`FLASH_TRACE`, `wire.tracing`); "": nobody does.
         runtime_home: where sockets may live (`XDG_RUNTIME_DIR`).
         base_env: the variables that workers and installers start from.
     """
@@ -95,6 +99,7 @@ class PlaneSettings:
     expiry: ExpiryTerms
     disk_limit: int
     disk_patience_s: float
+    arena_mb: int | None
     power_safe: bool
     allow_apt: bool
     allow_builds: bool
@@ -109,8 +114,15 @@ class PlaneSettings:
     engine_env: Mapping[str, str]
     listen: Listen | None
     limits: Limits
+    forks: bool
+    trace: str
     runtime_home: Path | None
     base_env: Mapping[str, str]
+
+    @property
+    def shared_megabytes(self) -> int | None:
+        """See `arena_mb`. No memory is shared with others, nor where commits survive a loss of power: it does not."""
+        return 0 if self.listen is not None or self.published_only or self.power_safe else self.arena_mb
 
 
 def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
@@ -137,6 +149,7 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
         expiry=_expiry(env),
         disk_limit=round(_number(env, "FLASH_DISK_LIMIT_GB", float, 50.0) * 1024**3),
         disk_patience_s=_number(env, "FLASH_DISK_PATIENCE_S", float, 10.0),
+        arena_mb=_number(env, "FLASH_ARENA_MB", int, 0) if env.get("FLASH_ARENA_MB") else None,
         power_safe=_choice(env, "FLASH_DURABILITY", ("process", "power")) == "power",
         allow_builds=env.get("FLASH_ALLOW_BUILDS", "") == "1",
         allow_apt=env.get("FLASH_ALLOW_APT", "") == "1",
@@ -156,6 +169,8 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
             insecure=env.get("FLASH_INSECURE", "") == "1",
         ),
         limits=_limits(env),
+        forks=env.get("FLASH_FORK", "") != "0",
+        trace=env.get("FLASH_TRACE", ""),
         runtime_home=Path(env["XDG_RUNTIME_DIR"]) if env.get("XDG_RUNTIME_DIR") else None,
         base_env={
             name: value for name, value in env.items() if name in _PASSED_ON or name.startswith(("LC_", "UV_", "XDG_"))

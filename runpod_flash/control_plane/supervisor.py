@@ -27,6 +27,7 @@ from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.frames import Body
 from worker_runtime.wire.items import Item
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, Progress
+from worker_runtime.wire.ranges import Range
 
 logger = logging.getLogger(__name__)
 
@@ -304,7 +305,12 @@ class Supervisor:
     def progressed(self, worker: Worker, job: str, attempt: int, progress: dict[str, Any]) -> None:
         self._dispatcher.reported(worker, job, attempt, Progress.from_json(progress))
 
-    def finished(self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, body: Body) -> None:
+    def holds(self, worker: Worker, ranges: list[str]) -> None:
+        self._dispatcher.memory.holds(worker.id, ranges)
+
+    def finished(
+        self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, body: Body | Range
+    ) -> None:
         info = None
         try:
             info = ErrorInfo.from_json(error) if error is not None else None

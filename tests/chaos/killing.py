@@ -20,6 +20,9 @@ PROGRAMS = {"runpod_flash.control_plane", "tests.chaos.altered_plane"}
 RECOVERY_S = 60.0
 """Longer than this nothing may stand still."""
 
+IN_FLIGHT = 150
+"""How many calls are under way at a time, where nothing else is said."""
+
 
 def control_planes(place: Place) -> list[psutil.Process]:
     """The control plane of a place, also one that is just starting."""
@@ -132,11 +135,13 @@ class Killer:
 
 
 @contextlib.contextmanager
-def load(place: Place, jobs: int, in_flight: int = 150, once_every: int = 0, **env: str) -> "Iterator[Loaded]":
+def load(
+    place: Place, jobs: int, in_flight: int = IN_FLIGHT, once_every: int = 0, shorter: int = 1, **env: str
+) -> "Iterator[Loaded]":
     """The load program under way in this place; `Loaded.finish` lets it end."""
     folder = place.project / "load"
     folder.mkdir()
-    loaded = Loaded(place, folder, [str(folder), str(jobs), str(in_flight), str(once_every)], env)
+    loaded = Loaded(place, folder, [str(folder), *map(str, (jobs, in_flight, once_every, shorter))], env)
     loaded.start()
     try:
         yield loaded

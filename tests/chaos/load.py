@@ -1,10 +1,10 @@
-"""The load of the chaos tests, a client program: `python -m tests.chaos.load FOLDER JOBS IN_FLIGHT ONCE_EVERY`.
+"""The load of the chaos tests, a client program: `python -m tests.chaos.load FOLDER JOBS IN_FLIGHT ONCE_EVERY SHORTER`.
 
 Every call notes its start in FOLDER/starts (a line with its number) and gives a value that follows from its number. The
 program keeps IN_FLIGHT calls under way, makes at least JOBS of them and goes on until FOLDER/enough exists. What it
 gets it writes to FOLDER/results, a line for each: number, job, value. Each refused submit is a line in FOLDER/refusals.
 Where it was killed and is started again, it first comes back to the jobs that it has submitted. Every ONCE_EVERYth call
-(0: none) may start once only: it may be lost, and then its value is null.
+(0: none) may start once only: it may be lost, and then its value is null. Calls take 1 to 50 ms, divided by SHORTER.
 """
 
 import asyncio
@@ -21,22 +21,22 @@ WORKERS = 2
 
 
 @Endpoint(name="chaos", cpu="cpu3c-1-2", workers=(WORKERS, WORKERS), retries=1000)
-def work(number: int, folder: str) -> tuple[int, int]:
-    """Takes 1 to 50 ms; its value shows that it ran, and with which number."""
+def work(number: int, folder: str, shorter: int = 1) -> tuple[int, int]:
+    """Takes 1 to 50 ms by `shorter`; its value shows that it ran, and with which number."""
     import os
     import time
 
     descriptor = os.open(os.path.join(folder, "starts"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(descriptor, f"{number}\n".encode())
     os.close(descriptor)
-    time.sleep((1 + number * 7919 % 50) / 1000)
+    time.sleep((1 + number * 7919 % 50) / 1000 / shorter)
     return number, value_of(number)
 
 
 @Endpoint(name="once", cpu="cpu3c-1-2", workers=(1, 1), retries=0)
-def work_once(number: int, folder: str) -> tuple[int, int]:
+def work_once(number: int, folder: str, shorter: int = 1) -> tuple[int, int]:
     """The same, at most once."""
-    return work.local(number, folder)
+    return work.local(number, folder, shorter)
 
 
 def value_of(number: int) -> int:
@@ -47,9 +47,10 @@ def value_of(number: int) -> int:
 class Load:
     """Calls under way, and what came of them."""
 
-    def __init__(self, folder: Path, in_flight: int, once_every: int) -> None:
+    def __init__(self, folder: Path, in_flight: int, once_every: int, shorter: int) -> None:
         self.folder = folder
         self.once_every = once_every
+        self.shorter = shorter
         self.gate = asyncio.Semaphore(in_flight)
 
     async def come_back(self) -> set[int]:
@@ -82,7 +83,7 @@ class Load:
         while True:
             try:
                 called = work_once if self.may_start_once(number) else work
-                return await called.spawn.aio(number, str(self.folder))
+                return await called.spawn.aio(number, str(self.folder), self.shorter)
             except BackendError as error:
                 if "nothing new is accepted" not in str(error):
                     raise
@@ -99,9 +100,9 @@ class Load:
             file.write(line.replace("\n", " ") + "\n")
 
 
-async def main(folder: Path, jobs: int, in_flight: int, once_every: int) -> None:
+async def main(folder: Path, jobs: int, in_flight: int, once_every: int, shorter: int) -> None:
     """Run the load to its end."""
-    load = Load(folder, in_flight, once_every)
+    load = Load(folder, in_flight, once_every, shorter)
     known = await load.come_back()
     async with asyncio.TaskGroup() as group:
         for number in itertools.count():

@@ -17,6 +17,7 @@ from runpod_flash.control_plane.balancing.gateway import Gateway
 from runpod_flash.control_plane.balancing.hosts import PREFIX, HostRouting, PathRouting
 from runpod_flash.control_plane.balancing.late_client import LateClient
 from runpod_flash.control_plane.balancing.picking import Upstream
+from runpod_flash.control_plane.http_protocol import HttpProtocol
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.errors import EndpointNotFound
 
@@ -39,6 +40,7 @@ async def serving(app: ASGIApp, **settings: Any) -> AsyncIterator[int]:
         log_level="critical",
         lifespan="off",
         timeout_graceful_shutdown=2,
+        http=HttpProtocol,
         ws="websockets-sansio",
         **settings,
     )

@@ -10,7 +10,7 @@ from typing import Any
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.endpoint_logs import EndpointLogs, Follower
 from runpod_flash.control_plane.platform import JobPage, JobQuery, Sees, Watched, everything
-from runpod_flash.control_plane.records import EndpointLine, JobRecord, Submission
+from runpod_flash.control_plane.records import Batch, EndpointLine, JobRecord, Submission
 from runpod_flash.control_plane.views import about_job, job_object
 from runpod_flash.errors import ContentNotFound, JobNotFound
 from worker_runtime.wire.jobs import JobStatus
@@ -21,6 +21,7 @@ class MemoryPlatform:
     """Implements `Platform` over a dictionary.
 
     Attributes:
+        called_off: ids of the jobs that were to be cancelled many at a time.
         came_with: what came with each job beside its input.
         arrived: what the last reader of each job's stream, which is "abc", says to have.
         watched: the last client that asked to hear of each job.
@@ -37,6 +38,7 @@ class MemoryPlatform:
     missing: set[str] = field(default_factory=set)
     arrived: dict[str, int] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
+    called_off: list[str] = field(default_factory=list)
     book: EndpointLogs = field(default_factory=EndpointLogs)
     asked: JobQuery | None = None
     fault: Exception | None = None
@@ -55,6 +57,23 @@ class MemoryPlatform:
         self.jobs[job_id] = JobRecord(job_id, endpoint_id, job_input, time.time(), idempotency_key=key)
         self.came_with[job_id] = {"client": asked.client, "policy": asked.policy}
         return self.jobs[job_id]
+
+    async def submit_many(self, endpoint_id: str, asked: Batch, /) -> list[JobRecord | Exception]:
+        self.catalog.get(endpoint_id)
+        found: list[JobRecord | Exception] = []
+        for key, arguments in asked.jobs:
+            if arguments.sha256 in self.missing:
+                found.append(ContentNotFound(f"there is no value {arguments.sha256}; upload it and submit again"))
+                continue
+            call = asked.call.with_arguments(arguments)
+            one = Submission(f"job-{len(self.jobs)}", call, asked.policy, asked.client, key)
+            found.append(await self.submit(endpoint_id, one))
+        return found
+
+    def call_off(self, job_ids: Sequence[str], sees: Sees = everything, /) -> list[str]:
+        seen = [job_id for job_id in job_ids if self._seen(job_id, sees)]
+        self.called_off.extend(seen)
+        return [job_id for job_id in job_ids if job_id not in seen]
 
     def job(self, endpoint_id: str, job_id: str, /) -> JobRecord:
         self.catalog.get(endpoint_id)
@@ -104,6 +123,9 @@ class MemoryPlatform:
     async def cancel(self, endpoint_id: str, job_id: str, /) -> JobRecord:
         job = self.job(endpoint_id, job_id)
         return job if job.status.final else await self.end(job_id, JobStatus.CANCELLED)
+
+    def queued(self, endpoint_id: str, /) -> int:
+        return self.health(endpoint_id)["jobs"]["inQueue"]
 
     def health(self, endpoint_id: str, /) -> Mapping[str, Mapping[str, int]]:
         self.catalog.get(endpoint_id)

@@ -21,6 +21,7 @@ from runpod_flash.control_plane.deploys import Deploys
 from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.expiring import Expiring
 from runpod_flash.control_plane.expiry import ExpiryTerms
+from runpod_flash.control_plane.http_protocol import HttpProtocol
 from runpod_flash.control_plane.own_code import check_body
 from runpod_flash.control_plane.principals import OWNER, Pickles, Scope, WorkerKey
 from runpod_flash.control_plane.store import Store
@@ -134,7 +135,9 @@ async def served(plane: PlaneApp) -> AsyncIterator[httpx.AsyncClient]:
 @contextlib.asynccontextmanager
 async def served_app(app: ASGIApp, hub: EventHub) -> AsyncIterator[httpx.AsyncClient]:
     """The same, of any application; the hub is closed before it ends."""
-    config = uvicorn.Config(app, port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=5)
+    config = uvicorn.Config(
+        app, http=HttpProtocol, port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=5
+    )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server._serve())  # `serve` would take the signals of the test process
     await asyncio.to_thread(wait_until, lambda: server.started or serving.done())

@@ -16,7 +16,7 @@ client → control plane
 control plane → client
     welcome   protocol version pickles …      what `GET /flash/v1/capabilities` says
     accepted  jobs                 [[key, id], …]: they are on disk
-    refused   keys problem         none of these was accepted, and why: a problem document
+    refused   keys problem after   none of these was accepted, and why: a problem document (`after`: its Retry-After)
     ended     jobs                 body: the values, one after the other; `jobs` is [[key, id, size, worker, retries,
                                    delay, execution], …], times in milliseconds; `key` is null where it had none
     events    events               what the lines of the event stream say: stages, output, notices; and ends that give
@@ -113,10 +113,11 @@ def _portions(sent: Sequence[Sent]) -> Iterator[Sequence[Sent]]:
         return
     start, size = 0, 0
     for number, (_, payload) in enumerate(sent):
-        if number > start and (number - start >= AT_ONCE or size + payload.size > FRAME_BYTES):
+        own = payload.size if payload.inline is not None else 0
+        if number > start and (number - start >= AT_ONCE or size + own > FRAME_BYTES):
             yield sent[start:number]
             start, size = number, 0
-        size += payload.size
+        size += own
     yield sent[start:]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from worker_runtime.wire import neutral, payload, plain_json
 from worker_runtime.wire.class_names import ClassNames, any_module
 from worker_runtime.wire.errors import PicklesRefused
+from worker_runtime.wire.pieces import WHOLE_LIMIT, Encoded, Part, Pieces, joined
 
 ON_WORKERS = ClassNames(any_module)
 """The names of classes on a worker: it has the caller's script under the name that the caller gave it."""
@@ -32,21 +33,32 @@ class Peer:
             CannotTravel: the neutral encoding, or JSON, has no form for a part of it.
             Exception: what the pickling of a part of it raises.
         """
+        return joined(self.encode_pieces(value))
+
+    def encode_pieces(self, value: Any) -> Encoded:
+        """As `encode`, but a large value need not be copied: see `payload.encode_pieces`."""
         if self.plain:
             return plain_json.encode(value)
-        return payload.encode(value) if self.python is None else neutral.encode(value, ON_WORKERS).data
+        return (
+            payload.encode_pieces(value) if self.python is None else in_pieces(neutral.encode(value, ON_WORKERS).data)
+        )
 
 
 PICKLES = Peer()
 PLAIN = Peer(plain=True)
 
 
-def peer_of(data: bytes) -> Peer:
+def in_pieces(data: bytes) -> Encoded:
+    """Bytes, as pieces where they are many."""
+    return Pieces([data]) if len(data) > WHOLE_LIMIT else data
+
+
+def peer_of(data: Part) -> Peer:
     """Who wrote a payload, as far as its encoding tells. Raises WireError."""
     return Peer(neutral.python_of(data)) if neutral.is_neutral(data) else PICKLES
 
 
-def decode(data: bytes, names: ClassNames, *, pickles: bool = True) -> Any:
+def decode(data: Part, names: ClassNames, *, pickles: bool = True) -> Any:
     """The value of a payload in either encoding. `pickles`: whether one may be loaded.
 
     Raises:

@@ -15,9 +15,11 @@ from worker_runtime.wire import PROTOCOL
 from worker_runtime.wire.call_shape import Shape
 from worker_runtime.wire.errors import VersionMismatch, WireError
 from worker_runtime.wire.fields import optional, require, strings
+from worker_runtime.wire.pieces import WHOLE_LIMIT
+from worker_runtime.wire.ranges import Range
 from worker_runtime.wire.retries import Backoff
 
-INLINE_LIMIT = 256 * 1024
+INLINE_LIMIT = WHOLE_LIMIT
 """Payloads up to this many bytes travel inside the JSON; larger ones as values named by their sha256."""
 
 PLAIN_LIMIT = 20 * 1024**2
@@ -64,11 +66,17 @@ class ErrorKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """Encoded bytes: either inline or a value by sha256 that the platform holds (`PUT /flash/v1/values/{sha256}`)."""
+    """Encoded bytes: inline, or a value that the platform holds, under its sha256 (`PUT /flash/v1/values/{sha256}`) or,
+    on one machine, in a range of shared memory (`ranges`).
+
+    `until`: when a range that has a result may be read without asking, by the machine's monotonic clock in seconds.
+    """
 
     inline: bytes | None = None
     sha256: str | None = None
     size: int = 0
+    range: str | None = None
+    until: float = 0.0
 
     @classmethod
     def of(cls, data: bytes) -> "Payload":
@@ -78,6 +86,16 @@ class Payload:
         return cls(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
 
     @classmethod
+    def in_range(cls, found: Range, until: float = 0.0) -> "Payload":
+        """Describe bytes that lie in shared memory."""
+        return cls(range=found.name, size=found.size, until=until)
+
+    @property
+    def name(self) -> str | None:
+        """Under which the platform holds it; None: it is inline."""
+        return self.sha256 if self.range is None else self.range
+
+    @classmethod
     def inlined(cls, data: bytes) -> "Payload":
         """Describe bytes that travel inside the JSON, whatever their size."""
         return cls(inline=data, size=len(data))
@@ -85,6 +103,8 @@ class Payload:
     def to_json(self) -> dict[str, Any]:
         if self.inline is not None:
             return {"inline": base64.b64encode(self.inline).decode()}
+        if self.range is not None:
+            return {"range": self.range, "size": self.size, **({"until": self.until} if self.until else {})}
         return {"value": self.sha256, "size": self.size}
 
     @classmethod
@@ -92,6 +112,9 @@ class Payload:
         """Read what `to_json` wrote. Raises WireError."""
         if "inline" in data:
             return cls.inlined(_from_base64(require(data, "inline", str), "inline"))
+        if "range" in data:
+            found = Range.parse(require(data, "range", str))
+            return cls(range=found.name, size=found.size, until=_number(data, "until") if "until" in data else 0.0)
         sha256 = require(data, "value", str)
         if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
             raise WireError(f"field 'value' is {sha256!r:.80}; it must be a sha256 in lower-case hexadecimal digits")
@@ -232,8 +255,8 @@ class Call:
 
     @property
     def values(self) -> tuple[str, ...]:
-        """The sha256 of each value that must be at the platform before the call can run."""
-        return tuple(payload.sha256 for payload in self.payloads if payload.sha256 is not None)
+        """The name of each value that must be at the platform before the call can run."""
+        return tuple(payload.name for payload in self.payloads if payload.name is not None)
 
     @property
     def payloads(self) -> tuple[Payload, ...]:

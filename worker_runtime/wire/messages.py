@@ -7,7 +7,8 @@ control plane → worker
     welcome                        the worker is known
     artifact  id                   body: the artifact (`paths.pack`); unpacked before the child starts
     run       job attempt call sizes      body: its payloads one after the other, raw: the arguments, and of a method
-                                   the constructor's; `sizes` are theirs; `call` is `Call.head()`; `timeout_ms` 0: none
+                                   the constructor's; `sizes` are theirs, or the name of a range of shared memory in
+                                   which one lies; `call` is what a worker needs of `Call.head()`; `timeout_ms` 0: none
                                    `window` [items, bytes]: how far a stream may run ahead of its reader
     credit    job attempt items bytes      so much of its stream has been read since the last word of this kind
     cancel    job attempt          stop that call
@@ -24,8 +25,10 @@ worker → control plane
     log       job stream lines     `stream` stdout or stderr; `job` null where the call cannot be told
     chunk     job attempt plain    body: an item of its stream (`items`): JSON where `plain` is true, else a payload
     progress  job attempt progress how far it says to be: `Progress.to_json()`
-    done      job attempt error    body: the encoded result; `error` is `ErrorInfo.to_json()`, absent where there is
-                                   none; with `ends` true the worker takes no more jobs, and `gone` follows
+    done      job attempt error    body: the encoded result, or `range` names the one in which it lies; `held` are
+                                   those of its arguments that are still in use; `error` is `ErrorInfo.to_json()`,
+                                   absent where there is none; with `ends` true the worker takes no more jobs, and
+                                   `gone` follows
     gone      reason stderr jobs unbegun   the child ended by itself; `jobs` were in it, of which `unbegun` had not
                                    begun; the worker ends too; with `hopeless` true another would end in the same way
 

@@ -1,13 +1,12 @@
 """Values as bytes. The only file of the project that pickles or unpickles.
 
 A payload starts with the mark `FP`, the protocol version and the Python version (major, minor) that wrote it, one byte
-each; the pickle follows. The version is compared before anything is unpickled: code objects of another minor version
-can kill the interpreter.
+each; the pickle follows. With the mark `FB` the large buffers of the value lie behind the pickle (`regions`). The
+version is compared before anything is unpickled: code objects of another minor version can kill the interpreter.
 """
 
 import dis
 import functools
-import io
 import pickle
 import sys
 import types
@@ -18,11 +17,14 @@ from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from worker_runtime.wire import PROTOCOL
+from worker_runtime.wire import PROTOCOL, regions
 from worker_runtime.wire.errors import VersionMismatch, WireError
+from worker_runtime.wire.pieces import WHOLE_LIMIT, Encoded, Part, Pieces, joined
 
-_MARK = b"FP"
-_PREFIX = _MARK + bytes([PROTOCOL, *sys.version_info[:2]])
+_MARK, _REGION_MARK = b"FP", b"FB"
+_VERSIONS = bytes([PROTOCOL, *sys.version_info[:2]])
+_PREFIX = _MARK + _VERSIONS
+_BUFFER_LIMIT = 16 * 1024  # smaller buffers lie in the pickle
 
 _PLAIN = frozenset({bool, bytes, float, int, str, type(None)})
 
@@ -46,10 +48,27 @@ def encode(
             already under its key the methods of this payload. Otherwise it leaves such a class as it is.
         modules: receives the name of every module whose functions and classes the payload refers to by name.
     """
-    buffer = io.BytesIO()
-    buffer.write(_PREFIX)
-    _Pickler(buffer, type_key, defines, modules).dump(value)
-    return buffer.getvalue()
+    return joined(encode_pieces(value, type_key, defines=defines, modules=modules))
+
+
+def encode_pieces(
+    value: Any,
+    type_key: TypeKey | None = None,
+    *,
+    defines: bool = False,
+    modules: set[str] | None = None,
+) -> Encoded:
+    """As `encode`, but a large value is not copied: the pieces are to be written before anybody changes it."""
+    gathered = _Gathered()
+    _Pickler(gathered, type_key, defines, modules).dump(value)
+    parts = gathered.parts
+    if gathered.buffers:
+        pieces = regions.lay_out(_REGION_MARK + _VERSIONS, parts[1:], gathered.buffers)
+    elif len(parts) == 2:
+        return b"".join(parts)
+    else:
+        pieces = Pieces(parts)
+    return pieces if pieces.size > WHOLE_LIMIT else pieces.joined()
 
 
 def encode_plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | None:
@@ -63,23 +82,28 @@ def encode_plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | None:
     for value in kwargs.values():
         if type(value) not in _PLAIN:
             return None
-    return _PREFIX + pickle.dumps((args, kwargs), 5)
+    encoded = _PREFIX + pickle.dumps((args, kwargs), 5)
+    return encoded if len(encoded) <= WHOLE_LIMIT else None
 
 
-def decode(payload: bytes) -> Any:
-    """Unpickle a payload.
+def decode(payload: Part) -> Any:
+    """Unpickle a payload. Buffers of one that can be written to are used where they lie, others are copied.
 
     Raises:
         VersionMismatch: it was written by another protocol or Python minor version; nothing was unpickled.
         WireError: it is no payload.
     """
     check(payload)
-    return cloudpickle.loads(memoryview(payload)[len(_PREFIX) :])
+    view = memoryview(payload)
+    if view[:2] != _REGION_MARK:
+        return cloudpickle.loads(view[len(_PREFIX) :])
+    stream, buffers = regions.take_apart(view)
+    return cloudpickle.loads(stream, buffers=map(bytearray, buffers) if view.readonly else buffers)
 
 
-def check(payload: bytes) -> None:
+def check(payload: Part) -> None:
     """Compare the payload's mark and versions with this process; raises as `decode` does."""
-    if payload[:2] != _MARK or len(payload) < len(_PREFIX):
+    if payload[:2] not in (_MARK, _REGION_MARK) or len(payload) < len(_PREFIX):
         raise WireError("these bytes are no payload of this framework")
     protocol, *python = payload[2:5]
     if protocol != PROTOCOL:
@@ -148,6 +172,25 @@ _GLOBAL_STEPS = frozenset({"LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD
 _complete: "weakref.WeakSet[type]" = weakref.WeakSet()
 
 
+class _Gathered:
+    """Gathers what a pickler writes: its stream, and large buffers beside that. Large bytes are not copied."""
+
+    __slots__ = ("buffers", "parts", "write")
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = [_PREFIX]
+        self.write = self.parts.append  # what a pickler asks of a file
+        self.buffers: list[memoryview] = []
+
+    def lies_in_stream(self, buffer: pickle.PickleBuffer) -> bool:
+        """Whether a buffer goes into the stream; a large one is taken here."""
+        raw = buffer.raw()
+        if raw.nbytes < _BUFFER_LIMIT:
+            return True
+        self.buffers.append(raw)
+        return False
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle, with what it lacks for functions that travel between runs of a program.
 
@@ -157,8 +200,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     do helpers that cloudpickle would look up in the receiver's `__main__` (`_reduce_by_definition`).
     """
 
-    def __init__(self, buffer: io.BytesIO, type_key: TypeKey | None, defines: bool, modules: set[str] | None) -> None:
-        super().__init__(buffer, protocol=5)
+    def __init__(self, gathered: _Gathered, type_key: TypeKey | None, defines: bool, modules: set[str] | None) -> None:
+        super().__init__(gathered, protocol=5, buffer_callback=gathered.lies_in_stream)
         self._type_key = type_key
         self._defines = defines
         self._modules = modules

@@ -186,6 +186,7 @@ class WorkerLaunch:
     directory: str | None = None  # where the command runs; None: in the worker's own folder
     farewell: tuple[str, ...] = ()  # a program that the parent runs when the command and all below it have ended
     drain_s: float = 10.0  # for the command, or the server of routes, to end by itself after SIGTERM
+    arena: str = ""  # the socket where the control plane shares memory with workers; "": nowhere
     preload: tuple[str, ...] = ()  # modules that may be imported before the worker is forked, if it is
     port: int = 0  # of 127.0.0.1, where the child serves the artifact's routes; 0: it runs calls
 
@@ -218,6 +219,7 @@ class WorkerLaunch:
             directory=absolute(data, "directory"),
             farewell=strings(data, "farewell"),
             drain_s=seconds(data, "drain_s", 10.0),
+            arena=require(data, "arena", str, default=""),
             preload=strings(data, "preload"),
             port=require(data, "port", int, default=0),
         )

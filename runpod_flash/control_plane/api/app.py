@@ -44,6 +44,7 @@ from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Pickles, WorkerKey
 from runpod_flash.control_plane.problems import LastResort, handlers
 from runpod_flash.control_plane.rates import Rates
+from runpod_flash.control_plane.shared_values import SharedValues
 from runpod_flash.control_plane.volume_files import VolumeFiles
 
 
@@ -62,6 +63,7 @@ class Services:
         url: where this server is found.
         check_webhook: refuses the URLs that no job may call.
         pickles: whose pickles workers load.
+        values: finds values in shared memory, too, where some is.
     """
 
     platform: Platform
@@ -81,6 +83,7 @@ class Services:
     url: str = "http://127.0.0.1"
     check_webhook: Callable[[str], None] = lambda url: None
     pickles: Pickles = Pickles.EVERYBODY
+    values: SharedValues | None = None
 
 
 def conversations_of(services: Services) -> Conversations:
@@ -112,6 +115,7 @@ def build_app(services: Services, conversations: Conversations | None = None) ->
             services.platform,
             access,
             services.blobs,
+            services.values,
             services.hub,
             services.capabilities,
             services.pickles,

@@ -17,6 +17,7 @@ from runpod_flash.control_plane.pieces import Gap, Piece, Pieces
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import Need, Pickles
 from runpod_flash.control_plane.problems import Problem
+from runpod_flash.control_plane.shared_values import SharedValues
 from runpod_flash.control_plane.views import requests_url
 from runpod_flash.errors import ContentNotFound, FlashError
 from worker_runtime.wire import calls
@@ -38,6 +39,7 @@ class FlashApi:
         platform: Platform,
         allowed: Access,
         blobs: Blobs,
+        values: SharedValues | None,
         hub: EventHub,
         capabilities: Mapping[str, Any],
         pickles: Pickles,
@@ -48,6 +50,7 @@ class FlashApi:
         self._platform = platform
         self._access = allowed
         self._blobs = blobs
+        self._values = values
         self._pieces = Pieces(blobs)
         self._hub = hub
         self._capabilities = dict(capabilities)
@@ -110,6 +113,9 @@ class FlashApi:
             self._access.check(access.principal_of(request), Need.RUN)
             size = await self._blobs.put(sha256, request.stream())
             return JSONResponse({"sha256": sha256, "size": size}, status_code=201)
+        pieces = None if self._values is None else self._values.pieces(sha256)
+        if pieces is not None:
+            return StreamingResponse(pieces, media_type="application/octet-stream")
         try:
             return FileResponse(self._blobs.path(sha256), media_type="application/octet-stream")
         except FileNotFoundError:

@@ -144,7 +144,7 @@ class JobsApi:
 def check_queue(platform: Platform, limits: Limits, principal: Principal, endpoint: EndpointRecord) -> None:
     """Raise Problem (429) where too many jobs wait already."""
     if is_rated(limits, principal):
-        waiting = int(platform.health(endpoint.id)["jobs"]["inQueue"])
+        waiting = platform.queued(endpoint.id)
         refusal = queue_refusal(limits, principal, waiting, int(endpoint.body["workers"]["max"]))
         if refusal is not None:
             raise refusal

@@ -11,6 +11,9 @@ from yarl import URL
 _OWN_HEADERS: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _LONGEST_HEADER: Final = 64 * 1024
 
+KEEP_S: Final = 30.0
+"""Seconds for which an idle connection is kept. `worker_runtime.serve` keeps its own for longer."""
+
 FAULTS: Final = (aiohttp.ClientError, OSError, ValueError)
 """What a request to a worker may raise, beside TimeoutError. ValueError: it has sent what is no HTTP."""
 
@@ -32,26 +35,31 @@ class Redirected(aiohttp.ClientError):
 
 
 class Client:
-    """A connection is made for each request. On loopback that is cheap, and none can be closed while it is reused."""
+    """A connection is made for each request, but to servers that keep theirs as long as they live (`keep`).
+
+    Of others none can be closed while it is reused, which nobody could tell from a request that was lost.
+    """
 
     def __init__(self) -> None:
-        self.session: Final = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=True),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),
-            auto_decompress=False,
-            skip_auto_headers=_OWN_HEADERS,
-            middlewares=(_once,),
-            max_line_size=_LONGEST_HEADER,
-            max_field_size=_LONGEST_HEADER,
-        )
+        self.session: Final = _session(aiohttp.TCPConnector(limit=0, force_close=True))
+        self._keeping: Final = _session(aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_S))
 
     @contextlib.asynccontextmanager
     async def request(
-        self, method: str, url: URL, headers: list[tuple[str, str]], body: AsyncIterator[bytes] | None
+        self,
+        method: str,
+        url: URL,
+        headers: list[tuple[str, str]],
+        body: AsyncIterator[bytes] | None,
+        *,
+        keep: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a request; gives the answer when its head is here; at the end all is closed. Raises FAULTS."""
-        answer = await self.session.request(method, url, headers=headers, data=body, allow_redirects=False)
+        """Send a request; gives the answer when its head is here. Raises FAULTS.
+
+        At the end the connection is closed, unless it is kept and the whole answer was read.
+        """
+        session = self._keeping if keep else self.session
+        answer = await session.request(method, url, headers=headers, data=body, allow_redirects=False)
         try:
             yield answer
         finally:
@@ -68,6 +76,20 @@ class Client:
     async def close(self) -> None:
         """Close all connections."""
         await self.session.close()
+        await self._keeping.close()
+
+
+def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),
+        auto_decompress=False,
+        skip_auto_headers=_OWN_HEADERS,
+        middlewares=(_once,),
+        max_line_size=_LONGEST_HEADER,
+        max_field_size=_LONGEST_HEADER,
+    )
 
 
 def worker_url(port: int, path: bytes, query: bytes) -> URL:

@@ -53,7 +53,8 @@ class Forwarding:
     ) -> None:
         body = inbound if headers.has_body(scope["headers"]) else None
         url = worker_url(worker.port, path, scope["query_string"])
-        async with self.client.request(scope["method"], url, headers.to_worker(scope), body) as answer:
+        sent = headers.to_worker(scope)
+        async with self.client.request(scope["method"], url, sent, body, keep=worker.keeps) as answer:
             if not 200 <= answer.status < 600:
                 raise Problem(502, f"the worker answered with status {answer.status}, which no request can end with")
             if scope["method"] != "HEAD" and headers.declared_size(answer.raw_headers) > limits.balanced_bytes:

@@ -107,8 +107,7 @@ class Gateway:
             await self._refuse_unread(ask)
             return
         async with Inbound(ask.receive, limit).reading() as inbound, _task(self._answer(ask, inbound)) as answering:
-            async with _task(inbound.gone.wait()) as gone:
-                await _first_of(answering, gone)
+            await _first_of(answering, inbound.left)
             if answering.done():
                 answering.result()
 

@@ -38,11 +38,15 @@ def first_label(host: bytes) -> str | None:
 
 
 class HostRouting:
-    """Middleware: requests to `{id}.<anything>` go to that endpoint, with their whole path, others to the app."""
+    """Middleware: requests to `{id}.<anything>` go to that endpoint, with their whole path, others to the app.
+
+    So do those below PREFIX, which need no look at the other routes.
+    """
 
     def __init__(self, app: ASGIApp, handler: Handler, is_endpoint: Callable[[str], bool]) -> None:
         self._app = app
         self._handler = handler
+        self._below = PathRouting(handler)
         self._is_endpoint = is_endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,6 +55,9 @@ class HostRouting:
             label = first_label(host)
             if label and self._is_endpoint(label):
                 await self._handler.handle(scope, receive, send, label, raw_path(scope))
+                return
+            if scope["path"].startswith(f"{PREFIX}/"):
+                await self._below(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -16,13 +16,14 @@ class Inbound:
     """An async iterator over the parts of a body. Its first part is empty: then the head of the request leaves at once.
 
     Attributes:
-        gone: is set when the client has left.
+        gone: is set when the client has left; `left` is done then.
         too_large: the body has more than `limit` bytes; the iteration ends with an error.
         complete: the whole body has arrived.
     """
 
     def __init__(self, receive: Receive, limit: int) -> None:
         self.gone = asyncio.Event()
+        self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.too_large = False
         self.complete = False
         self._receive = receive
@@ -82,6 +83,8 @@ class Inbound:
     def _take(self, message: Message) -> None:
         if message["type"] == "http.disconnect":
             self.gone.set()
+            if not self.left.done():
+                self.left.set_result(None)
             return
         body: bytes = message.get("body", b"")
         self._total += len(body)

@@ -59,7 +59,7 @@ class Affinity:
 class Upstream:
     """A worker that serves HTTP on `port` of 127.0.0.1. `draining`: it is to end, and gets nothing new.
 
-    `version` is the endpoint's when it was started.
+    `version` is the endpoint's when it was started. `keeps`: its server closes no idle connection as long as it lives.
     """
 
     id: str
@@ -67,6 +67,7 @@ class Upstream:
     healthy: bool
     draining: bool = False
     version: int = 0
+    keeps: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,9 @@ def test_only_an_empty_pool_is_forgotten() -> None:
         scene.lose(scene.workers[0])
         scene.fleet.discard(scene.pool)
         assert scene.fleet.pools == {}
+        assert scene.fleet.of(scene.pool.key.endpoint) == []
+        assert scene.fleet.add(scene.pool) is scene.pool
+        assert scene.fleet.of(scene.pool.key.endpoint) == [scene.pool]
 
     run(play)
 

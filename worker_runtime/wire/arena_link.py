@@ -1,0 +1,246 @@
+"""A process's end of the conversation about an arena: it asks for ranges, and says which it needs no more.
+
+It has a socket of its own, whose messages are short and never wait for each other. Nobody listens to it between two
+values: what the control plane says meanwhile is read with the next one. When the last process that has the socket ends,
+all that it held is free.
+
+    process → control plane        hello, as JSON; then words:
+        alloc N SIZE               a range of so many bytes, please; N numbers questions
+        lease N NAME               this range is in use here from now on; N is 0 where no answer is waited for
+        free NAME                  it is not any more; as often as it was leased
+        unbacked NAME              the same: there is no memory for it
+        taken NAME                 its value was read by the one it was for, and needs not be kept for others
+    control plane → process        {"arena": its number, "size": bytes} with its file, or {"refused": why}; then
+        range N NAME FRESH         FRESH 1: there may be no memory behind it yet
+        full N                     there is none
+        leased N, gone N
+        room NAME FRESH UNTIL      a range to be used without asking, by lease, until then (the machine's clock)
+"""
+
+import contextlib
+import json
+import select
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from worker_runtime.wire.arena_map import ArenaMap
+from worker_runtime.wire.errors import WireError
+from worker_runtime.wire.pieces import Pieces
+from worker_runtime.wire.ranges import Range
+
+MESSAGE_LIMIT = 4096
+"""Bytes of the longest message."""
+
+HELLO_S = 2.0
+_ANSWER_S = 0.25  # after that a value goes the plain way
+_MOST_WASTE = 2  # a room that is so many times larger than the value is left for another
+_ROOMS = 4
+
+
+class ArenaLost(Exception):
+    """There is no arena, or none for this process. The message says why."""
+
+
+class ArenaLink:
+    """An open conversation, and the arena in this process's memory. May be used from several threads.
+
+    Attributes:
+        lent: numbers of the ranges of which the control plane knows by itself when they are not used any more.
+        lost: whether the control plane has gone.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        """Take over a socket on which hello was said, and map the arena. Raises ArenaLost."""
+        self._socket = sock
+        self._lock = threading.Lock()
+        self._number = 0
+        self._rooms: deque[tuple[Range, bool, float]] = deque(maxlen=_ROOMS)
+        self._unsent: deque[bytes] = deque()
+        self.lent: set[int] = set()
+        self.lost = False
+        try:
+            sock.settimeout(HELLO_S)
+            data, descriptors, _, _ = socket.recv_fds(sock, MESSAGE_LIMIT, 1)
+            said = json.loads(data or b"{}")
+            if not descriptors:
+                raise ArenaLost(str(said.get("refused", "the control plane has closed the conversation")))
+            self.arena = int(said["arena"])
+            self._map = ArenaMap(descriptors[0], int(said["size"]), self._unused)
+            sock.setblocking(False)
+            self._arrival = select.poll()
+            self._arrival.register(sock, select.POLLIN)
+        except (OSError, ValueError, KeyError) as error:
+            sock.close()
+            raise ArenaLost(f"{type(error).__name__}: {error}") from error
+
+    # ---- writing
+
+    def place(self, pieces: Pieces) -> Range | None:
+        """Write an encoded value into the arena. None: there is no room, so it has to go another way."""
+        with self._lock:
+            found = self._room(pieces.size) or self._ask(pieces.size)
+        if found is None:
+            return None
+        target, fresh = found
+        try:
+            self._map.write(target, pieces, fresh=fresh)
+        except OSError:
+            self._send(f"unbacked {target.name}")
+            return None
+        return target
+
+    def give_back(self, found: Range) -> None:
+        """Say that a range that was placed is of no use to anybody."""
+        self._send(f"free {found.name}")
+
+    def _room(self, size: int) -> tuple[Range, bool] | None:
+        """One of the ranges that were given before anybody asked, cut to size."""
+        for words in self._heard():
+            self._refuse(words)
+        for each in list(self._rooms):
+            room, fresh, until = each
+            if not size <= room.size <= _MOST_WASTE * size:
+                continue
+            self._rooms.remove(each)
+            if self._leased(room, until):
+                return _cut(room, size), fresh
+        return None
+
+    def _leased(self, found: Range, until: float) -> bool:
+        """Take a range that is there for a while. After that the control plane is asked."""
+        if time.monotonic() < until:
+            self._send(f"lease 0 {found.name}")
+            if time.monotonic() < until:  # then it was said in time
+                return not self.lost
+        return self._answer("lease", found.name) == ["leased"]
+
+    def _ask(self, size: int) -> tuple[Range, bool] | None:
+        words = self._answer("alloc", str(size))
+        if len(words) != 3 or words[0] != "range":
+            return None
+        found = Range.parse(words[1])
+        return (_cut(found, size), words[2] == "1") if self._map.contains(found) and found.size >= size else None
+
+    # ---- reading
+
+    def has(self, found: Range) -> bool:
+        """Whether a range is one of this arena."""
+        return found.arena == self.arena and self._map.contains(found)
+
+    def view(self, found: Range) -> memoryview:
+        """The bytes of a range that somebody holds for this process, to be read and changed where they lie.
+
+        Raises:
+            WireError: it is none of this arena.
+        """
+        if not self.has(found):
+            raise WireError(f"range {found.name} is none of this control plane's memory")
+        return self._map.view(found)
+
+    def lease(self, found: Range, until: float) -> memoryview | None:
+        """As `view`, of a range that is held until then. None: it is not there any more."""
+        if not self.has(found):
+            return None
+        with self._lock:
+            return self._map.view(found) if self._leased(found, until) else None
+
+    def taken(self, found: Range) -> None:
+        """Say that the value in a range was read, and needs not be kept for others."""
+        self._send(f"taken {found.name}")
+
+    def tidy_later(self) -> None:
+        """Leave it to `tidy` to give up what user code has changed of values: when there is time for that."""
+        self._map.tidies_late = True
+
+    def tidy(self) -> None:
+        """See `ArenaMap.tidy`."""
+        self._map.tidy()
+
+    def in_use(self, found: Range) -> bool:
+        """Whether something here refers to the bytes of a range."""
+        return self._map.in_use(found)
+
+    def _unused(self, found: Range) -> None:
+        if found.number not in self.lent:
+            self._send(f"free {found.name}")
+
+    # ---- the socket
+
+    def _answer(self, question: str, what: str) -> list[str]:
+        """Ask, and wait for the answer: its words without the number; none where there is none in time."""
+        self._number += 1
+        number = str(self._number)
+        self._send(f"{question} {number} {what}")
+        end = time.monotonic() + _ANSWER_S
+        while not self.lost and (left := end - time.monotonic()) > 0:
+            self._arrival.poll(left * 1000)
+            for words in self._heard():
+                if words[1:2] == [number]:
+                    return [words[0], *words[2:]]
+                self._refuse(words)
+        return []
+
+    def _refuse(self, words: list[str]) -> None:
+        """Give back what a question was answered with that had been given up."""
+        if words[:1] == ["range"]:
+            self._send(f"free {words[2]}")
+        elif words[:1] == ["leased"]:
+            self.lost = True  # it is held for ever, and its name is not known any more
+
+    def _heard(self) -> Iterator[list[str]]:
+        """The words of each message since the last time, but for rooms, which are noted."""
+        with contextlib.suppress(BlockingIOError):
+            while not self.lost:
+                try:
+                    data = self._socket.recv(MESSAGE_LIMIT)
+                except ConnectionError:
+                    data = b""
+                words = data.decode("ascii", "replace").split()
+                self.lost = not words
+                if words[:1] == ["room"]:
+                    self._note_room(words)
+                elif words:
+                    yield words
+
+    def _note_room(self, words: list[str]) -> None:
+        found = Range.parse(words[1])
+        if self.has(found):
+            self._rooms.append((found, words[2] == "1", float(words[3])))
+
+    def _send(self, words: str) -> None:
+        """Say something, in any thread, without waiting and without a lock: the end of a value may be anywhere."""
+        self._unsent.append(words.encode())
+        try:
+            while self._unsent:
+                message = self._unsent.popleft()
+                try:
+                    self._socket.send(message, socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    self._unsent.appendleft(message)
+                    return
+        except IndexError:  # another thread was faster
+            return
+        except OSError:
+            self.lost = True
+
+
+def _cut(found: Range, size: int) -> Range:
+    """The beginning of a range, which is larger than what is written into it."""
+    return Range(found.arena, found.number, found.offset, size)
+
+
+def greeted(path: str, hello: Mapping[str, Any]) -> socket.socket:
+    """A socket on which hello was said to the one who keeps an arena. Raises ArenaLost."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        sock.settimeout(HELLO_S)
+        sock.connect(path)
+        sock.send(json.dumps(hello).encode())
+    except OSError as error:
+        sock.close()
+        raise ArenaLost(f"{path} cannot be reached: {error}") from error
+    return sock
