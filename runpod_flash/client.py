@@ -5,7 +5,6 @@ them out, gets all verbs by inheriting.
 """
 
 import contextlib
-import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -17,6 +16,7 @@ from runpod_flash.errors import CallError, FlashError, ResponseError, WaitTimedO
 from runpod_flash.hardware import ServerlessType
 from runpod_flash.http_verbs import http_verb
 from runpod_flash.job_input import PlainJob, plain_job
+from worker_runtime.wire.ids import ordered_hex
 
 if TYPE_CHECKING:
     from runpod_flash.backends.base import Backend
@@ -187,7 +187,7 @@ class ClientVerbs:
 
 
 async def _run_sync(session: "Session", endpoint: Located, job: PlainJob, limit_s: float) -> "EndpointJob[Any]":
-    asyncio, backend, key = lazy.load("asyncio"), await session.backend(), os.urandom(16).hex()
+    asyncio, backend, key = lazy.load("asyncio"), await session.backend(), ordered_hex()
     end, job_id = asyncio.get_running_loop().time() + limit_s, ""
     if session.journal is not None:
         session.journal.submitting(key, endpoint.name, endpoint.id, "runsync")

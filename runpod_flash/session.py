@@ -10,7 +10,6 @@ import concurrent.futures
 import contextlib
 import functools
 import sys
-import uuid
 from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
@@ -42,6 +41,7 @@ from runpod_flash.serving import Served, Serving
 from runpod_flash.settings import Settings
 from runpod_flash.spec import EndpointSpec
 from worker_runtime.wire.class_names import ClassNames
+from worker_runtime.wire.ids import ordered_hex
 from worker_runtime.wire.pieces import joined
 from worker_runtime.wire.specs import PackageIndex
 
@@ -185,7 +185,7 @@ class Session(Serving, Sending):
             return waiting.ticket
         way = way_to(request.spec, self.settings) if self.deployed is None else self.deployed.way
         arguments = joined(encoded(request, way))
-        key = uuid.uuid4().hex
+        key = ordered_hex()
         for left in reversed(range(SUBMITS)):
             try:
                 return await self._submit(request, way, arguments, key)
@@ -246,7 +246,7 @@ class Session(Serving, Sending):
         Raises:
             EndpointNotFound, PayloadTooLarge, BackendError: see `errors`.
         """
-        backend, key = await self._backend(), uuid.uuid4().hex
+        backend, key = await self._backend(), ordered_hex()
         sending = backend.submit(endpoint_id, job_input, key, options)
         return Ticket(await self._send(name, "run", endpoint_id, sending, key), endpoint_id, name)
 

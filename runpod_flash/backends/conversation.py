@@ -8,7 +8,6 @@ Belongs to one event loop. A call is one future, which knows what it needs to be
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
@@ -22,6 +21,7 @@ from runpod_flash.output import Output
 from worker_runtime.wire import calls
 from worker_runtime.wire.calls import Buffer
 from worker_runtime.wire.frames import Header
+from worker_runtime.wire.ids import ordered_hex
 from worker_runtime.wire.jobs import Payload
 
 _LOOK_S: Final = 0.1  # a call that takes less shows no progress anyway
@@ -97,7 +97,7 @@ class Conversation:
 
         Cancelling the future leaves the job alone: see `give_up`. `submits_only`: see `Waiting`.
         """
-        waiting = Waiting(kind, key or os.urandom(16).hex(), arguments, tickets, self._loop)
+        waiting = Waiting(kind, key or ordered_hex(), arguments, tickets, self._loop)
         waiting.submits_only = submits_only
         alone = not self._calls
         self._calls[waiting.key] = waiting

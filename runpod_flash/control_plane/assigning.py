@@ -158,7 +158,7 @@ class Assigning:
             self._look_soon()
         worker.pool.freedom.changed(worker)
         self.courier(job.pool).promise(worker)
-        self._recorder.start(started, lambda written: self._started(job, worker, started.attempts, written))
+        self._recorder.start(job, started, lambda written: self._started(job, worker, started.attempts, written))
 
     def _begins(self, job: Job, worker: Worker, record: JobRecord) -> None:
         job.record, worker.begun_at = record, time.monotonic()

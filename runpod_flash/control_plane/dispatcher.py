@@ -107,7 +107,7 @@ class Dispatcher:
         return len(self._jobs)
 
     def accept(self, record: JobRecord, call: Call | None, pool: Pool, logs: Iterable[LogLine] = ()) -> Job:
-        """Queue a job that the store has committed. `logs`: what it wrote before a restart."""
+        """Queue a job that the store has, or will have with the next commit. `logs`: what it wrote before a restart."""
         done: asyncio.Future[JobRecord] = asyncio.get_running_loop().create_future()
         job = Job(record, call, pool, time.monotonic(), done, next(self._numbers), LogTail(logs))
         self._jobs.add(job)
@@ -121,6 +121,17 @@ class Dispatcher:
         self._assigning.queue(job)
         self._changed(pool)
         return job
+
+    def withdraw(self, job: Job) -> None:
+        """The store could not take the job: it is as if it had never come."""
+        job.done.cancel()
+        job.outcome = job.record
+        self._deadlines.ended(job)
+        self._unqueue(job)
+        if job.worker is not None:
+            self._release(job.worker, job)
+        self._forget(job)
+        self._changed(job.pool)
 
     def adopt(self, job: Job, client: str) -> None:
         """Let another event stream hear of a job: that of the client which submitted it once more."""
@@ -383,16 +394,20 @@ class Dispatcher:
         if job.ahead is not None and job.sent:  # it may begin just now
             job.record = job.record.changed(attempts=job.attempt)
         elif worker is None and job.record.status is JobStatus.IN_QUEUE:
-            for queue in (job.pool.queue, *(one.queue for one in job.pool.homes)):
-                with contextlib.suppress(ValueError):  # it waits in one of them only
-                    queue.remove(job)
-            job.pool.pausing.discard(job)
+            self._unqueue(job)
         self._fail(job, error)
         if worker is not None and job.sent:
             self._assigning.courier(job.pool).call_off(job, worker)
         elif worker is not None:
             self._release(worker, job)
         self._changed(job.pool)
+
+    @staticmethod
+    def _unqueue(job: Job) -> None:
+        for queue in (job.pool.queue, *(one.queue for one in job.pool.homes)):
+            with contextlib.suppress(ValueError):  # it waits in one of them only
+                queue.remove(job)
+        job.pool.pausing.discard(job)
 
     def drop_instance(self, instance: str, sees: Callable[[str], bool]) -> None:
         """Close an instance where it lives. Nothing happens where it is unknown, or of an endpoint that is not seen."""
@@ -429,13 +444,16 @@ class Dispatcher:
 
     def _ended(self, job: Job) -> None:
         """The end of a job is on disk."""
+        self._forget(job)
+        self.on_end(job)
+        self.on_load(job.record.endpoint)
+
+    def _forget(self, job: Job) -> None:
         job.pool.leave(job.client)
         self._jobs.remove(job)
         if self._streams is not None:
             self._streams.forget(job.record.id)
         self._links.memory.ended(job.record)
-        self.on_end(job)
-        self.on_load(job.record.endpoint)
 
     def _release(self, worker: Worker, job: Job) -> None:
         self._assigning.release(worker, job)

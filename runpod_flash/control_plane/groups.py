@@ -8,15 +8,18 @@ A timer instead would cost every lone write its window.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol
 
 from runpod_flash.control_plane.database import StoreError
 
+logger = logging.getLogger(__name__)
+
 Statement = tuple[str, Sequence[Any]]
 
 Heard = Callable[[StoreError | None], None]
-"""Is called after the commit: with None, or with why nothing of the group was written. Must not raise."""
+"""Is called after the commit: with None, or with why nothing of the group was written."""
 
 
 class Saved(Protocol):
@@ -61,7 +64,10 @@ class Written:
         self._over, self.error = True, error
         heard, self._heard = self._heard, []
         for each in heard:
-            each(error)
+            try:
+                each(error)
+            except Exception:  # a fault of one that is told; the others must hear it all the same
+                logger.exception("somebody could not be told that the database has been written")
 
     def __await__(self) -> Generator[Any, None, None]:
         if not self._over:

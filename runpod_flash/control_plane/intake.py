@@ -1,7 +1,6 @@
 """How jobs come in: accepted, written, brought to their pool; replayed after a restart; tried once more."""
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
@@ -11,10 +10,10 @@ from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.environments import Environments, InstallFailed
-from runpod_flash.control_plane.fleet import Pool
+from runpod_flash.control_plane.fleet import Job, Pool
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import Batch, EndpointRecord, JobRecord, Policy, Submission
-from runpod_flash.control_plane.store import Store
+from runpod_flash.control_plane.store import Store, StoreError
 from runpod_flash.control_plane.terms import Terms
 from runpod_flash.errors import (
     ConfigError,
@@ -25,6 +24,7 @@ from runpod_flash.errors import (
     PayloadTooLarge,
 )
 from worker_runtime.wire.errors import WireError
+from worker_runtime.wire.ids import ordered_uuid
 from worker_runtime.wire.jobs import INLINE_LIMIT, Call, ErrorInfo, ErrorKind, Payload
 from worker_runtime.wire.specs import EnvironmentRequest
 
@@ -150,7 +150,7 @@ class Intake:
         for key, arguments in jobs:
             try:
                 call = self._call_of(endpoint, template.with_arguments(arguments))
-                record = first.changed(id=_new_id(), input=call, idempotency_key=key)
+                record = first.changed(id=f"{ordered_uuid()}-u1", input=call, idempotency_key=key)
                 if call.arguments.range is not None:
                     self._dispatcher.memory.keep(call, record.id)
             except (FlashError, WireError, Problem) as error:
@@ -334,11 +334,32 @@ class Intake:
         if refusal is not None:
             await self._refuse(jobs, refusal)
             return
-        if not known:
-            await self._saved([record for record, _ in jobs])
         pool = await self._pool(jobs, environment_key, wanted)
+        if known:
+            for record, call in jobs:
+                self._dispatcher.accept(record, call, pool, self._store.logs(record.id) if record.attempts else ())
+        else:
+            await self._accept_and_save(jobs, pool)
+
+    async def _accept_and_save(self, jobs: Sequence[tuple[JobRecord, Call | None]], pool: Pool) -> None:
+        """Write jobs and queue them at once: their first starts may be in the same commit, and are sent after it.
+
+        Raises StoreError, StoreFull: it is as if they had never come.
+        """
+        accepted = list[Job]()
+
+        def heard(error: StoreError | None) -> None:
+            while error is not None and accepted:
+                self._dispatcher.withdraw(accepted.pop())
+
+        written = dict.fromkeys(self._store.save_job(record) for record, _ in jobs)
+        for each in written:
+            each.then(heard)  # before the dispatcher hears it: what is not accepted is not started
+        logs = {record.id: self._store.logs(record.id) for record, _ in jobs if record.attempts}
         for record, call in jobs:
-            self._dispatcher.accept(record, call, pool, self._store.logs(record.id) if record.attempts else ())
+            accepted.append(self._dispatcher.accept(record, call, pool, logs.get(record.id, ())))
+        for each in written:
+            await each
 
     async def _refuse(self, jobs: Sequence[tuple[JobRecord, Call | None]], refusal: ErrorInfo) -> None:
         """End jobs before they have begun."""
@@ -380,13 +401,6 @@ async def _of_key(found: "JobRecord | asyncio.Future[Outcomes]", key: str) -> Jo
     if isinstance(found, JobRecord):
         return found
     return (await asyncio.shield(found))[key]
-
-
-def _new_id() -> str:
-    """A random UUID as `uuid4` writes it, in a third of its time."""
-    digits = os.urandom(16).hex()
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}-u1"
 
 
 def _check_call(endpoint: EndpointRecord, call_input: Mapping[str, Any] | Call) -> None:

@@ -27,7 +27,7 @@ from runpod_flash.control_plane.deploys import Deploys
 from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.expiring import Expiring
 from runpod_flash.control_plane.expiry import ExpiryTerms
-from runpod_flash.control_plane.fleet import Worker
+from runpod_flash.control_plane.fleet import Job, Worker
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Policy, Submission
@@ -101,6 +101,13 @@ class CommandPlane:
     async def done(self, worker: Worker, job: str, body: Any = None) -> None:
         """The worker answers a job."""
         await self.commands.answers.done(worker, job, {"output": "done"} if body is None else body)
+
+    async def coming(self, endpoint: str) -> Job:
+        """The endpoint's only job, as soon as it is there; who submits it has not heard of it yet."""
+        while not self.plane.dispatcher.jobs_of(endpoint):
+            await asyncio.sleep(0)
+        (job,) = self.plane.dispatcher.jobs_of(endpoint)
+        return job
 
     def job(self, record: JobRecord) -> JobRecord:
         """The job as it is now."""

@@ -18,6 +18,7 @@ from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.artifacts import Artifacts
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.fleet import Fleet, Job, Pool, Worker, WorkerState
+from runpod_flash.control_plane.groups import Written
 from runpod_flash.control_plane.inventory import Grant
 from runpod_flash.control_plane.outbox import Render
 from runpod_flash.control_plane.pace import MOST
@@ -41,12 +42,19 @@ class MemoryStore:
     versions: dict[str, list[JobRecord]] = field(default_factory=dict)
     logs: dict[str, list[LogLine]] = field(default_factory=dict)
 
-    async def save_job(self, record: JobRecord) -> None:
-        for _ in range(self.turns):
-            await asyncio.sleep(0)
-        if self.full:
-            raise StoreError("the disk is full")
-        self.versions.setdefault(record.id, []).append(record)
+    def save_job(self, record: JobRecord) -> Written:
+        written = Written()
+        asyncio.get_running_loop().call_soon(self._turn, self.turns, record, written)
+        return written
+
+    def _turn(self, left: int, record: JobRecord, written: Written) -> None:
+        if left > 0:
+            asyncio.get_running_loop().call_soon(self._turn, left - 1, record, written)
+        elif self.full:
+            written.resolve(StoreError("the disk is full"))
+        else:
+            self.versions.setdefault(record.id, []).append(record)
+            written.resolve(None)
 
     async def save_logs(self, job_id: str, lines: Sequence[LogLine]) -> None:
         if self.full:

@@ -1,7 +1,6 @@
 """Runpod's job API: what is asked below `/v2/{endpoint}`, but for the OpenAI route. `job_routes` knows the paths."""
 
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +16,7 @@ from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.rates import Rates, is_rated, queue_refusal
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Submission
 from runpod_flash.control_plane.views import health_object, job_object, metrics_object, request_object, to_json
+from worker_runtime.wire.ids import ordered_uuid
 from worker_runtime.wire.jobs import JobStatus
 
 WAIT_MS: Final = (1_000, 300_000)
@@ -83,11 +83,11 @@ class JobsApi:
             return await operation.handler(asked, endpoint)
 
     async def _run(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
-        return _brief(await self._submit(asked, endpoint, f"{uuid.uuid4()}-u1", self._limits.run_bytes, sync=False))
+        return _brief(await self._submit(asked, endpoint, f"{ordered_uuid()}-u1", self._limits.run_bytes, sync=False))
 
     async def _runsync(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
         wait_ms = wait_of(asked, WAIT_MS, WAIT_DEFAULT_MS)
-        record = await self._submit(asked, endpoint, f"sync-{uuid.uuid4()}", self._limits.runsync_bytes, sync=True)
+        record = await self._submit(asked, endpoint, f"sync-{ordered_uuid()}", self._limits.runsync_bytes, sync=True)
         if not record.status.final:
             record = await self._platform.wait(record.id, wait_ms / 1000)
         return _job(record)

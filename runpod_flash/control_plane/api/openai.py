@@ -6,7 +6,6 @@ the request asks for a stream, else one object; it may as well return the object
 
 import asyncio
 import json
-import uuid
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
@@ -24,6 +23,7 @@ from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.rates import Rates
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Policy, Submission
+from worker_runtime.wire.ids import ordered_uuid
 from worker_runtime.wire.jobs import JobStatus
 
 _HOLD_S: Final = 10.0
@@ -61,7 +61,7 @@ class OpenAiApi:
             body = await json_object(request, self._limits.runsync_bytes, self._limits.body_s)
             job_input["openai_input"] = body
         check_queue(self._platform, self._limits, principal_of(request), endpoint)
-        asked = Submission(f"sync-{uuid.uuid4()}", job_input, Policy(sync=True))
+        asked = Submission(f"sync-{ordered_uuid()}", job_input, Policy(sync=True))
         record = await self._platform.submit(endpoint.id, asked)
         job = _Pieces(self._platform, endpoint, record)
         if job_input.get("openai_input", {}).get("stream") is True:

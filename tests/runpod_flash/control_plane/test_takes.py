@@ -115,13 +115,14 @@ async def test_what_the_first_take_would_have_got_goes_to_the_second(it: Command
     worker = await it.worker()
     first = asyncio.ensure_future(it.take(worker))
     await it.plane.turns()
-    record = await it.submit(endpoint)
-    job = it.plane.job(record)
+    submit = asyncio.ensure_future(it.submit(endpoint))
+    job = await it.coming(endpoint)
     while not job.sent:
         await asyncio.sleep(0)
     assert not first.done()
-    assert await it.take(worker) == [record.id]
+    assert await it.take(worker) == [job.record.id]
     assert await first == []
+    assert (await submit).id == job.record.id
 
 
 def test_what_a_batch_would_have_got_is_not_too_much_for_a_smaller_take() -> None:
@@ -171,12 +172,14 @@ async def test_a_worker_that_is_stopped_does_not_wait_for_a_job_that_is_cancelle
     worker = await it.worker()
     taking = asyncio.ensure_future(it.take(worker))
     await it.plane.turns()
-    job = it.plane.job(await it.submit(endpoint))
+    submit = asyncio.ensure_future(it.submit(endpoint))
+    job = await it.coming(endpoint)
     assert (job.record.worker, job.sent) == (worker.id, False)
     it.process().calls["another"] = 1  # so that it does not end at once
     it.plane.supervisor.stop(worker)
     it.plane.dispatcher.cancel(job)
     assert await asyncio.wait_for(taking, 2) == []
+    assert (await submit).id == job.record.id
 
 
 @played
@@ -196,11 +199,12 @@ async def test_a_client_that_goes_away_gets_nothing_and_the_job_waits_again(it: 
     worker = await it.worker()
     taking = asyncio.ensure_future(it.take(worker, 3))
     await it.plane.turns()
-    records = [await it.submit(endpoint) for _ in range(3)]
-    jobs = [it.plane.job(record) for record in records]
-    while not any(job.sent for job in jobs):
+    submits = [asyncio.ensure_future(it.submit(endpoint)) for _ in range(3)]
+    while not any(job.sent for job in it.plane.dispatcher.jobs_of(endpoint)):
         await asyncio.sleep(0)
     assert taking.cancel()
+    records = await asyncio.gather(*submits)
+    jobs = [it.plane.job(record) for record in records]
     with pytest.raises(asyncio.CancelledError):
         await taking
     await it.plane.turns()
@@ -220,15 +224,16 @@ async def test_a_job_that_is_cancelled_while_its_take_is_given_up_stays_cancelle
     worker = await it.worker()
     taking = asyncio.ensure_future(it.take(worker))
     await it.plane.turns()
-    record = await it.submit(endpoint)
-    job = it.plane.job(record)
+    submit = asyncio.ensure_future(it.submit(endpoint))
+    job = await it.coming(endpoint)
     while not job.sent:
         await asyncio.sleep(0)
     it.plane.dispatcher.cancel(job)
     taking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await taking
-    assert (await job.done).status is JobStatus.CANCELLED
+    assert (await job.done).id == (await submit).id
+    assert job.record.status is JobStatus.CANCELLED
     assert (list(job.pool.queue), worker.running) == ([], {})
     following = await it.submit(endpoint)
     assert await it.take(worker) == [following.id]
@@ -240,10 +245,11 @@ async def test_a_job_that_is_cancelled_while_its_start_is_written_is_not_handed_
     worker = await it.worker()
     taking = asyncio.ensure_future(it.take(worker))
     await it.plane.turns()
-    record = await it.submit(endpoint)
-    job = it.plane.job(record)
+    submit = asyncio.ensure_future(it.submit(endpoint))
+    job = await it.coming(endpoint)
     assert (job.record.status, job.sent) == (JobStatus.IN_PROGRESS, False)
     it.plane.dispatcher.cancel(job)
+    assert (await submit).id == job.record.id
     following = await it.submit(endpoint)
     assert await taking == [following.id]
 
@@ -254,11 +260,12 @@ async def test_a_job_that_is_cancelled_while_its_take_is_answered_is_told_to_sto
     worker = await it.worker()
     taking = asyncio.ensure_future(it.take(worker))
     await it.plane.turns()
-    record = await it.submit(endpoint)
-    job = it.plane.job(record)
+    submit = asyncio.ensure_future(it.submit(endpoint))
+    job = await it.coming(endpoint)
     while not job.sent:
         await asyncio.sleep(0)
     it.plane.dispatcher.cancel(job)
+    record = await submit
     assert await taking == [record.id]
     assert await it.commands.desk.stops(worker) == [record.id]
     await it.done(worker, record.id)
