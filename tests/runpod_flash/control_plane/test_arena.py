@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -164,6 +164,8 @@ class Uses(RuleBasedStateMachine):
         self.number = 0
 
     def teardown(self) -> None:
+        noted = {found.number for found in self.file.noted()}
+        assert noted == {found.number for found in [*self.jobs.values(), *self.results]}
         self.file.close(remove=True)
 
     def one(self, data: Any) -> Process:
@@ -262,8 +264,6 @@ class Uses(RuleBasedStateMachine):
         assert sum(end - start for start, end in there) == self.arena.used
         rooms = sum(held.room for held in self.arena._held.values())
         assert len({found.number for found in needed}) + rooms == len(self.arena._held)
-        noted = {found.number for found in self.file.noted()}
-        assert noted == {found.number for found in [*self.jobs.values(), *self.results]}
 
 
 def _scratch() -> Path:
@@ -272,4 +272,4 @@ def _scratch() -> Path:
 
 
 TestUses = Uses.TestCase
-TestUses.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestUses.settings = settings(max_examples=40, stateful_step_count=40, deadline=None, phases=(Phase.generate,))
