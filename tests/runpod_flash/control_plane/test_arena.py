@@ -135,14 +135,14 @@ def test_more_than_can_be_noted_goes_another_way(arena: Arena, monkeypatch: pyte
 
 def test_memory_is_given_back_to_the_system_and_asked_for_anew(arena: Arena) -> None:
     client = Process()
-    found, fresh = arena.alloc(client, 4 * GRAIN) or pytest.fail()
+    found, fresh = arena.alloc(client, 4 * GRAIN) or pytest.fail("it is full")
     assert fresh
     arena.free(client, found)
     arena.pass_time(time.monotonic() + LATER)
     assert arena.give_to_system(2 * GRAIN)
     assert arena.give_to_system(2 * GRAIN)
     assert not arena.give_to_system(GRAIN)
-    _, fresh = arena.alloc(client, GRAIN) or pytest.fail()
+    _, fresh = arena.alloc(client, GRAIN) or pytest.fail("it is full")
     assert fresh
 
 
@@ -260,7 +260,7 @@ class Uses(RuleBasedStateMachine):
         needed = {found for (_, found), count in self.held.items() if count} | set(self.jobs.values()) | self.results
         assert all(self.arena.find(found.name) == found for found in needed)
         there = sorted((held.found.offset, held.found.end) for held in self.arena._held.values())
-        assert all(first[1] <= second[0] for first, second in zip(there, there[1:], strict=False))
+        assert all(first[1] <= second[0] for first, second in itertools.pairwise(there))
         assert sum(end - start for start, end in there) == self.arena.used
         rooms = sum(held.room for held in self.arena._held.values())
         assert len({found.number for found in needed}) + rooms == len(self.arena._held)
