@@ -153,7 +153,11 @@ class Conversation:
                 kind.notes.leaving([each.key for each in group])
             if self._way is not None:
                 self._way.submit(kind, group, fresh=fresh)
-        if self._way is None:
+        if self._closed:
+            self.fail(
+                some, BackendUnavailable("this connection was closed with its event loop; call on the running one")
+            )
+        elif self._way is None:
             self._recover()
 
     def _cancel(self, job_id: str) -> None:
