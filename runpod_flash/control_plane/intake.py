@@ -107,7 +107,8 @@ class Intake:
         jobs = [job for job in asked.jobs if job[0] not in known] if known else asked.jobs
         new: Outcomes = {}
         if jobs:
-            new = await self._under_way(endpoint_id, [key for key, _ in jobs], self._accept_many(endpoint, asked, jobs))
+            accepting = self._accept_many(endpoint, asked, jobs)
+            new = await asyncio.shield(self._under_way(endpoint_id, [key for key, _ in jobs], accepting))
         return [await _of_key(known[key], key) if key in known else new[key] for key, _ in asked.jobs]
 
     def _known(self, endpoint_id: str, key: str, client: str | None) -> "JobRecord | asyncio.Future[Outcomes] | None":
@@ -141,6 +142,12 @@ class Intake:
         self, endpoint: EndpointRecord, asked: Batch, jobs: Sequence[tuple[str, Payload]]
     ) -> "Outcomes":
         short = self._open(endpoint)
+        if endpoint.runs_command:
+            raise Problem(
+                422,
+                f"endpoint {endpoint.name!r} runs a command, which takes plain input and no calls; post it to /run",
+                code=ConfigError.__name__,
+            )
         template = asked.call
         if endpoint.artifact is None:
             template = await self._admitted(endpoint, template)
@@ -148,6 +155,8 @@ class Intake:
         accepted: list[tuple[JobRecord, Call | None]] = []
         first = self._record(endpoint, "", template, asked.policy, asked.client)
         for key, arguments in jobs:
+            if key in outcomes:  # twice in one frame: once is enough
+                continue
             try:
                 call = self._call_of(endpoint, template.with_arguments(arguments))
                 record = first.changed(id=_new_id(), input=call, idempotency_key=key)
