@@ -1,4 +1,4 @@
-"""Submissions that are being accepted, by their keys, so that whoever sends one once more meanwhile gets the same job."""
+"""Submissions that are being accepted, by their keys: whoever sends one once more meanwhile gets the same job."""
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
