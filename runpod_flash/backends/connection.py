@@ -75,7 +75,7 @@ class Connection(Transfers):
         self.client_id = uuid.uuid4().hex
         self.number = 0
         self.streams = self.takes_pickles = True
-        self._takes_calls = self._said_farewell = False
+        self._takes_calls = self._said_farewell = self._speaks = False
         self._locate, self._on_event, self._on_lost, self._patience_s = locate, on_event, on_lost, patience_s
         self._on_wait, self._converse = on_wait, converse
         self._conversation: Conversation | None = None
@@ -99,7 +99,7 @@ class Connection(Transfers):
     @property
     def conversation(self) -> Conversation | None:
         """The calls in frames, from the first connection on; None where the platform takes requests alone."""
-        return self._conversation
+        return self._conversation if self._speaks else None
 
     @property
     def url(self) -> str:
@@ -294,6 +294,7 @@ class Connection(Transfers):
     async def _serve(self, up: asyncio.Future[None]) -> None:
         """Connect, say that it is up, read events until the stream ends."""
         self._address = address = await self._locate()
+        self._speaks = False
         if self._client is not None:  # of the attempt before
             await self._client.aclose()
         socket = address.calls if self._converse is not None else None
@@ -367,6 +368,7 @@ class Connection(Transfers):
         if self._conversation is None:
             assert self._converse is not None
             self._conversation = self._converse(self.ready)
+        self._speaks = True
         return self._conversation
 
     def _reader_of_lines(self, up: asyncio.Future[None]) -> Callable[[bytes], None]:

@@ -263,6 +263,18 @@ async def test_calls_fail_where_there_can_be_no_way(it: Scene) -> None:
 
 
 @played
+async def test_calls_fail_where_the_platform_speaks_no_frames_any_more(it: Scene) -> None:
+    async def ready() -> None:
+        await asyncio.sleep(0)
+
+    call = it.call()
+    it.talk._ready = ready
+    it.talk.down()
+    with pytest.raises(BackendUnavailable, match="takes no calls in frames any more"):
+        await call
+
+
+@played
 async def test_after_the_end_of_the_connection_calls_fail_at_once(it: Scene) -> None:
     call = it.call()
     it.talk.close()
