@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 
 from worker_runtime.shared import SharedMemory
-from worker_runtime.wire import frames, messages
+from worker_runtime.wire import frames, messages, trace
 from worker_runtime.wire.frames import Body, Header
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
 from worker_runtime.wire.pieces import Encoded, Pieces, joined
@@ -91,6 +91,7 @@ class Channel:
             os._exit(0)  # a fork of user code that came back out of the call: only the original may answer
         try:
             with self._lock:
+                trace.mark(trace.CHILD_TOLD)
                 frames.send_whole(self._socket, frames.whole(head, body))
         except OSError:
             os._exit(PARENT_GONE)

@@ -9,7 +9,7 @@ from runpod_flash.control_plane.artifacts import Artifacts
 from runpod_flash.control_plane.fleet import Job, Worker
 from runpod_flash.control_plane.results import Values
 from runpod_flash.control_plane.shared_values import Memory, NoMemory
-from worker_runtime.wire import messages
+from worker_runtime.wire import messages, trace
 from worker_runtime.wire.jobs import Call, Payload
 
 _quoted = json.encoder.encode_basestring_ascii
@@ -91,6 +91,7 @@ class LinkCourier:
             f'{{"type":"{messages.RUN}","job":{_quoted(job.record.id)},"attempt":{job.attempt},"sizes":[{sizes}]'
             f',"timeout_ms":{job.record.timeout_ms},"call":{_head_of(job.call)}{window}}}'
         )
+        trace.mark(trace.GIVEN)
         worker.link.send_whole(head.encode(), parts[0] if len(parts) == 1 else b"".join(parts))
         return True
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 from runpod_flash.control_plane.fleet import Worker
-from worker_runtime.wire import PROTOCOL, frames, messages
+from worker_runtime.wire import PROTOCOL, frames, messages, trace
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.frames import Body
 from worker_runtime.wire.items import Item
@@ -123,6 +123,7 @@ class _Conversation(asyncio.Protocol):
         self._patience = asyncio.get_running_loop().call_later(_HELLO_TIMEOUT_S, self._refuse, "it said nothing")
 
     def data_received(self, data: bytes) -> None:
+        trace.mark(trace.HEARD)
         try:
             heard = self._splitter.feed(data)
         except WireError as error:
