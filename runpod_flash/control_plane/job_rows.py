@@ -123,19 +123,26 @@ def _input(said: str, arguments: bytes | None) -> Mapping[str, Any] | Call:
         given: Mapping[str, Any] = json.loads(said)
         return given
     head = json.loads(said[1:])
+    payload = Payload.inlined(arguments) if arguments is not None else Payload.from_json(head["arguments"])
+    constructor = head.get("constructor")
     try:
-        return Call.from_head(head, arguments)
+        return Call.of_head(head, payload, None if constructor is None else Payload.from_json(constructor))
     except WireError:  # of another protocol: whoever wants to run it says so
-        if arguments is not None:
-            head["arguments"] = Payload.inlined(arguments).to_json()
-        return {"flash": head}
+        if constructor is not None:
+            head["instance"] = {"id": head["instance"], "constructor": constructor}
+        return {"flash": {**head, "arguments": payload.to_json()}}
 
 
 def _head(call: Call) -> str:
-    """The JSON of a call without the arguments: most calls differ in these alone."""
+    """The JSON of a call without arguments that are bytes: most calls differ in these alone."""
     rare = (call.instance, call.backoff, call.artifact_data, call.shape)
     if rare != (None, None, None, None) or call.arguments.inline is None:
-        return f"={json.dumps(call.head())}"
+        head = call.head()
+        if call.arguments.inline is None:
+            head["arguments"] = call.arguments.to_json()
+        if call.instance is not None:
+            head["constructor"] = call.instance.constructor.to_json()
+        return f"={json.dumps(head)}"
     return _usual_head(call.artifact, call.method, call.retries, call.inline, call.stream, call.plain, call.check)
 
 
