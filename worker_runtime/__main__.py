@@ -17,6 +17,7 @@ from worker_runtime.init import ChildBegins
 from worker_runtime.keeper import NoVolume, StartError
 from worker_runtime.loop import Worker, complain
 from worker_runtime.serve_loop import ServingWorker
+from worker_runtime.wire import tracing
 from worker_runtime.wire.specs import WorkerLaunch
 
 _BAD_LAUNCH = 2
@@ -103,6 +104,8 @@ class Unwanted(Exception):
 
 
 async def _live(launch: WorkerLaunch, held: keeper.Keeper) -> int:
+    if name := launch.env.get(tracing.VARIABLE):
+        tracing.begin(name)
     return await _kind(launch)(launch, held).run()
 
 

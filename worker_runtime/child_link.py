@@ -10,7 +10,7 @@ from collections.abc import Callable, Container
 
 from worker_runtime.stream import Stream, Turn
 from worker_runtime.tickets import TicketOffice
-from worker_runtime.wire import frames
+from worker_runtime.wire import frames, trace
 from worker_runtime.wire.frames import Body, Header
 
 Take = Callable[[Header, bytes, Body], None]
@@ -30,7 +30,7 @@ class ChildLink:
             ends = [self._office.for_child, theirs, *([] if memory is None else [memory])]
             socket.send_fds(sock, [b"\0"], [end.fileno() for end in ends])
         self._turn = turn
-        self._stream = Stream(sock, turn, self._hear, self._ended)
+        self._stream = Stream(sock, turn, self._hear, self._ended, (trace.PARENT_HEARD, trace.PARENT_PASSED))
         self._aside = Stream(aside, turn, _nothing, _nothing)
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._take: Take = _nothing
@@ -67,7 +67,7 @@ class ChildLink:
         self._aside.write(frames.encode(header))
 
     def pump(self) -> None:
-        """Hand on what has arrived by now, unless reading pauses."""
+        """Hand on what has arrived by now, also while reading pauses."""
         self._stream.pump()
 
     def pause(self) -> None:

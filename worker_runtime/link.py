@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 
 from worker_runtime.stream import Stream, Turn
-from worker_runtime.wire import PROTOCOL, frames, messages
+from worker_runtime.wire import PROTOCOL, frames, messages, trace
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.frames import Body, Header
 
@@ -25,7 +25,7 @@ class Link:
 
     def __init__(self, sock: socket.socket, turn: Turn) -> None:
         """`turn`: what is written in one is written at once."""
-        self._stream = Stream(sock, turn, self._hear, self._ended)
+        self._stream = Stream(sock, turn, self._hear, self._ended, (trace.PARENT_GOT, trace.PARENT_TOLD))
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._early: list[tuple[Header, bytes, Body]] = []  # what came before somebody listens

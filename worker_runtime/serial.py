@@ -25,7 +25,7 @@ from worker_runtime.interrupts import Cancelled, Key, MainThread, Ordered
 from worker_runtime.outlets import Outlet, Outlets
 from worker_runtime.runners import canceller, execution_of, key_of
 from worker_runtime.tickets import Tickets
-from worker_runtime.wire import frames, messages
+from worker_runtime.wire import frames, messages, trace
 from worker_runtime.wire.frames import Body, Header
 from worker_runtime.wire.specs import ArtifactManifest
 
@@ -110,6 +110,7 @@ class Serial:
             number = self._tickets.next()
         except (EOFError, OSError):
             os._exit(PARENT_GONE)
+        trace.mark(trace.CHILD_GOT)
         header, body = self._orders.take(number)
         match header["type"]:
             case messages.RUN:

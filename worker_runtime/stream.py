@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from worker_runtime.wire import trace
 from worker_runtime.wire.frames import Body, Cutter
 
 _CHUNK = 256 * 1024
@@ -33,7 +34,7 @@ class Turn:
         self._is_open = True
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self._is_open = False
         self._flush()
@@ -64,13 +65,20 @@ class Stream:
     Args:
         heard: called with each frame that has come: its header as bytes, and its body.
         ended: called once when no more come: with EOFError or OSError, or with what `heard` has raised.
+        borders: that a call crosses when something has come, and when something is written (`wire.trace`).
     """
 
     def __init__(
-        self, sock: socket.socket, turn: Turn, heard: Callable[[bytes, Body], None], ended: Callable[[Exception], None]
+        self,
+        sock: socket.socket,
+        turn: Turn,
+        heard: Callable[[bytes, Body], None],
+        ended: Callable[[Exception], None],
+        borders: tuple[int, int] | None = None,
     ) -> None:
         sock.setblocking(False)
         self._socket, self._turn, self._heard, self._ended = sock, turn, heard, ended
+        self._borders = borders
         self._loop = asyncio.get_running_loop()
         self._cutter = Cutter()
         self._out: deque[Body | memoryview] = deque()
@@ -110,8 +118,8 @@ class Stream:
             self._loop.remove_reader(self._socket)
 
     def pump(self) -> None:
-        """Take what has arrived by now, unless reading pauses."""
-        while self._is_reading and self._readable():
+        """Take what has arrived by now, also while reading pauses."""
+        while not self._is_over and self._readable():
             pass
 
     def shut(self) -> None:
@@ -127,6 +135,8 @@ class Stream:
     def flush(self) -> None:
         """Write what the other side takes now."""
         self._is_due = False
+        if self._borders is not None:
+            trace.mark(self._borders[1])
         try:
             while self._out:
                 sent = self._socket.sendmsg(list(itertools.islice(self._out, _PIECES)))
@@ -169,6 +179,8 @@ class Stream:
         """Take what one read gives; whether there was something."""
         try:
             cuts = self._read()
+            if self._borders is not None:
+                trace.mark(self._borders[0])
             with self._turn:
                 for head, body in cuts:
                     self._heard(head, body)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from runpod_flash.backends.waiting import Kind, Waiting, frames_of, header_frame
-from worker_runtime.wire import calls, frames
+from worker_runtime.wire import calls, frames, trace
 from worker_runtime.wire.calls import Buffer
 from worker_runtime.wire.frames import Header
 
@@ -45,7 +45,9 @@ class Channel:
         self._loop.add_reader(sock, self._readable)
 
     def submit(self, kind: Kind, some: Sequence[Waiting], *, fresh: bool) -> None:
-        self._write(frames_of(kind, some, fresh=fresh))
+        pieces = frames_of(kind, some, fresh=fresh)
+        trace.mark(trace.SUBMITTED)
+        self._write(pieces)
 
     def tell(self, header: Header) -> None:
         self._write(header_frame(header))
@@ -102,6 +104,7 @@ class Channel:
         if not data:
             self._end(None)
             return
+        trace.mark(trace.CLIENT_HEARD)
         try:
             for header, body in self._splitter.feed(data):
                 self._take(header, body)

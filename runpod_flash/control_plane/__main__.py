@@ -11,6 +11,7 @@ from runpod_flash.control_plane import settings
 from runpod_flash.control_plane.server import ControlPlane, sole_owner
 from runpod_flash.errors import FlashError
 from runpod_flash.state_folder import StateFolder
+from worker_runtime.wire import tracing
 
 
 async def _live(chosen: settings.PlaneSettings, state: StateFolder) -> None:
@@ -23,6 +24,8 @@ def main() -> int:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         chosen = settings.load()
+        if chosen.trace:
+            tracing.begin(chosen.trace)
         state = StateFolder(chosen.home, release.content_hash(), chosen.runtime_home)
         state.prepare()
         with sole_owner(state), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

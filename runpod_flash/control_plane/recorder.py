@@ -16,6 +16,7 @@ from runpod_flash.control_plane.fleet import Job
 from runpod_flash.control_plane.job_logs import LogSaver
 from runpod_flash.control_plane.records import JobRecord, LogLine
 from runpod_flash.errors import BackendError
+from worker_runtime.wire import trace
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,9 @@ class Recorder:
         self.spawn(self._start(record, tell))
 
     async def _start(self, record: JobRecord, tell: Callable[[bool], None]) -> None:
-        tell(await self.saved(record))
+        written = await self.saved(record)
+        trace.mark(trace.COMMITTED)
+        tell(written)
 
     async def settle(self) -> None:
         """Wait until everything is on disk, or was refused once more."""
@@ -101,6 +104,7 @@ class Recorder:
         if not await self.saved(job.outcome):
             asyncio.get_running_loop().call_later(AGAIN_S, lambda: self.spawn(self._commit(job)))
             return
+        trace.mark(trace.END_COMMITTED)
         job.record = job.outcome  # who listens to it may have changed meanwhile
         if not job.done.done():
             job.done.set_result(job.record)

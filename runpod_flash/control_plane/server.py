@@ -149,7 +149,9 @@ class ControlPlane:
     def _launcher(self) -> tuple[ForkLauncher | None, Site]:
         """What forks workers, where this system can, and where they live."""
         site = self._site()
-        return (ForkLauncher(site.bundle, ProcessLauncher(), preloads=not site.must_isolate) if FORKS else None), site
+        if not FORKS or not self._settings.forks:
+            return None, site
+        return ForkLauncher(site.bundle, ProcessLauncher(), preloads=not site.must_isolate), site
 
     def _balanced_workers(self) -> BalancedWorkers:
         return BalancedWorkers(

@@ -82,6 +82,8 @@ class PlaneSettings:
             in clear (`FLASH_INSECURE=1`); None: for this user only.
         limits: the bounds of the published API. Each has the name of its field: `FLASH_RUN_BYTES=10485760`, and each
             rate that of its operation, as requests in ten seconds and at a time: `FLASH_RATE_RUN=1000/200`.
+        forks: whether workers are forked, where the system can; else each is started anew (`FLASH_FORK=0`).
+        trace: the socket that hears when calls cross which border (`FLASH_TRACE`, `wire.tracing`); "": nobody does.
         runtime_home: where sockets may live (`XDG_RUNTIME_DIR`).
         base_env: the variables that workers and installers start from.
     """
@@ -112,6 +114,8 @@ class PlaneSettings:
     engine_env: Mapping[str, str]
     listen: Listen | None
     limits: Limits
+    forks: bool
+    trace: str
     runtime_home: Path | None
     base_env: Mapping[str, str]
 
@@ -165,6 +169,8 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
             insecure=env.get("FLASH_INSECURE", "") == "1",
         ),
         limits=_limits(env),
+        forks=env.get("FLASH_FORK", "") != "0",
+        trace=env.get("FLASH_TRACE", ""),
         runtime_home=Path(env["XDG_RUNTIME_DIR"]) if env.get("XDG_RUNTIME_DIR") else None,
         base_env={
             name: value for name, value in env.items() if name in _PASSED_ON or name.startswith(("LC_", "UV_", "XDG_"))

@@ -13,7 +13,7 @@ from runpod_flash.control_plane.outbox import Frames, Outbox
 from runpod_flash.control_plane.principals import Principal
 from runpod_flash.control_plane.problems import Problem, response_for
 from runpod_flash.errors import AuthError
-from worker_runtime.wire import PROTOCOL, calls, frames
+from worker_runtime.wire import PROTOCOL, calls, frames, trace
 from worker_runtime.wire.calls import Buffer
 from worker_runtime.wire.errors import VersionMismatch, WireError
 from worker_runtime.wire.fields import require
@@ -118,6 +118,7 @@ class _Channel(asyncio.Protocol):
         self._timer = self._loop.call_later(HELLO_S, self._refuse, WireError("a client did not say hello"))
 
     def data_received(self, data: bytes) -> None:
+        trace.mark(trace.ARRIVED)
         try:
             for header, body in self._splitter.feed(data):
                 if self._conversation is None:
@@ -191,6 +192,7 @@ class _Channel(asyncio.Protocol):
     @staticmethod
     def _write(transport: asyncio.Transport, pieces: list[Buffer]) -> None:
         if pieces:
+            trace.mark(trace.TOLD)
             transport.writelines(pieces)
 
     def _release_now(self) -> None:
