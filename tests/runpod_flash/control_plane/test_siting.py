@@ -19,7 +19,8 @@ def site(folder: Path, listen: Listen | None) -> Site:
     state.prepare()
     chosen = replace(settings.load({"FLASH_HOME": str(folder)}), listen=listen)
     sharing = Sharing(Blobs(state.blobs), state.plane, megabytes=0)
-    return siting.site_of(chosen, state, Engine.find("none", {}, "x", folder / "containers", for_everybody=False), Volumes(folder), sharing)
+    engine = Engine.find("none", {}, "x", folder / "containers", for_everybody=False)
+    return siting.site_of(chosen, state, engine, Volumes(folder), sharing)
 
 
 def test_of_the_owner_all_that_is_the_control_planes_is_hidden(tmp_path: Path) -> None:
