@@ -80,6 +80,17 @@ class FlashCalls:
         assert values == list(range(count)), "a wrong value"
         return {"seconds": seconds, "added_mb": memory_peak() - before}
 
+    async def flow(self, count, in_flight):
+        """So many calls, of which so many are under way at a time: seconds."""
+
+        async def some(numbers):
+            for number in numbers:
+                assert await self.call(number) == number, "a wrong value"
+
+        start = time.perf_counter()
+        await asyncio.gather(*(some(range(first, count, in_flight)) for first in range(in_flight)))
+        return time.perf_counter() - start
+
     async def tasks(self, count, given):
         """So many tasks at once: seconds."""
         start = time.perf_counter()
