@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from runpod_flash import shipping
 from runpod_flash.agreement import Provisioned
-from runpod_flash.backends.conversation import Kind
+from runpod_flash.backends.waiting import Kind
 from runpod_flash.calls import Request
 from runpod_flash.crossing import Crossing
 from runpod_flash.delivery import Holding

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from runpod_flash.backends.conversation import Kind, Waiting, frames_of, header_frame
+from runpod_flash.backends.waiting import Kind, Waiting, frames_of, header_frame
 from worker_runtime.wire import calls, frames, trace
 from worker_runtime.wire.calls import Buffer
 from worker_runtime.wire.frames import Header

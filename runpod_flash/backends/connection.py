@@ -14,7 +14,6 @@ import contextlib
 import hashlib
 import io
 import itertools
-import json as json_module
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
@@ -22,7 +21,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from runpod_flash.backends import channel as channels
+from runpod_flash.backends import speaking
 from runpod_flash.backends.base import Json
 from runpod_flash.backends.clients import Address, Lanes, holding, new_client, requests_at_once
 from runpod_flash.backends.conversation import Conversation
@@ -33,8 +32,7 @@ from runpod_flash.backends.posts import Posts
 from runpod_flash.backends.problems import Refusal
 from runpod_flash.errors import BackendError, BackendUnavailable, ConfigError, FlashError, WireMismatch
 from runpod_flash.release import VERSION
-from worker_runtime.wire import PROTOCOL, calls, frames
-from worker_runtime.wire.calls import Buffer
+from worker_runtime.wire import PROTOCOL, calls
 from worker_runtime.wire.frames import Header
 
 T = TypeVar("T")
@@ -428,12 +426,18 @@ class Connection:
 
     async def _serve_stream(self, client: httpx.AsyncClient, up: asyncio.Future[None]) -> None:
         """Read events, in frames where the platform takes calls so, until the stream ends."""
+
+        def welcomed(header: Header) -> None:
+            if header.get("protocol") != PROTOCOL:
+                raise self._mismatch(header.get("protocol"), "")
+            self._came_up(up)
+
         feed = self._reader_of_lines(up)
         headers = {}
         posts: Posts | None = None
         if self._takes_calls and self._converse is not None:
             posts = Posts(self._post, conversation := self._conversing())
-            feed = self._reader_of_frames(conversation, posts, up)
+            feed = speaking.reader(conversation, posts, welcomed)
             headers = {"Accept": calls.MEDIA_TYPE}
         timeout = httpx.Timeout(connect=10.0, read=_STREAM_SILENCE_S, write=60.0, pool=None)
         params = {"client": self.client_id}
@@ -456,30 +460,18 @@ class Connection:
 
     async def _serve_channel(self, address: Address, path: str, up: asyncio.Future[None]) -> None:
         """Speak frames on a socket until that ends."""
-        conversation = self._conversing()
 
-        def take(header: Header, body: Buffer) -> None:
-            if header.get("type") == calls.WELCOME:
-                self._check_capabilities(header)
-                self.streams = True
-                self._came_up(up)
-                conversation.up(channel)
-            elif header.get("type") == calls.REFUSED and not up.done():
-                problem = header["problem"]
-                raise self.refusal(problem["status"], json_module.dumps(problem).encode(), "the client's hello")
-            else:
-                conversation.take(header, body)
+        def welcomed(header: Header) -> None:
+            self._check_capabilities(header)
+            self.streams = True
+            self._came_up(up)
 
-        channel = await channels.connect(path, address.key or "", self.client_id, take)
-        try:
-            reason = await channel.lost
-        except asyncio.CancelledError:
-            await self._last_words()
-            raise
-        finally:
-            channel.close()
-        if not up.done() or isinstance(reason, FlashError):
-            raise reason or ConnectionError("the channel was closed before it was open")
+        conversation, key = self._conversing(), address.key or ""
+        reason = await speaking.on_socket(
+            path, key, self.client_id, conversation, welcomed, self.refusal, self._last_words
+        )
+        if isinstance(reason, FlashError):
+            raise reason
 
     def _conversing(self) -> Conversation:
         if self._conversation is None:
@@ -493,23 +485,6 @@ class Connection:
         def feed(chunk: bytes) -> None:
             for event in lines.feed(chunk):
                 self._take(event, up)
-
-        return feed
-
-    def _reader_of_frames(
-        self, conversation: Conversation, posts: Posts, up: asyncio.Future[None]
-    ) -> Callable[[bytes], None]:
-        splitter = frames.Splitter()
-
-        def feed(chunk: bytes) -> None:
-            for header, body in splitter.feed(chunk):
-                if header.get("type") == calls.WELCOME:
-                    if header.get("protocol") != PROTOCOL:
-                        raise self._mismatch(header.get("protocol"), "")
-                    self._came_up(up)
-                    conversation.up(posts)
-                else:
-                    conversation.take(header, body)
 
         return feed
 

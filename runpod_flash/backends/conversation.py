@@ -8,35 +8,27 @@ Belongs to one event loop. A call is one future, which knows what it needs to be
 """
 
 import asyncio
-import contextlib
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from runpod_flash.backends.events import FinalJobs, Json
+from runpod_flash.backends.patience import Busy, Patience, is_busy, retry_after
+from runpod_flash.backends.waiting import Kind, Notes, Waiting, job_of
 from runpod_flash.calls import Ticket
 from runpod_flash.errors import BackendUnavailable, FlashError, JobNotFound
 from runpod_flash.output import Output
-from worker_runtime.wire import calls, frames
-from worker_runtime.wire.calls import Buffer, Pattern
+from worker_runtime.wire import calls
+from worker_runtime.wire.calls import Buffer
 from worker_runtime.wire.frames import Header
-from worker_runtime.wire.jobs import Payload, value_output
+from worker_runtime.wire.jobs import Payload
 
 _LOOK_S: Final = 0.1  # a call that takes less shows no progress anyway
 _ASK_AGAIN_S: Final = 30.0  # calls whose end should have been told are watched once more
 
 
 Ready = Callable[[], Awaitable[None]]
-
-
-class Notes(Protocol):
-    """Where it is noted what is submitted."""
-
-    def leaving(self, keys: Sequence[str]) -> None:
-        """Calls with these keys are about to be submitted."""
-
-    def accepted(self, jobs: Iterable[tuple[str, str]]) -> None:
-        """The platform has these calls: key and id of each."""
 
 
 class Way(Protocol):
@@ -47,79 +39,6 @@ class Way(Protocol):
 
     def tell(self, header: Header) -> None:
         """Send something else."""
-
-
-class Kind:
-    """What calls of one function have in common here.
-
-    Attributes:
-        pattern: what they have in common on their way.
-        name: the endpoint's name.
-        endpoint_id: its id.
-        notes: where they are noted.
-        conversation: where they go.
-        waiting: how many are under way.
-    """
-
-    __slots__ = ("_shown", "conversation", "endpoint_id", "name", "notes", "pattern", "waiting")
-
-    def __init__(self, pattern: Pattern, name: str, notes: Notes | None, conversation: "Conversation") -> None:
-        self.pattern, self.name, self.endpoint_id, self.notes = pattern, name, pattern.endpoint, notes
-        self.conversation = conversation
-        self.waiting = 0
-        self._shown: contextlib.ExitStack | None = None
-
-    def show(self, output: Output) -> None:
-        """Some of them have waited for a moment: progress is shown until none is under way."""
-        if self.waiting and self._shown is None:
-            self._shown = contextlib.ExitStack()
-            self._shown.enter_context(output.waiting(self.name))
-            output.submitted(self.name)
-
-    def one_less(self) -> bool:
-        """One of them has ended. Whether none is under way any more."""
-        self.waiting -= 1
-        if self.waiting:
-            return False
-        if self._shown is not None:
-            shown, self._shown = self._shown, None
-            shown.close()
-        return True
-
-
-class Waiting(asyncio.Future[Any]):
-    """A call under way. Its result is the value as bytes, the job as JSON where that gave none, or None: accepted.
-
-    Attributes:
-        key: under which it is submitted.
-        kind: what it has in common with others.
-        arguments: the encoded arguments; None once they were accepted.
-        job_id: None until it is accepted.
-        tickets: get its ticket when it is.
-        facts: of its end: key, id, size, worker, retries (`wire.calls`).
-        submits_only: whether being accepted is all that is wanted.
-        given_up: resolved when it has ended, where it was cancelled.
-    """
-
-    __slots__ = ("arguments", "facts", "given_up", "job_id", "key", "kind", "submits_only", "tickets")
-
-    def __init__(
-        self, kind: Kind, key: str, arguments: Payload, tickets: list[Ticket] | None, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        super().__init__(loop=loop)
-        self.kind, self.key, self.tickets = kind, key, tickets
-        self.arguments: Payload | None = arguments
-        self.job_id: str | None = None
-        self.facts: Sequence[Any] = ()
-        self.submits_only = False
-        self.given_up: asyncio.Future[None] | None = None
-
-    @property
-    def ticket(self) -> Ticket:
-        """The job, once it is accepted."""
-        assert self.job_id is not None
-        call = self.kind.pattern.call
-        return Ticket(self.job_id, self.kind.endpoint_id, self.kind.name, call.stream)
 
 
 class Conversation:
@@ -138,8 +57,10 @@ class Conversation:
         on_event: Callable[[Json], None],
         others: FinalJobs,
         output: Output,
+        platform: Callable[[], str] = lambda: "the platform",
     ) -> None:
-        """`refusal`: the error that a problem document means."""
+        """`refusal`: the error that a problem document means. `platform`: what messages call it."""
+        self._platform = platform
         self._ready, self._refusal, self._on_event, self._others, self._output = (
             ready,
             refusal,
@@ -157,6 +78,7 @@ class Conversation:
         self._recovery: asyncio.Task[None] | None = None
         self._looking: asyncio.TimerHandle | None = None
         self._next_watch = 0.0
+        self._patience: dict[str, Patience] = {}  # of calls that a busy platform has refused, by key
         self._closed = False
 
     # --- calls go out
@@ -301,7 +223,7 @@ class Conversation:
         elif kind == calls.ACCEPTED:
             self._accepted(header["jobs"])
         elif kind == calls.REFUSED:
-            self._refused(header["keys"], header["problem"])
+            self._refused(header["keys"], header["problem"], retry_after(header.get("after"), time.time()))
         elif kind == calls.UNKNOWN:
             self._unknown(header["jobs"])
 
@@ -357,11 +279,30 @@ class Conversation:
         for notes, some in noted.items():
             notes.accepted(some)
 
-    def _refused(self, keys: Sequence[str], problem: Json) -> None:
-        for key in keys:
-            waiting = self._calls.get(key)
-            if waiting is not None:
+    def _refused(self, keys: Sequence[str], problem: Json, after_s: float | None) -> None:
+        refused = [self._calls[key] for key in keys if key in self._calls]
+        status = int(problem.get("status") or 500)
+        if refused and is_busy(status, after_s):
+            self._wait(refused, Busy(status, after_s, self._platform(), self._refusal(problem)))
+        else:
+            for waiting in refused:
                 self._settle(waiting, self._refusal(problem))
+
+    def _wait(self, refused: Sequence[Waiting], busy: Busy) -> None:
+        """Submit calls again when a busy platform says; what has waited too long fails as it was refused."""
+        pause = 0.0
+        for waiting in refused:
+            try:
+                pause = max(pause, self._patience.setdefault(waiting.key, Patience()).pause(busy))
+            except FlashError as error:
+                self._settle(waiting, error)
+        self._on_event({"event": "notice", "key": "busy", "message": str(busy)})
+        self._loop.call_later(pause, self._send_again, refused)
+
+    def _send_again(self, some: Sequence[Waiting]) -> None:
+        left = [each for each in some if self._calls.get(each.key) is each and not self._dropped(each)]
+        if left and not self._closed:
+            self._send(left, fresh=False)
 
     def _unknown(self, job_ids: Sequence[str]) -> None:
         gone = set(job_ids)
@@ -372,6 +313,8 @@ class Conversation:
     def _settle(self, waiting: Waiting, outcome: Any = None) -> None:
         """A call is not under way any more."""
         del self._calls[waiting.key]
+        if self._patience:
+            self._patience.pop(waiting.key, None)
         if waiting.arguments is not None and waiting.arguments.range is not None:
             self.unsent(waiting.arguments)
         if waiting.kind.one_less():
@@ -409,27 +352,6 @@ class Conversation:
         for start in range(0, len(watched), calls.AT_ONCE):
             if self._way is not None:
                 self._way.tell({"type": calls.WATCH, "jobs": watched[start : start + calls.AT_ONCE]})
-
-
-def job_of(entry: Sequence[Any], value: bytes) -> dict[str, Any]:
-    """The job object of an end that frames tell."""
-    _, job_id, _, worker, retries, delay, execution = entry
-    job = {"id": job_id, "status": "COMPLETED", "delayTime": delay, "executionTime": execution}
-    job["output"] = value_output(Payload.inlined(value))
-    if retries:
-        job["retries"] = retries
-    return {**job, "workerId": worker} if worker is not None else job
-
-
-def frames_of(kind: Kind, some: Sequence[Waiting], *, fresh: bool) -> list[Buffer]:
-    """The frames that submit these calls."""
-    sent = [(each.key, each.arguments) for each in some if each.arguments is not None]
-    return kind.pattern.frames(sent, fresh=fresh, later=not any(each.submits_only for each in some))
-
-
-def header_frame(header: Header) -> list[Buffer]:
-    """A frame without a body."""
-    return frames.encode(header)
 
 
 def _by_kind(some: Sequence[Waiting]) -> list[tuple[Kind, Sequence[Waiting]]]:

@@ -378,7 +378,8 @@ class HttpBackend(JobApi):
         return looked
 
     def _converse(self, ready: Ready) -> Conversation:
-        conversation = Conversation(ready, self._problem, self._take, self._final_jobs, self._output)
+        taken = ready, self._problem, self._take, self._final_jobs, self._output
+        conversation = Conversation(*taken, lambda: self._connection.platform)
         conversation.unsent = self.unsent
         return conversation
 

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from runpod_flash.backends.conversation import Conversation, Kind, Waiting, frames_of, header_frame
+from runpod_flash.backends.conversation import Conversation
+from runpod_flash.backends.waiting import Kind, Waiting, frames_of, header_frame
 from runpod_flash.errors import FlashError
 from worker_runtime.wire import frames
 from worker_runtime.wire.calls import Buffer

@@ -103,9 +103,12 @@ class Frames:
         """Whether something waits for `release`."""
         return bool(self._late)
 
-    def refused(self, keys: Sequence[str], problem: bytes) -> None:
-        """Add keys of calls that were not accepted, and the problem document that says why."""
-        self._groups.append((calls.REFUSED, [problem, list(keys)], []))
+    def refused(self, keys: Sequence[str], problem: bytes, after: str | None = None) -> None:
+        """Add keys of calls that were not accepted, and the problem document that says why.
+
+        `after`: the seconds after which they may come again, as Retry-After has them.
+        """
+        self._groups.append((calls.REFUSED, [problem, list(keys), after], []))
 
     def unknown(self, job_ids: Sequence[str]) -> None:
         """Add ids that are no jobs here."""
@@ -133,8 +136,8 @@ def _head(kind: str, entries: list[Any]) -> bytes:
     if kind == calls.EVENTS:
         return b'{"type":"events","events":[%s]}' % b",".join(entries)
     if kind == calls.REFUSED:
-        problem, keys = entries
-        return b'{"type":"refused","problem":%s,"keys":%s}' % (problem, _json(keys))
+        problem, keys, after = entries
+        return b'{"type":"refused","problem":%s,"after":%s,"keys":%s}' % (problem, _json(after), _json(keys))
     return b'{"type":"%s","jobs":%s}' % (kind.encode(), _json(entries))
 
 

@@ -70,6 +70,13 @@ class Pools:
 
     def check_content(self, call: Call) -> None:
         """Raise ContentNotFound where a value that the call names is not here."""
-        for sha256 in call.values:
-            if not self._values.has(sha256):
-                raise ContentNotFound(f"there is no value {sha256}; upload it and submit again")
+        for payload in call.payloads:
+            if payload.name is None or self._values.has(payload.name):
+                continue
+            if payload.range is not None:
+                raise ContentNotFound(
+                    f"the arguments, of {payload.size} bytes, were in shared memory and are there no more: that outlives "
+                    "processes, not the machine; submit the call again, and set FLASH_DURABILITY=power to have arguments "
+                    "on disk"
+                )
+            raise ContentNotFound(f"there is no value {payload.name}; upload it and submit again")

@@ -16,7 +16,7 @@ client → control plane
 control plane → client
     welcome   protocol version pickles …      what `GET /flash/v1/capabilities` says
     accepted  jobs                 [[key, id], …]: they are on disk
-    refused   keys problem         none of these was accepted, and why: a problem document
+    refused   keys problem after   none of these was accepted, and why: a problem document (`after`: its Retry-After)
     ended     jobs                 body: the values, one after the other; `jobs` is [[key, id, size, worker, retries,
                                    delay, execution], …], times in milliseconds; `key` is null where it had none
     events    events               what the lines of the event stream say: stages, output, notices; and ends that give

@@ -18,7 +18,8 @@ from runpod_flash.backends.base import Json
 from runpod_flash.calls import Ticket
 from runpod_flash.errors import CallError, ConfigError, FlashError, RemoteError, ResponseError, WaitTimedOut
 from runpod_flash.job_input import SIBLINGS, plain_job
-from runpod_flash.session import CANCEL_S, Session
+from runpod_flash.sending import CANCEL_S
+from runpod_flash.session import Session
 from runpod_flash.web import WebAnswer, WebRequest
 
 LEFT = 130

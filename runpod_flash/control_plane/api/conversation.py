@@ -101,7 +101,8 @@ class Conversation:
         if accepted:
             self._answers.accepted(accepted, later=asked.later)
         for why, keys in refused.values():
-            self._answers.refused(keys, bytes(response_for(why).body))
+            response = response_for(why)
+            self._answers.refused(keys, bytes(response.body), response.headers.get("Retry-After"))
         self._wake()
 
     async def _accepted(self, asked: Submit) -> Sequence[JobRecord | Exception]:

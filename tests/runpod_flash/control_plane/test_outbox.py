@@ -79,7 +79,7 @@ def test_refusals_and_unknown_jobs() -> None:
     box.unknown(["x"])
     box.unknown([])
     assert taken(box) == [
-        ({"type": "refused", "keys": ["k"], "problem": {"status": 404}}, b""),
+        ({"type": "refused", "keys": ["k"], "problem": {"status": 404}, "after": None}, b""),
         ({"type": "unknown", "jobs": ["x"]}, b""),
     ]
 
