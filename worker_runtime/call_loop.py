@@ -25,6 +25,7 @@ from worker_runtime.wire.specs import ArtifactManifest, WorkerLaunch
 
 _TOGETHER_S = 0.1  # deadlines so close to each other are one
 _DRAIN_S = 10.0  # for closing instances and the child's own exit
+_REST_S = 0.001
 _BACKLOG = 4 * 1024 * 1024  # bytes for the control plane, above which nothing more is read from the child
 
 
@@ -49,6 +50,7 @@ class CallWorker(Worker):
         self._jobs: dict[str, _Job] = {}
         self._child_frames: asyncio.Task[None] | None = None
         self._making_room: asyncio.Task[None] | None = None
+        self._resting: asyncio.TimerHandle | None = None
         self._files_id = ""
         self._child: ChildLink
 
@@ -200,7 +202,21 @@ class CallWorker(Worker):
     async def _make_room(self) -> None:
         await self._link.drain()
         self._making_room = None
-        self._child.resume()
+        if self._resting is None:
+            self._child.resume()
+
+    def _rest(self) -> None:
+        """Do not listen to a child that has more to do: what it says meanwhile is heard at once, and wakes nobody."""
+        if self._alone and self._resting is None and len(self._jobs) > 1:
+            self._child.pause()
+            self._resting = asyncio.get_running_loop().call_later(_REST_S, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = None
+        if self._making_room is None:
+            self._child.pump()
+        if self._making_room is None and self._resting is None:
+            self._child.resume()
 
     def _started(self, header: Header, head: bytes) -> None:
         job = self._jobs.get(header["job"])
@@ -227,13 +243,14 @@ class CallWorker(Worker):
             job.deadline.cancel()
         self._link.pass_on(head, body)
         self._drain_if_idle()
+        self._rest()
 
     def _owner(self) -> str | None:
         return next(iter(self._jobs), None) if self._alone else None
 
     def _catch_up(self) -> None:
         """A line that is read now belongs to the first call whose end is not known: so hear of ends first."""
-        if self._alone and self._child_frames is not None:
+        if self._alone and self._child_frames is not None and self._making_room is None:
             self._child.pump()
 
     # --- the end ---

@@ -3,6 +3,7 @@
 import array
 import ctypes
 import fcntl
+import json
 import os
 import socket
 import sys
@@ -21,6 +22,7 @@ PARENT_GONE = 1
 """The exit code of a child whose parent has gone."""
 
 _CHUNK = 256 * 1024
+_quoted = json.encoder.encode_basestring_ascii
 
 
 class Channel:
@@ -82,12 +84,15 @@ class Channel:
 
     def send(self, header: Header, body: Body = b"") -> None:
         """Write a frame."""
+        self._send(frames.head_of(header), body)
+
+    def _send(self, head: bytes, body: Body) -> None:
         if os.getpid() != self._pid:
             os._exit(0)  # a fork of user code that came back out of the call: only the original may answer
         try:
             with self._lock:
                 trace.mark(trace.CHILD_TOLD)
-                frames.send(self._socket, header, body)
+                frames.send_whole(self._socket, frames.whole(head, body))
         except OSError:
             os._exit(PARENT_GONE)
 
@@ -96,19 +101,16 @@ class Channel:
 
         Gives whether all of that has been read, too, where `watch_output` was called; else False.
         """
-        header: Header = {"type": messages.DONE, "job": key[0], "attempt": key[1]}
+        more: Header = {} if error is None else {"error": error.to_json()}
         quiet = False
         if os.getpid() == self._pid:
-            value = self._left(header, value)
+            value = self._left(more, value)
             self._flush()
             quiet = self._output is not None and self._output.empty
             if held := self.memory.end(key):
-                header["held"] = held
-        if quiet:
-            header["quiet"] = True
-        if error is not None:
-            header["error"] = error.to_json()
-        self.send(header, joined(value))
+                more["held"] = held
+        head = _done_head(key, quiet=quiet)
+        self._send(head if not more else head[:-1] + b"," + frames.head_of(more)[1:], joined(value))
         self.memory.tidy()
         return quiet
 
@@ -134,6 +136,12 @@ class Channel:
             except Exception:  # noqa: BLE001 - a broken stream of the user's is no failure of the call
                 continue
         self._c_stdout.flush()
+
+
+def _done_head(key: tuple[str, int], *, quiet: bool) -> bytes:
+    """The header of a call that gave a value: the same JSON as of any, made for the many of them."""
+    text = f'{{"type":"{messages.DONE}","job":{_quoted(key[0])},"attempt":{key[1]}'
+    return (text + (',"quiet":true}' if quiet else "}")).encode()
 
 
 class _Output:

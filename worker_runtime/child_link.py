@@ -67,7 +67,7 @@ class ChildLink:
         self._aside.write(frames.encode(header))
 
     def pump(self) -> None:
-        """Hand on what has arrived by now, unless reading pauses."""
+        """Hand on what has arrived by now, also while reading pauses."""
         self._stream.pump()
 
     def pause(self) -> None:

@@ -71,6 +71,7 @@ class Artifacts:
         self._kept = kept
         self._shipped: dict[str, _Artifact] = {}
         self._loaded: OrderedDict[str, Any] = OrderedDict()
+        self._asynchronous: dict[tuple[str, str | None], bool] = {}  # of what is loaded, by its methods
         self._lock = threading.RLock()
 
     def add(self, artifact: str, manifest: ArtifactManifest, code: bytes | None) -> None:
@@ -81,7 +82,7 @@ class Artifacts:
         """Let go of an artifact that no call needs; it may be added again."""
         with self._lock:
             self._shipped.pop(artifact, None)
-            self._loaded.pop(artifact, None)
+            self._unload(artifact)
 
     def name(self, artifact: str) -> str:
         """The user's name for the function or class."""
@@ -107,9 +108,23 @@ class Artifacts:
             if artifact not in self._loaded:
                 self._loaded[artifact] = self._load(artifact)
                 while len(self._loaded) > self._kept:
-                    self._loaded.popitem(last=False)
+                    self._unload(next(iter(self._loaded)))
             self._loaded.move_to_end(artifact)
             return self._loaded[artifact]
+
+    def is_async(self, artifact: str, method: str | None) -> bool:
+        """Whether calling it, or the method of a class, gives what a loop runs; it was loaded."""
+        known = self._asynchronous.get((artifact, method))
+        if known is None:
+            target = self.load(artifact)
+            known = is_async(getattr(target, method, None) if method is not None else target)
+            self._asynchronous[artifact, method] = known
+        return known
+
+    def _unload(self, artifact: str) -> None:
+        self._loaded.pop(artifact, None)
+        for known in [known for known in self._asynchronous if known[0] == artifact]:
+            del self._asynchronous[known]
 
     def _load(self, artifact: str) -> Any:
         shipped = self._shipped.get(artifact)
@@ -174,8 +189,7 @@ class Execution:
         self._target = self._artifacts.load(self._call.artifact)
         if self._call.check:
             return False
-        method = self._call.method
-        return is_async(getattr(self._target, method, None) if method is not None else self._target)
+        return self._artifacts.is_async(self._call.artifact, self._call.method)
 
     def run(self) -> Outcome | Coroutine[Any, Any, Outcome]:
         """Call it in this thread. A plain function that gives a coroutine: the rest, to be awaited."""

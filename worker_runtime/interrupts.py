@@ -9,6 +9,7 @@ for each call, and only between `arm` and `disarm`.
 import ctypes
 import signal
 import threading
+from _signal import getsignal  # type: ignore[import-not-found]  # `signal` looks for an enum of the handler, slowly
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
@@ -124,7 +125,7 @@ class MainThread:
         """Before user code; also takes the signal back from user code that has put its own handler."""
         self._due = False
         self._armed = True
-        if signal.getsignal(signal.SIGINT) is not self._handler:
+        if getsignal(signal.SIGINT) is not self._handler:
             signal.signal(signal.SIGINT, self._handler)
 
     def disarm(self) -> None:

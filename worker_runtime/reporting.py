@@ -9,9 +9,10 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextvars import ContextVar, Token
 from queue import SimpleQueue
+from types import TracebackType
 
 from worker_runtime.wire.jobs import Progress
 
@@ -36,18 +37,29 @@ def report(progress: Progress) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def reporting(to: Report, *, alone: bool = False) -> Iterator[None]:
-    """Code inside, and what it starts, reports to `to`; `alone`: every thread of the process does."""
-    token = _current.set(to)
-    if alone:
-        _only.append(to)
-    try:
-        yield
-    finally:
-        if alone:
-            _only.remove(to)
-        _current.reset(token)
+def reporting(to: Report, *, alone: bool = False) -> "Reporting":
+    """The context of code that reports to `to`."""
+    return Reporting(to, alone=alone)
+
+
+class Reporting:
+    """Code inside of this context, and what it starts, reports to `to`; `alone`: every thread of the process does."""
+
+    def __init__(self, to: Report, *, alone: bool = False) -> None:
+        self._to, self._alone = to, alone
+        self._token: Token[Report | None]
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._to)
+        if self._alone:
+            _only.append(self._to)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._alone:
+            _only.remove(self._to)
+        _current.reset(self._token)
 
 
 class Reports:

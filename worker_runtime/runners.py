@@ -12,22 +12,21 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 from worker_runtime import instances
 from worker_runtime.batching import Batches, Member
 from worker_runtime.channel import Channel
 from worker_runtime.execute import Artifacts, Execution, Outcome
-from worker_runtime.failures import Failed, describe, load_failure
+from worker_runtime.failures import Failed, describe
 from worker_runtime.instances import Instances
 from worker_runtime.interrupts import Cancelled, Interrupts, Key, PoolThread
 from worker_runtime.outlets import Outlet, Outlets
 from worker_runtime.shared import SharedMemory
 from worker_runtime.streaming import Sink
 from worker_runtime.wire import messages
-from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.frames import Body, Header
-from worker_runtime.wire.jobs import Call, Payload
+from worker_runtime.wire.jobs import Call, Instance, Payload
 from worker_runtime.wire.ranges import Range
 from worker_runtime.wire.specs import ArtifactManifest
 
@@ -239,25 +238,43 @@ def execution_of(
     memory: SharedMemory,
     sink: Sink | None = None,
 ) -> Execution:
-    """The call of a run frame. Raises Failed."""
-    try:
-        call = _call(header, body, memory)
-    except WireError as error:
-        raise Failed(load_failure("the call", error)) from None
-    return Execution(call, memory, artifacts, kept, sink)
+    """The call of a run frame."""
+    return Execution(_call(header, body, memory), memory, artifacts, kept, sink)
 
 
 def _call(header: Header, body: Body, memory: SharedMemory) -> Call:
     """The call of a run frame, whose body has its payloads one after the other, but for those that lie in memory.
 
-    Raises WireError.
+    The control plane has looked at it, so that this does not do it once more.
     """
+    head, sizes = header["call"], header["sizes"]
+    if len(sizes) == 1 and not isinstance(sizes[0], str):
+        arguments, more = _payload(body), list[Payload]()
+    else:
+        arguments, *more = _cut(header, body, memory)
+    return Call(
+        head["artifact"],
+        arguments,
+        head.get("method"),
+        Instance(head["instance"], more[0]) if more else None,
+        stream=head.get("stream", False),
+        plain=head.get("plain", False),
+        check=head.get("check", False),
+        inline=head.get("inline", False),
+    )
+
+
+def _cut(header: Header, body: Body, memory: SharedMemory) -> list[Payload]:
     view, start, payloads = memoryview(body), 0, list[Payload]()
     memory.begin(key_of(header), (size for size in header["sizes"] if isinstance(size, str)))
     for size in header["sizes"]:
         if isinstance(size, str):
             payloads.append(Payload.in_range(Range.parse(size)))
             continue
-        payloads.append(Payload(view[start : start + size], size=size))  # type: ignore[arg-type]  # read as bytes
+        payloads.append(_payload(view[start : start + size]))
         start += size
-    return Call.of_head(header["call"], *payloads)
+    return payloads
+
+
+def _payload(data: Body | memoryview) -> Payload:
+    return Payload(cast(bytes, data), size=len(data))  # read as bytes, and nobody changes it

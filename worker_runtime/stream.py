@@ -118,8 +118,8 @@ class Stream:
             self._loop.remove_reader(self._socket)
 
     def pump(self) -> None:
-        """Take what has arrived by now, unless reading pauses."""
-        while self._is_reading and self._readable():
+        """Take what has arrived by now, also while reading pauses."""
+        while not self._is_over and self._readable():
             pass
 
     def shut(self) -> None:

@@ -23,7 +23,6 @@ from worker_runtime.wire import messages
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
 
 _LOOK_S: Final = 0.01  # between two looks at those who have jobs ahead
-_SMALL: Final = 64 * 1024  # bytes of arguments; calls with more are given to free workers alone
 
 
 class Assigning:
@@ -115,13 +114,10 @@ class Assigning:
     @staticmethod
     def _may_be_ahead(worker: Worker, job: Job) -> bool:
         """Whether a job may wait in the worker for its turn. Only one that has never been sent: see decision 0023."""
-        pool, call = worker.pool, job.call
-        if pool.key.concurrency != 1 or call is None or worker.state is not WorkerState.READY or worker.recalled:
+        pool = worker.pool
+        if len(worker.ahead) >= pool.pace.depth or not job.patient or job.record.attempts or worker.recalled:
             return False
-        if job.record.attempts or call.retries == 0 or call.may_stream or call.check:
-            return False
-        is_small = all(payload.sha256 is None and payload.size <= _SMALL for payload in call.payloads)
-        return is_small and len(worker.ahead) < pool.pace.depth and _is_sure(worker)
+        return pool.key.concurrency == 1 and worker.state is WorkerState.READY and _is_sure(worker)
 
     def _home(self, pool: Pool, job: Job, instance: str) -> Worker | None:
         bound = self.homes.of(job)

@@ -1,5 +1,7 @@
 """How a job gets to its worker and is called off there. The dispatcher has decided; the start is on disk."""
 
+import functools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -9,6 +11,8 @@ from runpod_flash.control_plane.results import Values
 from runpod_flash.control_plane.shared_values import Memory, NoMemory
 from worker_runtime.wire import messages, trace
 from worker_runtime.wire.jobs import Call, Payload
+
+_quoted = json.encoder.encode_basestring_ascii
 
 Goods: TypeAlias = Sequence[tuple[str, bytes]]
 """What must be read before a job can be handed over, by name: values (by their sha256), what was sealed."""
@@ -78,19 +82,17 @@ class LinkCourier:
         values = dict(goods)
         named = [self._bytes_of(payload, values, worker) for payload in job.call.payloads]
         parts = [part for part in named if not isinstance(part, str)]
-        header: dict[str, Any] = {
-            "type": messages.RUN,
-            "job": job.record.id,
-            "attempt": job.attempt,
-            "call": job.call.head(),
-            "sizes": [part if isinstance(part, str) else len(part) for part in named],
-            "timeout_ms": job.record.timeout_ms,
-        }
+        window = ""
         if job.call.may_stream:
             self.on_stream(job, worker)
-            header["window"] = list(self.window(job.call))
+            window = f',"window":{json.dumps(self.window(job.call))}'
+        sizes = ",".join([f'"{part}"' if isinstance(part, str) else str(len(part)) for part in named])
+        head = (
+            f'{{"type":"{messages.RUN}","job":{_quoted(job.record.id)},"attempt":{job.attempt},"sizes":[{sizes}]'
+            f',"timeout_ms":{job.record.timeout_ms},"call":{_head_of(job.call)}{window}}}'
+        )
         trace.mark(trace.GIVEN)
-        worker.link.send(header, parts[0] if len(parts) == 1 else b"".join(parts))
+        worker.link.send_whole(head.encode(), parts[0] if len(parts) == 1 else b"".join(parts))
         return True
 
     def call_off(self, job: Job, worker: Worker) -> None:
@@ -105,3 +107,24 @@ class LinkCourier:
         if name in values:
             return values[name]
         return name if self.memory.lend(worker.id, name) else self.memory.read_now(name)
+
+
+def _bytes(payload: Payload, values: Mapping[str, bytes]) -> bytes:
+    return payload.inline if payload.inline is not None else values[payload.sha256 or ""]
+
+
+def _head_of(call: Call) -> str:
+    """What of a call is in the header of its frame, as JSON: what a worker needs of it."""
+    instance = None if call.instance is None else call.instance.id
+    flags = {name: getattr(call, name) for name in ("stream", "plain", "check", "inline")}
+    return _head(call.artifact, call.method, instance, **flags)
+
+
+@functools.lru_cache(maxsize=1024)  # calls of one function have it in common
+def _head(artifact: str, method: str | None, instance: str | None, **flags: bool) -> str:
+    head: dict[str, Any] = {"artifact": artifact, **{name: True for name, value in flags.items() if value}}
+    if method is not None:
+        head["method"] = method
+    if instance is not None:
+        head["instance"] = instance
+    return json.dumps(head)

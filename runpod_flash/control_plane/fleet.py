@@ -23,6 +23,10 @@ ARTIFACTS_PER_WORKER: Final = 16
 """The most artifacts that a worker has at a time, beside those that its calls need."""
 
 
+SMALL: Final = 64 * 1024
+"""The most bytes of arguments with which a call waits in a worker for its turn."""
+
+
 class WorkerState(StrEnum):
     """The life of a worker. Only READY ones get jobs; DRAINING ones end when nothing runs in them."""
 
@@ -37,6 +41,9 @@ class Link(Protocol):
 
     def send(self, header: dict[str, Any], body: bytes = b"") -> None:
         """Send one frame; nothing happens where the stream is closed."""
+
+    def send_whole(self, head: bytes, body: bytes = b"") -> None:
+        """The same, of a header that is JSON already."""
 
     def close(self) -> None:
         """Close the stream; the worker ends."""
@@ -72,6 +79,10 @@ class Job:
     ahead: JobRecord | None = None  # its record once it begins, where it waits for its turn in its worker
     outcome: JobRecord | None = None  # the decided end, before it is on disk; then it becomes the record
     timers: "dict[str, asyncio.TimerHandle]" = field(default_factory=dict)  # of its deadlines, by name
+    patient: bool = field(init=False)  # what it is allows that it waits in a worker for its turn
+
+    def __post_init__(self) -> None:
+        self.patient = self.call is not None and _is_patient(self.call)
 
     @property
     def decided(self) -> bool:
@@ -97,6 +108,13 @@ class Job:
     def content(self) -> tuple[str, ...]:
         """The ids of the artifact and the values that it needs."""
         return () if self.call is None else (self.call.artifact, *self.call.values)
+
+
+def _is_patient(call: Call) -> bool:
+    """Whether a call may be sent before it can begin: it may be sent again, begins soon, and is small."""
+    if call.retries == 0 or call.stream or call.plain or call.check:
+        return False
+    return all(payload.sha256 is None and payload.size <= SMALL for payload in call.payloads)
 
 
 @dataclass(slots=True, eq=False)

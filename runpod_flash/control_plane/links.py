@@ -59,19 +59,31 @@ class WorkerEvents(Protocol):
 
 
 class WorkerLink:
-    """One open stream to a worker. What is sent in one turn of the loop is written at once, as uvloop does."""
+    """One open stream to a worker. What is sent in one turn of the loop is written at once."""
 
     def __init__(self, transport: asyncio.WriteTransport) -> None:
         self._transport = transport
+        self._due: list[Body | memoryview] = []
 
     def send(self, header: dict[str, Any], body: Body = b"") -> None:
         """Send one frame; a closed stream swallows it, its end is noticed by the reader."""
-        if not self._transport.is_closing():
-            self._transport.writelines(frames.encode(header, body))
+        self.send_whole(frames.head_of(header), body)
+
+    def send_whole(self, head: bytes, body: Body = b"") -> None:
+        """The same, of a header that is JSON already."""
+        if not self._due:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._due += frames.whole(head, body)
 
     def close(self) -> None:
-        """Close the stream."""
+        """Send what is due and close the stream."""
+        self._flush()
         self._transport.close()
+
+    def _flush(self) -> None:
+        due, self._due = self._due, []
+        if due and not self._transport.is_closing():
+            self._transport.writelines(due)
 
 
 class LinkServer:

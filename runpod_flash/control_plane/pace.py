@@ -7,7 +7,7 @@ that is ahead waits behind the one that runs, though another worker may be free 
 
 from typing import Final
 
-MOST: Final = 32
+MOST: Final = 64
 """The most calls that are ahead of the one that runs."""
 
 _WEIGHT: Final = 0.125  # of the last call in the mean

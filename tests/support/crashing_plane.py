@@ -31,7 +31,7 @@ from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.views import job_object
 from tests.support.memory_fleet import MemoryArtifacts, MemoryValues, artifact
 from tests.support.small_plane import BODY, StandInEnvironments
-from worker_runtime.wire import messages
+from worker_runtime.wire import frames, messages
 from worker_runtime.wire.jobs import Call, ErrorInfo, Instance, Payload
 
 T = TypeVar("T")
@@ -46,6 +46,9 @@ class PlayedWorker:
     world: "World"
     worker: Worker
     calls: dict[str, int] = field(default_factory=dict)
+
+    def send_whole(self, head: bytes, body: bytes = b"") -> None:
+        self.send(frames.parse(head), body)
 
     def send(self, header: dict[str, Any], body: bytes = b"") -> None:
         if header["type"] == messages.RUN:

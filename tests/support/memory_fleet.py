@@ -24,7 +24,7 @@ from runpod_flash.control_plane.pace import MOST
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord, LogLine
 from runpod_flash.control_plane.store import StoreError
 from runpod_flash.control_plane.views import job_object
-from worker_runtime.wire import messages, paths
+from worker_runtime.wire import frames, messages, paths
 from worker_runtime.wire.jobs import Call, ErrorInfo, Instance, Payload
 from worker_runtime.wire.retries import Backoff
 from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
@@ -127,6 +127,9 @@ class ScriptedWorker:
         begun = self.begun
         jobs = [(job, self.calls.pop(job)) for job in self.asked_back.pop(0) if job in self.calls and job not in begun]
         self.scene.dispatcher.given_back(self.worker, jobs)
+
+    def send_whole(self, head: bytes, body: bytes = b"") -> None:
+        self.send(frames.parse(head), body)
 
     def send(self, header: dict[str, Any], body: bytes = b"") -> None:
         self.frames.append({**header, "body": body})

@@ -30,7 +30,7 @@ from runpod_flash.control_plane.supervisor import Supervisor
 from runpod_flash.control_plane.views import job_object
 from runpod_flash.control_plane.volumes import Volumes
 from tests.support.memory_fleet import Events, MemoryArtifacts, MemoryValues, artifact
-from worker_runtime.wire import messages
+from worker_runtime.wire import frames, messages
 from worker_runtime.wire.jobs import Call, ErrorInfo, Instance, Payload
 from worker_runtime.wire.specs import EnvironmentRequest, WorkerLaunch
 
@@ -105,6 +105,9 @@ class ScriptedProcess:
         """The process ends."""
         if not self.code.done():
             self.code.set_result(code)
+
+    def send_whole(self, head: bytes, body: bytes = b"") -> None:
+        self.send(frames.parse(head), body)
 
     def send(self, header: dict[str, Any], body: bytes = b"") -> None:
         self.frames.append(header)

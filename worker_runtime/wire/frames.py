@@ -23,6 +23,7 @@ HEADER_LIMIT = 64 * 1024 * 1024
 BODY_LIMIT = 16 * 1024**3
 
 _LENGTHS = struct.Struct("!IQ")
+_DECODER = json.JSONDecoder()
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
@@ -35,7 +36,12 @@ class Source(Protocol):
 
 def encode(header: Header, body: "Body | memoryview" = b"") -> "list[Body | memoryview]":
     """Return the pieces to write, in order. The body is not copied."""
-    return whole(_ENCODER.encode(header).encode(), body)
+    return whole(head_of(header), body)
+
+
+def head_of(header: Header) -> bytes:
+    """The header as JSON."""
+    return _ENCODER.encode(header).encode()
 
 
 def whole(head: bytes, body: "Body | memoryview" = b"") -> "list[Body | memoryview]":
@@ -192,9 +198,12 @@ def _lengths_at(raw: bytes | bytearray, start: int, body_limit: int = BODY_LIMIT
 def parse(raw: bytes | bytearray) -> Header:
     """The header that these bytes are. Raises WireError."""
     try:
-        header = json.loads(raw)
+        text = raw.decode()
+        header, end = _DECODER.raw_decode(text)
     except ValueError as error:
         raise WireError("a frame header is not JSON") from error
+    if end != len(text):
+        raise WireError("a frame header is not JSON alone")
     if not isinstance(header, dict):
         raise WireError("a frame header is not a JSON object")
     return header

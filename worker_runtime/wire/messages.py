@@ -8,7 +8,7 @@ control plane → worker
     artifact  id                   body: the artifact (`paths.pack`); unpacked before the child starts
     run       job attempt call sizes      body: its payloads one after the other, raw: the arguments, and of a method
                                    the constructor's; `sizes` are theirs, or the name of a range of shared memory in
-                                   which one lies; `call` is `Call.head()`; `timeout_ms` 0: none
+                                   which one lies; `call` is what a worker needs of `Call.head()`; `timeout_ms` 0: none
                                    `window` [items, bytes]: how far a stream may run ahead of its reader
     credit    job attempt items bytes      so much of its stream has been read since the last word of this kind
     cancel    job attempt          stop that call
