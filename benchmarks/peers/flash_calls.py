@@ -57,7 +57,6 @@ class FlashCalls:
     def __init__(self, function: str, least: int, most: int, name: str) -> None:
         self.plain = globals()[function]
         self.call = self.declare(name or f"bench-{function}", least, most)
-        self.held = []
 
     def declare(self, name, least, most, **options):
         """The function on an endpoint of this name."""
@@ -148,12 +147,7 @@ class FlashCalls:
 
     async def queue(self, count, given):
         """So many jobs that wait, behind those that hold the workers."""
-        self.held += await asyncio.gather(*(self.call.spawn.aio(given) for _ in range(count)))
-
-    async def purge(self):
-        """Cancel them."""
-        await asyncio.gather(*(job.cancel.aio() for job in self.held))
-        self.held.clear()
+        await asyncio.gather(*(self.call.spawn.aio(given) for _ in range(count)))
 
 
 async def main():
