@@ -7,6 +7,7 @@ The caller, the control plane and the worker send a mark at each border that a c
 import argparse
 import os
 import pstats
+import signal
 import socket
 import sys
 import time
@@ -86,4 +87,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what was started ends with it
     sys.exit(main())
