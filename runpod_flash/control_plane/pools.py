@@ -76,8 +76,7 @@ class Pools:
             if payload.range is not None:
                 raise ContentNotFound(
                     f"the arguments, of {payload.size} bytes, were in shared memory and are there no more: that "
-                    "outlives processes, not the machine; submit the call again, and set FLASH_DURABILITY=power to have "
-                    "arguments "
-                    "on disk"
+                    "outlives processes, not the machine; submit the call again, and set FLASH_DURABILITY=power to "
+                    "have arguments on disk"
                 )
             raise ContentNotFound(f"there is no value {payload.name}; upload it and submit again")
