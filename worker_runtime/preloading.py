@@ -25,6 +25,9 @@ from typing import Any
 
 from worker_runtime.wire.fields import optional, require, strings
 
+LONGEST = 65536
+"""Bytes of a message between a fork server and its control plane."""
+
 _PACKAGES = ("site-packages", "dist-packages", "overlay")  # the names of folders that packages are installed into
 _CUDA = "libcuda.so.1"
 _CUDA_NOT_INITIALIZED = 3

@@ -351,6 +351,7 @@ class ControlPlane:
             timers = [
                 asyncio.create_task(work)
                 for work in (
+                    self._environments.look_at(sys.executable),
                     self._watch_leases(),
                     self._watch_idleness(),
                     self._collect(),
