@@ -26,6 +26,7 @@ STOP_MARGIN_S = 15.0
 
 _SILENT_S = 30.0  # a living control plane that does not answer is given this long to end, or to begin
 _PAUSE_S = 0.02
+_BEGIN_S = 10.0  # for one that was begun to say so
 _STARTS = 10  # of one that ends without naming a cause: it was killed, which is no reason to give up
 _SECOND_S = 0.3  # after the first SIGTERM it drains, at the second it stops at once
 
@@ -85,7 +86,7 @@ def stop(state: StateFolder, margin_s: float = STOP_MARGIN_S, *, now: bool = Fal
     Raises:
         BackendUnavailable: it belongs to another user.
     """
-    record = running(state)
+    record = running(state) or _about_to_run(state)
     if record is None:
         return False
     first = (
@@ -108,6 +109,25 @@ def stop(state: StateFolder, margin_s: float = STOP_MARGIN_S, *, now: bool = Fal
     if state.read_record() == record:  # killed, so it could not withdraw it
         state.remove_record()
     return True
+
+
+def _about_to_run(state: StateFolder) -> PlaneRecord | None:
+    """The record of one that somebody has just begun, as soon as it has written one; None where there is none."""
+    if not state.start_lock.exists():
+        return None
+    end = time.monotonic() + _BEGIN_S
+    with state.start_lock.open("ab") as file:
+        while time.monotonic() < end:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it holds this until it has its own lock
+            except BlockingIOError:
+                time.sleep(_PAUSE_S)
+                continue
+            record = running(state)
+            if record is not None or not is_locked(state.plane_lock):
+                return record
+            time.sleep(_PAUSE_S)
+    return None
 
 
 @asynccontextmanager

@@ -70,3 +70,9 @@ def test_the_option_is_the_number_of_a_lock(place: Place) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert os.strerror(9) in done.stderr
+
+
+def test_one_that_has_just_begun_can_be_stopped(place: Place) -> None:
+    place.run(["-c", BEGIN]).good()
+    assert "stopped" in place.flash("server", "stop").good().stdout
+    assert not processes_of(place.home)
