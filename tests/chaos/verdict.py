@@ -55,7 +55,7 @@ def _journal(place: Place) -> tuple[dict[str, int], dict[str, str], int]:
     """Attempts and states by job, and the counter of completed jobs, from the database of a stopped control plane."""
     (path,) = place.home.glob("planes/*/flash.db")
     connection = sqlite3.connect(path)
-    rows = connection.execute("SELECT id, json_extract(facts, '$.attempts'), status FROM jobs").fetchall()
+    rows = connection.execute("SELECT id, attempts, status FROM jobs").fetchall()
     (completed,) = connection.execute("SELECT sum(completed) FROM counters").fetchone()
     connection.close()
     return {job: attempts for job, attempts, _ in rows}, {job: status for job, _, status in rows}, completed
