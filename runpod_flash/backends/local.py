@@ -1,5 +1,6 @@
 """The embedded control plane of this machine: found or started, then it is HTTP over a unix socket."""
 
+import os
 from pathlib import Path
 
 from runpod_flash import release
@@ -31,7 +32,8 @@ async def connect(settings: Settings, project: Path | str) -> HttpBackend:
     async def locate() -> Address:
         with output.waiting("flash", "starting the control plane"):
             record = await daemon.ensure(state, settings.environ)
-        return _address(state, daemon.reach(record), record.calls or None)
+        calls = record.calls if os.path.exists(record.calls) else None  # a cleaner of temporary folders may come by
+        return _address(state, daemon.reach(record), calls)
 
     backend = HttpBackend(
         locate,

@@ -17,9 +17,8 @@ from runpod_flash import release
 from runpod_flash.control_plane import inventory, listening, siting
 from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.api.access import Access, client_of
-from runpod_flash.control_plane.api.app import Services, build_app, conversations_of, keyring_of
+from runpod_flash.control_plane.api.app import Services, build_app, channels_of, conversations_of
 from runpod_flash.control_plane.api.channel import ChannelServer
-from runpod_flash.control_plane.api.conversation import Conversations
 from runpod_flash.control_plane.api.serverless_body import created
 from runpod_flash.control_plane.api_keys import ApiKeys
 from runpod_flash.control_plane.apps import Apps
@@ -45,7 +44,7 @@ from runpod_flash.control_plane.links import LinkServer
 from runpod_flash.control_plane.own_code import check_body, input_as_sent
 from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.preparing import Preparing
-from runpod_flash.control_plane.principals import Need, Principal
+from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.sealing import Seal
@@ -295,7 +294,7 @@ class ControlPlane:
             self._autoscaler.begin()
             services = self._services()
             conversations = conversations_of(services)
-            self._channels = self._channel_server(services, conversations)
+            self._channels = channels_of(services, conversations)
             servers = listening.HttpServers(build_app(services, conversations), sockets, self._limits.balanced_bytes)
             await servers.start()
             if self._channels is not None:
@@ -365,16 +364,6 @@ class ControlPlane:
             await servers.stop()
         finally:
             self._store.close()
-
-    def _channel_server(self, services: Services, conversations: Conversations) -> ChannelServer | None:
-        """What serves the socket for frames; None where there is nothing but the published API."""
-        if services.published_only:
-            return None
-
-        def welcome(principal: Principal) -> dict[str, Any]:
-            return {**services.capabilities, "pickles": services.pickles.of(principal.user)}
-
-        return ChannelServer(conversations, self._hub, keyring_of(services).principal, welcome)
 
     def _services(self) -> Services:
         capabilities = {
