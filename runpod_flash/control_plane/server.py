@@ -215,6 +215,8 @@ class ControlPlane:
         self._stream()
         self._connect_apps()
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
+        if self._forks is not None:
+            self._forks.on_notice, self._supervisor.on_loaded = self._supervisor.said_of_start, self._forks.prepare
         self._catalog.on_change = self._endpoint_changed
         self._catalog.on_delete = self._endpoint_deleted
 
@@ -306,6 +308,7 @@ class ControlPlane:
             timers = [
                 asyncio.create_task(work)
                 for work in (
+                    self._environments.look_at(sys.executable),
                     self._watch_leases(),
                     self._watch_idleness(),
                     self._collect(),

@@ -164,6 +164,7 @@ if __name__ == "__main__":
     answers: Counter[int] = Counter()
     served: set[tuple[str, str]] = set()
     server.ProcessLauncher = IdleLauncher  # type: ignore[assignment, misc]
+    server.FORKS = False
     server.Supervisor.retire = keep_workers  # type: ignore[assignment]
     shorten_waits()
     tell_nobody()
