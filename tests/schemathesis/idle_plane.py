@@ -76,8 +76,8 @@ def shorten_waits() -> None:
     async def short_items(self: PlatformCore, job_id: str, after: int, hold_s: float, sees: Sees) -> Any:
         return await items(self, job_id, after, min(hold_s, WAIT_S), sees)
 
-    async def first_event(self: EventHub, client: str) -> AsyncIterator[bytes]:
-        async with contextlib.aclosing(events(self, client)) as lines:  # type: ignore[type-var]
+    async def first_event(self: EventHub, client: str, *, framed: bool = False) -> AsyncIterator[bytes]:
+        async with contextlib.aclosing(events(self, client, framed=framed)) as lines:  # type: ignore[type-var]
             async for line in lines:
                 yield line
                 return
