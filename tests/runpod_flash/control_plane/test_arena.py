@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,7 @@ class Uses(RuleBasedStateMachine):
         noted = {found.number for found in self.file.noted()}
         assert noted == {found.number for found in [*self.jobs.values(), *self.results]}
         self.file.close(remove=True)
+        shutil.rmtree(_scratch())
 
     def one(self, data: Any) -> Process:
         return data.draw(st.sampled_from(self.processes))
