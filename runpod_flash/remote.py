@@ -445,7 +445,7 @@ async def _run(request: Request) -> Any:
 
 
 def _session() -> "Session":
-    return cast("Session", lazy.load("runpod_flash.session").current())
+    return cast("Session", lazy.load("runpod_flash.plane_start").session())
 
 
 def _job(ticket: Ticket, session: "Session") -> "EndpointJob[Any]":

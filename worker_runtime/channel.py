@@ -30,11 +30,13 @@ class Channel:
 
     Attributes:
         memory: what is shared with the control plane, once the ends were received.
+        after_first: called when the outcome of the first call has been reported.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self.memory = SharedMemory(None)
+        self.after_first: Callable[[], None] | None = None
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._c_stdout = _CStdout()
@@ -112,6 +114,9 @@ class Channel:
         head = _done_head(key, took_us, quiet=quiet)
         self._send(head if not more else head[:-1] + b"," + frames.head_of(more)[1:], joined(value))
         self.memory.tidy()
+        if self.after_first is not None:
+            after, self.after_first = self.after_first, None
+            after()
         return quiet
 
     def _left(self, header: Header, value: Encoded) -> Encoded:

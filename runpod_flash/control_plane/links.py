@@ -39,6 +39,9 @@ class WorkerEvents(Protocol):
 
     def progressed(self, worker: Worker, job: str, attempt: int, progress: dict[str, Any]) -> None: ...
 
+    def loaded(self, worker: Worker, modules: list[Any]) -> None:
+        """It has imported these modules of installed packages."""
+
     def holds(self, worker: Worker, ranges: list[str]) -> None:
         """It still uses these ranges of shared memory, arguments of a call that is about to be finished."""
 
@@ -199,6 +202,12 @@ class _Conversation(asyncio.Protocol):
         left = Range.parse(header["range"]) if "range" in header else body
         self._events.finished(worker, header["job"], header["attempt"], header.get("error"), left)
 
+    def _said(self, worker: Worker, header: dict[str, Any]) -> None:
+        if header["type"] == messages.LOADED:
+            self._events.loaded(worker, list(header["modules"]))
+        else:
+            self._events.progressed(worker, header["job"], header["attempt"], header["progress"])
+
     def _hand_on(self, worker: Worker, header: dict[str, Any], body: Body) -> None:
         match header.get("type"):
             case messages.DONE:
@@ -212,8 +221,8 @@ class _Conversation(asyncio.Protocol):
             case messages.CHUNK:
                 item = Item(bytes(body), plain=bool(header["plain"]))
                 self._events.item(worker, header["job"], header["attempt"], item)
-            case messages.PROGRESS:
-                self._events.progressed(worker, header["job"], header["attempt"], header["progress"])
+            case messages.PROGRESS | messages.LOADED:
+                self._said(worker, header)
             case messages.BACK:
                 self._events.gave_back(worker, [(job, attempt) for job, attempt in header["jobs"]])
             case messages.STARTED:

@@ -202,7 +202,7 @@ def test_what_is_in_use_at_a_fork_stays_for_both(plane: Plane) -> None:
     ],
 )
 def test_who_may_not_is_refused(plane: Plane, hello: dict[str, Any]) -> None:
-    with pytest.raises(ArenaLost, match="key|spoken|closed"):
+    with pytest.raises(ArenaLost, match=r"key|spoken|closed"):
         plane.link(hello)
 
 
