@@ -38,7 +38,7 @@ def test_what_has_not_begun_is_taken_back_though_the_child_holds_the_interpreter
     async def main() -> None:
         async with Plane(short_folder, settings={"cancel_grace_s": 10.0}) as plane:
             await plane.call(by_name("add"), 1)
-            long = await plane.start(by_name("hold_the_gil"), 5_000_000)
+            long = await plane.start(by_name("hold_the_gil"), 3_000_000)
             await plane.until(lambda: "holding" in plane.lines(), "start of the call")
             waiting = [await plane.start(by_name("remember"), number) for number in range(4)]
             assert await given_back(plane, long, waiting[0], waiting[2], "unheard-of") == [waiting[0], waiting[2]]
