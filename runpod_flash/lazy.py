@@ -11,9 +11,19 @@ and others), what requests need (by `backends.local`, while it waits), `pydantic
 """
 
 import importlib
+import sys
 from typing import Any
 
 
-def load(name: str) -> Any:
-    """Import a module by its full name and return it."""
-    return importlib.import_module(name)
+def load(name: str, *, without: str = "") -> Any:
+    """Import a module by its full name and return it.
+
+    `without`: a module that it can do without, and that is not imported for it where that would be the first time.
+    """
+    if without in sys.modules or not without:
+        return importlib.import_module(name)
+    sys.modules[without] = None  # type: ignore[assignment] # as importlib has it: there is none
+    try:
+        return importlib.import_module(name)
+    finally:
+        del sys.modules[without]

@@ -193,6 +193,10 @@ class _Conversation(asyncio.Protocol):
         self.end(reason, stderr)
 
     def _done(self, worker: Worker, header: dict[str, Any], body: Body) -> None:
+        if "took" in header:
+            worker.pool.pace.took(header["took"] / 1e6)
+        if header.get("ends"):
+            self._events.retire(worker)
         if held := header.get("held"):
             self._events.holds(worker, held)
         left = Range.parse(header["range"]) if "range" in header else body
@@ -207,8 +211,6 @@ class _Conversation(asyncio.Protocol):
     def _hand_on(self, worker: Worker, header: dict[str, Any], body: Body) -> None:
         match header.get("type"):
             case messages.DONE:
-                if header.get("ends"):
-                    self._events.retire(worker)
                 self._done(worker, header, body)
             case messages.BEAT:
                 self._events.beat(worker)

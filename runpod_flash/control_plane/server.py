@@ -7,17 +7,14 @@ import logging
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, Any
 
-import uv
 from starlette.requests import HTTPConnection
 
 from runpod_flash import release
-from runpod_flash.control_plane import bundle, inventory, listening
+from runpod_flash.control_plane import inventory, listening, siting
 from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.api.access import Access, client_of
 from runpod_flash.control_plane.api.app import Services, build_app, channels_of, conversations_of
@@ -36,7 +33,6 @@ from runpod_flash.control_plane.containers import Engine
 from runpod_flash.control_plane.deploys import Deploys
 from runpod_flash.control_plane.disk import DiskGuard
 from runpod_flash.control_plane.dispatcher import Dispatcher
-from runpod_flash.control_plane.environments import Environments
 from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.expiring import Expiring
 from runpod_flash.control_plane.fleet import Fleet
@@ -103,7 +99,7 @@ class ControlPlane:
             self._api_keys.check()
         self._fleet = Fleet()
         self._announcer = Announcer(self._hub, job_object)
-        self._environments = self._own_environments()
+        self._environments = siting.environments_of(settings, state)
         self._sharing, self._dispatcher = self._shared_dispatcher()
         self._forks, site = self._launcher()
         self._supervisor = Supervisor(
@@ -147,7 +143,7 @@ class ControlPlane:
 
     def _launcher(self) -> tuple[ForkLauncher | None, Site]:
         """What forks workers, where this system can, and where they live."""
-        site = self._site()
+        site = siting.site_of(self._settings, self._state, self._engine, self._files.volumes, self._sharing)
         if not FORKS or not self._settings.forks:
             return None, site
         return ForkLauncher(site.bundle, ProcessLauncher(), preloads=not site.must_isolate), site
@@ -172,18 +168,6 @@ class ControlPlane:
             state.runtime.name,
             state.plane / "containers",
             for_everybody=settings.allow_images,
-        )
-
-    def _own_environments(self) -> Environments:
-        return Environments(
-            self._state.environments,
-            uv=uv.find_uv_bin(),
-            allow_apt=self._settings.allow_apt,
-            wheels_only=self._settings.listen is not None and not self._settings.allow_builds,
-            compiled=self._settings.listen is not None,  # workers cannot keep what they compile there
-            failure_memory_s=self._settings.install_failure_s,
-            base_env=self._settings.base_env,
-            places=self._settings.pythons,
         )
 
     def _command_workers(self) -> CommandWorkers:
@@ -284,34 +268,6 @@ class ControlPlane:
         self._platform.chunks.changed(job_id)
         if calls:
             self._webhooks.wake(job_id)
-
-    def _site(self) -> Site:
-        settings, state = self._settings, self._state
-        hidden = [state.home / "planes", state.blobs, state.volumes, state.runtime, self._sharing.folder]
-        readonly: list[Path] = []
-        if settings.listen is not None:
-            readonly += [state.environments, state.bundle.parent, *_own_program(), *settings.pythons.folders()]
-            hidden += [] if settings.listen.tls is None else [settings.listen.tls.key.absolute()]
-        return Site(
-            link_address=f"unix:{state.worker_socket}",
-            bundle=bundle.ensure(state.bundle, compiled=settings.listen is not None),
-            work=state.work / state.content[:12],
-            hidden=tuple(map(str, hidden)),
-            readonly=tuple(map(str, readonly)),
-            volumes=self._files.volumes,
-            private=None if settings.listen is None else state.home,
-            base_env=settings.base_env,
-            lease_s=settings.lease_s,
-            cancel_grace_s=settings.cancel_grace_s,
-            most_workers=settings.limits.machine_workers,
-            init_s=settings.limits.init_s,
-            ping_s=settings.limits.ping_s,
-            engine=self._engine,
-            must_isolate=settings.listen is not None,
-            pickles=settings.pickles,
-            arena="" if self._sharing.arena is None else str(state.arena_socket),
-            cpus=sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1),
-        )
 
     async def run(self) -> None:
         """Serve until asked to stop (SIGTERM, SIGINT) or idle for too long."""
@@ -507,12 +463,6 @@ class ControlPlane:
             except (BackendError, OSError) as error:
                 logger.warning("old results and values cannot be removed: %s", error)
             await asyncio.sleep(_COLLECT_S)
-
-
-def _own_program() -> list[Path]:
-    """The folders from which this process runs code: its interpreter, that one's packages, and this package."""
-    places = [Path(sys.prefix), Path(sys.base_prefix), *map(Path, sys.path), *release.package_folders()]
-    return sorted({place.resolve() for place in places if place.is_dir()} - {Path("/")})
 
 
 @contextlib.contextmanager

@@ -71,8 +71,10 @@ EVENTS = st.one_of(
 class Play:
     """Applies random events to a scene; those that make no sense at the moment do nothing."""
 
-    def __init__(self, concurrency: int) -> None:
+    def __init__(self, concurrency: int, takes_s: float = 0.0001) -> None:
+        """`takes_s`: how long calls took until now, by which it goes how many a worker gets ahead."""
         self.scene = Scene(concurrency)
+        self.scene.pool.pace.took(takes_s)
         self.ended: list[tuple[Any, str, int]] = []
 
     async def apply(self, event: tuple[Any, ...]) -> None:
@@ -163,10 +165,12 @@ class Play:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.integers(1, 3), st.lists(EVENTS, max_size=60))
-def test_whatever_happens_each_job_ends_once_and_the_rules_hold(concurrency: int, events: list[Any]) -> None:
+@given(st.integers(1, 3), st.sampled_from([0.0001, 0.005, 1.0]), st.lists(EVENTS, max_size=60))
+def test_whatever_happens_each_job_ends_once_and_the_rules_hold(
+    concurrency: int, takes_s: float, events: list[Any]
+) -> None:
     async def play() -> None:
-        game = Play(concurrency)
+        game = Play(concurrency, takes_s)
         for event in events:
             await game.apply(event)
         await game.finish()
