@@ -266,12 +266,8 @@ def _dependencies(value: Any) -> dict[str, Any]:
     found = _texts("dependencies", value, "requirements, such as 'numpy' or 'torch>=2'")
     for item in found:
         if not re.fullmatch(_REQUIREMENT, item):
-            _refuse(
-                "dependencies",
-                item,
-                "requirements such as 'numpy', 'torch>=2' or 'name @ https://…'",
-                _requirement_hint(item),
-            )
+            allowed = "requirements such as 'numpy', 'torch>=2' or 'name @ https://…'"
+            _refuse("dependencies", item, allowed, _requirement_hint(item))
     return {"dependencies": found}
 
 

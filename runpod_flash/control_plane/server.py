@@ -51,7 +51,7 @@ from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.sealing import Seal
 from runpod_flash.control_plane.served_code import ServedCode
 from runpod_flash.control_plane.settings import PlaneSettings
-from runpod_flash.control_plane.sharing import Sharing
+from runpod_flash.control_plane.sharing import FULL, Sharing
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.streams import Streams
 from runpod_flash.control_plane.succession import LOOK_S, Succession
@@ -187,6 +187,13 @@ class ControlPlane:
         worker = self._supervisor.worker(worker_id)
         return None if worker is None else worker.token
 
+    def _no_room(self, worker_id: str) -> None:
+        """Tell whoever waits for a worker's result that there is no shared memory for it."""
+        worker = self._supervisor.worker(worker_id)
+        if worker is not None:
+            for client in worker.pool.clients:
+                self._announcer.notice_to(client, worker.pool, "arena-full", FULL)
+
     def _authorize(self, connection: HTTPConnection, endpoint_id: str) -> str | None:
         """The event stream that hears of it. Raises where it may not send requests to workers of that endpoint."""
         if not self._access.endpoint(connection, Need.RUN, endpoint_id).is_load_balanced:
@@ -210,6 +217,7 @@ class ControlPlane:
         values = self._sharing.values or self._blobs
         self._webhooks.as_sent = lambda record: input_as_sent(record, values)
         self._dispatcher.results.patience_s = self._settings.disk_patience_s
+        self._sharing.on_full = self._no_room
         self._dispatcher.recorder.on_refused = self._disk.reserve.give
         self._dispatcher.on_load = self._jobs_changed
         self._balanced.on_load = self._autoscaler.jobs_changed
