@@ -1,6 +1,7 @@
 """Measures the rows, prints the table and writes it with plots: `python -m benchmarks [--rows latency,arrays]`."""
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -8,11 +9,11 @@ from pathlib import Path
 from benchmarks import document as documents
 from benchmarks import drawing, earlier, machine, registry, table
 from benchmarks.document import Outcome
-from benchmarks.driver import DriverFailed
-from benchmarks.scene import NotMeasured, RowFailed, Scene
+from benchmarks.scene import NotMeasured, Scene
 from benchmarks.sizes import FULL, SMALL, Sizes
 
 OUT = Path(__file__).parent / "results"
+_TERMINATED = 128 + signal.SIGTERM
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
 
@@ -28,7 +29,7 @@ def measure(name: str, row: registry.Row, sizes: Sizes) -> Outcome:
                 _say(f"  {' | '.join(table.cells(figure.document()))}")
     except NotMeasured as error:
         not_measured = str(error)
-    except (DriverFailed, RowFailed, OSError, AssertionError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 whatever a row raises is why it failed
         failed = f"{type(error).__name__}: {error}"
     for left in scene.left:
         failed = failed or f"a process did not end by itself: {left}"
@@ -45,11 +46,13 @@ def main() -> int:
     except registry.NoSuchRow as error:
         print(f"error: --rows: {error}", file=sys.stderr)
         return 2
-    outcomes = [measure(name, row, SMALL if options.small else FULL) for name, row in rows.items()]
-    path = options.out / "bench.json"
-    document = documents.merged(documents.read(path), machine.facts(), outcomes)
-    document = documents.in_order(document, registry.ROWS)
-    documents.write(path, document)
+    path, failed = options.out / "bench.json", False
+    for name, row in rows.items():  # each is kept as soon as there is one: all of them take long
+        outcome = measure(name, row, SMALL if options.small else FULL)
+        failed = failed or bool(outcome.failed)
+        document = documents.merged(documents.read(path), machine.facts(), [outcome])
+        document = documents.in_order(document, registry.ROWS)
+        documents.write(path, document)
     text = "\n".join([table.text_of(document), *earlier.lines(earlier.read(OUT / "earlier.json"), document)])
     (options.out / "bench.md").write_text(f"# Benchmarks\n\n{text.strip()}\n")
     for name, picture in drawing.pictures(document).items():
@@ -57,7 +60,7 @@ def main() -> int:
     if options.out == OUT:
         table.put_into(PAGE, text)
     print(text)
-    return 1 if any(outcome.failed for outcome in outcomes) else 0
+    return 1 if failed else 0
 
 
 def _options() -> argparse.Namespace:
@@ -77,4 +80,5 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # so that what was started ends with it
     sys.exit(main())

@@ -9,7 +9,6 @@ import os
 import pstats
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -19,12 +18,12 @@ from pathlib import Path
 import psutil
 
 from benchmarks import waterfall
-from benchmarks.scene import Home, RowFailed, Scene
+from benchmarks.scene import Scene
 from benchmarks.sizes import FULL, SMALL, Sizes
 from worker_runtime.wire import tracing
 
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "waterfall.svg"
-DATAGRAM, QUIET_S, LISTEN_S, START_S = 65536, 0.5, 60.0, 30.0
+DATAGRAM, QUIET_S, LISTEN_S = 65536, 0.5, 60.0
 SHOWN = 25
 
 
@@ -56,30 +55,13 @@ def _received(listener: socket.socket) -> Iterator[tuple[str, int]]:
 def functions_of_plane(scene: Scene) -> str:
     """The functions in which the control plane spends its time while many calls are under way, by cProfile."""
     home, out = scene.home(), scene.folder / "plane.prof"
-    command = [scene.python, "-P", "-m", "cProfile", "-o", str(out), "-m", "runpod_flash.control_plane"]
-    log = scene.folder / "plane.log"
-    with log.open("wb") as output:
-        plane = subprocess.Popen(command, cwd=scene.folder, env=home.env(), stdout=output, stderr=output)
-    try:
-        _wait_for_record(home, plane, log)
-        with home.calls("nothing", 2, 2) as driver:
-            driver.ask("gather", count=scene.sizes.gathered)
-    finally:
-        for number in (signal.SIGTERM, signal.SIGTERM):  # the second: running jobs need no time
-            plane.send_signal(number)
-        plane.wait(START_S)
+    program = [scene.python, "-P", "-m", "cProfile", "-o", str(out), "-m", "runpod_flash.control_plane"]
+    with home.running(program), home.calls("nothing", 2, 2) as driver:
+        driver.ask("gather", count=scene.sizes.gathered)
     text = StringIO()
     stats = pstats.Stats(str(out), stream=text)
     stats.strip_dirs().sort_stats("tottime").print_stats(SHOWN)
     return text.getvalue().partition("Ordered by")[2].partition("\n")[2].strip("\n")
-
-
-def _wait_for_record(home: Home, plane: "subprocess.Popen[bytes]", log: Path) -> None:
-    end = time.monotonic() + START_S
-    while not any(home.folder.glob("planes/*/record.json")):
-        if plane.poll() is not None or time.monotonic() > end:
-            raise RowFailed(f"the control plane does not start: {log.read_text(errors='replace')[-600:]}")
-        time.sleep(0.02)
 
 
 def main() -> int:
@@ -105,4 +87,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what was started ends with it
     sys.exit(main())

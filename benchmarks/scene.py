@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from benchmarks.driver import Driver
 from benchmarks.sizes import Sizes
 
 PEERS = Path(__file__).parent / "peers"
-RUN_S = 180.0
+RUN_S, START_S, STOP_S = 180.0, 60.0, 30.0
 
 
 class RowFailed(Exception):
@@ -81,6 +81,26 @@ class Home:
             known = json.loads(record.read_text())
             return Plane(known["pid"], known["port"], (record.parent / "key").read_text().strip())
         raise RowFailed(f"no control plane runs in {self.folder.name}")
+
+    @contextlib.contextmanager
+    def running(self, program: Sequence[str]) -> Iterator[None]:
+        """This control plane, instead of the one that the first call would start.
+
+        Raises:
+            RowFailed: it does not start.
+        """
+        log = self.folder.with_suffix(".log")
+        with log.open("wb") as output:
+            plane = subprocess.Popen(program, cwd=self.scene.folder, env=self.env(), stdout=output, stderr=output)
+        try:
+            _wait(lambda: any(self.folder.glob("planes/*/record.json")), plane, log)
+            if self.plane().pid != plane.pid:
+                raise RowFailed("another control plane runs here")
+            yield
+        finally:
+            for _ in range(2):  # at the second one running jobs get no time
+                plane.terminate()
+            plane.wait(STOP_S)
 
     def deploy(self) -> str:
         """Deploy the project of the benchmarks; the id of its one endpoint."""
@@ -164,7 +184,7 @@ class Scene:
         with log.open("wb") as output:
             server = subprocess.Popen(command, cwd=self.project, env=self.env(), stdout=output, stderr=output)
         try:
-            wait_port(port, server, log)
+            _wait(lambda: listens(port), server, log)
             with self.driver(["http_calls.py", "127.0.0.1", str(port), "/runsync"]) as driver:
                 yield driver
         finally:
@@ -208,15 +228,21 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def wait_port(port: int, server: "subprocess.Popen[bytes]", log: Path, patience_s: float = 60.0) -> None:
-    """Wait until a server listens. Raises RowFailed where it ends before, or does not."""
-    end = time.monotonic() + patience_s
-    while time.monotonic() < end and server.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+def listens(port: int) -> bool:
+    """Whether a server listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _wait(
+    is_there: Callable[[], bool], program: "subprocess.Popen[bytes]", log: Path, patience_s: float = 60.0
+) -> None:
+    """Wait for what a program does when it is ready. Raises RowFailed where it ends before, or does not."""
+    end = time.monotonic() + START_S
+    while not is_there():
+        if program.poll() is not None or time.monotonic() > end:
+            raise RowFailed(f"a program does not start: {log.read_text(errors='replace')[-600:]}")
         time.sleep(0.01)
-    raise RowFailed(f"the server does not listen: {log.read_text(errors='replace')[-600:]}")
 
 
 def last_line(text: str, mark: str) -> Any:

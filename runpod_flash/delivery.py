@@ -96,6 +96,7 @@ def environment_of(
         caller=sys.executable if backend.shares_machine and way.python == crossing.HERE else None,
         index=index if dependencies else PackageIndex(),
         accelerate=spec.accelerate_downloads or not dependencies,
+        preload=spec.preload,
     )
 
 

@@ -92,6 +92,8 @@ class Endpoint(ClientVerbs):
             `Retries(…)`: with pauses, and after exceptions of chosen types only.
         batch: (max_size, max_wait_ms): calls of different callers become one call of the function, which takes lists
             and returns one; see `batched`, which type checkers understand.
+        preload: modules that may be imported once, before workers are forked, such as "torch". What a function was seen
+            to import is added by itself.
 
     Attributes:
         spec: the checked description; `name` is "" where the decorated object will give it.
@@ -121,6 +123,7 @@ class Endpoint(ClientVerbs):
     python_version: str
     retries: int | Retries | None
     batch: tuple[int, int] | None
+    preload: list[str] | None
     workers_min: int
     workers_max: int
     is_cpu: bool
@@ -157,6 +160,7 @@ class Endpoint(ClientVerbs):
         python_version: str | None = None,
         retries: int | Retries | None = None,
         batch: tuple[int, int] | None = None,
+        preload: Sequence[str] | None = None,
         **unknown: Never,
     ) -> None:
         given = {
@@ -166,7 +170,7 @@ class Endpoint(ClientVerbs):
             "gpu_count": gpu_count, "execution_timeout_ms": execution_timeout_ms, "flashboot": flashboot,
             "image": image, "scaler_type": scaler_type, "scaler_value": scaler_value, "template": template,
             "min_cuda_version": min_cuda_version, "max_concurrency": max_concurrency,
-            "python_version": python_version, "retries": retries, "batch": batch, **unknown,
+            "python_version": python_version, "retries": retries, "batch": batch, "preload": preload, **unknown,
         }  # fmt: skip
         if id is not None:
             options.check_client(id, given, _usual())
@@ -433,7 +437,7 @@ def _attributes(spec: EndpointSpec, given_id: str | None) -> dict[str, Any]:
         "idle_timeout", "accelerate_downloads", "gpu_count", "execution_timeout_ms", "flashboot", "min_cuda_version",
         "max_concurrency", "python_version", "retries", "workers_min", "workers_max",
     )  # fmt: skip
-    lists = ("dependencies", "system_dependencies", "volume", "datacenter")
+    lists = ("dependencies", "system_dependencies", "volume", "datacenter", "preload")
     return {
         **{name: getattr(spec, name) for name in plain},
         **{name: list(getattr(spec, name)) or None for name in lists},

@@ -177,4 +177,4 @@ class Forms(Generic[P, R]):
 
 
 def _session() -> Any:
-    return lazy.load("runpod_flash.session").current()
+    return lazy.load("runpod_flash.plane_start").session()

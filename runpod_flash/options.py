@@ -43,7 +43,9 @@ _HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 _MIN_QUEUE_DELAY_S = 0.5
 _MAX_IDLE_S = 3600
 _MANY_CALLS = 100  # in one worker
-_OF_SHIPPED_CODE = {"dependencies": (), "system_dependencies": (), "max_concurrency": 1, "retries": None, "batch": None}
+_OF_SHIPPED_CODE = {
+    "dependencies": (), "system_dependencies": (), "max_concurrency": 1, "retries": None, "batch": None, "preload": (),
+}  # fmt: skip
 _MAX_BATCH = 1024
 _MAX_BATCH_WAIT_MS = 60_000
 
@@ -264,12 +266,8 @@ def _dependencies(value: Any) -> dict[str, Any]:
     found = _texts("dependencies", value, "requirements, such as 'numpy' or 'torch>=2'")
     for item in found:
         if not re.fullmatch(_REQUIREMENT, item):
-            _refuse(
-                "dependencies",
-                item,
-                "requirements such as 'numpy', 'torch>=2' or 'name @ https://…'",
-                _requirement_hint(item),
-            )
+            allowed = "requirements such as 'numpy', 'torch>=2' or 'name @ https://…'"
+            _refuse("dependencies", item, allowed, _requirement_hint(item))
     return {"dependencies": found}
 
 
@@ -279,6 +277,15 @@ def _requirement_hint(item: str) -> str | None:
     if re.match(r"\s*(git\+|https?:)", item):
         return repr(f"name @ {item.strip()}")
     return None
+
+
+def _preload(value: Any) -> dict[str, Any]:
+    found = _texts("preload", value, "names of modules, such as 'torch'")
+    for item in found:
+        if not all(part.isidentifier() for part in item.split(".")):
+            near = re.split(r"[^\w.]", item.replace("-", "_"), maxsplit=1)[0]
+            _refuse("preload", item, "names of modules as in an import, such as 'torch' or 'PIL.Image'", near or None)
+    return {"preload": found}
 
 
 def _system_dependencies(value: Any) -> dict[str, Any]:
@@ -488,4 +495,5 @@ _READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "python_version": _python_version,
     "retries": _retries,
     "batch": _batch,
+    "preload": _preload,
 }

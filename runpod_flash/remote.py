@@ -113,7 +113,8 @@ class RemoteFunction(_OnEndpoint, CallForms[P, R]):
         self.spec = spec
         self.__flash_target__ = target
         self.__remote_config__: dict[str, Any] = remote_config(spec)
-        if not is_generator(target):
+        self._streams = is_generator(target)
+        if not self._streams:
             signatures.mark_as_coroutine_function(self)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:
@@ -164,10 +165,6 @@ class RemoteFunction(_OnEndpoint, CallForms[P, R]):
         return Request(
             self.__flash_target__, self.spec, args, kwargs, None, None, options.job, options.retries, self._streams
         )
-
-    @functools.cached_property
-    def _streams(self) -> bool:
-        return is_generator(self.__flash_target__)
 
     @functools.cached_property
     def _parameters(self) -> Parameters | None:
@@ -448,7 +445,7 @@ async def _run(request: Request) -> Any:
 
 
 def _session() -> "Session":
-    return cast("Session", lazy.load("runpod_flash.session").current())
+    return cast("Session", lazy.load("runpod_flash.plane_start").session())
 
 
 def _job(ticket: Ticket, session: "Session") -> "EndpointJob[Any]":

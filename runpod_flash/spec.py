@@ -67,6 +67,7 @@ class EndpointSpec:
     max_concurrency: int = 1
     retries: int | Retries | None = None
     batch: Batch | None = None
+    preload: tuple[str, ...] = ()
 
     @property
     def concurrency(self) -> int:

@@ -30,11 +30,13 @@ class Channel:
 
     Attributes:
         memory: what is shared with the control plane, once the ends were received.
+        after_first: called when the outcome of the first call has been reported.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self.memory = SharedMemory(None)
+        self.after_first: Callable[[], None] | None = None
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._c_stdout = _CStdout()
@@ -96,8 +98,8 @@ class Channel:
         except OSError:
             os._exit(PARENT_GONE)
 
-    def done(self, key: tuple[str, int], value: Encoded, error: ErrorInfo | None) -> bool:
-        """Report the outcome of a call; what it printed has left this process before.
+    def done(self, key: tuple[str, int], value: Encoded, error: ErrorInfo | None, took_us: int | None = None) -> bool:
+        """Report the outcome of a call; what it printed has left this process before. `took_us`: in microseconds.
 
         Gives whether all of that has been read, too, where `watch_output` was called; else False.
         """
@@ -109,9 +111,12 @@ class Channel:
             quiet = self._output is not None and self._output.empty
             if held := self.memory.end(key):
                 more["held"] = held
-        head = _done_head(key, quiet=quiet)
+        head = _done_head(key, took_us, quiet=quiet)
         self._send(head if not more else head[:-1] + b"," + frames.head_of(more)[1:], joined(value))
         self.memory.tidy()
+        if self.after_first is not None:
+            after, self.after_first = self.after_first, None
+            after()
         return quiet
 
     def _left(self, header: Header, value: Encoded) -> Encoded:
@@ -138,9 +143,11 @@ class Channel:
         self._c_stdout.flush()
 
 
-def _done_head(key: tuple[str, int], *, quiet: bool) -> bytes:
-    """The header of a call that gave a value: the same JSON as of any, made for the many of them."""
+def _done_head(key: tuple[str, int], took_us: int | None, *, quiet: bool) -> bytes:
+    """The header of a call that has ended: the same JSON as of any, made for the many of them."""
     text = f'{{"type":"{messages.DONE}","job":{_quoted(key[0])},"attempt":{key[1]}'
+    if took_us is not None:
+        text += f',"took":{took_us}'
     return (text + (',"quiet":true}' if quiet else "}")).encode()
 
 

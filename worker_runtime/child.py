@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from worker_runtime import packages_seen
 from worker_runtime.channel import Channel
 from worker_runtime.execute import Artifacts
 from worker_runtime.runners import Concurrent
@@ -45,8 +46,15 @@ def live(setup: Mapping[str, Any]) -> None:
     artifacts = Artifacts(pickles=setup["pickles"])
     several = Concurrent(channel, artifacts, concurrency) if concurrency > 1 else None
     runner = several or Serial(channel, artifacts, tickets, aside)
+    before = frozenset(sys.modules)
+    channel.after_first = lambda: _tell_packages(channel, before)
     channel.send({"type": messages.READY, "python": platform.python_version()})
     runner.run()
+
+
+def _tell_packages(channel: Channel, before: frozenset[str]) -> None:
+    if modules := packages_seen.names(before):
+        channel.send({"type": messages.LOADED, "modules": modules})
 
 
 def _write_whole_lines() -> None:

@@ -29,10 +29,7 @@ from typing import Any, NoReturn
 from worker_runtime import child, isolation, launch_command, preloading, renewal
 from worker_runtime.__main__ import run_forked
 from worker_runtime.init import ChildBegins, ChildPlan, ending_process
-from worker_runtime.preloading import Files, Packages, Preloaded
-
-LONGEST = 65536
-"""Bytes of a message."""
+from worker_runtime.preloading import LONGEST, Files, Packages, Preloaded
 
 _TOKEN_LIMIT = 4096
 

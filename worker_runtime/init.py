@@ -129,12 +129,19 @@ def _serve(control: socket.socket, child: "_Child") -> None:
             os.read(woken, 4096)
             child.reap()
         if control.fileno() in ready:
-            data = control.recv(4096)
+            data = _heard(control)
             if not data:
                 return
             *lines, heard = (heard + data).split(b"\n")
             for line in lines:
                 _obey(line + b"\n", child)
+
+
+def _heard(control: socket.socket) -> bytes:
+    """What the worker says; nothing where it has gone, whether or not it had read what it was told."""
+    with contextlib.suppress(ConnectionResetError):
+        return control.recv(4096)
+    return b""
 
 
 def _obey(line: bytes, child: "_Child") -> None:

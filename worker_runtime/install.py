@@ -51,6 +51,7 @@ _UNREACHABLE = re.compile(
     r"Failed to fetch|Request failed|error sending request|dns error|client error \(Connect\)|operation timed out"
     r"|Could not connect|Git operation failed|HTTP status server error"
 )
+_ONLY_ONLINE = re.compile(r"network (?:access |connectivity )?(?:is|was) disabled|not found in the cache", re.I)
 _REFUSED = re.compile(r"HTTP status client error")
 _FULL = re.compile(r"No space left on device|os error 28|Disk quota exceeded", re.I)
 _UNBUILDABLE = re.compile(r"Failed to (?:build|download and build|prepare)|Build backend|build backend")
@@ -148,7 +149,10 @@ class Uv:
             command.append("--require-hashes")
         if target is not None:
             command += ["--target", str(target)]
-        result = await self._run(command, index, work)
+        # What is exact is the same from the cache, and asking the index again would take longer than installing.
+        result = await self._run(command, index, work, {"UV_OFFLINE": "1"})
+        if result.status != 0 and _ONLY_ONLINE.search(result.stderr):
+            result = await self._run(command, index, work)
         if result.status != 0:
             raise failure(result.stderr, packages, work)
 

@@ -23,9 +23,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from worker_runtime import packages_seen
 from worker_runtime.wire.fields import optional, require, strings
 
-_PACKAGES = ("site-packages", "dist-packages", "overlay")  # the names of folders that packages are installed into
+LONGEST = 65536
+"""Bytes of a message between a fork server and its control plane."""
+
 _CUDA = "libcuda.so.1"
 _CUDA_NOT_INITIALIZED = 3
 _THREADS, _DESCRIPTORS, _MAPS = Path("/proc/self/task"), Path("/proc/self/fd"), Path("/proc/self/maps")
@@ -33,11 +36,14 @@ _THREADS, _DESCRIPTORS, _MAPS = Path("/proc/self/task"), Path("/proc/self/fd"), 
 
 @dataclass(frozen=True, slots=True)
 class Packages:
-    """What a fork server shall have: the overlay on its path, and modules by name, imported on some cores alone."""
+    """What a fork server shall have: the overlay on its path, and modules by name.
+
+    `cores`: on how many cores these are imported, since libraries count them then; 0: all.
+    """
 
     overlay: str | None = None
     preload: tuple[str, ...] = ()
-    cpus: tuple[int, ...] = ()
+    cores: int = 0
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -46,8 +52,7 @@ class Packages:
     def from_json(cls, text: str) -> "Packages":
         """Read what `to_json` wrote. Raises WireError, ValueError."""
         data = require({"data": json.loads(text)}, "data", dict)
-        cpus = tuple(require(data, "cpus", list, default=[]))
-        return cls(optional(data, "overlay", str), strings(data, "preload"), cpus)
+        return cls(optional(data, "overlay", str), strings(data, "preload"), require(data, "cores", int, default=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def preload(packages: Packages) -> Preloaded:
         return Preloaded()
     before, failed = _Marks.now(), dict[str, str]()
     env = dict(os.environ)  # noqa: TID251 - to see what changes
-    with _captured() as said, _on_cores(packages.cpus):
+    with _captured() as said, _on_cores(packages.cores):
         for name in packages.preload:
             try:
                 importlib.import_module(name)
@@ -128,7 +133,7 @@ class Files:
     @classmethod
     def now(cls) -> "Files":
         origins = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-        packages = [path for path in sys.path if os.path.basename(path) in _PACKAGES]
+        packages = [path for path in sys.path if os.path.basename(path) in packages_seen.FOLDERS]
         paths = [path for path in (*origins, *packages) if isinstance(path, str) and os.path.isabs(path)]
         return cls({path: _mark(path) for path in paths})
 
@@ -157,11 +162,11 @@ def _modules_in(folder: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _on_cores(cpus: Collection[int]) -> Iterator[None]:
-    """Libraries count the cores when they are imported."""
+def _on_cores(number: int) -> Iterator[None]:
+    """Run on so many cores."""
     before = os.sched_getaffinity(0)
-    if cpus:
-        os.sched_setaffinity(0, cpus)
+    if number:
+        os.sched_setaffinity(0, sorted(before)[:number])
     try:
         yield
     finally:

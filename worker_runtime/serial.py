@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -134,11 +135,12 @@ class Serial:
         """Run a call and tell how it ended; whether all that it has printed was read by then."""
         if header["timeout_ms"]:
             self._channel.send({"type": messages.STARTED, "job": key[0], "attempt": key[1]})
+        begun = time.perf_counter_ns()
         with self._outlets.of(key, header) as outlet:
             outcome = self._outcome(key, header, body, outlet)
         if self._interrupts.end(key) and outcome.error is not None:
             return self._channel.cancelled(key)
-        return self._channel.done(key, outcome.value, outcome.error)
+        return self._channel.done(key, outcome.value, outcome.error, (time.perf_counter_ns() - begun) // 1000)
 
     def _outcome(self, key: Key, header: Header, body: Body, outlet: Outlet) -> Outcome:
         try:

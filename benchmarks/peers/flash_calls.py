@@ -57,7 +57,6 @@ class FlashCalls:
     def __init__(self, function: str, least: int, most: int, name: str) -> None:
         self.plain = globals()[function]
         self.call = self.declare(name or f"bench-{function}", least, most)
-        self.held = []
 
     def declare(self, name, least, most, **options):
         """The function on an endpoint of this name."""
@@ -79,6 +78,17 @@ class FlashCalls:
         seconds = time.perf_counter() - start
         assert values == list(range(count)), "a wrong value"
         return {"seconds": seconds, "added_mb": memory_peak() - before}
+
+    async def flow(self, count, in_flight):
+        """So many calls, of which so many are under way at a time: seconds."""
+
+        async def some(numbers):
+            for number in numbers:
+                assert await self.call(number) == number, "a wrong value"
+
+        start = time.perf_counter()
+        await asyncio.gather(*(some(range(first, count, in_flight)) for first in range(in_flight)))
+        return time.perf_counter() - start
 
     async def tasks(self, count, given):
         """So many tasks at once: seconds."""
@@ -137,12 +147,7 @@ class FlashCalls:
 
     async def queue(self, count, given):
         """So many jobs that wait, behind those that hold the workers."""
-        self.held += await asyncio.gather(*(self.call.spawn.aio(given) for _ in range(count)))
-
-    async def purge(self):
-        """Cancel them."""
-        await asyncio.gather(*(job.cancel.aio() for job in self.held))
-        self.held.clear()
+        await asyncio.gather(*(self.call.spawn.aio(given) for _ in range(count)))
 
 
 async def main():

@@ -1,35 +1,46 @@
 """What a call costs when there is much else: queued jobs, endpoints, workers. The peer is the system while small."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from statistics import median
 
 from benchmarks import processes
 from benchmarks.driver import Driver
 from benchmarks.measures import Figure, Goal
-from benchmarks.scene import Scene
+from benchmarks.scene import Home, Scene
 
 AT_MOST = Goal(1.5)
-HELD_S, PART = 3600.0, 500
+HELD_S, PART, PROVISIONED = 3600.0, 500, 50
 
 
-def _latency_ms(driver: Driver, scene: Scene) -> list[float]:
-    """The median of a call, in several turns."""
-    return [1e3 * median(driver.ask("latency", count=scene.sizes.calls)) for _ in range(scene.sizes.turns)]
+def _in_turn_ms(large: Driver, small: Driver, scene: Scene) -> tuple[list[float], list[float]]:
+    """The median of a call at both, which are control planes of their own, in several turns."""
+    turns = [
+        [1e3 * median(driver.ask("latency", count=scene.sizes.calls)) for driver in (large, small)]
+        for _ in range(scene.sizes.turns)
+    ]
+    return [turn[0] for turn in turns], [turn[1] for turn in turns]
 
 
 def queued(scene: Scene) -> Iterator[Figure]:
-    """A warm call while few and while many jobs of another endpoint wait."""
-    few, many, home = 10, scene.sizes.queued, scene.home()
-    with home.calls("nothing", 1, 1) as calls, home.calls("sleep", 1, 1) as waiting:
-        waiting.ask("queue", count=1 + few, given=HELD_S)
-        small = _latency_ms(calls, scene)
-        for begin in range(few, many, PART):
-            waiting.ask("queue", count=min(PART, many - begin), given=HELD_S)
-        large = _latency_ms(calls, scene)
+    """A warm call while many jobs of another endpoint wait, beside a control plane where few do."""
+    few, many = 10, scene.sizes.queued
+    with ExitStack() as stack:
+        drivers = [_with_queue(stack, scene.home(), number) for number in (many, few)]
+        large, small = _in_turn_ms(drivers[0], drivers[1], scene)
     yield Figure(
         f"a call while {many:,} jobs of another endpoint wait", "ms", tuple(large), f"while {few} do", tuple(small),
         AT_MOST,
     )  # fmt: skip
+
+
+def _with_queue(stack: ExitStack, home: Home, number: int) -> Driver:
+    """What makes calls where so many jobs of another endpoint wait."""
+    calls = stack.enter_context(home.calls("nothing", 1, 1))
+    waiting = stack.enter_context(home.calls("sleep", 1, 1))
+    for begin in range(0, number + 1, PART):  # one of them runs
+        waiting.ask("queue", count=min(PART, number + 1 - begin), given=HELD_S)
+    return calls
 
 
 def draining(scene: Scene) -> Iterator[Figure]:
@@ -48,13 +59,13 @@ def draining(scene: Scene) -> Iterator[Figure]:
 
 
 def endpoints(scene: Scene) -> Iterator[Figure]:
-    """A warm call beside one endpoint, and beside many."""
-    number, home = scene.sizes.endpoints, scene.home()
-    with home.calls("nothing", 1, 1) as calls:
-        small = _latency_ms(calls, scene)
-        for begin in range(0, number - 1, 50):
-            calls.ask("provision", names=[f"other-{each}" for each in range(begin, min(begin + 50, number - 1))])
-        large = _latency_ms(calls, scene)
+    """A warm call where many endpoints are, beside a control plane that has one."""
+    number = scene.sizes.endpoints
+    with scene.home().calls("nothing", 1, 1) as many, scene.home().calls("nothing", 1, 1) as one:
+        for begin in range(1, number, PROVISIONED):
+            end = min(begin + PROVISIONED, number)
+            many.ask("provision", names=[f"other-{each}" for each in range(begin, end)])
+        large, small = _in_turn_ms(many, one, scene)
     yield Figure(f"a call where {number} endpoints are", "ms", tuple(large), "where 1 is", tuple(small), AT_MOST)
 
 

@@ -20,5 +20,7 @@ async def connect(settings: Settings, project: Path | str) -> Backend:
     Raises:
         BackendUnavailable, AuthError, WireMismatch: it cannot be reached, refuses the key, is of another version.
     """
+    if settings.target != "inline":
+        lazy.load("httpx", without="httpx._main")  # its command, which loads click and rich
     opened = lazy.load(_MODULES.get(settings.target, _BY_URL)).connect(settings, project)
     return cast(Backend, await opened if inspect.isawaitable(opened) else opened)

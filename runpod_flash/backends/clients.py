@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from runpod_flash.backends.near import NearTransport
 from runpod_flash.errors import ConfigError
 from runpod_flash.release import VERSION
 
@@ -88,19 +89,28 @@ def new_client(address: Address, kept: int | None = None, trust: ssl.SSLContext 
     kept = kept if kept is not None else requests_at_once(address) * 2
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=kept, keepalive_expiry=_KEPT_S)
     authorization = {"Authorization": f"Bearer {address.key}"} if address.key else {}
-    verify = trust or (certificates() if address.url.startswith("https://") else False)
-    # A proxy of the environment is not for sockets and loopback.
+    headers = {"User-Agent": f"runpod-flash/{VERSION}", **authorization}
+    near = _near(address, kept)
+    if near is not None:  # no proxy of the environment is for it
+        return httpx.AsyncClient(
+            base_url=address.url, transport=near, verify=False, headers=headers, timeout=TIMEOUT, trust_env=False
+        )
     return httpx.AsyncClient(
         base_url=address.url,
-        transport=httpx.AsyncHTTPTransport(uds=address.socket, verify=verify, limits=limits)
-        if address.socket
-        else None,
-        verify=verify,
+        verify=trust or (certificates() if address.url.startswith("https://") else False),
         limits=limits,
-        headers={"User-Agent": f"runpod-flash/{VERSION}", **authorization},
+        headers=headers,
         timeout=TIMEOUT,
         trust_env=not _is_near(address),
     )
+
+
+def _near(address: Address, kept: int) -> NearTransport | None:
+    """The way to a platform on this machine that speaks in clear; None to others."""
+    parts = urlsplit(address.url)
+    if not address.socket and not (_is_near(address) and parts.scheme == "http"):
+        return None
+    return NearTransport(parts.hostname or "", parts.port or 80, address.socket, kept, _KEPT_S)
 
 
 async def holding(client: httpx.AsyncClient, lanes: Lanes) -> AsyncGenerator[None, None]:

@@ -11,12 +11,10 @@ started. Here, and nowhere else, exceptions of httpx become ours.
 
 import asyncio
 import contextlib
-import hashlib
-import io
 import itertools
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import httpx
@@ -30,6 +28,7 @@ from runpod_flash.backends.held import Answer, Held, Locate, Purpose
 from runpod_flash.backends.patience import Busy, Patience, is_busy, retry_after
 from runpod_flash.backends.posts import Posts
 from runpod_flash.backends.problems import Refusal
+from runpod_flash.backends.transfers import CONNECT_S, STREAM_SILENCE_S, Transfers
 from runpod_flash.errors import BackendError, BackendUnavailable, ConfigError, FlashError, WireMismatch
 from runpod_flash.release import VERSION
 from worker_runtime.wire import PROTOCOL, calls
@@ -43,16 +42,13 @@ Converse = Callable[[Callable[[], Awaitable[None]]], Conversation]
 RECONNECT_S = 30.0
 """How long a platform that was there may be away before calls fail."""
 
-_STREAM_SILENCE_S = 45.0  # the platform sends a beat every 15 s
 _TRANSFERS_AT_ONCE = 2
 _HELD_AT_ONCE = 400  # of each purpose; each has a descriptor of this process
-_CONNECT_S = 10.0
 _LAST_WORDS_S = 2.0
 _TURNS = 10  # of the event loop, for what was cancelled to come to its own `except`
-_CHUNK = 1024 * 1024
 
 
-class Connection:
+class Connection(Transfers):
     """Makes requests, hands events to `on_event`. Belongs to the event loop it is used on, and ends with it.
 
     Attributes:
@@ -79,7 +75,7 @@ class Connection:
         self.client_id = uuid.uuid4().hex
         self.number = 0
         self.streams = self.takes_pickles = True
-        self._takes_calls = self._said_farewell = False
+        self._takes_calls = self._said_farewell = self._speaks = False
         self._locate, self._on_event, self._on_lost, self._patience_s = locate, on_event, on_lost, patience_s
         self._on_wait, self._converse = on_wait, converse
         self._conversation: Conversation | None = None
@@ -103,7 +99,7 @@ class Connection:
     @property
     def conversation(self) -> Conversation | None:
         """The calls in frames, from the first connection on; None where the platform takes requests alone."""
-        return self._conversation
+        return self._conversation if self._speaks else None
 
     @property
     def url(self) -> str:
@@ -168,7 +164,7 @@ class Connection:
 
     async def hold(self, asked: Held) -> Answer:
         """Make a request that may be held long; hundreds may be under way. Raises as `send` does."""
-        timeout = httpx.Timeout(connect=_CONNECT_S, read=asked.silence_s, write=60.0, pool=None)
+        timeout = httpx.Timeout(connect=CONNECT_S, read=asked.silence_s, write=60.0, pool=None)
         headers, content = dict(asked.headers), asked.content
 
         async def once(_: httpx.AsyncClient) -> Answer:
@@ -183,112 +179,6 @@ class Connection:
             raise self._refused(response, asked.missing)
 
         return await self._repeat(once, self._held_requests[asked.purpose], repeat=asked.repeat)
-
-    async def fetch(self, path: str, missing: type[FlashError]) -> tuple[bytes, str]:
-        """Get something large: its bytes and their sha256. Raises as `send` does."""
-
-        async def take(pieces: AsyncIterator[bytes]) -> tuple[bytes, str]:
-            buffer, digest = io.BytesIO(), hashlib.sha256()
-            async for piece in pieces:
-                buffer.write(piece)
-                digest.update(piece)
-            return buffer.getvalue(), digest.hexdigest()
-
-        return await self.download(path, take, missing)
-
-    async def store(self, path: str, data: bytes, missing: type[FlashError]) -> None:
-        """Put something large, piece by piece. Raises as `send` does."""
-        await self.upload(path, lambda: _pieces(data), len(data), missing)
-
-    async def download(
-        self,
-        path: str,
-        take: Callable[[AsyncIterator[bytes]], Awaitable[T]],
-        missing: type[FlashError],
-        params: Mapping[str, str] | None = None,
-    ) -> T:
-        """Let `take` have what comes, piece by piece; anew from the start where a connection breaks.
-
-        Raises as `send` does.
-        """
-
-        async def once(client: httpx.AsyncClient) -> T:
-            async with client.stream("GET", path, params=params) as response:
-                if not response.is_success:
-                    await response.aread()
-                    raise self._refused(response, missing)
-                return await take(response.aiter_bytes(_CHUNK))
-
-        return await self._repeat(once, self._transfers)
-
-    async def read_lines(
-        self,
-        path: str,
-        params: Callable[[], Mapping[str, str]],
-        take: Callable[[Json], None],
-        missing: type[FlashError],
-    ) -> None:
-        """Hand each JSON object of an answer of lines to `take`, as it comes, to the answer's end.
-
-        Where a connection breaks, it is asked for again, with what `params` gives then. Raises as `send` does.
-        """
-        timeout = httpx.Timeout(connect=_CONNECT_S, read=_STREAM_SILENCE_S, write=60.0, pool=None)
-
-        async def once(_: httpx.AsyncClient) -> None:
-            assert self._lanes is not None
-            async with self._lanes.lane() as client:
-                asked = client.stream("GET", path, params=params(), timeout=timeout)
-                async with asked as response:
-                    if not response.is_success:
-                        await response.aread()
-                        raise self._refused(response, missing)
-                    lines = Lines()
-                    async for chunk in response.aiter_bytes():
-                        for each in lines.feed(chunk):
-                            take(each)
-
-        await self._repeat(once, self._held_requests[Purpose.LINES])
-
-    async def upload(
-        self,
-        path: str,
-        pieces: Callable[[], AsyncIterator[bytes]],
-        size: int,
-        missing: type[FlashError],
-        params: Mapping[str, str] | None = None,
-    ) -> None:
-        """Put the `size` bytes of `pieces`; anew from the start where a connection breaks. Raises as `send` does."""
-        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
-
-        async def once(client: httpx.AsyncClient) -> None:
-            response = await client.put(path, content=pieces(), headers=headers, params=params)
-            if not response.is_success:
-                raise self._refused(response, missing)
-
-        await self._repeat(once, self._transfers)
-
-    async def follow(
-        self,
-        path: str,
-        json: Json,
-        take: Callable[[AsyncIterator[bytes]], Awaitable[T]],
-        missing: type[FlashError],
-    ) -> T:
-        """Post something that takes long and let `take` have the lines of the answer as they come.
-
-        It is not asked for again once it was sent. Raises as `send` does.
-        """
-        timeout = httpx.Timeout(connect=_CONNECT_S, read=_STREAM_SILENCE_S, write=60.0, pool=None)
-        headers = {"Accept": "application/x-ndjson"}
-
-        async def once(client: httpx.AsyncClient) -> T:
-            async with client.stream("POST", path, json=json, headers=headers, timeout=timeout) as response:
-                if not response.is_success:
-                    await response.aread()
-                    raise self._refused(response, missing)
-                return await take(response.aiter_bytes())
-
-        return await self._repeat(once, self._transfers, repeat=False)
 
     def refusal(self, status: int, body: bytes, request: str, missing: type[FlashError] = BackendError) -> FlashError:
         """The error that a refusal of the platform means: its HTTP status and its problem document."""
@@ -404,6 +294,7 @@ class Connection:
     async def _serve(self, up: asyncio.Future[None]) -> None:
         """Connect, say that it is up, read events until the stream ends."""
         self._address = address = await self._locate()
+        self._speaks = False
         if self._client is not None:  # of the attempt before
             await self._client.aclose()
         socket = address.calls if self._converse is not None else None
@@ -439,7 +330,7 @@ class Connection:
             posts = Posts(self._post, conversation := self._conversing())
             feed = speaking.reader(conversation, posts, welcomed)
             headers = {"Accept": calls.MEDIA_TYPE}
-        timeout = httpx.Timeout(connect=10.0, read=_STREAM_SILENCE_S, write=60.0, pool=None)
+        timeout = httpx.Timeout(connect=10.0, read=STREAM_SILENCE_S, write=60.0, pool=None)
         params = {"client": self.client_id}
         asked = client.stream("GET", "/flash/v1/events", params=params, headers=headers, timeout=timeout)
         try:
@@ -477,6 +368,7 @@ class Connection:
         if self._conversation is None:
             assert self._converse is not None
             self._conversation = self._converse(self.ready)
+        self._speaks = True
         return self._conversation
 
     def _reader_of_lines(self, up: asyncio.Future[None]) -> Callable[[bytes], None]:
@@ -566,12 +458,6 @@ class Connection:
         slow = isinstance(error, httpx.TimeoutException)
         why = "it does not answer in time" if slow else (str(error) or type(error).__name__)
         return BackendUnavailable(f"{self.platform} cannot be reached: {why}; is it running, is the address right?")
-
-
-async def _pieces(data: bytes) -> AsyncIterator[bytes]:
-    view = memoryview(data)
-    for start in range(0, len(view), _CHUNK):
-        yield bytes(view[start : start + _CHUNK])
 
 
 def _fail(up: asyncio.Future[None], error: FlashError, cause: Exception | None = None) -> None:

@@ -71,6 +71,7 @@ class Conversation:
         self.unsent: Callable[[Payload], None] = lambda payload: None
         self._loop = asyncio.get_running_loop()
         self._way: Way | None = None
+        self._ways = 0  # how many there were
         self._calls: dict[str, Waiting] = {}  # under way, by key
         self._kinds: set[Kind] = set()  # of those
         self._leaving: list[Waiting] = []
@@ -153,7 +154,11 @@ class Conversation:
                 kind.notes.leaving([each.key for each in group])
             if self._way is not None:
                 self._way.submit(kind, group, fresh=fresh)
-        if self._way is None:
+        if self._closed:
+            self.fail(
+                some, BackendUnavailable("this connection was closed with its event loop; call on the running one")
+            )
+        elif self._way is None:
             self._recover()
 
     def _cancel(self, job_id: str) -> None:
@@ -171,6 +176,7 @@ class Conversation:
     def up(self, way: Way) -> None:
         """There is a way now: what was submitted is submitted again, what was accepted is watched."""
         self._way = way
+        self._ways += 1
         unknown = [each for each in self._calls.values() if each.job_id is None]
         leaving = set(map(id, self._leaving))
         self._send([each for each in unknown if id(each) not in leaving], fresh=False)
@@ -206,7 +212,10 @@ class Conversation:
     async def _come_back(self) -> None:
         try:
             while self._way is None and self._calls:
+                before = self._ways
                 await self._ready()  # which calls `up`
+                if self._ways == before:  # there is another platform now
+                    raise BackendUnavailable(f"{self._platform()} takes no calls in frames any more; call again")
         except FlashError as error:
             self.fail(list(self._calls.values()), error)
 

@@ -9,19 +9,16 @@ import asyncio
 import fcntl
 import os
 import signal
-import site
 import socket
-import subprocess
-import sys
-import sysconfig
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-from runpod_flash import release
 from runpod_flash.errors import BackendUnavailable
+from runpod_flash.plane_start import is_locked, program, running, spawn
 from runpod_flash.state_folder import PlaneRecord, StateFolder, process_started
+
+__all__ = ["all_running", "ensure", "program", "reach", "running", "stop"]
 
 START_DEADLINE_S = 60.0
 STOP_MARGIN_S = 15.0
@@ -29,54 +26,9 @@ STOP_MARGIN_S = 15.0
 
 _SILENT_S = 30.0  # a living control plane that does not answer is given this long to end, or to begin
 _PAUSE_S = 0.02
+_BEGIN_S = 10.0  # for one that was begun to say so
 _STARTS = 10  # of one that ends without naming a cause: it was killed, which is no reason to give up
 _SECOND_S = 0.3  # after the first SIGTERM it drains, at the second it stops at once
-_LOG_LIMIT = 5_000_000  # bytes after which the log begins anew; one old one is kept
-
-_NAMES = (
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "LANG",
-    "LANGUAGE",
-    "TZ",
-    "TMPDIR",
-    "PYENV_ROOT",
-    "LD_LIBRARY_PATH",
-    "REQUESTS_CA_BUNDLE",
-    "CONTAINER_HOST",
-    "CONTAINERS_CONF",
-)
-_PREFIXES = ("LC_", "XDG_", "SSL_", "CUDA", "NVIDIA_", "UV_", "DOCKER_", "FLASH_")
-_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
-_NOT_PASSED = ("FLASH_API_KEY", "FLASH_TARGET")  # of the client, for other platforms
-
-# Run by a Python of its own: so the control plane is nobody's child, outlives this program and leaves it no zombie.
-_STARTER = (
-    "import os, sys\n"
-    "pid = os.fork()\n"
-    "if pid:\n"
-    "    print(pid, flush=True)\n"
-    "    os._exit(0)\n"
-    "os.dup2(2, 1)\n"
-    "os.execv(sys.argv[1], sys.argv[1:])\n"
-)
-
-
-def default_command() -> list[str]:
-    """What starts the control plane. Raises BackendUnavailable where this program has no interpreter for it."""
-    if not sys.executable:
-        raise BackendUnavailable(
-            "this program does not know its Python interpreter (sys.executable is empty); run it with python"
-        )
-    return [sys.executable, "-P", "-m", "runpod_flash.control_plane"]
-
-
-def running(state: StateFolder) -> PlaneRecord | None:
-    """The record of this content's control plane if its process lives."""
-    record = state.read_record()
-    return record if record is not None and record.alive else None
 
 
 def all_running(state: StateFolder) -> list[tuple[StateFolder, PlaneRecord]]:
@@ -134,7 +86,7 @@ def stop(state: StateFolder, margin_s: float = STOP_MARGIN_S, *, now: bool = Fal
     Raises:
         BackendUnavailable: it belongs to another user.
     """
-    record = running(state)
+    record = running(state) or _about_to_run(state)
     if record is None:
         return False
     first = (
@@ -159,36 +111,23 @@ def stop(state: StateFolder, margin_s: float = STOP_MARGIN_S, *, now: bool = Fal
     return True
 
 
-def plane_environment(environ: Mapping[str, str], home: Path, import_folders: Sequence[Path] = ()) -> dict[str, str]:
-    """The environment of a started control plane: an allow-list, FLASH_HOME, and PYTHONPATH for `import_folders`."""
-    env = {
-        name: value
-        for name, value in environ.items()
-        if (name in _NAMES or name.startswith(_PREFIXES) or name.lower() in _PROXIES) and name not in _NOT_PASSED
-    }
-    env["FLASH_HOME"] = str(home)
-    if import_folders:
-        env["PYTHONPATH"] = os.pathsep.join(map(str, import_folders))
-    return env
-
-
-def program(
-    state: StateFolder, environ: Mapping[str, str], command: Sequence[str] | None = None
-) -> tuple[list[str], dict[str, str]]:
-    """The command line that runs the control plane of a state folder, and its environment.
-
-    `environ` and `command` are those of `ensure`.
-
-    Raises:
-        BackendUnavailable: this program has no interpreter for it, or is of another version than its files by now.
-    """
-    if command is None:
-        command = default_command()
-        if release.hash_now() != state.content:
-            raise BackendUnavailable(
-                "the files of runpod_flash have changed since this program imported them; start it again"
-            )
-    return list(command), plane_environment(environ, state.home, _folders_to_name())
+def _about_to_run(state: StateFolder) -> PlaneRecord | None:
+    """The record of one that somebody has just begun, as soon as it has written one; None where there is none."""
+    if not state.start_lock.exists():
+        return None
+    end = time.monotonic() + _BEGIN_S
+    with state.start_lock.open("ab") as file:
+        while time.monotonic() < end:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it holds this until it has its own lock
+            except BlockingIOError:
+                time.sleep(_PAUSE_S)
+                continue
+            record = running(state)
+            if record is not None or not is_locked(state.plane_lock):
+                return record
+            time.sleep(_PAUSE_S)
+    return None
 
 
 @asynccontextmanager
@@ -222,7 +161,7 @@ async def _settled(state: StateFolder, end: float) -> PlaneRecord | None:
         record = running(state)
         if record is not None and record.serving and reach(record):
             return record
-        if record is None and not _is_locked(state.plane_lock):
+        if record is None and not is_locked(state.plane_lock):
             return None
         if time.monotonic() > end:
             which = f"process {record.pid}" if record is not None else f"it holds {state.plane_lock}"
@@ -233,23 +172,13 @@ async def _settled(state: StateFolder, end: float) -> PlaneRecord | None:
         await asyncio.sleep(_PAUSE_S)
 
 
-def _is_locked(path: Path) -> bool:
-    """Whether another process holds this lock. Asked under the start lock only, so it is in nobody's way."""
-    with path.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
-
-
 async def _start(
     state: StateFolder, environ: Mapping[str, str], command: Sequence[str] | None, end: float
 ) -> PlaneRecord:
     whole, env = program(state, environ, command)
     cause, starts = "", 0
     while not cause and starts < _STARTS:
-        pid, log_start = _spawn(state, env, whole)
+        pid, log_start = spawn(state, env, whole)
         starts += 1
         record = await _answering(state, pid, log_start, end)
         if record is not None:
@@ -271,24 +200,6 @@ async def _answering(state: StateFolder, pid: int, log_start: int, end: float) -
             words = _named_cause(state, log_start) or _last_words(state, log_start)
             raise BackendUnavailable(f"the control plane did not answer in time: {words}")
         await asyncio.sleep(_PAUSE_S)
-
-
-def _spawn(state: StateFolder, env: Mapping[str, str], command: Sequence[str]) -> tuple[int, int]:
-    """Start the program; returns its process number and where its part of the log begins."""
-    try:
-        if state.log.exists() and state.log.stat().st_size > _LOG_LIMIT:
-            state.log.replace(state.log.with_suffix(".log.1"))
-        descriptor = os.open(state.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        with open(descriptor, "ab") as log:
-            log_start = log.seek(0, os.SEEK_END)
-            starter = subprocess.run(
-                [sys.executable, "-I", "-S", "-c", _STARTER, *command],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, cwd=state.home, env=env,
-                start_new_session=True, check=True,
-            )  # fmt: skip
-    except (OSError, subprocess.SubprocessError) as error:
-        raise BackendUnavailable(f"the control plane could not be started: {error}") from error
-    return int(starter.stdout), log_start
 
 
 def _named_cause(state: StateFolder, log_start: int) -> str:
@@ -313,10 +224,3 @@ def _said(state: StateFolder, log_start: int) -> list[str]:
             return [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
     except OSError:
         return []
-
-
-def _folders_to_name() -> list[Path]:
-    """The folders of our packages that a fresh interpreter does not find by itself."""
-    known = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")}
-    known.add(Path(site.getusersitepackages()).resolve())
-    return [folder for folder in release.package_folders() if folder.resolve() not in known]

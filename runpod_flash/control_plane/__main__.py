@@ -1,39 +1,19 @@
-"""`python -m runpod_flash.control_plane`: the program. Its failures to start are one line on stderr and exit code 1."""
+"""`python -m runpod_flash.control_plane`: loads the program and runs it."""
 
-import asyncio
-import logging
+import gc
 import sys
 
-import uvloop
-
-from runpod_flash import release
-from runpod_flash.control_plane import settings
-from runpod_flash.control_plane.server import ControlPlane, sole_owner
-from runpod_flash.errors import FlashError
-from runpod_flash.state_folder import StateFolder
-from worker_runtime.wire import tracing
-
-
-async def _live(chosen: settings.PlaneSettings, state: StateFolder) -> None:
-    await ControlPlane(chosen, state).run()
+from runpod_flash import lazy
 
 
 def main() -> int:
     """Run a control plane until it is asked to stop."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    try:
-        chosen = settings.load()
-        if chosen.trace:
-            tracing.begin(chosen.trace)
-        state = StateFolder(chosen.home, release.content_hash(), chosen.runtime_home)
-        state.prepare()
-        with sole_owner(state), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_live(chosen, state))
-    except (FlashError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    return 0
+    gc.disable()  # of what is loaded now nothing is garbage: looking for some takes an eighth of the start
+    program = lazy.load("runpod_flash.control_plane.program")
+    gc.freeze()
+    gc.enable()
+    status: int = program.main(sys.argv[1:] if sys.argv[1:2] == ["--holding"] else ())
+    return status
 
 
 if __name__ == "__main__":

@@ -61,6 +61,7 @@ class Arena:
     """Gives ranges, and counts who holds them.
 
     Attributes:
+        new_number: gives the numbers of ranges, which nobody can guess.
         on_overdue: called with each result that nobody has taken in time; `drop_result` is to follow.
         before_overdue: called before anything counts as overdue: it hears what processes have said already.
     """
@@ -73,6 +74,7 @@ class Arena:
         self._rooms: Counter[Talker] = Counter()
         self._of_jobs: dict[str, list[Range]] = {}
         self.last_used = time.monotonic()
+        self.new_number: Callable[[], int] = lambda: secrets.randbits(64)
         self.on_overdue: Callable[[Range], None] = self.drop_result
         self.before_overdue: Callable[[], None] = lambda: None
 
@@ -103,7 +105,7 @@ class Arena:
         return held.found, not self._space.is_backed(offset, held.found.size)
 
     def _new(self, offset: int, size: int, who: Talker) -> _Held:
-        number = secrets.randbits(64)
+        number = self.new_number()
         held = self._held[number] = _Held(Range(self._file.number, number, offset, size), who)
         self.last_used = time.monotonic()
         return held
@@ -162,6 +164,8 @@ class Arena:
         held = self._find(found)
         if held is None or not self._note(held, found):
             return False
+        if held.room:
+            self._leave_room(held)
         held.jobs.add(job)
         self._of_jobs.setdefault(job, []).append(found)
         if held.writer is not None:

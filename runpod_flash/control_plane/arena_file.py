@@ -109,8 +109,8 @@ class ArenaFile:
     def noted(self) -> list[Range]:
         """The ranges that jobs need."""
         table = os.pread(self.descriptor, SLOTS * _SLOT.size, _TABLE)
-        found = [Range(*facts) for facts in _SLOT.iter_unpack(table[: len(table) // _SLOT.size * _SLOT.size])]
-        return [each for each in found if each.arena == self.number and self.contains(each)]
+        slots = _SLOT.iter_unpack(table[: len(table) // _SLOT.size * _SLOT.size])
+        return [each for each in (Range(*facts) for facts in slots if facts[0] == self.number) if self.contains(each)]
 
     # ---- values
 

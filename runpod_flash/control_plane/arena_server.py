@@ -58,6 +58,9 @@ class ArenaServer:
         arena: what they talk about.
         key: the owner's.
         token_of: the token of a worker by its id; None: there is no such worker.
+
+    Attributes:
+        on_full: called with the id of a worker for whose result there is no room, which goes another way then.
     """
 
     def __init__(self, arena: Arena, key: str, token_of: Callable[[str], str | None]) -> None:
@@ -66,6 +69,7 @@ class ArenaServer:
         self._workers: dict[str, Conversation] = {}
         self._socket: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self.on_full: Callable[[str], None] = lambda worker_id: None
         arena.before_overdue = self.hear
 
     def start(self, path: str) -> None:
@@ -155,8 +159,7 @@ class ArenaServer:
         arena, words = self._arena, data.decode("ascii", "replace").split()
         match words:
             case ["alloc", number, size]:
-                found = arena.alloc(talker, int(size))
-                talker.say(f"full {number}" if found is None else f"range {number} {found[0].name} {int(found[1])}")
+                self._alloc(talker, number, int(size))
             case ["lease", number, name]:
                 there = arena.lease(talker, Range.parse(name))
                 if number != "0":
@@ -169,6 +172,15 @@ class ArenaServer:
                 arena.taken(Range.parse(name))
             case _:
                 raise WireError(f"{data!r:.80} is no word about an arena")
+
+    def _alloc(self, talker: Conversation, number: str, size: int) -> None:
+        found = self._arena.alloc(talker, size)
+        if found is not None:
+            talker.say(f"range {number} {found[0].name} {int(found[1])}")
+            return
+        talker.say(f"full {number}")
+        if talker.worker is not None:
+            self.on_full(talker.worker)
 
     def _end(self, talker: Conversation) -> None:
         if self._talking.pop(talker.socket.fileno(), None) is None:

@@ -190,8 +190,6 @@ class Dispatcher:
             return
         if job.ahead is not None:  # it was called off before it began, or the worker keeps no order
             job.record = job.record if job.decided else job.ahead
-        elif worker.pool.key.concurrency == 1:
-            worker.pool.pace.took(time.monotonic() - worker.begun_at)
         self._release(worker, job)
         if error is None or error.kind not in (ErrorKind.WORKER_LOST, ErrorKind.OUT_OF_MEMORY):
             worker.pool.crashes = Crashes()

@@ -7,6 +7,7 @@
         work/                                files that uv reads
         cache/                               uv's cache, where it can have no other
         pythons/                             interpreters that were downloaded
+        interpreters/                        what interpreters have said of themselves
 
 A folder of `built` is never taken over from a process that died: its installer may still be writing there.
 """

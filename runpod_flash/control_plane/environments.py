@@ -1,6 +1,7 @@
 """Environments: one for each request, built once, shared by all who wait and by all processes of a state folder."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -78,7 +79,7 @@ class Environments:
         """
         self._files = EnvironmentFiles(folder)
         self._apt = Apt(base_env, allow=allow_apt, lock=folder / "locks" / "apt.lock")
-        self._interpreters = Interpreters(base_env)
+        self._interpreters = Interpreters(base_env, folder / "interpreters")
         self._builder = Builder(
             self._files,
             Uv(uv, base_env, self._files.cache, wheels_only=wheels_only, compiled=compiled),
@@ -92,6 +93,11 @@ class Environments:
         self._builds: dict[str, _Build] = {}
         self._failures: dict[str, _Failure] = {}
         self._system_seen: set[tuple[str, ...]] = set()
+
+    async def look_at(self, python: str) -> None:
+        """Ask an interpreter what it has, which is needed when the first call of its programs comes."""
+        with contextlib.suppress(InstallFailed):  # who needs it hears why
+            await self._interpreters.inspect(python)
 
     async def key(self, request: EnvironmentRequest) -> str:
         """The request's key: it changes with the request and with the caller's interpreter and packages.

@@ -17,7 +17,7 @@ from runpod_flash.control_plane.launchers.base import WorkerProcess
 from runpod_flash.control_plane.pace import Pace
 from runpod_flash.control_plane.records import JobRecord, LogLine
 from worker_runtime.wire.jobs import Call
-from worker_runtime.wire.specs import EnvironmentRequest
+from worker_runtime.wire.specs import EnvironmentRequest, WorkerLaunch
 
 ARTIFACTS_PER_WORKER: Final = 16
 """The most artifacts that a worker has at a time, beside those that its calls need."""
@@ -131,6 +131,7 @@ class Worker:
     started_at: float
     state: WorkerState = WorkerState.STARTING
     process: WorkerProcess | None = None
+    launch: WorkerLaunch | None = field(default=None, repr=False)  # what it was started with
     link: Link | None = None
     running: dict[str, Job] = field(default_factory=dict)
     ahead: dict[str, Job] = field(default_factory=dict)  # jobs that it begins when those before them have ended

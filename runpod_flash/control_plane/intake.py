@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from runpod_flash.control_plane import lifecycle, own_code
@@ -15,6 +15,7 @@ from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import Batch, EndpointRecord, JobRecord, Policy, Submission
 from runpod_flash.control_plane.store import Store, StoreError
 from runpod_flash.control_plane.terms import Terms
+from runpod_flash.control_plane.under_way import Outcomes, UnderWay, outcome_of
 from runpod_flash.errors import (
     ConfigError,
     ContentNotFound,
@@ -27,9 +28,6 @@ from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.ids import ordered_uuid
 from worker_runtime.wire.jobs import INLINE_LIMIT, Call, ErrorInfo, ErrorKind, Payload
 from worker_runtime.wire.specs import EnvironmentRequest
-
-Outcomes = Mapping[str, JobRecord | Exception]
-"""What became of jobs that were submitted, by their keys: accepted, or refused."""
 
 
 class Intake:
@@ -69,7 +67,7 @@ class Intake:
         self.on_end: Callable[[str], None] = lambda job_id: None
         self.unload: Callable[[Mapping[str, Any] | Call], Awaitable[Call]] = _as_sent
         self.seal: Callable[[Mapping[str, Any]], str] = _no_seal
-        self._by_key: dict[tuple[str, str], asyncio.Future[Outcomes]] = {}  # submits under way
+        self._under_way = UnderWay()
 
     async def submit(self, endpoint_id: str, asked: Submission) -> JobRecord:
         """Accept a job; it is on disk when this returns. The same idempotency key gives the same job.
@@ -87,8 +85,8 @@ class Intake:
             return await self._accept(endpoint, asked)
         found = self._known(endpoint_id, asked.key, asked.client)
         if found is None:
-            found = self._under_way(endpoint_id, [asked.key], self._accept_alone(endpoint, asked))
-        outcome = await _of_key(found, asked.key)
+            found = self._under_way.begin(endpoint_id, asked.key, self._accept_alone(endpoint, asked))
+        outcome = await outcome_of(found, asked.key)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -96,7 +94,7 @@ class Intake:
     async def submit_many(self, endpoint_id: str, asked: Batch) -> list[JobRecord | Exception]:
         """Accept calls that came together: for each its job, which is on disk, or why it alone was refused.
 
-        Raises what `submit` does, where none was accepted.
+        It is waited for to its end, whoever has left meanwhile. Raises what `submit` does, where none was accepted.
         """
         endpoint = self._catalog.get(endpoint_id)
         known: dict[str, JobRecord | asyncio.Future[Outcomes]] = {}
@@ -107,40 +105,32 @@ class Intake:
         jobs = [job for job in asked.jobs if job[0] not in known] if known else asked.jobs
         new: Outcomes = {}
         if jobs:
-            new = await self._under_way(endpoint_id, [key for key, _ in jobs], self._accept_many(endpoint, asked, jobs))
-        return [await _of_key(known[key], key) if key in known else new[key] for key, _ in asked.jobs]
+            accepting = self._accept_many(endpoint, asked, jobs)
+            new = await self._under_way.together(endpoint_id, [key for key, _ in jobs], accepting)
+        return [await outcome_of(known[key], key) if key in known else new[key] for key, _ in asked.jobs]
 
     def _known(self, endpoint_id: str, key: str, client: str | None) -> "JobRecord | asyncio.Future[Outcomes] | None":
         """The job that was submitted with this key, or what will have it; None: it comes for the first time."""
-        pending = self._by_key.get((endpoint_id, key))
+        pending = self._under_way.get(endpoint_id, key)
         if pending is not None:
             return pending
         known = self._store.job_by_key(endpoint_id, key)
         return None if known is None else self._again(known, client)
 
-    def _under_way(
-        self, endpoint_id: str, keys: Sequence[str], work: "Coroutine[Any, Any, Outcomes]"
-    ) -> "asyncio.Future[Outcomes]":
-        """Accept jobs; who submits one of them once more meanwhile finds it. That their caller leaves stops nothing."""
-        pending = asyncio.ensure_future(work)
-        same = [(endpoint_id, key) for key in keys]
-        self._by_key.update(dict.fromkeys(same, pending))
-
-        def done(_: object) -> None:
-            for each in same:
-                self._by_key.pop(each, None)
-
-        pending.add_done_callback(done)
-        return pending
-
-    async def _accept_alone(self, endpoint: EndpointRecord, asked: Submission) -> "Outcomes":
+    async def _accept_alone(self, endpoint: EndpointRecord, asked: Submission) -> Outcomes:
         assert asked.key is not None
         return {asked.key: await self._accept(endpoint, asked)}
 
     async def _accept_many(
         self, endpoint: EndpointRecord, asked: Batch, jobs: Sequence[tuple[str, Payload]]
-    ) -> "Outcomes":
+    ) -> Outcomes:
         short = self._open(endpoint)
+        if endpoint.runs_command:
+            raise Problem(
+                422,
+                f"endpoint {endpoint.name!r} runs a command, which takes plain input and no calls; post it to /run",
+                code=ConfigError.__name__,
+            )
         template = asked.call
         if endpoint.artifact is None:
             template = await self._admitted(endpoint, template)
@@ -148,6 +138,8 @@ class Intake:
         accepted: list[tuple[JobRecord, Call | None]] = []
         first = self._record(endpoint, "", template, asked.policy, asked.client)
         for key, arguments in jobs:
+            if key in outcomes:  # twice in one frame: once is enough
+                continue
             try:
                 call = self._call_of(endpoint, template.with_arguments(arguments))
                 record = first.changed(id=f"{ordered_uuid()}-u1", input=call, idempotency_key=key)
@@ -395,12 +387,6 @@ class Intake:
         if pool.environment is None:
             pool.environment = self._environments.ready(environment_key)
         return pool
-
-
-async def _of_key(found: "JobRecord | asyncio.Future[Outcomes]", key: str) -> JobRecord | Exception:
-    if isinstance(found, JobRecord):
-        return found
-    return (await asyncio.shield(found))[key]
 
 
 def _check_call(endpoint: EndpointRecord, call_input: Mapping[str, Any] | Call) -> None:

@@ -1,6 +1,7 @@
 """What an interpreter of this machine can import already: its version and the packages on its path."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -85,8 +87,9 @@ class Interpreter:
 class Interpreters:
     """Asks interpreters, and again only after something on their path has changed."""
 
-    def __init__(self, base_env: Mapping[str, str]) -> None:
-        """`base_env`: the environment that interpreters are asked in."""
+    def __init__(self, base_env: Mapping[str, str], folder: Path | None = None) -> None:
+        """`base_env`: the environment that interpreters are asked in; `folder`: where their answers are kept."""
+        self._folder = folder
         self._env = {name: value for name, value in base_env.items() if not name.startswith("PYTHON")}
         self._known: dict[str, tuple[Interpreter, tuple[str, ...], tuple[int, ...]]] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -105,6 +108,8 @@ class Interpreters:
         return known[0] if known is not None and _marks(known[1]) == known[2] else None
 
     async def _ask(self, python: str) -> Interpreter:
+        if (kept := self._kept(python)) is not None:
+            return kept
         asked_at, mark = time.time_ns(), _marks((python,))
         try:
             result = await run_command([python, "-B", "-c", _QUESTION], env=self._env)
@@ -120,7 +125,42 @@ class Interpreters:
         marks = tuple(0 if changed_at >= asked_at else changed_at for changed_at in _marks(watched))
         interpreter = _interpreter(python, mark, answer)
         self._known[python] = (interpreter, watched, marks)
+        self._keep(python, mark, answer, watched, marks)
         return interpreter
+
+    # ---- what an earlier control plane has heard: asking takes as long as starting a worker
+
+    def _keep(
+        self, python: str, mark: tuple[int, ...], answer: Any, watched: tuple[str, ...], marks: tuple[int, ...]
+    ) -> None:
+        if self._folder is None or 0 in marks[:1]:
+            return
+        kept = {"mark": mark, "answer": answer, "watched": watched, "marks": marks}
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = self._file(self._folder, python)
+            part = file.with_name(f"{file.name}.{os.getpid()}")
+            part.write_text(json.dumps(kept), encoding="utf-8")
+            part.replace(file)
+
+    def _kept(self, python: str) -> Interpreter | None:
+        if self._folder is None:
+            return None
+        try:
+            kept = json.loads(self._file(self._folder, python).read_text(encoding="utf-8"))
+            mark, watched, marks = (tuple(kept[name]) for name in ("mark", "watched", "marks"))
+            if _marks(watched) != marks:
+                return None
+            interpreter = _interpreter(python, mark, kept["answer"])
+        except (OSError, ValueError, KeyError, TypeError, AssertionError):  # none, or of another form
+            return None
+        self._known[python] = (interpreter, watched, marks)
+        return interpreter
+
+    def _file(self, folder: Path, python: str) -> Path:
+        """Named by all that the answer depends on beside the interpreter's files."""
+        asked = json.dumps([_QUESTION, python, sorted(self._env.items())])
+        return folder / f"{hashlib.sha256(asked.encode()).hexdigest()[:32]}.json"
 
 
 def _interpreter(python: str, marks: tuple[int, ...], answer: Mapping[str, object]) -> Interpreter:

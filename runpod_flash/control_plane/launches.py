@@ -10,6 +10,7 @@ from runpod_flash.control_plane.container_run import Share, container_run
 from runpod_flash.control_plane.containers import Engine
 from runpod_flash.control_plane.environments import Environment
 from runpod_flash.control_plane.fleet import Worker
+from runpod_flash.control_plane.loaded_modules import LoadedModules
 from runpod_flash.control_plane.principals import OWNER, Pickles
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.volumes import VolumeRecord, Volumes
@@ -51,10 +52,15 @@ class Site:
 
 
 class Launches:
-    """Describes how workers are started."""
+    """Describes how workers are started.
+
+    Attributes:
+        loaded: what their functions import.
+    """
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self.loaded = LoadedModules()
         self._next_cpu = 0
 
     def of(self, worker: Worker, environment: Environment, endpoint: EndpointRecord, api_url: str) -> WorkerLaunch:
@@ -90,6 +96,7 @@ class Launches:
             command=endpoint.command,
             directory=endpoint.body.get("directory"),
             arena=self._site.arena if endpoint.owner == OWNER else "",
+            preload=self.loaded.of(worker.pool),
             port=worker.port if endpoint.is_load_balanced and endpoint.artifact is not None else 0,
         )
         return launch if endpoint.image is None else self._contained(launch, worker, endpoint, api_url)

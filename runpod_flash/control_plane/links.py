@@ -39,6 +39,9 @@ class WorkerEvents(Protocol):
 
     def progressed(self, worker: Worker, job: str, attempt: int, progress: dict[str, Any]) -> None: ...
 
+    def loaded(self, worker: Worker, modules: list[Any]) -> None:
+        """It has imported these modules of installed packages."""
+
     def holds(self, worker: Worker, ranges: list[str]) -> None:
         """It still uses these ranges of shared memory, arguments of a call that is about to be finished."""
 
@@ -190,16 +193,24 @@ class _Conversation(asyncio.Protocol):
         self.end(reason, stderr)
 
     def _done(self, worker: Worker, header: dict[str, Any], body: Body) -> None:
+        if "took" in header:
+            worker.pool.pace.took(header["took"] / 1e6)
+        if header.get("ends"):
+            self._events.retire(worker)
         if held := header.get("held"):
             self._events.holds(worker, held)
         left = Range.parse(header["range"]) if "range" in header else body
         self._events.finished(worker, header["job"], header["attempt"], header.get("error"), left)
 
+    def _said(self, worker: Worker, header: dict[str, Any]) -> None:
+        if header["type"] == messages.LOADED:
+            self._events.loaded(worker, list(header["modules"]))
+        else:
+            self._events.progressed(worker, header["job"], header["attempt"], header["progress"])
+
     def _hand_on(self, worker: Worker, header: dict[str, Any], body: Body) -> None:
         match header.get("type"):
             case messages.DONE:
-                if header.get("ends"):
-                    self._events.retire(worker)
                 self._done(worker, header, body)
             case messages.BEAT:
                 self._events.beat(worker)
@@ -210,8 +221,8 @@ class _Conversation(asyncio.Protocol):
             case messages.CHUNK:
                 item = Item(bytes(body), plain=bool(header["plain"]))
                 self._events.item(worker, header["job"], header["attempt"], item)
-            case messages.PROGRESS:
-                self._events.progressed(worker, header["job"], header["attempt"], header["progress"])
+            case messages.PROGRESS | messages.LOADED:
+                self._said(worker, header)
             case messages.BACK:
                 self._events.gave_back(worker, [(job, attempt) for job, attempt in header["jobs"]])
             case messages.STARTED:

@@ -2,7 +2,7 @@
 
 A call that ends leaves its worker idle until the next one has come; the shorter calls are, the more that costs. One
 that is ahead waits behind the one that runs, though another worker may be free before: the longer calls are, the more
-*that* costs. So depth goes by how long the pool's last calls took.
+*that* costs. So depth goes by how long the pool's last calls took, as their workers measured it.
 """
 
 from typing import Final
@@ -14,7 +14,7 @@ _WEIGHT: Final = 0.125  # of the last call in the mean
 _LONG_S: Final = 0.1  # calls that take longer get none ahead
 _SHORT_S: Final = 0.001  # for those that take less, several are
 _AHEAD_S: Final = 0.004  # how much work these are
-_PATIENCE_S: Final = 0.02
+_PATIENCE_S: Final = 0.05  # and more than workers take to be heard on a busy machine
 _TIMES_THE_MEAN: Final = 4.0
 _WORTH_S: Final = 0.001
 

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cryptography.fernet import Fernet, InvalidToken
-
+from runpod_flash import lazy
 from runpod_flash.control_plane.secret_file import ensure_secret
 from runpod_flash.control_plane.store import StoreError
+
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet
 
 
 class SealBroken(StoreError):
@@ -42,7 +44,7 @@ class Seal:
             raise SealBroken(f"{self._complaint()}: that file is gone")
         try:
             opened = json.loads(self._key().decrypt(text.encode()))
-        except (InvalidToken, ValueError):
+        except (_fernet().InvalidToken, ValueError):
             raise SealBroken(f"{self._complaint()}: it was sealed with another key, or was changed") from None
         if not isinstance(opened, dict):
             raise SealBroken(f"{self._complaint()}: it holds something else")
@@ -54,14 +56,19 @@ class Seal:
             "put the earlier key file back, or submit the job again"
         )
 
-    def _key(self) -> Fernet:
+    def _key(self) -> "Fernet":
         if self._fernet is None:
-            key = ensure_secret(self._path, lambda: Fernet.generate_key().decode())
+            key = ensure_secret(self._path, lambda: _fernet().Fernet.generate_key().decode())
             try:
-                self._fernet = Fernet(key)
+                self._fernet = _fernet().Fernet(key)
             except ValueError:
                 raise StoreError(
                     f"key file {self._path} holds no key for sealing; remove it and a new one is made, with which "
                     "nothing can be opened that was sealed before"
                 ) from None
         return self._fernet
+
+
+def _fernet() -> Any:
+    """cryptography.fernet, which takes longer to import than a control plane has that starts for a first call."""
+    return lazy.load("cryptography.fernet")

@@ -10,19 +10,16 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, Any
 
-import uv
 from starlette.requests import HTTPConnection
 
 from runpod_flash import release
-from runpod_flash.control_plane import bundle, inventory, listening
+from runpod_flash.control_plane import inventory, listening, siting
 from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.api.access import Access, client_of
-from runpod_flash.control_plane.api.app import Services, build_app, conversations_of, keyring_of
+from runpod_flash.control_plane.api.app import Services, build_app, channels_of, conversations_of
 from runpod_flash.control_plane.api.channel import ChannelServer
-from runpod_flash.control_plane.api.conversation import Conversations
 from runpod_flash.control_plane.api.serverless_body import created
 from runpod_flash.control_plane.api_keys import ApiKeys
 from runpod_flash.control_plane.apps import Apps
@@ -37,7 +34,6 @@ from runpod_flash.control_plane.containers import Engine
 from runpod_flash.control_plane.deploys import Deploys
 from runpod_flash.control_plane.disk import DiskGuard
 from runpod_flash.control_plane.dispatcher import Dispatcher
-from runpod_flash.control_plane.environments import Environments
 from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.expiring import Expiring
 from runpod_flash.control_plane.fleet import Fleet
@@ -49,13 +45,13 @@ from runpod_flash.control_plane.links import LinkServer
 from runpod_flash.control_plane.own_code import check_body, input_as_sent
 from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.preparing import Preparing
-from runpod_flash.control_plane.principals import Need, Principal
+from runpod_flash.control_plane.principals import Need
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.sealing import Seal
 from runpod_flash.control_plane.served_code import ServedCode
 from runpod_flash.control_plane.settings import PlaneSettings
-from runpod_flash.control_plane.sharing import Sharing
+from runpod_flash.control_plane.sharing import FULL, Sharing
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.streams import Streams
 from runpod_flash.control_plane.succession import LOOK_S, Succession
@@ -104,7 +100,7 @@ class ControlPlane:
             self._api_keys.check()
         self._fleet = Fleet()
         self._announcer = Announcer(self._hub, job_object)
-        self._environments = self._own_environments()
+        self._environments = siting.environments_of(settings, state)
         self._sharing, self._dispatcher = self._shared_dispatcher()
         self._forks, site = self._launcher()
         self._supervisor = Supervisor(
@@ -148,7 +144,7 @@ class ControlPlane:
 
     def _launcher(self) -> tuple[ForkLauncher | None, Site]:
         """What forks workers, where this system can, and where they live."""
-        site = self._site()
+        site = siting.site_of(self._settings, self._state, self._engine, self._files.volumes, self._sharing)
         if not FORKS or not self._settings.forks:
             return None, site
         return ForkLauncher(site.bundle, ProcessLauncher(), preloads=not site.must_isolate), site
@@ -175,18 +171,6 @@ class ControlPlane:
             for_everybody=settings.allow_images,
         )
 
-    def _own_environments(self) -> Environments:
-        return Environments(
-            self._state.environments,
-            uv=uv.find_uv_bin(),
-            allow_apt=self._settings.allow_apt,
-            wheels_only=self._settings.listen is not None and not self._settings.allow_builds,
-            compiled=self._settings.listen is not None,  # workers cannot keep what they compile there
-            failure_memory_s=self._settings.install_failure_s,
-            base_env=self._settings.base_env,
-            places=self._settings.pythons,
-        )
-
     def _command_workers(self) -> CommandWorkers:
         return CommandWorkers(
             self._dispatcher,
@@ -202,6 +186,13 @@ class ControlPlane:
     def _token_of(self, worker_id: str) -> str | None:
         worker = self._supervisor.worker(worker_id)
         return None if worker is None else worker.token
+
+    def _no_room(self, worker_id: str) -> None:
+        """Tell whoever waits for a worker's result that there is no shared memory for it."""
+        worker = self._supervisor.worker(worker_id)
+        if worker is not None:
+            for client in worker.pool.clients:
+                self._announcer.notice_to(client, worker.pool, "arena-full", FULL)
 
     def _authorize(self, connection: HTTPConnection, endpoint_id: str) -> str | None:
         """The event stream that hears of it. Raises where it may not send requests to workers of that endpoint."""
@@ -226,12 +217,15 @@ class ControlPlane:
         values = self._sharing.values or self._blobs
         self._webhooks.as_sent = lambda record: input_as_sent(record, values)
         self._dispatcher.results.patience_s = self._settings.disk_patience_s
+        self._sharing.on_full = self._no_room
         self._dispatcher.recorder.on_refused = self._disk.reserve.give
         self._dispatcher.on_load = self._jobs_changed
         self._balanced.on_load = self._autoscaler.jobs_changed
         self._stream()
         self._connect_apps()
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
+        if self._forks is not None:
+            self._forks.on_notice, self._supervisor.on_loaded = self._supervisor.said_of_start, self._forks.prepare
         self._catalog.on_change = self._endpoint_changed
         self._catalog.on_delete = self._endpoint_deleted
 
@@ -284,34 +278,6 @@ class ControlPlane:
         if calls:
             self._webhooks.wake(job_id)
 
-    def _site(self) -> Site:
-        settings, state = self._settings, self._state
-        hidden = [state.home / "planes", state.blobs, state.volumes, state.runtime, self._sharing.folder]
-        readonly: list[Path] = []
-        if settings.listen is not None:
-            readonly += [state.environments, state.bundle.parent, *_own_program(), *settings.pythons.folders()]
-            hidden += [] if settings.listen.tls is None else [settings.listen.tls.key.absolute()]
-        return Site(
-            link_address=f"unix:{state.worker_socket}",
-            bundle=bundle.ensure(state.bundle, compiled=settings.listen is not None),
-            work=state.work / state.content[:12],
-            hidden=tuple(map(str, hidden)),
-            readonly=tuple(map(str, readonly)),
-            volumes=self._files.volumes,
-            private=None if settings.listen is None else state.home,
-            base_env=settings.base_env,
-            lease_s=settings.lease_s,
-            cancel_grace_s=settings.cancel_grace_s,
-            most_workers=settings.limits.machine_workers,
-            init_s=settings.limits.init_s,
-            ping_s=settings.limits.ping_s,
-            engine=self._engine,
-            must_isolate=settings.listen is not None,
-            pickles=settings.pickles,
-            arena="" if self._sharing.arena is None else str(state.arena_socket),
-            cpus=sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1),
-        )
-
     async def run(self) -> None:
         """Serve until asked to stop (SIGTERM, SIGINT) or idle for too long."""
         loop = asyncio.get_running_loop()
@@ -339,7 +305,7 @@ class ControlPlane:
             self._autoscaler.begin()
             services = self._services()
             conversations = conversations_of(services)
-            self._channels = self._channel_server(services, conversations)
+            self._channels = channels_of(services, conversations)
             servers = listening.HttpServers(build_app(services, conversations), sockets, self._limits.balanced_bytes)
             await servers.start()
             if self._channels is not None:
@@ -351,6 +317,7 @@ class ControlPlane:
             timers = [
                 asyncio.create_task(work)
                 for work in (
+                    self._environments.look_at(sys.executable),
                     self._watch_leases(),
                     self._watch_idleness(),
                     self._collect(),
@@ -409,16 +376,6 @@ class ControlPlane:
             await servers.stop()
         finally:
             self._store.close()
-
-    def _channel_server(self, services: Services, conversations: Conversations) -> ChannelServer | None:
-        """What serves the socket for frames; None where there is nothing but the published API."""
-        if services.published_only:
-            return None
-
-        def welcome(principal: Principal) -> dict[str, Any]:
-            return {**services.capabilities, "pickles": services.pickles.of(principal.user)}
-
-        return ChannelServer(conversations, self._hub, keyring_of(services).principal, welcome)
 
     def _services(self) -> Services:
         capabilities = {
@@ -515,12 +472,6 @@ class ControlPlane:
             except (BackendError, OSError) as error:
                 logger.warning("old results and values cannot be removed: %s", error)
             await asyncio.sleep(_COLLECT_S)
-
-
-def _own_program() -> list[Path]:
-    """The folders from which this process runs code: its interpreter, that one's packages, and this package."""
-    places = [Path(sys.prefix), Path(sys.base_prefix), *map(Path, sys.path), *release.package_folders()]
-    return sorted({place.resolve() for place in places if place.is_dir()} - {Path("/")})
 
 
 @contextlib.contextmanager

@@ -19,6 +19,12 @@ from worker_runtime.wire.errors import WireError
 
 logger = logging.getLogger(__name__)
 
+FULL: Final = (
+    "no shared memory is left for a result: it goes by a file, which is slower; raise FLASH_ARENA_MB, or keep fewer "
+    "large values at a time"
+)
+"""What is said, once, where a result goes by a file."""
+
 _SHARE: Final = 0.5  # of the memory that is free
 _LEAST: Final = 16 * 1024**2
 _MEMORY: Final = Path("/proc/meminfo")
@@ -32,6 +38,7 @@ class Sharing:
         folder: where its file is, which user code must not see.
         values: finds values; `blobs` where no memory is shared.
         socket: where processes ask for memory; "": nowhere.
+        on_full: see `ArenaServer`.
     """
 
     def __init__(self, blobs: Blobs, state: Path, *, megabytes: int | None, folder: Path | None = None) -> None:
@@ -45,11 +52,13 @@ class Sharing:
         self.arena = None if self._file is None else Arena(self._file)
         self.values: SharedValues | None = None
         self.socket = ""
+        self.on_full: Callable[[str], None] = lambda worker_id: None
 
     def open(self, key: str, token_of: Callable[[str], str | None]) -> SharedValues | None:
         """Make what talks about it; None where no memory is shared. See `ArenaServer`."""
         if self.arena is not None:
             self._server = ArenaServer(self.arena, key, token_of)
+            self._server.on_full = lambda worker_id: self.on_full(worker_id)
             self.values = SharedValues(self._blobs, self.arena, self._server)
         return self.values
 

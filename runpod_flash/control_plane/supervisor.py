@@ -7,6 +7,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from worker_runtime.wire.frames import Body
 from worker_runtime.wire.items import Item
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, Progress
 from worker_runtime.wire.ranges import Range
+from worker_runtime.wire.specs import WorkerLaunch
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class Supervisor:
         on_leaving: called with each worker of a command, or with a server, that is to end.
         on_gone: called with each worker that has ended.
         on_item: called with each item of a stream: worker, job, attempt, item.
+        on_loaded: called with the launch of workers to come, when it is known what their function imports.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Supervisor:
         self.on_connected: Callable[[Worker], None] = lambda worker: None
         self.on_leaving: Callable[[Worker], None] = lambda worker: None
         self.on_gone: Callable[[Worker], None] = lambda worker: None
+        self.on_loaded: Callable[[WorkerLaunch], None] = lambda launch: None
         self.on_item: Callable[[Worker, str, int, Item], None] = lambda worker, job, attempt, item: None
 
     @property
@@ -226,7 +230,8 @@ class Supervisor:
         """The life of one worker, from its start until its folder is gone."""
         reason = "it could not be started"
         try:
-            worker.process = await self._launcher.start(self._launches.of(worker, environment, endpoint, self.api_url))
+            launch = worker.launch = self._launches.of(worker, environment, endpoint, self.api_url)
+            worker.process = await self._launcher.start(launch)
             code = await self._until_ended(worker)
             reason = f"its process ended with {code}" + (_REFUSED if code == _CANNOT_START else "")
             if code == _NO_VOLUME:
@@ -328,6 +333,17 @@ class Supervisor:
 
     def unbegun(self, worker: Worker, jobs: list[str]) -> None:
         self._dispatcher.never_began(worker, jobs)
+
+    def loaded(self, worker: Worker, modules: list[Any]) -> None:
+        news = self._launches.loaded.note(worker.pool, modules)
+        if news and worker.launch is not None:
+            self.on_loaded(replace(worker.launch, preload=self._launches.loaded.of(worker.pool)))
+
+    def said_of_start(self, launch: WorkerLaunch, text: str) -> None:
+        """Tell the clients of a worker's pool how it is started."""
+        worker = self._by_id.get(launch.worker)
+        if worker is not None:
+            self._announcer.notice(worker.pool, f"start {launch.endpoint}", f"{launch.name}: {text}")
 
     def hopeless(self, worker: Worker, reason: str, stderr: list[str]) -> None:
         if worker.state is WorkerState.STARTING:

@@ -9,11 +9,13 @@ import re
 import socket
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from yarl import URL
-
+from runpod_flash import lazy
 from runpod_flash.control_plane.problems import Problem
+
+if TYPE_CHECKING:
+    from yarl import URL
 
 LONGEST_URL = 2048
 """How many characters a URL may have."""
@@ -94,7 +96,7 @@ def refuse_addresses(texts: Sequence[str], *, private: bool) -> None:
         refuse_address(text, private=private)
 
 
-def target(url: str, *, private: bool) -> URL:
+def target(url: str, *, private: bool) -> "URL":
     """The URL to connect to, a literal address in its usual spelling.
 
     Userinfo is allowed: it becomes basic authentication. Names are not resolved here, their addresses are judged when
@@ -108,7 +110,7 @@ def target(url: str, *, private: bool) -> URL:
     if not url.isprintable() or " " in url:
         raise _refused("has spaces or characters that cannot be printed; encode them (%20)")
     try:
-        parsed = URL(url)
+        parsed: URL = lazy.load("yarl").URL(url)
         host, port = parsed.raw_host or "", parsed.port
     except ValueError:
         raise _refused("is no URL") from None

@@ -14,8 +14,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from yarl import URL
-
 from runpod_flash import lazy
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.records import JobRecord
@@ -196,6 +194,6 @@ async def _as_it_is(record: JobRecord) -> Mapping[str, Any]:
 def _host(url: str | None) -> str:
     """The host of a URL, "" where there is none."""
     try:
-        return (URL(url or "").raw_host or "").lower()
+        return (lazy.load("yarl").URL(url or "").raw_host or "").lower()
     except ValueError:
         return ""

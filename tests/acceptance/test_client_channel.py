@@ -41,7 +41,7 @@ print("good")
 """
     )
     assert shared_place.run_script(script).good().stdout.strip() == "good"
-    assert os.path.exists(plane_record(shared_place)["calls"]) or os.environ.get("FLASH_PUBLISHED_ONLY")
+    assert os.path.exists(plane_record(shared_place)["calls"])
 
 
 def test_what_a_function_refers_to_is_looked_at_before_each_call(shared_place: Place) -> None:

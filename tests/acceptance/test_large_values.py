@@ -208,3 +208,64 @@ print("good")
     assert len(memory_of(place)) == 1
     place.flash("server", "stop").good()
     assert not memory_of(place)
+
+
+def test_results_for_which_there_is_no_room_are_said_once_too(place: Place) -> None:
+    script = (
+        HELD
+        + USES
+        + """
+@Endpoint(name="large-makes", cpu="cpu3c-1-2", workers=(0, 1))
+def makes(number): return held(number, 30)
+
+for number in range(3): assert makes.remote(number) == held(number, 30)
+assert files()
+print("good")
+"""
+    )
+    finished = place.run_script(script, env={"FLASH_ARENA_MB": "20"}).good()
+    assert finished.stdout == "good\n"
+    assert finished.stderr.count("no shared memory is left for a result") == 1
+
+
+ARRAYS = """
+import asyncio
+import numpy as np
+import pandas as pd
+from runpod_flash import Endpoint
+
+@Endpoint(name="arrays", cpu="cpu3c-1-2", workers=(0, 1))
+def same(value): return value
+
+@Endpoint(name="arrays-change", cpu="cpu3c-1-2", workers=(0, 1))
+def doubled(value):
+    value *= 2
+    return value
+
+rows = np.arange(400_000, dtype=np.float64).reshape(800, 500)
+read_only = rows.copy()
+read_only.flags.writeable = False
+values = [rows, np.asfortranarray(rows), rows[::2, 1::3], rows[:0], read_only, rows.astype("datetime64[s]"),
+          np.array([{"a": 1}, rows], dtype=object)]
+for value in values:
+    got = same.remote(value)
+    assert got.dtype == value.dtype and got.shape == value.shape
+    if value.dtype != object: assert np.array_equal(got, value)
+    assert got.flags.f_contiguous == value.flags.f_contiguous or value is values[2]
+    assert got.flags.writeable is (value is not read_only)
+left, right = same.remote([rows[:400], rows[400:]])
+assert np.array_equal(np.concatenate([left, right]), rows)
+frame = pd.DataFrame({"a": np.arange(200_000), "b": [str(n) for n in range(200_000)], "c": 1.5})
+for _ in range(2):
+    got = same.remote(frame)
+    pd.testing.assert_frame_equal(got, frame)
+    got.loc[0, "a"] = 5
+for _ in range(2): assert np.array_equal(doubled.remote(rows), rows * 2)
+print("good")
+"""
+
+
+@pytest.mark.slow
+def test_arrays_and_frames_of_all_kinds(place: Place, tmp_path: Path) -> None:
+    python = place.venv(tmp_path / "venv", ["numpy", "pandas"])
+    assert place.run_script(ARRAYS, python=python).good().stdout == "good\n"

@@ -27,10 +27,17 @@ def modules_after(tmp_path: Path, statement: str) -> set[str]:
             "from runpod_flash import Endpoint\n@Endpoint(name='f', cpu='cpu3c-1-2')\ndef f(): pass",
             HEAVY | {"anyio", "dotenv", "psutil", "pynvml", "sqlite3"},
         ),
+        (
+            "import asyncio, contextlib, pathlib\nfrom runpod_flash import backends, errors, settings\n"
+            "chosen = settings.Settings(target='http://127.0.0.1:1', home=pathlib.Path())\n"
+            "with contextlib.suppress(errors.BackendUnavailable):\n"
+            "    asyncio.run(backends.connect(chosen, pathlib.Path()))",
+            {"anyio", "click", "httpcore", "pydantic", "rich", "starlette", "typer", "uvicorn"},
+        ),
         ("import worker_runtime.wire.payload", HEAVY | LIGHTER),
         ("import flash_cli.main", {"httpx", "markdown_it", "pydantic", "rich", "starlette", "uvicorn"}),
     ],
-    ids=["package", "Endpoint", "decorated", "wire", "command"],
+    ids=["package", "Endpoint", "decorated", "request", "wire", "command"],
 )
 def test_what_is_heavy_is_not_loaded(tmp_path: Path, statement: str, forbidden: set[str]) -> None:
     assert modules_after(tmp_path, statement) & forbidden == set()

@@ -135,8 +135,7 @@ def check(place: Place, starts: Path) -> int:
     """Compare what ran with what the journal says; gives the number of attempts."""
     (path,) = place.home.glob("planes/*/flash.db")
     with contextlib.closing(sqlite3.connect(path)) as database:
-        sql = "SELECT json_extract(input, '$.number'), status, attempts, result FROM jobs"
-        rows = database.execute(sql).fetchall()
+        rows = database.execute("SELECT json_extract(input, '$.number'), status, attempts, result FROM jobs").fetchall()
         (completed,) = database.execute("SELECT sum(completed) FROM counters").fetchone()
     assert sorted(number for number, *_ in rows) == list(range(JOBS)), "a submit has made two jobs, or none"
     assert completed == JOBS, "the counters have seen another number of ends than there are jobs"

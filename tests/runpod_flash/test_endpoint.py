@@ -36,7 +36,7 @@ def test_the_signature_has_the_order_and_defaults_of_the_original() -> None:
         "name", "id", "gpu", "cpu", "workers", "idle_timeout", "dependencies", "system_dependencies",
         "accelerate_downloads", "volume", "datacenter", "env", "gpu_count", "execution_timeout_ms", "flashboot",
         "image", "scaler_type", "scaler_value", "template", "min_cuda_version", "max_concurrency", "python_version",
-        "retries", "batch", "unknown",
+        "retries", "batch", "preload", "unknown",
     ]  # fmt: skip
     assert parameters["name"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
     assert parameters["gpu"].kind is inspect.Parameter.KEYWORD_ONLY

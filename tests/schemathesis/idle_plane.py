@@ -76,8 +76,8 @@ def shorten_waits() -> None:
     async def short_items(self: PlatformCore, job_id: str, after: int, hold_s: float, sees: Sees) -> Any:
         return await items(self, job_id, after, min(hold_s, WAIT_S), sees)
 
-    async def first_event(self: EventHub, client: str) -> AsyncIterator[bytes]:
-        async with contextlib.aclosing(events(self, client)) as lines:  # type: ignore[type-var]
+    async def first_event(self: EventHub, client: str, *, framed: bool = False) -> AsyncIterator[bytes]:
+        async with contextlib.aclosing(events(self, client, framed=framed)) as lines:  # type: ignore[type-var]
             async for line in lines:
                 yield line
                 return
@@ -124,8 +124,8 @@ def watch(counts: Counter[int], routes: set[tuple[str, str]]) -> None:
     """Let the application that is served be one that counts, and note its routes."""
     build = server.build_app
 
-    def counted(services: Services) -> Counted:
-        app = build(services)
+    def counted(services: Services, *others: Any) -> Counted:
+        app = build(services, *others)
         routes.update(routes_of(app.routes))
         return Counted(app, counts)
 
@@ -135,10 +135,11 @@ def watch(counts: Counter[int], routes: set[tuple[str, str]]) -> None:
 @contextlib.contextmanager
 def running(place: Place, folder: Path) -> Iterator[None]:
     """Such a control plane in this place; drained and ended at the end, when the summary is in `folder`."""
+    chosen = {"FLASH_FORK": "0", "FLASH_IDLE_EXIT_S": "0", "FLASH_DRAIN_S": "1"}
     with (place.project / "plane.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "tests.schemathesis.idle_plane", str(folder)],
-            env=place.env({"FLASH_IDLE_EXIT_S": "0", "FLASH_DRAIN_S": "1", **dict.fromkeys(WAITS, str(WAIT_S))}),
+            env=place.env({**chosen, **dict.fromkeys(WAITS, str(WAIT_S))}),
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=place.project,
         )  # fmt: skip
     with process:
@@ -163,6 +164,7 @@ if __name__ == "__main__":
     answers: Counter[int] = Counter()
     served: set[tuple[str, str]] = set()
     server.ProcessLauncher = IdleLauncher  # type: ignore[assignment, misc]
+    server.FORKS = False
     server.Supervisor.retire = keep_workers  # type: ignore[assignment]
     shorten_waits()
     tell_nobody()

@@ -232,6 +232,7 @@ class Life:
         worker.link = played
         worker.uses(self.artifact)
         pool.workers[name] = worker
+        pool.pace.took(0.0001)  # so that workers get calls ahead
         self.workers.append(played)
         with self.on_loop():
             self.dispatcher.worker_ready(worker)

@@ -2,8 +2,9 @@
 
 import contextlib
 import json
+import shutil
 import subprocess
-import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import httpx
 import psutil
 
+from runpod_flash.control_plane.store import Store
 from tests.support.place import Place
+from worker_runtime.wire.jobs import Call
 
 
 def plane_folder(place: Place) -> Path:
@@ -39,20 +42,18 @@ def plane_client(place: Place) -> httpx.Client:
 
 
 def last_input(place: Place) -> object:
-    """The input of the first job that a script has submitted, taken from a copy of the database."""
-    code = """
-import json, pathlib, shutil, sys, tempfile
-from runpod_flash.control_plane.store import Store
-with tempfile.TemporaryDirectory() as folder:
-    for name in ("flash.db", "flash.db-wal"):
-        shutil.copy(f"{sys.argv[1]}/{name}", folder)
-    store = Store.open(pathlib.Path(folder, "flash.db"))
-    (first, *_) = sorted(store.brief_jobs([], None, 1000))
-    print(json.dumps(store.job(first[1].id).input_json))
-    store.close()
-"""
-    command = [sys.executable, "-c", code, str(plane_folder(place))]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    """The input of the job that a script has submitted last, taken from a copy of the database."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("flash.db", "flash.db-wal"):
+            shutil.copy(plane_folder(place) / name, folder)
+        store = Store.open(Path(folder) / "flash.db")
+        try:
+            ((_, last),) = store.brief_jobs((), None, 1)
+            job = store.job(last.id)
+        finally:
+            store.close()
+    assert job is not None
+    return job.input.to_input() if isinstance(job.input, Call) else dict(job.input)
 
 
 @contextlib.contextmanager

@@ -146,6 +146,14 @@ def write_much(count):
     return count
 
 
+def prints(number):
+    print(f"line {number}")
+
+
+def own_pid():
+    return os.getpid()
+
+
 def exit_hard(code):
     print("last words", file=sys.stderr)
     os._exit(code)

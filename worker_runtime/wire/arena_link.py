@@ -45,6 +45,13 @@ class ArenaLost(Exception):
     """There is no arena, or none for this process. The message says why."""
 
 
+class _Unclosed(socket.socket):
+    """A socket that nobody closes: it goes with the last value that is in use."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class ArenaLink:
     """An open conversation, and the arena in this process's memory. May be used from several threads.
 
@@ -55,7 +62,6 @@ class ArenaLink:
 
     def __init__(self, sock: socket.socket) -> None:
         """Take over a socket on which hello was said, and map the arena. Raises ArenaLost."""
-        self._socket = sock
         self._lock = threading.Lock()
         self._number = 0
         self._rooms: deque[tuple[Range, bool, float]] = deque(maxlen=_ROOMS)
@@ -71,11 +77,13 @@ class ArenaLink:
             self.arena = int(said["arena"])
             self._map = ArenaMap(descriptors[0], int(said["size"]), self._unused)
             sock.setblocking(False)
+            self._socket = _Unclosed(fileno=sock.detach())
             self._arrival = select.poll()
-            self._arrival.register(sock, select.POLLIN)
+            self._arrival.register(self._socket, select.POLLIN)
         except (OSError, ValueError, KeyError) as error:
-            sock.close()
             raise ArenaLost(f"{type(error).__name__}: {error}") from error
+        finally:
+            sock.close()
 
     # ---- writing
 
@@ -218,7 +226,7 @@ class ArenaLink:
             while self._unsent:
                 message = self._unsent.popleft()
                 try:
-                    self._socket.send(message, socket.MSG_DONTWAIT)
+                    self._socket.send(message, socket.MSG_NOSIGNAL)  # user code may want to end by SIGPIPE
                 except BlockingIOError:
                     self._unsent.appendleft(message)
                     return

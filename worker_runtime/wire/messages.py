@@ -22,6 +22,7 @@ worker → control plane
     beat
     started   job attempt          user code begins; where it is told: for calls with a timeout, and where several run
     back      jobs                 these have not begun, and will not: the answer to `take_back`
+    loaded    modules              what installed packages have been imported by the end of the first call
     log       job stream lines     `stream` stdout or stderr; `job` null where the call cannot be told
     chunk     job attempt plain    body: an item of its stream (`items`): JSON where `plain` is true, else a payload
     progress  job attempt progress how far it says to be: `Progress.to_json()`
@@ -53,4 +54,4 @@ has printed; else it waits for `heard` (no fields) before it goes on, so that wh
 WELCOME, ARTIFACT, RUN, CANCEL, DROP, DRAIN = "welcome", "artifact", "run", "cancel", "drop", "drain"
 FORGET, CREDIT, TAKE_BACK, HEARD = "forget", "credit", "take_back", "heard"
 HELLO, READY, BEAT, STARTED, LOG, DONE, GONE = "hello", "ready", "beat", "started", "log", "done", "gone"
-CHUNK, PROGRESS, BACK = "chunk", "progress", "back"
+CHUNK, PROGRESS, BACK, LOADED = "chunk", "progress", "back", "loaded"

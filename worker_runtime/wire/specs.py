@@ -45,7 +45,8 @@ class EnvironmentRequest:
     `caller` is the path of the caller's interpreter when caller and platform share the machine, else None.
     `python` is "major.minor". Without `accelerate` packages are installed by pip, not by what is faster. Where there is
     a `lock` (lines as `wire.locks` reads them), exactly those packages are installed, in an environment of their own,
-    and `dependencies` only say what they were resolved from.
+    and `dependencies` only say what they were resolved from. `preload` are modules that may be imported once for many
+    workers; the environment is the same whatever they are.
     """
 
     python: str
@@ -55,6 +56,7 @@ class EnvironmentRequest:
     index: PackageIndex = PackageIndex()
     accelerate: bool = True
     lock: tuple[str, ...] = field(default=(), repr=False)
+    preload: tuple[str, ...] = ()
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -63,10 +65,7 @@ class EnvironmentRequest:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data. A request without a lock looks as it did before there were locks: ids are hashes of this."""
-        data = asdict(self)
-        if not self.lock:
-            del data["lock"]
-        return data
+        return {name: value for name, value in asdict(self).items() if value or name not in ("lock", "preload")}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "EnvironmentRequest":
@@ -78,6 +77,7 @@ class EnvironmentRequest:
             index=PackageIndex.from_json(require(data, "index", dict, default={})),
             accelerate=require(data, "accelerate", bool, default=True),
             lock=checked(strings(data, "lock")),
+            preload=strings(data, "preload"),
         )
 
 

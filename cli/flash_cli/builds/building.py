@@ -289,6 +289,7 @@ def _environment(described: Mapping[str, Any], packages: _Packages, options: Bui
         index=packages.index if requirements else PackageIndex(),
         accelerate=described["accelerate"] or not requirements,
         lock=locking.lines(packages.lock),
+        preload=tuple(described["preload"]),
     )
 
 

@@ -144,6 +144,7 @@ class Describer:
             "python": "" if spec.image else python,
             "dependencies": list(spec.dependencies),
             "system": list(spec.system_dependencies),
+            "preload": list(spec.preload),
             "accelerate": spec.accelerate_downloads,
             **of_kind,
         }

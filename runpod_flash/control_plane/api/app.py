@@ -13,6 +13,7 @@ from runpod_flash.control_plane.api.access import Access, streams_of
 from runpod_flash.control_plane.api.app_jobs import AppJobs
 from runpod_flash.control_plane.api.apps_api import AppsApi
 from runpod_flash.control_plane.api.calls_api import CallsApi
+from runpod_flash.control_plane.api.channel import ChannelServer
 from runpod_flash.control_plane.api.conversation import Conversations
 from runpod_flash.control_plane.api.flash_jobs import FlashJobsApi
 from runpod_flash.control_plane.api.flash_v1 import FlashApi
@@ -41,7 +42,7 @@ from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.logins import Logins
 from runpod_flash.control_plane.own_code import check_body
 from runpod_flash.control_plane.platform import Platform
-from runpod_flash.control_plane.principals import Pickles, WorkerKey
+from runpod_flash.control_plane.principals import Pickles, Principal, WorkerKey
 from runpod_flash.control_plane.problems import LastResort, handlers
 from runpod_flash.control_plane.rates import Rates
 from runpod_flash.control_plane.shared_values import SharedValues
@@ -90,6 +91,17 @@ def conversations_of(services: Services) -> Conversations:
     """What all that speaks in frames shares with the HTTP faces."""
     access, rates = Access(services.catalog), Rates(services.limits)
     return Conversations(services.platform, access, services.limits, rates, services.check_webhook)
+
+
+def channels_of(services: Services, conversations: Conversations) -> ChannelServer | None:
+    """What serves the socket for frames; None where there is nothing but the published API."""
+    if services.published_only:
+        return None
+
+    def welcome(principal: Principal) -> dict[str, Any]:
+        return {**services.capabilities, "pickles": services.pickles.of(principal.user)}
+
+    return ChannelServer(conversations, services.hub, keyring_of(services).principal, welcome)
 
 
 def keyring_of(services: Services) -> Keyring:

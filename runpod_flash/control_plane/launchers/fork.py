@@ -116,7 +116,8 @@ class ForkLauncher:
         if not launch.preload:
             return [bare]
         env = tuple(sorted((name, value) for name, value in launch.env.items() if name not in OF_ONE_WORKER))
-        return [Kind(launch.python, launch.bundle, Packages(launch.overlay, launch.preload, launch.cpus), env), bare]
+        packages = Packages(launch.overlay, launch.preload, len(launch.cpus))
+        return [Kind(launch.python, launch.bundle, packages, env), bare]
 
     async def _forked(self, launch: WorkerLaunch, kinds: list[Kind]) -> LocalProcess | None:
         ways = [(kind, True) for kind in kinds] + [(self._own, False)]

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from worker_runtime import fork_server_command
-from worker_runtime.forkserver import LONGEST
-from worker_runtime.preloading import Packages
+from worker_runtime.preloading import LONGEST, Packages
 from worker_runtime.renewal import ROOM
 from worker_runtime.wire.specs import WorkerLaunch
 

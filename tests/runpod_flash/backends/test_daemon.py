@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from runpod_flash import plane_start
 from runpod_flash.backends import daemon
 from runpod_flash.errors import BackendUnavailable
 from runpod_flash.release import package_folders
@@ -234,14 +235,14 @@ def test_the_environment_is_an_allow_list() -> None:
         "UV_INDEX": "u", "FLASH_PORT": "1", "FLASH_TARGET": "t", "PYTHONPATH": "y", "AWS_SECRET": "a",
         "VIRTUAL_ENV": "v",
     }  # fmt: skip
-    found = daemon.plane_environment(given, Path("/home/x"), package_folders())
+    found = plane_start.plane_environment(given, Path("/home/x"), package_folders())
     assert set(given) - set(found) == {"FLASH_TARGET", "AWS_SECRET", "VIRTUAL_ENV"}
     assert found["FLASH_HOME"] == "/home/x"
     assert found["PYTHONPATH"] == str(ROOT)
-    assert "PYTHONPATH" not in daemon.plane_environment(given, Path("/home/x"))
+    assert "PYTHONPATH" not in plane_start.plane_environment(given, Path("/home/x"))
 
 
 def test_without_an_interpreter_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "")
     with pytest.raises(BackendUnavailable, match="interpreter"):
-        daemon.default_command()
+        plane_start.default_command()

@@ -13,6 +13,7 @@ from runpod_flash.control_plane import assigning, causes
 from runpod_flash.control_plane.causes import CauseKind
 from runpod_flash.control_plane.fleet import ARTIFACTS_PER_WORKER, Job, WorkerState
 from runpod_flash.control_plane.platform import everything
+from runpod_flash.control_plane.shared_values import NoMemory
 from runpod_flash.errors import ContentNotFound
 from tests.support.memory_fleet import Scene
 from worker_runtime.wire import messages
@@ -25,6 +26,7 @@ from worker_runtime.wire.jobs import (
     Payload,
     read_output,
 )
+from worker_runtime.wire.ranges import Range
 from worker_runtime.wire.retries import Backoff
 
 USER = ErrorInfo(ErrorKind.USER, "ValueError", "bad")
@@ -71,8 +73,10 @@ EVENTS = st.one_of(
 class Play:
     """Applies random events to a scene; those that make no sense at the moment do nothing."""
 
-    def __init__(self, concurrency: int) -> None:
+    def __init__(self, concurrency: int, takes_s: float = 0.0001) -> None:
+        """`takes_s`: how long calls took until now, by which it goes how many a worker gets ahead."""
         self.scene = Scene(concurrency)
+        self.scene.pool.pace.took(takes_s)
         self.ended: list[tuple[Any, str, int]] = []
 
     async def apply(self, event: tuple[Any, ...]) -> None:
@@ -163,10 +167,12 @@ class Play:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.integers(1, 3), st.lists(EVENTS, max_size=60))
-def test_whatever_happens_each_job_ends_once_and_the_rules_hold(concurrency: int, events: list[Any]) -> None:
+@given(st.integers(1, 3), st.sampled_from([0.0001, 0.005, 1.0]), st.lists(EVENTS, max_size=60))
+def test_whatever_happens_each_job_ends_once_and_the_rules_hold(
+    concurrency: int, takes_s: float, events: list[Any]
+) -> None:
     async def play() -> None:
-        game = Play(concurrency)
+        game = Play(concurrency, takes_s)
         for event in events:
             await game.apply(event)
         await game.finish()
@@ -393,6 +399,40 @@ async def test_a_job_that_runs_does_not_wait_any_more_and_one_that_is_queued_aga
     assert job.record.status is JobStatus.IN_PROGRESS
     scene.lose(worker)
     assert (await job.done).status is JobStatus.TIMED_OUT
+
+
+class Shared(NoMemory):
+    """Memory in which one result lies, as the dispatcher sees it."""
+
+    def __init__(self, there: Range) -> None:
+        self.there, self.discarded = there, list[Range]()
+
+    def received(self, worker: str, found: Range) -> Payload | None:
+        return Payload.in_range(found, 1.0) if found == self.there else None
+
+    def discard(self, worker: str, found: Range) -> None:
+        self.discarded.append(found)
+
+
+@played
+async def test_a_result_in_memory_is_told_as_that_and_a_wrong_one_is_the_error_of_its_job() -> None:
+    scene, there, wrong = Scene(), Range(1, 2, 3, 4), Range(1, 9, 3, 4)
+    memory = Shared(there)
+    scene.dispatcher.share(memory)
+    worker = scene.start()
+    for found in (there, wrong):
+        job = await scene.submit()
+        await scene.turns()
+        scene.dispatcher.finished(worker.worker, job.record.id, 1, None, found)
+        record = await job.done
+        if found == there:
+            assert record.output == Payload.in_range(there, 1.0)
+        else:
+            assert (record.status, error_of(job).kind) == (JobStatus.FAILED, ErrorKind.PLATFORM)
+            assert "shared memory" in error_of(job).message
+    assert not memory.discarded
+    scene.dispatcher.finished(worker.worker, "unknown", 1, None, there)
+    assert memory.discarded == [there]
 
 
 @played

@@ -11,12 +11,12 @@ import pytest
 from runpod_flash.control_plane.environments import InstallFailed
 from runpod_flash.control_plane.fleet import WorkerState
 from runpod_flash.control_plane.problems import Problem
-from runpod_flash.control_plane.records import Policy, Submission
+from runpod_flash.control_plane.records import Batch, JobRecord, Policy, Submission
 from runpod_flash.control_plane.store import StoreFull
-from runpod_flash.errors import ContentNotFound, EndpointNotFound, JobNotFound, NotPortable
+from runpod_flash.errors import ContentNotFound, EndpointNotFound, JobNotFound, NotPortable, PayloadTooLarge
 from tests.support.small_plane import SmallPlane, small_plane
 from worker_runtime.wire.errors import WireError
-from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, read_output
+from worker_runtime.wire.jobs import INLINE_LIMIT, Call, ErrorInfo, ErrorKind, JobStatus, Payload, read_output
 from worker_runtime.wire.specs import EnvironmentRequest
 
 Test: TypeAlias = Callable[[SmallPlane], Coroutine[Any, Any, None]]
@@ -101,6 +101,103 @@ async def test_a_failed_submit_can_be_repeated_with_its_key(plane: SmallPlane) -
     with pytest.raises(ContentNotFound):
         await plane.submit(endpoint, Call(plane.artifact, Payload(sha256="0" * 64, size=9)), key="k")
     assert (await plane.submit(endpoint, key="k")).status is JobStatus.IN_QUEUE
+
+
+def batch(plane: SmallPlane, *keys: str, fresh: bool = True, **changes: Any) -> Batch:
+    """Calls of the artifact that came together, each with its key as its argument."""
+    jobs = [(key, Payload.inlined(key.encode())) for key in keys]
+    return replace(Batch(plane.call(), jobs, client="c", fresh=fresh), **changes)
+
+
+@played
+async def test_calls_that_come_together_are_accepted_in_one_commit(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint(workers={"min": 0, "max": 0})
+    keys = [f"k{number}" for number in range(300)]
+    groups, save = list[int](), plane.store.save_job
+    saved = list[Any]()
+
+    def counted(record: Any) -> Any:
+        saved.append(record)
+        asyncio.get_running_loop().call_soon(lambda: groups.append(len(saved)))
+        return save(record)
+
+    plane.store.save_job = counted  # type: ignore[method-assign]
+    accepted = await plane.platform.submit_many(endpoint, batch(plane, *keys))
+    assert set(groups) == {300}, "all were written before the loop went on"
+    found = [record for record in accepted if not isinstance(record, Exception)]
+    assert [(each.idempotency_key, each.input.arguments.inline) for each in found] == [(k, k.encode()) for k in keys]
+    assert len({record.id for record in found}) == 300
+    assert len(plane.store.unfinished_jobs()) == 300
+
+
+@played
+async def test_of_calls_that_come_together_a_bad_one_alone_is_refused(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint()
+    jobs = [
+        ("good", Payload.inlined(b"a")),
+        ("missing", Payload(sha256="0" * 64, size=9)),
+        ("large", Payload.inlined(bytes(INLINE_LIMIT + 1))),
+        ("good too", Payload.inlined(b"b")),
+        ("good", Payload.inlined(b"a")),
+    ]
+    found = await plane.platform.submit_many(endpoint, batch(plane, jobs=jobs))
+    kinds = [type(each) for each in found]
+    assert kinds == [JobRecord, ContentNotFound, PayloadTooLarge, JobRecord, JobRecord]
+    assert found[0] is found[4], "a key twice is one job"
+    assert len(plane.store.unfinished_jobs()) == 2
+
+
+@played
+async def test_what_all_have_in_common_is_refused_for_all(plane: SmallPlane) -> None:
+    endpoint, command = await plane.endpoint(), await plane.endpoint(command="serve")
+    with pytest.raises(EndpointNotFound):
+        await plane.platform.submit_many("nowhere", batch(plane, "k"))
+    with pytest.raises(ContentNotFound, match="f" * 64):
+        await plane.platform.submit_many(endpoint, batch(plane, "k", call=plane.call("f" * 64)))
+    with pytest.raises(Problem, match="runs a command, which takes plain input"):
+        await plane.platform.submit_many(command, batch(plane, "k"))
+    plane.platform.intake.admit = _full
+    with pytest.raises(StoreFull):
+        await plane.platform.submit_many(endpoint, batch(plane, "k"))
+    assert plane.store.unfinished_jobs() == []
+
+
+def _full() -> str:
+    raise StoreFull("no room")
+
+
+@played
+async def test_keys_that_may_have_come_before_are_looked_up(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint()
+    first = asyncio.ensure_future(plane.platform.submit_many(endpoint, batch(plane, "a", "b")))
+    await asyncio.sleep(0)
+    meanwhile = await plane.platform.submit_many(endpoint, batch(plane, "b", "c", fresh=False))
+    alone = await plane.submit(endpoint, key="a")
+    ids = [each.id for each in [*(await first), *meanwhile, alone] if isinstance(each, JobRecord)]
+    assert (ids[1], ids[0]) == (ids[2], ids[4])
+    assert len(set(ids)) == 3
+    await plane.until(lambda: plane.launcher.alive)
+
+    def all_ended() -> bool:
+        plane.connect()
+        plane.finish()
+        return plane.dispatcher.active == 0
+
+    await plane.until(all_ended)
+    (again,) = await plane.platform.submit_many(endpoint, batch(plane, "a", fresh=False, client="later"))
+    assert isinstance(again, JobRecord)
+    assert (again.id, again.status) == (ids[0], JobStatus.COMPLETED)
+    assert [event["job"]["id"] for event in plane.events.of("job", "later")] == [ids[0]]
+
+
+@played
+async def test_many_jobs_are_called_off_and_unknown_ones_named(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint(workers={"min": 0, "max": 0})
+    mine, other = await plane.submit(endpoint), await plane.submit(await plane.endpoint())
+    assert plane.platform.call_off([mine.id, other.id, "none"], lambda each: each == endpoint) == [other.id, "none"]
+    assert (await plane.platform.wait(mine.id, 5)).status is JobStatus.CANCELLED
+    assert plane.platform.job(other.endpoint, other.id).status is JobStatus.IN_QUEUE
+    assert plane.platform.call_off([mine.id]) == [], "what has ended stays as it is"
 
 
 @played

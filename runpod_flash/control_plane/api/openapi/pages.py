@@ -10,8 +10,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from runpod_flash.control_plane.api.openapi import document
-from runpod_flash.control_plane.api.openapi.faces import FACES
+from runpod_flash import lazy
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.errors import BackendError
 
@@ -51,7 +50,9 @@ class OpenApi:
     @functools.cached_property
     def document(self) -> Mapping[str, Any]:
         """The document without `servers`; built when it is asked for first."""
-        return document.build(FACES, document.routes_of((*self._others, *self.routes())))
+        document, faces = (lazy.load(f"{__package__}.{name}") for name in ("document", "faces"))
+        built: Mapping[str, Any] = document.build(faces.FACES, document.routes_of((*self._others, *self.routes())))
+        return built
 
     async def _get_document(self, request: Request) -> Response:
         servers = [{"url": str(request.base_url).rstrip("/"), "description": "This server"}]
