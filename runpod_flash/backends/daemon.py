@@ -86,7 +86,7 @@ def stop(state: StateFolder, margin_s: float = STOP_MARGIN_S, *, now: bool = Fal
     Raises:
         BackendUnavailable: it belongs to another user.
     """
-    record = running(state) or _about_to_run(state)
+    record = running(state)
     if record is None:
         return False
     first = (
@@ -111,10 +111,17 @@ def stop(state: StateFolder, margin_s: float = STOP_MARGIN_S, *, now: bool = Fal
     return True
 
 
-def _about_to_run(state: StateFolder) -> PlaneRecord | None:
-    """The record of one that somebody has just begun, as soon as it has written one; None where there is none."""
+def all_to_stop(state: StateFolder) -> list[tuple[StateFolder, PlaneRecord]]:
+    """Those of `all_running`, and this content's that somebody has just begun, as soon as it says what it is."""
+    if running(state) is None:
+        _await_begun(state)
+    return all_running(state)
+
+
+def _await_begun(state: StateFolder) -> None:
+    """Where somebody has just begun one, wait until it has written its record, or has ended."""
     if not state.start_lock.exists():
-        return None
+        return
     end = time.monotonic() + _BEGIN_S
     with state.start_lock.open("ab") as file:
         while time.monotonic() < end:
@@ -123,11 +130,9 @@ def _about_to_run(state: StateFolder) -> PlaneRecord | None:
             except BlockingIOError:
                 time.sleep(_PAUSE_S)
                 continue
-            record = running(state)
-            if record is not None or not is_locked(state.plane_lock):
-                return record
+            if running(state) is not None or not is_locked(state.plane_lock):
+                return
             time.sleep(_PAUSE_S)
-    return None
 
 
 @asynccontextmanager

@@ -232,6 +232,8 @@ class Supervisor:
         try:
             launch = worker.launch = self._launches.of(worker, environment, endpoint, self.api_url)
             worker.process = await self._launcher.start(launch)
+            if self._closing:  # it was not there yet when the others were told
+                self._terminate(worker)
             code = await self._until_ended(worker)
             reason = f"its process ended with {code}" + (_REFUSED if code == _CANNOT_START else "")
             if code == _NO_VOLUME:

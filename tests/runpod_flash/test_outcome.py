@@ -49,8 +49,8 @@ def test_a_large_value_is_fetched() -> None:
     data = payload.encode(bytes(1_000_000))
     packed = Payload.of(data)
 
-    async def fetch(sha256: str) -> bytes:
-        assert sha256 == packed.sha256
+    async def fetch(asked: Payload) -> bytes:
+        assert asked == packed
         return data
 
     assert value(job(value_output(packed)), fetch) == bytes(1_000_000)

@@ -87,7 +87,7 @@ def stop(*, now: bool) -> None:
     Raises:
         BackendUnavailable: one belongs to another user.
     """
-    found = daemon.all_running(plane.state_folder())
+    found = daemon.all_to_stop(plane.state_folder())
     if not found:
         console.say("no control plane runs")
     for folder, record in found:

@@ -14,7 +14,7 @@ from worker_runtime.wire.jobs import JobStatus
 
 pytestmark = pytest.mark.anyio
 
-UUID4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+UUID7 = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
 
 def refused(response: httpx.Response, status: int) -> str:
@@ -28,7 +28,7 @@ async def test_run_then_status_then_cancel(plane: PlaneApp) -> None:
     headers = {"X-Flash-Client": "c1"}
     job = (await plane.client.post(f"/v2/{endpoint}/run", json={"input": {"x": 1}}, headers=headers)).json()
     assert job["status"] == "IN_QUEUE"
-    assert re.fullmatch(f"{UUID4}-u1", job["id"])
+    assert re.fullmatch(f"{UUID7}-u1", job["id"])
     assert set(job) == {"id", "status"}
     assert plane.platform.came_with[job["id"]] == {"client": "c1", "policy": Policy()}
     for method in ("GET", "POST"):
@@ -46,7 +46,7 @@ async def test_runsync_waits_for_the_end(plane: PlaneApp) -> None:
     waiting = asyncio.create_task(plane.client.post(f"/v2/{endpoint}/runsync", json={"input": {"x": 1}}))
     await asyncio.to_thread(wait_until, lambda: plane.platform.jobs)
     (job_id,) = plane.platform.jobs
-    assert re.fullmatch(f"sync-{UUID4}", job_id)
+    assert re.fullmatch(f"sync-{UUID7}", job_id)
     await plane.platform.end(job_id, JobStatus.COMPLETED, {"answer": 42})
     job = (await waiting).json()
     assert (job["id"], job["status"], job["output"]) == (job_id, "COMPLETED", {"answer": 42})
