@@ -98,6 +98,7 @@ print("good")
         assert finished(process) == "good"
 
 
+@pytest.mark.slow
 def test_cancelled_tasks_cancel_their_jobs(place: Place) -> None:
     starts = place.project / "starts"
     script = f"""
@@ -125,6 +126,7 @@ asyncio.run(main())
     assert len(starts.read_text()) < 20, "what waits is not begun"
 
 
+@pytest.mark.slow
 def test_a_control_plane_that_is_killed_with_a_thousand_calls_under_way(place: Place) -> None:
     starts = place.project / "starts"
     script = f"""

@@ -73,6 +73,7 @@ print(early.remote())
 """
 
 
+@pytest.mark.slow
 def test_what_an_endpoint_names_is_imported_for_the_workers_that_come_later(place: Place) -> None:
     done = place.run_script(PRELOADED, name="named.py").good()
     assert done.stdout == "False\n"  # the first worker does not wait for a fork server that has it
@@ -87,6 +88,7 @@ def workers(place: Place) -> list[str]:
     return [worker for endpoint in place.endpoints() for worker in endpoint["workerIds"]]
 
 
+@pytest.mark.slow
 def test_a_fork_server_that_was_killed_is_replaced(place: Place) -> None:
     script = """
         from runpod_flash import Endpoint

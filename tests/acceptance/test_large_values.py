@@ -84,6 +84,7 @@ print("good")
         assert memory_of(shared_place), "no memory was shared"
 
 
+@pytest.mark.slow
 def test_what_is_kept_stays_as_it_is_on_both_sides(shared_place: Place) -> None:
     script = (
         HELD
@@ -111,6 +112,7 @@ print("good")
     assert shared_place.run_script(script).good().stdout == "good\n"
 
 
+@pytest.mark.slow
 def test_memory_that_is_full_is_said_once_and_values_go_by_files(place: Place) -> None:
     script = (
         HELD
@@ -130,6 +132,7 @@ print("good")
     assert "FLASH_ARENA_MB" in finished.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("megabytes", ["0", "1"])
 def test_without_shared_memory_values_go_by_files(place: Place, megabytes: str) -> None:
     script = HELD + USES + 'assert same.remote(held(7, 2)) == held(7, 2) and files()\nprint("good")'
@@ -139,6 +142,7 @@ def test_without_shared_memory_values_go_by_files(place: Place, megabytes: str) 
     assert not memory_of(place)
 
 
+@pytest.mark.slow
 def test_what_processes_held_that_were_killed_is_free_again(place: Place) -> None:
     """Of 64 MB nothing is left over after workers and programs were killed that held more than that together."""
     script = (
@@ -210,6 +214,7 @@ print("good")
     assert not memory_of(place)
 
 
+@pytest.mark.slow
 def test_results_for_which_there_is_no_room_are_said_once_too(place: Place) -> None:
     script = (
         HELD

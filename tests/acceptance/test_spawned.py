@@ -22,6 +22,7 @@ def programs(place: Place) -> list[str]:
     return [" ".join(psutil.Process(process.pid).cmdline()) for process in processes_of(place.home)]
 
 
+@pytest.mark.slow
 def test_every_worker_is_started_anew(place: Place) -> None:
     assert place.run_script(SCRIPT, env={"FLASH_FORK": "0"}).good().stdout == "[1, 2]\n"
     found = programs(place)

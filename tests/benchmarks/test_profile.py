@@ -9,6 +9,7 @@ from benchmarks.sizes import SMALL
 from worker_runtime.wire.trace import BORDERS
 
 
+@pytest.mark.slow
 def test_a_call_crosses_every_border_in_order() -> None:
     scene = Scene(SMALL)
     with scene:
