@@ -3,6 +3,7 @@
 import signal
 
 import psutil
+import pytest
 
 from tests.support.place import Place
 from tests.support.plane_api import control_plane

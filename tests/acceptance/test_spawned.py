@@ -1,6 +1,7 @@
 """With FLASH_FORK=0 no worker is forked from a process that has imported what it needs, and all works."""
 
 import psutil
+import pytest
 
 from tests.support.place import Place
 from tests.support.processes import processes_of

@@ -2,6 +2,8 @@
 
 import itertools
 
+import pytest
+
 from benchmarks import waterfall
 from benchmarks.profile import marks_of_calls
 from benchmarks.scene import Scene
