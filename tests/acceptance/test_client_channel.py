@@ -177,6 +177,7 @@ os._exit(0)
     assert shared_place.run_script(script).good().stdout.strip() == "good"
 
 
+@pytest.mark.slow
 def test_a_client_that_has_http_alone_sends_many_calls_in_one_request(place: Place) -> None:
     place.run_script(FRAMED + "framed.remote(0)").good()
     key = (plane_folder(place) / "key").read_text().strip()

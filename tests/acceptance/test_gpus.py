@@ -11,6 +11,7 @@ TWO = {"FLASH_FAKE_GPUS": "NVIDIA L4:24,NVIDIA L4:24"}
 ONE = {"FLASH_FAKE_GPUS": "NVIDIA L4:24"}
 
 
+@pytest.mark.slow
 def test_a_machine_without_a_gpu_runs_on_the_cpu_and_says_so_once_to_each_program(place: Place) -> None:
     script = """
 import asyncio, os

@@ -55,7 +55,7 @@ def memory_of(place: Place) -> list[Path]:
     return found
 
 
-def test_values_come_back_as_they_were_and_can_be_changed(shared_place: Place) -> None:
+def test_values_come_back_as_they_were_and_can_be_changed(place: Place) -> None:
     script = (
         HELD
         + USES
@@ -79,9 +79,9 @@ assert not files()
 print("good")
 """
     )
-    assert shared_place.run_script(script).good().stdout == "good\n"
+    assert place.run_script(script).good().stdout == "good\n"
     if Path("/dev/shm").exists():
-        assert memory_of(shared_place), "no memory was shared"
+        assert memory_of(place), "no memory was shared"
 
 
 @pytest.mark.slow
@@ -172,6 +172,7 @@ print("good")
     assert "no shared memory" not in finished.stderr
 
 
+@pytest.mark.slow
 def test_jobs_and_results_in_memory_survive_a_control_plane_that_is_killed(place: Place) -> None:
     script = (
         HELD

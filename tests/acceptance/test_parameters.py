@@ -138,6 +138,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_who_finds_the_best_type_taken_gets_the_next(machine: Place) -> None:
     assert machine.run_script(NEXT, env=MACHINE).good().stdout.strip() == "['0', '1', '2', '3'] 1,2"
 

@@ -291,6 +291,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_changed_code_and_env_are_rolled_without_a_failed_request(shared_place: Place, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     script = shared_place.write("life.py", LIFE + ROLLED_UNDER_LOAD)

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from runpod_flash import plane_start
 from runpod_flash.release import content_hash
 from runpod_flash.settings import load
@@ -72,6 +74,7 @@ def test_the_option_is_the_number_of_a_lock(place: Place) -> None:
     assert os.strerror(9) in done.stderr
 
 
+@pytest.mark.slow
 def test_one_that_has_just_begun_can_be_stopped(place: Place) -> None:
     place.run(["-c", BEGIN]).good()
     assert "stopped" in place.flash("server", "stop").good().stdout

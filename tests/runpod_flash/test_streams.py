@@ -23,7 +23,7 @@ from worker_runtime.wire.jobs import INLINE_LIMIT
 CPU: Any = {"cpu": "cpu3c-1-2"}
 CLOSED: list[str] = []
 TRIES: list[int] = []
-MADE: list[int] = []
+MADE: list[str] = []  # the mark of the generator, for each item
 READ = threading.Event()
 
 
@@ -41,7 +41,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
 def count(to: int, mark: str = "") -> Iterator[int]:
     try:
         for number in range(to):
-            MADE.append(number)
+            MADE.append(mark)
             yield number
     finally:
         CLOSED.append(mark)
@@ -290,10 +290,10 @@ def test_a_job_that_is_cancelled_while_it_is_read() -> None:
 
 def test_a_reader_that_is_slow_makes_the_generator_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inline_streams, "WINDOW", (5, 10**6))
-    stream = count.stream(1000)
+    stream = count.stream(1000, "slow")
     assert next(stream) == 0
-    wait_until(lambda: len(MADE) >= 6, 5, "the generator runs ahead")
+    wait_until(lambda: MADE.count("slow") >= 6, 5, "the generator runs ahead")
     for number in range(100):
         assert plain.remote(number) == number
-    assert len(MADE) <= 7  # five unread, one read, one that waits
+    assert MADE.count("slow") <= 7  # five unread, one read, one that waits
     assert list(stream) == list(range(1, 1000))

@@ -74,6 +74,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_an_endpoint_is_added_runs_its_command_and_is_removed(place: Place) -> None:
     folder = place.write("here/handler.py", HANDLER).parent
     tools = place.project / "tools"

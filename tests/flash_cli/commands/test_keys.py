@@ -15,6 +15,7 @@ def test_without_a_control_plane_there_is_nothing_to_ask(place: Place) -> None:
         assert "start it with `flash server start`" in done.stderr
 
 
+@pytest.mark.slow
 def test_made_listed_revoked(place: Place) -> None:
     place.flash("server", "start").good()
     assert place.flash("server", "keys", "list").good().stdout == "no keys\n"

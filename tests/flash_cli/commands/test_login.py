@@ -60,6 +60,7 @@ def key_of(here: Place) -> str:
     return str(target["key"])
 
 
+@pytest.mark.slow
 def test_the_owner_lets_somebody_in(here: Place, owner: Place) -> None:
     with asking(here, owner) as (process, code):
         listed = json.loads(owner.flash("server", "keys", "requests", "--json").good().stdout)["logins"]

@@ -36,6 +36,7 @@ def written(place: Place, *arguments: str) -> str:
     return place.run_script(SCRIPT, name="writes.py", arguments=arguments, env=quiet).good().stdout.strip()
 
 
+@pytest.mark.slow
 def test_lines_of_a_job_and_of_its_endpoint(shared_place: Place) -> None:
     first = written(shared_place, "hello")
     shared_place.flash("jobs", "attach", first).good()

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from flash_cli.builds.building import BuildOptions
 from flash_cli.dev.building_ahead import BuildingAhead
@@ -14,6 +15,7 @@ from tests.support.processes import children_with
 ADD = "from runpod_flash import Endpoint\n\n@Endpoint(name='add', cpu='cpu3c-1-2')\ndef add(a: int): return a\n"
 
 
+@pytest.mark.slow
 def test_the_next_build_finds_an_interpreter_and_the_end_leaves_none(tmp_path: Path) -> None:
     (tmp_path / "add.py").write_text(ADD)
 

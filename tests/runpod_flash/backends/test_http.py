@@ -603,6 +603,7 @@ async def items_of(backend: HttpBackend, platform: FakePlatform) -> list[Any]:
     return [item async for item in backend.chunks("ep", job)]
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     items=st.lists(st.integers() | st.text(max_size=3) | st.none(), max_size=12),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import pytest
 from aiohttp import web
 
 from runpod_flash.control_plane import crashes
@@ -112,6 +113,7 @@ async def test_a_worker_ends_when_it_was_idle_for_its_timeout_and_not_before(it:
         assert len(it.plane.launcher.processes) == 1
 
 
+@pytest.mark.slow
 @played_with(limits=LIMITS)
 async def test_that_no_worker_can_be_had_is_told_to_all_who_wait_and_tried_again_with_the_next(
     it: CommandPlane,
