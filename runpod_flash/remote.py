@@ -113,7 +113,7 @@ class RemoteFunction(_OnEndpoint, CallForms[P, R]):
         self.spec = spec
         self.__flash_target__ = target
         self.__remote_config__: dict[str, Any] = remote_config(spec)
-        self._streams = is_generator(target)
+        self._streams: bool = is_generator(target)
         if not self._streams:
             signatures.mark_as_coroutine_function(self)
 

@@ -3,6 +3,7 @@
 It stands as long as the function, what it refers to, its endpoint and the platform's memory of it are as they were.
 """
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,7 +23,7 @@ KEPT: Final = 512
 """How many are remembered for one event loop."""
 
 Same = tuple[Any, ...]
-"""What calls must have in common, by identity."""
+"""What calls must have in common, by identity; and the interpreter whose packages they need."""
 
 
 def same_of(request: Request, *, by_shape: bool) -> Same:
@@ -35,6 +36,7 @@ def same_of(request: Request, *, by_shape: bool) -> Same:
         id(request.retries),
         request.stream,
         id(request.instance),
+        sys.executable,
     )
     return (*found, len(request.args), *request.kwargs) if by_shape else found
 

@@ -137,6 +137,7 @@ def _be_worker(control: socket.socket, launch: int, token: int, asked: dict[str,
         renewal.show_as(launch_command(sys.executable, sys.argv[1]), {})
         renewal.reset_signals()
         renewal.close_all_but((launch, token))
+        isolation.allow_inspection()  # as a started worker until it has its token: else it maps no users of a namespace
         gc.enable()
         code = run_forked(_whole(launch), _asking(token), isolate=asked["isolate"], child_forks=asked["whole"])
         sys.stderr.flush()
