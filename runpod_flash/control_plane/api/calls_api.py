@@ -37,11 +37,9 @@ class CallsApi:
 
 
 def _frames(data: bytes) -> list[tuple[frames.Header, bytes | bytearray]]:
-    """The frames of a body. Raises WireError where there are none, or the last is not whole."""
+    """The frames of a body. Raises WireError where they are none, or the last is not whole."""
     splitter = frames.Splitter(BODY_LIMIT)
     found = splitter.feed(data)
-    if not data:
-        raise WireError("the body is empty; it must be frames")
     if not splitter.whole:
         raise WireError("the body ends in the middle of a frame")
     return found

@@ -57,7 +57,6 @@ async def test_a_user_has_streams_and_endpoints_of_their_own(plane: PlaneApp) ->
         (b"", {"X-Flash-Client": "a/b"}, 400, "no '/'"),
         (b"nonsense that is long enough", CLIENT, 422, "does not speak this protocol"),
         (body("e", "k")[:-1], CLIENT, 422, "ends in the middle of a frame"),
-        (b"", CLIENT, 422, "is empty"),
         (b"".join(frames.encode({"type": "submit"})), CLIENT, 422, "field 'call' is missing"),
         (b"".join(frames.encode({"type": "watch", "jobs": "x"})), CLIENT, 422, "field 'jobs'"),
     ],
