@@ -94,7 +94,9 @@ def test_a_container_takes_jobs_and_nothing_of_it_is_left(api: httpx.Client, eng
     if engine.folder is None:
         assert first["cores"] == 1
     parent = next(worker for worker in below(control_plane(house)) if "worker" in " ".join(worker.cmdline()))
-    parent.kill()  # with all that it holds, but not the container
+    parent.kill()  # with all that it holds, but not the container, which might still take a job until that is noticed
+    gone = f"/v2/{endpoint}/metrics"
+    wait_until(lambda: first["worker"] not in api.get(gone).text, 20, "the control plane knows that it has gone")
     again = ran(api, endpoint, number=2)
     assert again["worker"] != first["worker"]
     wait_until(lambda: len(engine.containers()) == 1, 20, "the container of the killed worker is removed")
