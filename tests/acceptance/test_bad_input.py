@@ -117,6 +117,7 @@ def test_a_locked_database(place: Place) -> None:
     assert place.run_script(ADD).good().stdout.strip() == "3"
 
 
+@pytest.mark.slow
 def test_a_port_in_use(place: Place) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

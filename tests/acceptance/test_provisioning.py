@@ -128,6 +128,7 @@ def test_two_virtual_environments_with_one_name_do_not_roll_each_other(shared_pl
     assert [answer(shared_place, "venvs", python=python, **ask) for python in pythons] == firsts
 
 
+@pytest.mark.slow
 def test_scale_to_zero_and_back(shared_place: Place) -> None:
     script = """
 import asyncio, os

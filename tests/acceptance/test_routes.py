@@ -182,6 +182,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_a_whole_application_with_its_lifespan_and_a_websocket(shared_place: Place, tmp_path: Path) -> None:
     ended = tmp_path / "ended"
     shared_place.write("application_of_routes.py", APPLICATION.format(ended=ended))

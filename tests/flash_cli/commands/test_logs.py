@@ -53,6 +53,7 @@ def test_lines_of_a_job_and_of_its_endpoint(shared_place: Place) -> None:
     assert shared_place.flash("logs", first, "--since", "0s").good().stdout == ""
 
 
+@pytest.mark.slow
 def test_a_job_is_followed_to_its_end(shared_place: Place) -> None:
     stop = shared_place.project / "stop"
     job = written(shared_place, "begins", str(stop))

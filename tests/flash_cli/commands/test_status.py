@@ -35,6 +35,7 @@ def test_one_without_endpoints(place: Place) -> None:
     assert "no endpoints" in place.flash("status").good().stdout
 
 
+@pytest.mark.slow
 def test_an_endpoint_with_its_jobs_and_workers(place: Place) -> None:
     assert place.run_script(CALL).good().stdout == "42\n"
 

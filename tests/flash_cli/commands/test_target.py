@@ -27,6 +27,7 @@ def noted(place: Place) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 def test_a_platform_is_chosen_and_left_again(here: Place, url: str, platform: FakePlatform) -> None:
     assert here.flash("target", "show").good().stdout == "local (nothing else was chosen)\n"
     used = here.flash("target", "use", f"{url}/", "--key", KEY).good()

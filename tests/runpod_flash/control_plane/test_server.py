@@ -96,6 +96,7 @@ def test_its_whole_life(tmp_path: Path) -> None:
     no_process_left(state.home)
 
 
+@pytest.mark.slow
 def test_it_leaves_when_nobody_has_been_here_for_a_while_but_not_before(tmp_path: Path) -> None:
     state = state_of(tmp_path / "home")
     with running(state.home, FLASH_IDLE_EXIT_S="0.5") as process:
