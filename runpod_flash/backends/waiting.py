@@ -58,9 +58,12 @@ class Kind:
     __slots__ = ("_shown", "conversation", "endpoint_id", "name", "notes", "pattern", "waiting")
 
     def __init__(self, pattern: Pattern, name: str, notes: Notes | None, conversation: Submits) -> None:
-        self.pattern, self.name, self.endpoint_id, self.notes = pattern, name, pattern.endpoint, notes
-        self.conversation = conversation
-        self.waiting = 0
+        self.pattern: Pattern = pattern
+        self.name: str = name
+        self.endpoint_id: str = pattern.endpoint
+        self.notes: Notes | None = notes
+        self.conversation: Submits = conversation
+        self.waiting: int = 0
         self._shown: contextlib.ExitStack | None = None
 
     def show(self, output: Output) -> None:
@@ -101,11 +104,13 @@ class Waiting(asyncio.Future[Any]):
         self, kind: Kind, key: str, arguments: Payload, tickets: list[Ticket] | None, loop: asyncio.AbstractEventLoop
     ) -> None:
         super().__init__(loop=loop)
-        self.kind, self.key, self.tickets = kind, key, tickets
+        self.kind: Kind = kind
+        self.key: str = key
+        self.tickets: list[Ticket] | None = tickets
         self.arguments: Payload | None = arguments
         self.job_id: str | None = None
         self.facts: Sequence[Any] = ()
-        self.submits_only = False
+        self.submits_only: bool = False
         self.given_up: asyncio.Future[None] | None = None
 
     @property
