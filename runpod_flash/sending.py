@@ -49,12 +49,18 @@ class Link:
     served: "dict[str, Served]" = field(default_factory=dict)  # by name
     shared: "dict[Hashable, asyncio.Task[Any]]" = field(default_factory=dict)
 
-    def place(self, arguments: Pieces) -> Payload | None:
-        """See `Backend.place`. None where there is no connection, too."""
+    @property
+    def backend(self) -> Backend | None:
+        """What is connected to; None where nothing is yet."""
         connection = self.connection
         if connection is None or not connection.done() or connection.cancelled() or connection.exception() is not None:
             return None
-        return connection.result().place(arguments)
+        return connection.result()
+
+    def place(self, arguments: Pieces) -> Payload | None:
+        """See `Backend.place`. None where there is no connection, too."""
+        backend = self.backend
+        return None if backend is None else backend.place(arguments)
 
 
 class Sending:
@@ -146,10 +152,8 @@ class Sending:
         """Whether it is known that a call is a request of its own, or that its caller does not wait until its end."""
         if not submits_only and self.deployed is not None and self.deployed.patience_s is not None:
             return True
-        connection = self._link().connection
-        if connection is None or not connection.done() or connection.cancelled() or connection.exception() is not None:
-            return False
-        return connection.result().conversation is None
+        backend = self._link().backend
+        return backend is not None and backend.conversation is None
 
     async def _settled(self, request: Request, way: Crossing, backend: Backend, conversation: Conversation) -> Standing:
         """What the calls of a request's function have in common, with all of that at the platform."""

@@ -18,7 +18,6 @@ import gc
 import importlib
 import json
 import os
-import select
 import signal
 import socket
 import sys
@@ -28,7 +27,7 @@ from typing import Any, NoReturn
 
 from worker_runtime import child, isolation, launch_command, preloading, renewal
 from worker_runtime.__main__ import run_forked
-from worker_runtime.init import ChildBegins, ChildPlan, ending_process
+from worker_runtime.init import ChildBegins, ChildPlan, ending_process, poll_with_children
 from worker_runtime.preloading import LONGEST, Files, Packages, Preloaded
 
 _TOKEN_LIMIT = 4096
@@ -78,14 +77,7 @@ class _Server:
         gc.freeze()  # what is shared stays shared: collecting would write to every object
         gc.disable()
         self._say(failed=dict(self.preloaded.failed), **self._state())
-        woken, wake = os.pipe()
-        for descriptor in (woken, wake):
-            os.set_blocking(descriptor, False)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        poll = select.poll()
-        poll.register(self.control, select.POLLIN)
-        poll.register(woken, select.POLLIN)
+        poll, woken = poll_with_children(self.control)
         while True:
             ready = {descriptor for descriptor, _ in poll.poll()}
             if woken in ready:

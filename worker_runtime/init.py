@@ -112,8 +112,8 @@ def _prepare(control: socket.socket, view: View | None) -> None:
     say(control, up=True)
 
 
-def _serve(control: socket.socket, child: "_Child") -> None:
-    """Do what the worker says and report the child's end; return when the worker has gone."""
+def poll_with_children(control: socket.socket) -> tuple[select.poll, int]:
+    """A poll over a socket and a descriptor, which is given too: it can be read when a child of this process ends."""
     woken, wake = os.pipe()
     for descriptor in (woken, wake):
         os.set_blocking(descriptor, False)
@@ -122,6 +122,12 @@ def _serve(control: socket.socket, child: "_Child") -> None:
     poll = select.poll()
     poll.register(control, select.POLLIN)
     poll.register(woken, select.POLLIN)
+    return poll, woken
+
+
+def _serve(control: socket.socket, child: "_Child") -> None:
+    """Do what the worker says and report the child's end; return when the worker has gone."""
+    poll, woken = poll_with_children(control)
     heard = b""
     while True:
         ready = {descriptor for descriptor, _ in poll.poll()}

@@ -89,6 +89,9 @@ class ArenaFile:
         os.close(self.descriptor)
         if remove:
             self.path.unlink(missing_ok=True)
+            plane = self.path.name.rpartition("-")[0]
+            if not any(self.path.parent.glob(f"{plane}-*")):
+                self.path.with_name(f"{plane}.home").unlink(missing_ok=True)
 
     # ---- what jobs need
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import cloudpickle
 
+from tests.support import framed
 from worker_runtime import launch_command
 from worker_runtime.wire import frames, items, messages, paths, payload
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, Instance, Payload
@@ -122,12 +123,12 @@ class Plane:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            header, _ = await frames.read(reader)
+            header, _ = await framed.read(reader)
             self._keep(header, b"")
             writer.writelines(frames.encode({"type": messages.WELCOME}))
             self._connected.set_result(writer)
             while True:
-                self._keep(*await frames.read(reader))
+                self._keep(*await framed.read(reader))
         except (EOFError, ConnectionError):
             pass
         finally:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import framed
 from worker_runtime.child_link import ChildLink
 from worker_runtime.stream import Turn
 from worker_runtime.tickets import Tickets
@@ -65,10 +66,10 @@ async def test_frames_go_both_ways_and_the_end_is_an_end_of_file(scene: Scene) -
     big = bytes(range(256)) * 20_000
     scene.link.send({"type": "run"}, big)
     assert await asyncio.to_thread(frames.receive, scene.child) == ({"type": "run"}, big)
-    answering = asyncio.create_task(asyncio.to_thread(frames.send, scene.child, {"type": "done"}, big))
+    answering = asyncio.create_task(asyncio.to_thread(framed.send, scene.child, {"type": "done"}, big))
     assert await scene.next() == ({"type": "done"}, big)
     await answering
-    frames.send(scene.child, {"type": "done"}, b"last")
+    framed.send(scene.child, {"type": "done"}, b"last")
     scene.child.close()
     assert await scene.next() == ({"type": "done"}, b"last")
     with pytest.raises(EOFError):
@@ -79,7 +80,7 @@ async def test_frames_go_both_ways_and_the_end_is_an_end_of_file(scene: Scene) -
 async def test_what_a_child_sent_is_read_though_it_read_nothing_itself_and_cannot_be_written_to(scene: Scene) -> None:
     scene.link.send({"type": "cancel"})  # never read: the socket's end is then an error and not an end of file
     for number in range(MANY):
-        frames.send(scene.child, {"type": "done", "number": number})
+        framed.send(scene.child, {"type": "done", "number": number})
     scene.child.close()
     for _ in range(10):
         scene.link.send({"type": "run"}, b"x" * 1_000_000)
@@ -100,7 +101,7 @@ async def test_a_child_that_writes_without_a_pause_leaves_the_parent_its_turns(s
             await asyncio.sleep(0)
 
     counting = asyncio.create_task(count_turns())
-    thread = threading.Thread(target=frames.send, args=(scene.child, {"type": "done"}, bytes(30_000_000)))
+    thread = threading.Thread(target=framed.send, args=(scene.child, {"type": "done"}, bytes(30_000_000)))
     thread.start()
     assert len((await scene.next())[1]) == 30_000_000
     assert turns >= 30_000_000 // (256 * 1024)  # one for each piece, at least

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import framed
 from worker_runtime import link
 from worker_runtime.link import Link, LinkLost
 from worker_runtime.wire import frames, messages
@@ -68,7 +69,7 @@ def test_what_was_sent_last_is_read_by_a_server_that_writes_before_it_reads(shor
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.writelines(frames.encode({"type": messages.WELCOME}))
-        await frames.read(reader)
+        await framed.read(reader)
         writer.transport.pause_reading()  # type: ignore[attr-defined]  # typed as one that cannot read
         served.set()
         await closing.wait()
@@ -78,7 +79,7 @@ def test_what_was_sent_last_is_read_by_a_server_that_writes_before_it_reads(shor
         writer.transport.resume_reading()  # type: ignore[attr-defined]
         with contextlib.suppress(EOFError):
             while True:
-                heard.append((await frames.read(reader))[0]["number"])
+                heard.append((await framed.read(reader))[0]["number"])
         writer.close()
 
     async def main() -> None:

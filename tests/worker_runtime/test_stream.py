@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import framed
 from worker_runtime.stream import Stream, Turn
 from worker_runtime.wire import frames
 from worker_runtime.wire.errors import WireError
@@ -96,13 +97,13 @@ async def test_what_is_not_taken_at_once_leaves_later_and_whole(scene: Scene) ->
 
 @played
 async def test_what_has_arrived_is_taken_though_reading_pauses(scene: Scene) -> None:
-    frames.send(scene.other, {"n": 1}, b"x")
+    framed.send(scene.other, {"n": 1}, b"x")
     await asyncio.sleep(0.01)
     assert scene.heard == []
     scene.stream.pump()
     assert scene.heard == [({"n": 1}, b"x")]
     scene.stream.resume()
-    frames.send(scene.other, {"n": 2})
+    framed.send(scene.other, {"n": 2})
     await scene.until(lambda: len(scene.heard) == 2)
 
 
@@ -110,7 +111,7 @@ async def test_what_has_arrived_is_taken_though_reading_pauses(scene: Scene) -> 
 async def test_the_end_comes_once_and_after_all_that_was_sent(scene: Scene) -> None:
     scene.stream.resume()
     for number in range(20):
-        frames.send(scene.other, {"n": number}, b"y" * 1000)
+        framed.send(scene.other, {"n": number}, b"y" * 1000)
     scene.other.close()
     await scene.until(lambda: scene.ends)
     assert [header["n"] for header, _ in scene.heard] == list(range(20))
@@ -124,7 +125,7 @@ async def test_the_end_comes_once_and_after_all_that_was_sent(scene: Scene) -> N
 @played
 async def test_who_hears_may_refuse_a_frame_and_bytes_of_others_are_none(scene: Scene) -> None:
     scene.stream.resume()
-    frames.send(scene.other, {"bad": True})
+    framed.send(scene.other, {"bad": True})
     await scene.until(lambda: scene.ends)
     assert isinstance(scene.ends[0], WireError)
 

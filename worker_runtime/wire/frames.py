@@ -3,12 +3,12 @@
 Layout, big endian: 4 bytes header length, 8 bytes body length, header (UTF-8 JSON object), body.
 """
 
-import asyncio
 import json
 import socket
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from worker_runtime.wire.errors import WireError
 
@@ -25,13 +25,6 @@ BODY_LIMIT = 16 * 1024**3
 _LENGTHS = struct.Struct("!IQ")
 _DECODER = json.JSONDecoder()
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
-
-
-class Source(Protocol):
-    """What frames are read from: a stream of asyncio's, or what reads like one."""
-
-    async def readexactly(self, n: int) -> bytes:
-        """Read so many bytes. Raises IncompleteReadError where the stream ends before."""
 
 
 def encode(header: Header, body: "Body | memoryview" = b"") -> "list[Body | memoryview]":
@@ -55,22 +48,7 @@ def pieces(head: bytes, bodies: "Sequence[bytes | bytearray | memoryview]") -> "
     return [_LENGTHS.pack(len(head), size) + head, *filter(len, bodies)]
 
 
-async def read(reader: Source) -> tuple[Header, bytes]:
-    """Read one frame.
-
-    Raises:
-        EOFError: the other side closed the stream.
-        WireError: the stream does not carry frames.
-    """
-    try:
-        head_length, body_length = _lengths(await reader.readexactly(_LENGTHS.size))
-        header = parse(await reader.readexactly(head_length))
-        return header, await reader.readexactly(body_length) if body_length else b""
-    except asyncio.IncompleteReadError as error:
-        raise EOFError("the other side closed the stream") from error
-
-
-class _Cutting(Generic[T]):
+class _Cutting(ABC, Generic[T]):
     """Cuts the bytes of a stream into frames, however they arrive. Does no reading of its own.
 
     A body that is still on its way is gathered where it will stay, so that each of its bytes is copied once; who reads
@@ -128,8 +106,9 @@ class _Cutting(Generic[T]):
         """Whether nothing is left of a frame that has not arrived as a whole."""
         return self._head is None and not self._rest
 
+    @abstractmethod
     def _made(self, head: bytes, body: Body) -> T:
-        raise NotImplementedError
+        """A frame that is whole."""
 
     def _whole_body(self) -> list[T]:
         if self._head is None or self._filled < len(self._body):
@@ -162,15 +141,15 @@ class Cutter(_Cutting[tuple[bytes, Body]]):
 
 
 def receive(sock: socket.socket) -> tuple[Header, bytes]:
-    """Read one frame from a blocking socket; raises as `read` does."""
+    """Read one frame from a blocking socket.
+
+    Raises:
+        EOFError: the other side closed the stream.
+        WireError: the stream does not carry frames.
+    """
     head_length, body_length = _lengths(_exactly(sock, _LENGTHS.size))
     header = parse(_exactly(sock, head_length))
     return header, bytes(_exactly(sock, body_length)) if body_length else b""
-
-
-def send(sock: socket.socket, header: Header, body: Body = b"") -> None:
-    """Write one frame to a blocking socket."""
-    send_whole(sock, encode(header, body))
 
 
 def send_whole(sock: socket.socket, parts: "list[Body | memoryview]") -> None:

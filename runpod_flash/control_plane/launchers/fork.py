@@ -75,14 +75,14 @@ class ForkLauncher:
         """Start one worker, forked where that is possible. Raises OSError."""
         Path(launch.folder).mkdir(parents=True, exist_ok=True)
         kinds = self._kinds(launch)
-        for kind in kinds:
-            place = self._want(kind)
-            self._count(place, kind)
+        used = [(kind, self._want(kind)) for kind in kinds]
+        for _, place in used:
+            self._count(place)
             if place.unfit and launch.endpoint not in place.told:
                 place.told.add(launch.endpoint)
                 self.on_notice(launch, f"its workers are started without preloading: {place.unfit}")
         process = await self._forked(launch, kinds) or await self._plain.start(launch)
-        watch = asyncio.ensure_future(self._until_ended(process, kinds))
+        watch = asyncio.ensure_future(self._until_ended(process, used))
         self._ending.add(watch)
         watch.add_done_callback(self._ending.discard)
         return process
@@ -172,23 +172,27 @@ class ForkLauncher:
 
     # ---- how long they are kept
 
-    def _count(self, place: _Place, kind: Kind) -> None:
+    @staticmethod
+    def _count(place: _Place) -> None:
         place.workers += 1
         if place.unused is not None:
             place.unused.cancel()
             place.unused = None
 
-    async def _until_ended(self, process: LocalProcess, kinds: list[Kind]) -> None:
+    async def _until_ended(self, process: LocalProcess, used: list[tuple[Kind, _Place]]) -> None:
         await process.wait()
-        for kind in kinds:
-            place = self._places[kind]
+        for kind, place in used:
             place.workers -= 1
-            if not place.workers and kind != self._own:
+            if not place.workers and kind != self._own and self._places.get(kind) is place:
                 place.unused = asyncio.get_running_loop().call_later(_UNUSED_S, self._drop, kind)
 
     def _drop(self, kind: Kind) -> None:
         place = self._places.pop(kind, None)
-        if place is not None and place.server is not None:
+        if place is None:
+            return
+        if place.starting is not None:
+            place.starting.cancel()  # which ends what it has started
+        if place.server is not None:
             place.server.end()
 
     def _make_room(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from runpod_flash.backends import channel as channels
+from tests.support import framed
 from worker_runtime.wire import frames
 
 KEY = "secret"
@@ -36,7 +37,7 @@ async def connected(folder: Path, heard: list[Any]) -> tuple[channels.Channel, A
     peer = Peer(path)
     channel = await channels.connect(str(path), KEY, "c", lambda header, body: heard.append((header, bytes(body))))
     reader, writer = await peer.accept()
-    assert await frames.read(reader) == ({"type": "hello", "protocol": 1, "key": KEY, "client": "c"}, b"")
+    assert await framed.read(reader) == ({"type": "hello", "protocol": 1, "key": KEY, "client": "c"}, b"")
     return channel, reader, writer
 
 
@@ -56,7 +57,7 @@ def test_frames_go_both_ways_however_they_are_cut(tmp_path: Path) -> None:
             await asyncio.sleep(0.001)
         assert [(header["n"], len(body)) for header, body in heard] == [(n, n * 9000) for n in range(20)]
         channel.tell({"type": "watch", "jobs": ["j"]})
-        assert await frames.read(reader) == ({"type": "watch", "jobs": ["j"]}, b"")
+        assert await framed.read(reader) == ({"type": "watch", "jobs": ["j"]}, b"")
         channel.close()
         channel.close()
         assert await reader.read() == b""
@@ -72,7 +73,7 @@ def test_what_the_socket_does_not_take_waits_and_keeps_its_order(tmp_path: Path)
         for number in range(400):
             channel._write(list(frames.encode({"n": number}, bytes(10_000))))
         for number in range(400):
-            header, body = await frames.read(reader)
+            header, body = await framed.read(reader)
             assert (header, len(body)) == ({"n": number}, 10_000)
         channel.close()
         writer.close()

@@ -62,6 +62,16 @@ def test_what_was_left_for_a_state_folder_that_has_gone_is_removed(tmp_path: Pat
         file.close(remove=True)
 
 
+def test_nothing_is_left_of_arenas_that_nobody_needs(tmp_path: Path) -> None:
+    folder, state = tmp_path / "shm", tmp_path / "state"
+    state.mkdir()
+    one, other = (ArenaFile.create(folder, state, 2 * 1024**2) for _ in range(2))
+    one.close(remove=True)
+    assert len(list(folder.iterdir())) == 2  # the other one, and whose it is
+    other.close(remove=True)
+    assert not list(folder.iterdir())
+
+
 def test_a_folder_that_others_can_use_is_refused(tmp_path: Path) -> None:
     open_to_all = tmp_path / "open"
     open_to_all.mkdir()

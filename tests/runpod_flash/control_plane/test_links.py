@@ -14,6 +14,7 @@ import pytest
 from runpod_flash.control_plane import links
 from runpod_flash.control_plane.fleet import Worker
 from runpod_flash.control_plane.links import LinkServer, WorkerLink
+from tests.support import framed
 from tests.support.memory_fleet import Scene
 from worker_runtime.wire import PROTOCOL, frames, messages
 
@@ -109,7 +110,7 @@ def played(test: Callable[[Line], Coroutine[Any, Any, None]]) -> Callable[[], No
 @played
 async def test_what_a_worker_says_is_handed_on_in_order(line: Line) -> None:
     line.say(HELLO)
-    assert (await frames.read(line.reader))[0] == {"type": messages.WELCOME}
+    assert (await framed.read(line.reader))[0] == {"type": messages.WELCOME}
     line.say({"type": messages.READY, "python": "3.12.1"}, {"type": messages.BEAT})
     line.say({"type": messages.STARTED, "job": "j", "attempt": 1})
     line.say({"type": messages.LOG, "job": None, "stream": "stderr", "lines": ["x"]})
@@ -181,7 +182,7 @@ def test_who_says_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
 @played
 async def test_a_second_connection_of_a_worker_is_refused(line: Line) -> None:
     line.say(HELLO)
-    await frames.read(line.reader)
+    await framed.read(line.reader)
     sock = line.writer.get_extra_info("peername")
     reader, writer = await asyncio.open_unix_connection(sock)
     writer.writelines(frames.encode(HELLO))
@@ -193,7 +194,7 @@ async def test_a_second_connection_of_a_worker_is_refused(line: Line) -> None:
 @played
 async def test_a_link_that_breaks_is_a_worker_that_is_gone(line: Line) -> None:
     line.say(HELLO)
-    await frames.read(line.reader)
+    await framed.read(line.reader)
     line.writer.close()
     assert await line.until("gone") == ("gone", "its link broke", [])
 
@@ -210,7 +211,7 @@ async def test_a_link_that_breaks_is_a_worker_that_is_gone(line: Line) -> None:
 def test_frames_of_another_form_end_the_worker_and_nothing_else(frame: dict[str, Any]) -> None:
     async def forger(line: Line) -> None:
         line.say(HELLO)
-        await frames.read(line.reader)
+        await framed.read(line.reader)
         line.say(frame)
         kind, reason, _ = await line.until("gone")
         assert (kind, "frame" in reason or reason == "x") == ("gone", True), json.dumps(frame)
@@ -222,7 +223,7 @@ def test_frames_of_another_form_end_the_worker_and_nothing_else(frame: dict[str,
 @played
 async def test_closing_ends_every_link(line: Line) -> None:
     line.say(HELLO)
-    await frames.read(line.reader)
+    await framed.read(line.reader)
     await line.server.close()
     assert await line.reader.read() == b""
     assert line.events.link is not None

@@ -1,0 +1,81 @@
+"""Which fork servers there are, and how long: with real ones."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runpod_flash.control_plane import bundle
+from runpod_flash.control_plane.launchers import fork
+from runpod_flash.control_plane.launchers.fork import FORKS, ForkLauncher
+from runpod_flash.control_plane.launchers.process import ProcessLauncher
+from tests.runpod_flash.control_plane.launchers.test_process import launch, listening
+from tests.support.processes import children_with
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.skipif(not FORKS, reason="this system forks no workers")
+
+
+@pytest.fixture(scope="module")
+def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundle.ensure(tmp_path_factory.mktemp("bundle") / "content")
+
+
+def played(play: Callable[[ForkLauncher], Coroutine[Any, Any, None]], bundle_folder: Path) -> None:
+    """Run a test with a launcher; nothing goes wrong unseen, and no process is left."""
+    faults: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+        launcher = ForkLauncher(bundle_folder, ProcessLauncher())
+        try:
+            async with asyncio.timeout(60):
+                await play(launcher)
+        finally:
+            await launcher.close()
+
+    asyncio.run(main())
+    assert not faults
+    wait_until(lambda: not children_with("forkserver"), 20, "no fork server is left")
+
+
+def test_a_fork_server_that_had_to_make_room_is_missed_by_nobody(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fork, "_MOST", 1)
+    path = tmp_path_factory.mktemp("s") / "w.sock"
+
+    async def play(launcher: ForkLauncher) -> None:
+        server, met = await listening(path)
+        async with server:
+            workers = []
+            for number, preload in enumerate(("csv", "html")):
+                wanted = launch(tmp_path / str(number), bundle_folder, f"unix:{path}")
+                wanted = replace(wanted, preload=(preload,))
+                workers.append(await launcher.start(wanted))  # the fork server of the first one makes room
+                await met.get()
+                while starting := [each.starting for each in launcher._places.values() if each.starting is not None]:
+                    await asyncio.wait(starting)
+            for worker in workers:
+                worker.terminate()
+                await worker.wait()
+            while any(not task.done() for task in launcher._ending):
+                await asyncio.wait(launcher._ending)
+
+    played(play, bundle_folder)
+
+
+def test_one_that_is_still_starting_ends_when_it_must_make_room(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, bundle_folder: Path
+) -> None:
+    async def play(launcher: ForkLauncher) -> None:
+        kind = launcher._kinds(launch(tmp_path, bundle_folder, "unix:nowhere"))[0]
+        starting = launcher._want(kind).starting
+        assert starting is not None
+        launcher._drop(kind)
+        await asyncio.wait([starting])
+
+    played(play, bundle_folder)
