@@ -280,6 +280,12 @@ class ControlPlane:
 
     async def run(self) -> None:
         """Serve until asked to stop (SIGTERM, SIGINT) or idle for too long."""
+        try:
+            await self._live()
+        finally:
+            self._sharing.release()
+
+    async def _live(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop)

@@ -73,7 +73,14 @@ class Sharing:
     async def close(self) -> None:
         """End it; what jobs still need stays for the next control plane."""
         if self.values is not None:
+            self._file = None
             await self.values.close()
+
+    def release(self) -> None:
+        """Let go of the file where the control plane did not come so far as to `close`."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close(remove=not file.noted())
 
     def _made(self, megabytes: int | None) -> ArenaFile | None:
         size = _size(self.folder.parent, megabytes)

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from runpod_flash import release
-from runpod_flash.control_plane import server, settings
+from runpod_flash.control_plane import arena_file, server, settings
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.server import ControlPlane
 from runpod_flash.control_plane.store import Store, StoreError
@@ -176,7 +176,7 @@ def test_a_database_that_is_held_is_told(tmp_path: Path) -> None:
     assert "held by another process" in said.splitlines()[-1]
 
 
-def test_a_port_in_use_is_told_and_leaves_no_socket(tmp_path: Path) -> None:
+def test_a_port_in_use_is_told_and_leaves_neither_socket_nor_memory(tmp_path: Path) -> None:
     state = state_of(tmp_path / "home")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -185,6 +185,8 @@ def test_a_port_in_use_is_told_and_leaves_no_socket(tmp_path: Path) -> None:
             _, said = process.communicate(timeout=20)
     assert f"port {port}" in said.splitlines()[-1]
     assert not state.socket.exists()
+    shared = arena_file.default_folder(os.getuid())
+    assert state.plane not in [home.readlink() for home in shared.glob("*.home")]
 
 
 def test_one_process_owns_the_folder(tmp_path: Path) -> None:
@@ -196,7 +198,8 @@ def test_one_process_owns_the_folder(tmp_path: Path) -> None:
 
 
 def _settings(home: Path, **changes: str) -> settings.PlaneSettings:
-    return settings.load({"FLASH_HOME": str(home), "FLASH_FAKE_GPUS": "", **changes})
+    """Of control planes that are made here and not run: without shared memory, which only their end gives back."""
+    return settings.load({"FLASH_HOME": str(home), "FLASH_FAKE_GPUS": "", "FLASH_ARENA_MB": "0", **changes})
 
 
 def test_collecting_goes_on_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
