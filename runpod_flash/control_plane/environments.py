@@ -106,6 +106,13 @@ class Environments:
         """
         return self._key(request, await self._caller(request))
 
+    def known_key(self, request: EnvironmentRequest) -> str | None:
+        """The same where nothing has to be asked first, else None. Raises InstallFailed as `key` does."""
+        if request.caller is None:
+            return self._key(request, None)
+        caller = self._interpreters.known(request.caller)
+        return None if caller is None else self._key(request, _fitting(caller, request))
+
     def ready(self, key: str) -> Environment | None:
         """The environment for the request with this key, if it is there. Builds nothing, waits for nothing."""
         answer = self._files.answer(key)
@@ -154,14 +161,7 @@ class Environments:
     async def _caller(self, request: EnvironmentRequest) -> Interpreter | None:
         if request.caller is None:
             return None
-        caller = await self._interpreters.inspect(request.caller)
-        if caller.minor != request.python:
-            raise InstallFailed(
-                f"{caller.path} is Python {caller.minor} by now, and the code comes from Python {request.python}; start"
-                " your program again",
-                holds_s=0,
-            )
-        return caller
+        return _fitting(await self._interpreters.inspect(request.caller), request)
 
     def _key(self, request: EnvironmentRequest, caller: Interpreter | None) -> str:
         known = (request, caller.digest if caller is not None else "")
@@ -237,6 +237,17 @@ class Environments:
             self._files.record(key, Answer(environment, system))
         logger.info("environment %s: ready after %.1f s", environment.key[:12], self._clock() - started)
         return environment
+
+
+def _fitting(caller: Interpreter, request: EnvironmentRequest) -> Interpreter:
+    """The caller's interpreter, if it is still of the version that the code comes from. Raises InstallFailed."""
+    if caller.minor != request.python:
+        raise InstallFailed(
+            f"{caller.path} is Python {caller.minor} by now, and the code comes from Python {request.python}; start"
+            " your program again",
+            holds_s=0,
+        )
+    return caller
 
 
 def _unordered(texts: tuple[str, ...]) -> tuple[str, ...]:

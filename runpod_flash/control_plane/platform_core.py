@@ -15,7 +15,7 @@ from runpod_flash.control_plane.fleet import Fleet, Job
 from runpod_flash.control_plane.history import History
 from runpod_flash.control_plane.intake import Intake
 from runpod_flash.control_plane.overview import Overview
-from runpod_flash.control_plane.platform import JobPage, JobQuery, Sees, Watched, everything
+from runpod_flash.control_plane.platform import Accepting, JobPage, JobQuery, Sees, Watched, everything
 from runpod_flash.control_plane.records import Batch, EndpointLine, JobRecord, LogLine, Submission
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.terms import Terms
@@ -68,6 +68,11 @@ class PlatformCore:
         """See `Intake.submit_many`."""
         self.on_use(endpoint_id)
         return await self.intake.submit_many(endpoint_id, asked)
+
+    def submit_now(self, endpoint_id: str, asked: Batch) -> Accepting | None:
+        """See `Intake.submit_now`."""
+        self.on_use(endpoint_id)
+        return self.intake.submit_now(endpoint_id, asked)
 
     def call_off(self, job_ids: Sequence[str], sees: Sees = everything) -> list[str]:
         """Cancel jobs; what has ended stays as it is. Gives the ids of those that are unknown."""
