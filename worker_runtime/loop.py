@@ -174,8 +174,8 @@ class Worker(ABC):
         measured = memory.Measured(0, memory.SHORT_PAUSE_S)
         while True:
             await asyncio.sleep(measured.pause_s)
-            at_once = memory.glance(root, limit) if measured.cheap else None
-            measured = at_once or await asyncio.to_thread(memory.measure, root, limit)
+            seen = memory.glance(root, limit) if measured.cheap else None
+            measured = await asyncio.to_thread(memory.measure, root, limit) if seen is None else seen
             if measured.used > limit:
                 self._end(self._out_of_memory(memory.too_much(measured.used, limit)))
 
