@@ -122,7 +122,7 @@ class Intake:
         outcomes, accepted = self._records(endpoint, asked.call, asked, asked.jobs)
         if not accepted:
             return Accepting(outcomes, Written.at_once())
-        written = self.queueing.accept(accepted, pool)
+        written = self.queueing.accept(accepted, pool)[1]
         self._tell_short(short, accepted[0][0])
         return Accepting(outcomes, written)
 
@@ -171,7 +171,7 @@ class Intake:
         """What becomes of the jobs of a batch, by their keys; and those that can be accepted, with their calls."""
         outcomes: dict[str, JobRecord | Exception] = {}
         accepted: list[tuple[JobRecord, Call]] = []
-        first = self._record(endpoint, "", template, asked.policy, asked.client)
+        first = self.record(endpoint, "", template, asked.policy, asked.client)
         for key, arguments in jobs:
             if key in outcomes:  # twice in one frame: once is enough
                 continue
@@ -198,7 +198,7 @@ class Intake:
             self._dispatcher.pools.check_content(call)
         if endpoint.artifact is None:
             return call
-        found = self._call_input(endpoint, call)
+        found = self.call_input(endpoint, call)
         assert isinstance(found, Call)
         return found
 
@@ -219,7 +219,7 @@ class Intake:
         job_input = asked.input if call is None else call
         if call is not None:
             self._dispatcher.memory.keep(call, asked.job_id)
-        record = self._record(endpoint, asked.job_id, job_input, asked.policy, asked.client, asked.key)
+        record = self.record(endpoint, asked.job_id, job_input, asked.policy, asked.client, asked.key)
         await self.queueing.bring([(record, call)])
         self._tell_short(short, record)
         return record
@@ -233,7 +233,7 @@ class Intake:
 
     async def _admitted(self, endpoint: EndpointRecord, job_input: Mapping[str, Any] | Call) -> Call:
         """The call that an input asks for; what it carried is stored. Raises as `submit` does."""
-        call = await self.unload(self._call_input(endpoint, job_input))
+        call = await self.unload(self.call_input(endpoint, job_input))
         self._check(endpoint, call)
         return call
 
@@ -243,7 +243,7 @@ class Intake:
         if self._dispatcher.pools.manifest(call.artifact).entry is None and not self.takes_pickles(endpoint):
             raise NotPortable("the code is a pickle, and this server loads none of yours; set FLASH_ENCODING=neutral")
 
-    def _record(
+    def record(
         self,
         endpoint: EndpointRecord,
         job_id: str,
@@ -252,6 +252,7 @@ class Intake:
         client: str | None,
         key: str | None = None,
     ) -> JobRecord:
+        """The record of a job that has just come."""
         return JobRecord(
             job_id,
             endpoint.id,
@@ -272,7 +273,7 @@ class Intake:
         if record.client is not None and job is not None:
             self._announcer.notice_to(record.client, job.pool, "disk", short)
 
-    def _call_input(self, endpoint: EndpointRecord, given: Mapping[str, Any] | Call) -> Mapping[str, Any] | Call:
+    def call_input(self, endpoint: EndpointRecord, given: Mapping[str, Any] | Call) -> Mapping[str, Any] | Call:
         """The input as a call has it. Raises Problem, NotPortable, WireError, ContentNotFound."""
         if endpoint.artifact is None:
             _check_call(endpoint, given)
