@@ -61,8 +61,8 @@ class Entry:
 
     @property
     def weight(self) -> int:
-        """About how many bytes it takes and gives."""
-        return weight(self.fixed) + weight(self.state)
+        """How many bytes it takes and gives."""
+        return weight(self.fixed, self.state)
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from runpod_flash.control_plane.records import JobRecord
 from runpod_flash.control_plane.views import ended_entry
@@ -13,6 +13,7 @@ from worker_runtime.wire.jobs import JobStatus, Payload
 
 logger = logging.getLogger(__name__)
 
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))  # made once: `json.dumps` would make one each time
 _ENTRY_BYTES = 128  # about what the end of a job has beside its value
 
 
@@ -207,4 +208,4 @@ def event_text(event: Mapping[str, Any]) -> bytes:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
