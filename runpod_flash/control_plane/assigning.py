@@ -80,7 +80,7 @@ class Assigning:
             if worker is None and not job.decided:
                 break
             pool.queue.popleft()
-            if worker is not None and self._has_place(worker, job):
+            if worker is not None and (job.instance is None or self._has_place(worker, job)):
                 self._assign(job, worker)
             elif worker is not None:
                 self._queue_at(job, worker)

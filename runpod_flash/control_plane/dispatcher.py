@@ -312,7 +312,7 @@ class Dispatcher:
 
     def _succeeded(self, job: Job, worker: Worker, body: bytes | Range) -> None:
         assert job.call is not None
-        items = self._streams.count(job.record.id) if self._streams is not None else 0
+        items = self._streams.count(job.record.id) if self._streams is not None and job.call.may_stream else 0
         outcome = outcome_of(job.call, body, items, read=job.record.read)
         if isinstance(outcome, Range):
             found = self._links.memory.received(worker.id, outcome)
@@ -351,7 +351,7 @@ class Dispatcher:
         self.on_again(job)
 
     def _after_items(self, job: Job, end: Callable[[], None]) -> None:
-        if self._streams is None:
+        if self._streams is None or (job.call is not None and not job.call.may_stream):
             end()
         else:
             self._streams.after_items(job, end)

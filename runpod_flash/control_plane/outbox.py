@@ -123,6 +123,11 @@ class Frames:
             found.extend(frames.pieces(_head(kind, entries), bodies))
         return found
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is to be taken."""
+        return not self._groups
+
     def clear(self) -> None:
         self._groups.clear()
         self._late.clear()
@@ -136,6 +141,8 @@ class Frames:
 def _head(kind: str, entries: list[Any]) -> bytes:
     if kind == calls.EVENTS:
         return b'{"type":"events","events":[%s]}' % b",".join(entries)
+    if kind == calls.ENDED:
+        return f'{{"type":"ended","jobs":[{",".join(entries)}]}}'.encode()
     if kind == calls.REFUSED:
         problem, keys, after = entries
         return b'{"type":"refused","problem":%s,"after":%s,"keys":%s}' % (problem, _json(after), _json(keys))
