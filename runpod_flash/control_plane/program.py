@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import uvloop
 
@@ -18,6 +18,11 @@ from runpod_flash.control_plane.ownership import sole_owner
 from runpod_flash.errors import FlashError
 from runpod_flash.state_folder import StateFolder
 from worker_runtime.wire import tracing
+
+COLLECT: Final = (5_000, 20, 20)
+"""Thresholds of the garbage collector. Jobs are freed without it; of ten thousand that wait it would look at each again
+and again.
+"""
 
 
 async def _live(server: Any, chosen: settings.PlaneSettings, state: StateFolder) -> None:
@@ -57,6 +62,7 @@ def _server(state: StateFolder) -> Any:
     finally:
         filling.join()
     gc.freeze()
+    gc.set_threshold(*COLLECT)
     gc.enable()
     return server
 
