@@ -50,11 +50,13 @@ class Autoscaler:
 
     def jobs_changed(self, endpoint: str) -> None:
         """The same, but not before `PACE_S` have passed since the last look."""
+        if endpoint in self._paced or endpoint in self._due:
+            return
         loop = asyncio.get_running_loop()
         pause = self._looked.get(endpoint, -math.inf) + PACE_S - loop.time()
         if pause <= 0:
             self.load_changed(endpoint)
-        elif endpoint not in self._paced and not self._closed:
+        elif not self._closed:
             self._paced[endpoint] = loop.call_later(pause, self._after_pause, endpoint)
 
     def _after_pause(self, endpoint: str) -> None:
