@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from runpod_flash.control_plane.alarms import Alarm
 from runpod_flash.control_plane.crashes import Crashes
 from runpod_flash.control_plane.environments import Environment
 from runpod_flash.control_plane.freedom import Freedom
@@ -78,8 +79,8 @@ class Job:
     worker: "Worker | None" = None  # which has it
     ahead: JobRecord | None = None  # its record once it begins, where it waits for its turn in its worker
     outcome: JobRecord | None = None  # the decided end, before it is on disk; then it becomes the record
-    timers: "dict[str, asyncio.TimerHandle]" = field(default_factory=dict)  # of its deadlines, by name
-    on_told: "Callable[[], None] | None" = None  # called when its end is on disk, before anybody who awaits `done`
+    timers: dict[str, Alarm] = field(default_factory=dict)  # of its deadlines, by name
+    on_told: Callable[[], None] | None = None  # called when its end is on disk, before anybody who awaits `done`
     patient: bool = field(init=False)  # what it is allows that it waits in a worker for its turn
 
     def __post_init__(self) -> None:
