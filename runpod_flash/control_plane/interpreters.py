@@ -7,10 +7,10 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -32,9 +32,6 @@ for found in importlib.metadata.distributions(path=path):
 version = list(sys.version_info[:3])
 json.dump({"version": version, "prefix": sys.prefix, "path": path, "packages": packages}, sys.stdout)
 """
-
-SURE_S: Final = 0.05
-"""For so long what was looked at counts as unchanged for calls that follow each other, in seconds."""
 
 _SEEDS = ("pip", "setuptools", "wheel")  # nobody chose their versions: torch wants another setuptools than venvs bring
 
@@ -90,45 +87,24 @@ class Interpreter:
 class Interpreters:
     """Asks interpreters, and again only after something on their path has changed."""
 
-    def __init__(
-        self,
-        base_env: Mapping[str, str],
-        folder: Path | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """`base_env`: the environment that interpreters are asked in; `folder`: where their answers are kept; `clock`:
-        monotonic seconds.
-        """
-        self._clock = clock
+    def __init__(self, base_env: Mapping[str, str], folder: Path | None = None) -> None:
+        """`base_env`: the environment that interpreters are asked in; `folder`: where their answers are kept."""
         self._folder = folder
         self._env = {name: value for name, value in base_env.items() if not name.startswith("PYTHON")}
         self._known: dict[str, tuple[Interpreter, tuple[str, ...], tuple[int, ...]]] = {}
-        self._sure_until: dict[str, float] = {}  # by the clock
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def inspect(self, python: str) -> Interpreter:
         """Describe the interpreter at the path `python`. Raises InstallFailed where it cannot be run."""
-        if (known := self._unchanged(python)) is not None:
+        if (known := self.unchanged(python)) is not None:
             return known
         async with self._locks[python]:
-            if (known := self._unchanged(python)) is not None:
+            if (known := self.unchanged(python)) is not None:
                 return known
             return await self._ask(python)
 
-    def known(self, python: str) -> Interpreter | None:
-        """The interpreter as it was found when its path was last looked at, `SURE_S` seconds ago at most.
-
-        None: it has to be asked.
-        """
-        now = self._clock()
-        if now < self._sure_until.get(python, 0.0):
-            return self._known[python][0]
-        found = self._unchanged(python)
-        if found is not None:
-            self._sure_until[python] = now + SURE_S
-        return found
-
-    def _unchanged(self, python: str) -> Interpreter | None:
+    def unchanged(self, python: str) -> Interpreter | None:
+        """The interpreter as it was described last; None where it must be asked."""
         known = self._known.get(python)
         return known[0] if known is not None and _marks(known[1]) == known[2] else None
 

@@ -59,6 +59,7 @@ class PlatformCore:
         self.intake.on_again = self.chunks.clear
         self.will_read: Callable[[Job], Awaitable[None]] = _nothing
         self.on_use: Callable[[str], None] = lambda endpoint: None
+        self.intake.queueing.on_look = lambda endpoint_id: self.on_use(endpoint_id)
         self._waiting = Waiting()
 
     async def submit(self, endpoint_id: str, asked: Submission) -> JobRecord:
@@ -68,7 +69,6 @@ class PlatformCore:
 
     def begin(self, endpoint_id: str, asked: Submission) -> Begun | None:
         """See `PromptIntake.begin`."""
-        self.on_use(endpoint_id)
         return self.prompt.begin(endpoint_id, asked)
 
     def when_ended(self, begun: Begun, timeout_s: float, heard: Callable[[StoreError | None], None]) -> None:
@@ -88,7 +88,6 @@ class PlatformCore:
 
     def submit_now(self, endpoint_id: str, asked: Batch) -> Accepting | None:
         """See `Intake.submit_now`."""
-        self.on_use(endpoint_id)
         return self.intake.submit_now(endpoint_id, asked)
 
     def call_off(self, job_ids: Sequence[str], sees: Sees = everything) -> list[str]:

@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runpod_flash.control_plane.carried import carries
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.fleet import Job
 from runpod_flash.control_plane.groups import Saved
 from runpod_flash.control_plane.intake import Intake
 from runpod_flash.control_plane.records import EndpointRecord, Submission
-from worker_runtime.wire.jobs import Call
+from worker_runtime.wire.jobs import INLINE_LIMIT, Call
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +31,32 @@ class PromptIntake:
 
     def begin(self, endpoint_id: str, asked: Submission) -> Begun | None:
         """Accept a job. None: nothing was done, and `Intake.submit` has to. Raises as that does."""
-        endpoint, intake = self._catalog.get(endpoint_id), self._intake
+        endpoint = self._catalog.get(endpoint_id)
+        intake = self._intake
         if asked.key is not None or endpoint.is_load_balanced or intake.admit():
             return None
-        call = None if endpoint.runs_command else self._call(endpoint, asked.input)
-        if call is None and not endpoint.runs_command:
-            return None
-        pool = intake.queueing.pool_now(endpoint, None if call is None else call.artifact)
+        call = None
+        if not endpoint.runs_command:
+            call = self._call(endpoint, asked.input)
+            if call is None:
+                return None
+        queueing = intake.queueing
+        pool = queueing.pool_now(endpoint, None if call is None else call.artifact)
         if pool is None:
             return None
-        job_input = asked.input if call is None else call
-        record = intake.record(endpoint, asked.job_id, job_input, asked.policy, asked.client)
-        written = intake.queueing.accept([(record, call)], pool)
-        job = self._dispatcher.unfinished(record.id)
-        assert job is not None
+        record = intake.record(
+            endpoint, asked.job_id, asked.input if call is None else call, asked.policy, asked.client
+        )
+        (job,), written = queueing.accept([(record, call)], pool)
         return Begun(job, written)
 
     def _call(self, endpoint: EndpointRecord, given: Mapping[str, Any] | Call) -> Call | None:
         """The call that an input asks for; None where it brings something that must be stored or looked for first."""
         found = self._intake.call_input(endpoint, given)
         call = found if isinstance(found, Call) else Call.from_input(found)
-        if carries(call) or call.instance is not None or call.arguments.inline is None:
+        if call.artifact_data is not None or call.instance is not None or call.arguments.inline is None:
+            return None
+        if len(call.arguments.inline) > INLINE_LIMIT:
             return None
         if self._dispatcher.pools.manifest(call.artifact).entry is None and not self._intake.takes_pickles(endpoint):
             return None  # it is refused there, with the reason

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
 from runpod_flash.control_plane import lifecycle
 from runpod_flash.control_plane.announcer import Announcer
@@ -20,6 +21,20 @@ Jobs = Sequence[tuple[JobRecord, Call | None]]
 """Jobs of one endpoint and one artifact."""
 
 
+SURE_S: Final = 0.05
+"""For so long the pool that was found for a call counts for those that follow, in seconds."""
+
+_WAYS_KEPT: Final = 1000
+
+
+class _Way(NamedTuple):
+    """Which pool serves an artifact of an endpoint as it is, and until when that needs no other look."""
+
+    endpoint: EndpointRecord
+    pool: Pool
+    until: float
+
+
 class Queueing:
     """Brings jobs to their pool.
 
@@ -27,6 +42,7 @@ class Queueing:
         refusal: why no worker can ever serve an endpoint, None where one can.
         vet: gives the environment that the endpoint's owner may have; raises InstallFailed where it is none.
         on_end: called with each job that ends here, before any worker has seen it.
+        on_look: called with the id of an endpoint when `pool_now` has looked for the pool of its jobs.
     """
 
     def __init__(
@@ -36,8 +52,12 @@ class Queueing:
         dispatcher: Dispatcher,
         environments: Environments,
         announcer: Announcer,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`clock`: monotonic seconds."""
         self._store = store
+        self._clock = clock
+        self._ways: dict[tuple[str, str | None], _Way] = {}
         self._catalog = catalog
         self._dispatcher = dispatcher
         self._environments = environments
@@ -45,6 +65,7 @@ class Queueing:
         self.refusal: Callable[[EndpointRecord], ErrorInfo | None] = lambda endpoint: None
         self.vet: Callable[[EndpointRecord, EnvironmentRequest], EnvironmentRequest] = lambda endpoint, request: request
         self.on_end: Callable[[str], None] = lambda job_id: None
+        self.on_look: Callable[[str], None] = lambda endpoint_id: None
 
     async def bring(self, jobs: Jobs, *, known: bool = False) -> None:
         """Bring jobs to their pool; before that they are written, unless the store knows them as they are.
@@ -60,26 +81,41 @@ class Queueing:
             raise
 
     def pool_now(self, endpoint: EndpointRecord, artifact: str | None) -> Pool | None:
-        """The pool that serves an artifact, or a command (None), where nothing must be waited for to know it.
+        """The pool that serves an artifact, or the endpoint's command, where nothing must be waited for to know it.
 
-        None: the caller's interpreter has to be asked first, or the jobs are to be refused; `bring` does either.
-        Raises ContentNotFound.
+        What was found counts for `SURE_S`: calls that follow each other are not looked at one by one. None: the
+        caller's interpreter has to be asked first, or the jobs are to be refused; `bring` does either. Raises
+        ContentNotFound.
         """
+        now = self._clock()
+        way = self._ways.get((endpoint.id, artifact))
+        if way is not None and way.endpoint is endpoint and now < way.until and not way.pool.gone:
+            self._dispatcher.pools.use(way.pool, endpoint, artifact)
+            return way.pool
+        pool = self._find_now(endpoint, artifact)
+        if pool is not None:
+            if len(self._ways) >= _WAYS_KEPT:
+                self._ways.clear()
+            self._ways[endpoint.id, artifact] = _Way(endpoint, pool, now + SURE_S)
+            self.on_look(endpoint.id)
+        return pool
+
+    def _find_now(self, endpoint: EndpointRecord, artifact: str | None) -> Pool | None:
         if self.refusal(endpoint) is not None:
             return None
         if artifact is None:
             return self._dispatcher.pools.of_command(endpoint)
         try:
             wanted = self.vet(endpoint, self._dispatcher.pools.manifest(artifact).environment)
-            key = self._environments.known_key(wanted)
+            key = self._environments.key_at_once(wanted)
         except InstallFailed:
             return None
         return None if key is None else self._shipped(endpoint, artifact, key, wanted)
 
-    def accept(self, jobs: Jobs, pool: Pool) -> Saved:
+    def accept(self, jobs: Jobs, pool: Pool) -> tuple[Sequence[Job], Saved]:
         """Write jobs and queue them at once: their first starts may be in the same commit, and are sent after it.
 
-        Where that is refused it is as if they had never come.
+        Where that write is refused, it is as if they had never come.
         """
         accepted = list[Job]()
 
@@ -92,7 +128,7 @@ class Queueing:
         for record, call in jobs:
             logs = self._store.logs(record.id) if record.attempts else ()
             accepted.append(self._dispatcher.accept(record, call, pool, logs))
-        return written
+        return list(accepted), written
 
     async def _bring(self, jobs: Jobs, *, known: bool) -> None:
         record, call = jobs[0]
@@ -114,7 +150,7 @@ class Queueing:
             for record, call in jobs:
                 self._dispatcher.accept(record, call, pool, self._store.logs(record.id) if record.attempts else ())
         else:
-            await self.accept(jobs, pool)
+            await self.accept(jobs, pool)[1]
 
     async def _refuse(self, jobs: Jobs, refusal: ErrorInfo) -> None:
         """End jobs before they have begun."""

@@ -1,21 +1,18 @@
 """The composition root: puts the control plane together, starts it, drains it and stops it."""
 
 import asyncio
-import contextlib
-import fcntl
 import logging
 import os
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any
 
 from starlette.requests import HTTPConnection
 
 from runpod_flash import release
-from runpod_flash.control_plane import inventory, listening, siting
+from runpod_flash.control_plane import inventory, listening, nvidia, siting
 from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.api.access import Access, client_of
 from runpod_flash.control_plane.api.app import Services, build_app, channels_of, conversations_of, prompt_of
@@ -62,7 +59,7 @@ from runpod_flash.control_plane.views import job_object
 from runpod_flash.control_plane.volume_files import VolumeFiles
 from runpod_flash.control_plane.volumes import Volumes
 from runpod_flash.control_plane.webhooks import Webhooks
-from runpod_flash.errors import BackendError, BackendUnavailable
+from runpod_flash.errors import BackendError
 from runpod_flash.state_folder import PlaneRecord, StateFolder, process_started
 from worker_runtime.wire import PROTOCOL
 
@@ -82,8 +79,8 @@ class ControlPlane:
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._shown, self._port, self._url = "starting", 0, ""
         real = settings.fake_gpus is None
-        self._gpus = inventory.detect() if real else inventory.fake(settings.fake_gpus or "")
-        self._cuda = inventory.driver_cuda() if real else settings.fake_cuda
+        self._gpus = nvidia.detect() if real else inventory.fake(settings.fake_gpus or "")
+        self._cuda = nvidia.driver_cuda() if real else settings.fake_cuda
         is_new = not state.database.exists()
         self._turn = Turn()
         self._store = Store.open(state.database, power_safe=settings.power_safe, turn=self._turn)
@@ -230,7 +227,8 @@ class ControlPlane:
         self._connect_apps()
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         if self._forks is not None:
-            self._forks.on_notice, self._supervisor.on_loaded = self._supervisor.said_of_start, self._forks.prepare
+            self._forks.on_notice, self._forks.on_failed = self._supervisor.said_of_start, self._supervisor.failed_ahead
+            self._supervisor.on_loaded = self._forks.prepare
         self._catalog.on_change = self._endpoint_changed
         self._catalog.on_delete = self._endpoint_deleted
 
@@ -487,20 +485,3 @@ class ControlPlane:
             except (BackendError, OSError) as error:
                 logger.warning("old results and values cannot be removed: %s", error)
             await asyncio.sleep(_COLLECT_S)
-
-
-@contextlib.contextmanager
-def sole_owner(state: StateFolder) -> Iterator[None]:
-    """Hold the lock that says: this process alone runs the control plane of this folder. Raises BackendUnavailable."""
-    file: IO[str]
-    with open(state.plane_lock, "a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BackendUnavailable(
-                f"another control plane already runs on {state.plane}; use it or set FLASH_HOME"
-            ) from None
-        try:
-            yield
-        finally:
-            state.remove_record()

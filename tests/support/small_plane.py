@@ -60,7 +60,7 @@ class StandInEnvironments:
             raise self.failure
         return "environment"
 
-    def known_key(self, request: EnvironmentRequest) -> str | None:
+    def key_at_once(self, request: EnvironmentRequest) -> str | None:
         if isinstance(self.failure, InstallFailed) and request.python == "0":
             raise self.failure
         return "environment"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runpod_flash.control_plane.interpreters import SURE_S, Interpreter, Interpreters
+from runpod_flash.control_plane.interpreters import Interpreter, Interpreters
 from tests.support.packages import UV, base_env, make_caller, make_wheel, snapshot
 from worker_runtime.install import InstallFailed
 
@@ -63,22 +63,6 @@ def test_a_new_package_changes_the_digest_and_nothing_else_does(python: str, tmp
     changed = inspect(python, interpreters)
     assert changed.digest != first.digest
     assert versions(changed) == {"leaf": "1.0", "some-thing": "1.0"}
-
-
-def test_for_a_moment_what_was_looked_at_counts_as_unchanged(python: str, tmp_path: Path) -> None:
-    now = 100.0
-    interpreters = Interpreters(ENV, clock=lambda: now)
-    assert interpreters.known(python) is None
-    first = inspect(python, interpreters)
-    assert interpreters.known(python) is first
-    site = next((tmp_path / "caller").glob("lib/python*/site-packages"))
-    os.utime(site, ns=(1, 1))
-    assert interpreters.known(python) is first
-    now += SURE_S
-    assert interpreters.known(python) is None
-    assert interpreters.known(python) is None
-    again = inspect(python, interpreters)
-    assert interpreters.known(python) is again
 
 
 def test_is_asked_once_while_nothing_changes(python: str, tmp_path: Path) -> None:

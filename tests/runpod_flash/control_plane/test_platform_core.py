@@ -12,10 +12,11 @@ import pytest
 from runpod_flash.control_plane.environments import InstallFailed
 from runpod_flash.control_plane.fleet import WorkerState
 from runpod_flash.control_plane.problems import Problem
+from runpod_flash.control_plane.queueing import SURE_S
 from runpod_flash.control_plane.records import Batch, JobRecord, Policy, Submission
 from runpod_flash.control_plane.store import StoreError, StoreFull
 from runpod_flash.errors import ContentNotFound, EndpointNotFound, JobNotFound, NotPortable, PayloadTooLarge
-from tests.support.small_plane import SmallPlane, small_plane
+from tests.support.small_plane import SmallPlane, changed, small_plane
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.jobs import INLINE_LIMIT, Call, ErrorInfo, ErrorKind, JobStatus, Payload, read_output
 from worker_runtime.wire.specs import EnvironmentRequest
@@ -204,6 +205,28 @@ async def test_most_calls_are_accepted_without_waiting_for_more_than_the_commit(
     assert isinstance(again, JobRecord)
     assert [*accepting.outcomes] == ["a", "b"]
     assert again.id == ids[1]
+
+
+@played
+async def test_calls_that_follow_each_other_are_not_looked_at_one_by_one(plane: SmallPlane) -> None:
+    endpoint, looked, now = await plane.endpoint(workers={"min": 0, "max": 0}), list[str](), 100.0
+    queueing = plane.platform.intake.queueing
+    queueing._clock, plane.platform.on_use = lambda: now, looked.append
+    for key in "abc":
+        assert plane.platform.submit_now(endpoint, batch(plane, key)) is not None
+    assert looked == [endpoint]
+    now += SURE_S
+    plane.platform.submit_now(endpoint, batch(plane, "d"))
+    assert looked == [endpoint] * 2
+    await plane.catalog.update(endpoint, lambda body: changed(body, workers={"min": 0, "max": 0}, timeout=7))
+    plane.platform.submit_now(endpoint, batch(plane, "e"))
+    assert looked == [endpoint] * 3
+    (pool,) = plane.fleet.pools.values()
+    await plane.platform.delete_endpoint_jobs(endpoint)
+    plane.fleet.discard(pool)
+    plane.platform.submit_now(endpoint, batch(plane, "f"))
+    assert [one is pool for one in plane.fleet.pools.values()] == [False]
+    await plane.store.next_commit
 
 
 @played
