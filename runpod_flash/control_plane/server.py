@@ -205,8 +205,9 @@ class ControlPlane:
         """Tie the parts together where one must hear of another."""
         self._platform.intake.queueing.refusal = self._supervisor.refusal
         self._platform.intake.admit = self._disk.admit_job
+        environments = self._state.environments
         self._platform.intake.queueing.vet = self._served.vet = self._preparing.vet = lambda endpoint, request: vet(
-            endpoint.owner, request, self._state.environments, allow_apt=self._settings.allow_apt
+            endpoint.owner, request, environments, allow_apt=self._settings.allow_apt
         )
         self._platform.look.disk, self._platform.intake.unload = self._disk.to_json, Carried(self._blobs).unload
         self._platform.intake.seal = self._seal.seal
