@@ -10,6 +10,19 @@ _NAME = re.compile(r"[0-9a-f]{64}")
 _NUMBERS = struct.Struct(">QQQQ")
 _MOST = 2**62  # bytes: what a file can have
 
+GRAIN = 64 * 1024
+"""Ranges begin and end at multiples of this many bytes."""
+
+MARK = struct.Struct("=Q")
+"""What is in the table of marks for each grain: the number of the range that begins there and is in use, as its writer
+has marked it; or anything else.
+"""
+
+
+def mark_of(offset: int) -> int:
+    """Where the mark of the range is that begins at `offset`, from the beginning of the table."""
+    return offset // GRAIN * MARK.size
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
