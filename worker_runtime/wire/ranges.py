@@ -1,5 +1,6 @@
 """Names of ranges: parts of the shared memory of one control plane, in which large values lie."""
 
+import functools
 import re
 import struct
 from dataclasses import dataclass
@@ -43,12 +44,17 @@ class Range:
         """Where it ends."""
         return self.offset + self.size
 
-    @classmethod
-    def parse(cls, name: str) -> "Range":
+    @staticmethod
+    def parse(name: str) -> "Range":
         """The range of a name. Raises WireError."""
-        if not _NAME.fullmatch(name):
-            raise WireError(f"{name!r:.80} names no range of shared memory: 64 lower-case hexadecimal digits")
-        found = cls(*_NUMBERS.unpack(bytes.fromhex(name)))
-        if max(found.offset, found.size) > _MOST:
-            raise WireError(f"range {name} lies outside of any memory")
-        return found
+        return _parsed(name)
+
+
+@functools.lru_cache(maxsize=1024)  # each is asked for several times while its call is under way
+def _parsed(name: str) -> Range:
+    if not _NAME.fullmatch(name):
+        raise WireError(f"{name!r:.80} names no range of shared memory: 64 lower-case hexadecimal digits")
+    found = Range(*_NUMBERS.unpack(bytes.fromhex(name)))
+    if max(found.offset, found.size) > _MOST:
+        raise WireError(f"range {name} lies outside of any memory")
+    return found
