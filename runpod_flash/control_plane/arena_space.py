@@ -66,11 +66,6 @@ class Space:
         """Bytes that are free."""
         return self._free.total
 
-    @property
-    def backed(self) -> int:
-        """Bytes behind which there is memory."""
-        return self._backed.total
-
     def take(self, size: int) -> int | None:
         """Where `size` bytes are from now on taken. None: there is no such stretch."""
         whole = rounded(size)

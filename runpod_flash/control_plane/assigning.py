@@ -18,6 +18,7 @@ from runpod_flash.control_plane.fleet import Job, Pool, Worker, WorkerState
 from runpod_flash.control_plane.homes import INSTANCES_PER_WORKER, Homes
 from runpod_flash.control_plane.recorder import Recorder
 from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.control_plane.turn import Step, Turn
 from runpod_flash.errors import BackendError
 from worker_runtime.wire import messages
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
@@ -37,8 +38,10 @@ class Assigning:
         changed: called with a pool where jobs or slots have become free.
     """
 
-    def __init__(self, links: LinkCourier, recorder: Recorder, deadlines: Deadlines, announcer: Announcer) -> None:
-        self._links = links
+    def __init__(
+        self, links: LinkCourier, recorder: Recorder, deadlines: Deadlines, announcer: Announcer, turn: Turn
+    ) -> None:
+        self._links, self._turn = links, turn
         self.taking: Courier = links
         self._recorder = recorder
         self._deadlines = deadlines
@@ -303,7 +306,7 @@ class Assigning:
         """Tell the pool's clients its stage, once in a turn of the loop."""
         if pool not in self._untold:
             if not self._untold:
-                asyncio.get_running_loop().call_soon(self._tell_all)
+                self._turn.at_end(Step.STAGES, self._tell_all)
             self._untold[pool] = None
 
     def _tell_all(self) -> None:

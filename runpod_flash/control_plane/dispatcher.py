@@ -23,6 +23,7 @@ from runpod_flash.control_plane.records import JobRecord, LogLine
 from runpod_flash.control_plane.results import Results, Told, Values, outcome_of
 from runpod_flash.control_plane.shared_values import Memory
 from runpod_flash.control_plane.streams import Streams
+from runpod_flash.control_plane.turn import Turn
 from runpod_flash.control_plane.unfinished import Unfinished
 from worker_runtime.wire.frames import Body
 from worker_runtime.wire.jobs import INLINE_LIMIT, Call, ErrorInfo, ErrorKind, JobStatus, Payload, Progress
@@ -46,7 +47,13 @@ class Dispatcher:
     """
 
     def __init__(
-        self, store: JobStore, values: Values, artifacts: Artifacts, fleet: Fleet, announcer: Announcer
+        self,
+        store: JobStore,
+        values: Values,
+        artifacts: Artifacts,
+        fleet: Fleet,
+        announcer: Announcer,
+        turn: Turn | None = None,
     ) -> None:
         self._links = LinkCourier(values, artifacts)
         self._streams: Streams | None = None
@@ -58,7 +65,7 @@ class Dispatcher:
         announcer.on_output = self.recorder.wrote
         self.results = Results(values)
         self._deadlines = Deadlines(self.end)
-        self._assigning = Assigning(self._links, self.recorder, self._deadlines, announcer)
+        self._assigning = Assigning(self._links, self.recorder, self._deadlines, announcer, turn or Turn())
         self._assigning.fail, self._assigning.again, self._assigning.changed = (
             self._fail, self._queue_again, self._changed,
         )  # fmt: skip
@@ -111,15 +118,16 @@ class Dispatcher:
         done: asyncio.Future[JobRecord] = asyncio.get_running_loop().create_future()
         job = Job(record, call, pool, time.monotonic(), done, next(self._numbers), LogTail(logs))
         self._jobs.add(job)
-        self._deadlines.accepted(job)
         pool.has_low_priority = pool.has_low_priority or record.low_priority
         self._join(job)
         if record.retry_at is not None and call is not None and call.backoff is not None:
+            self._deadlines.accepted(job)
             self._pause(job, min(record.retry_at - time.time(), call.backoff.max_delay_s))
             return job
         pool.gave_up = ""
         self._assigning.queue(job)
         self._changed(pool)
+        self._deadlines.accepted(job)  # most have begun by now, and wait for nothing
         return job
 
     def withdraw(self, job: Job) -> None:

@@ -123,9 +123,9 @@ class JobJournal:
         return len(self._entries)
 
     @property
-    def has_changed(self) -> bool:
-        """Whether there is something for the next commit."""
-        return bool(self._changed)
+    def changes(self) -> int:
+        """How many rows the next commit appends."""
+        return len(self._changed)
 
     @property
     def ended(self) -> int:
@@ -208,11 +208,12 @@ class JobJournal:
 
     def append(self, connection: sqlite3.Connection) -> None:
         """Write what has changed."""
-        rows = [
-            (row, entry.number, *entry.state, *(_NO_FIXED if entry.written else entry.fixed))
-            for row, entry in enumerate(self._changed, self._next_row)
-        ]
-        connection.executemany(_APPEND, rows)
+        connection.executemany(_APPEND, [_row(row, entry) for row, entry in enumerate(self._changed, self._next_row)])
+
+    def append_one(self, connection: sqlite3.Connection) -> None:
+        """Write what has changed, which is one job."""
+        (entry,) = self._changed
+        connection.execute(_APPEND, _row(self._next_row, entry))
 
     def committed(self) -> None:
         """What `append` wrote is on disk."""
@@ -269,6 +270,11 @@ class JobJournal:
             if row < before and not entry.record.status.final and entry not in self._changed and entry not in but
         )
         return [entry for entry, _ in zip(found, range(most), strict=False)]
+
+
+def _row(number: int, entry: Entry) -> tuple[Any, ...]:
+    """What has become of a job, as `_COLUMNS`."""
+    return (number, entry.number, *entry.state, *(_NO_FIXED if entry.written else entry.fixed))
 
 
 def to_table(connection: sqlite3.Connection, entries: list[Entry]) -> None:

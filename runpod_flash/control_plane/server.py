@@ -1,24 +1,21 @@
 """The composition root: puts the control plane together, starts it, drains it and stops it."""
 
 import asyncio
-import contextlib
-import fcntl
 import logging
 import os
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any
 
 from starlette.requests import HTTPConnection
 
 from runpod_flash import release
-from runpod_flash.control_plane import inventory, listening, siting
+from runpod_flash.control_plane import inventory, listening, nvidia, siting
 from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.api.access import Access, client_of
-from runpod_flash.control_plane.api.app import Services, build_app, channels_of, conversations_of
+from runpod_flash.control_plane.api.app import Services, build_app, channels_of, conversations_of, prompt_of
 from runpod_flash.control_plane.api.channel import ChannelServer
 from runpod_flash.control_plane.api.serverless_body import created
 from runpod_flash.control_plane.api_keys import ApiKeys
@@ -56,12 +53,13 @@ from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.streams import Streams
 from runpod_flash.control_plane.succession import LOOK_S, Succession
 from runpod_flash.control_plane.supervisor import Supervisor
+from runpod_flash.control_plane.turn import Turn
 from runpod_flash.control_plane.vetting import vet
 from runpod_flash.control_plane.views import job_object
 from runpod_flash.control_plane.volume_files import VolumeFiles
 from runpod_flash.control_plane.volumes import Volumes
 from runpod_flash.control_plane.webhooks import Webhooks
-from runpod_flash.errors import BackendError, BackendUnavailable
+from runpod_flash.errors import BackendError
 from runpod_flash.state_folder import PlaneRecord, StateFolder, process_started
 from worker_runtime.wire import PROTOCOL
 
@@ -81,10 +79,11 @@ class ControlPlane:
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._shown, self._port, self._url = "starting", 0, ""
         real = settings.fake_gpus is None
-        self._gpus = inventory.detect() if real else inventory.fake(settings.fake_gpus or "")
-        self._cuda = inventory.driver_cuda() if real else settings.fake_cuda
+        self._gpus = nvidia.detect() if real else inventory.fake(settings.fake_gpus or "")
+        self._cuda = nvidia.driver_cuda() if real else settings.fake_cuda
         is_new = not state.database.exists()
-        self._store = Store.open(state.database, power_safe=settings.power_safe)
+        self._turn = Turn()
+        self._store = Store.open(state.database, power_safe=settings.power_safe, turn=self._turn)
         self._blobs = Blobs(state.blobs)
         self._disk = DiskGuard(state.plane, lambda: self._store.size() + self._blobs.size, settings.disk_limit)
         self._hub = EventHub()
@@ -113,7 +112,7 @@ class ControlPlane:
             self._announcer,
         )
         self._autoscaler = Autoscaler(self._catalog, self._fleet, self._supervisor, self._dispatcher.pools)
-        self._links = LinkServer(self._supervisor)
+        self._links = LinkServer(self._supervisor, self._turn)
         self._platform = PlatformCore(
             self._store,
             self._catalog,
@@ -137,7 +136,8 @@ class ControlPlane:
         sharing = Sharing(self._blobs, self._state.plane, megabytes=self._settings.shared_megabytes)
         values = sharing.open(ensure_key(self._state.key_path), self._token_of)
         artifacts = Artifacts(self._blobs)
-        dispatcher = Dispatcher(self._store, values or self._blobs, artifacts, self._fleet, self._announcer)
+        held = values or self._blobs
+        dispatcher = Dispatcher(self._store, held, artifacts, self._fleet, self._announcer, self._turn)
         if values is not None:
             dispatcher.share(values)
         return sharing, dispatcher
@@ -203,14 +203,15 @@ class ControlPlane:
 
     def _connect(self) -> None:
         """Tie the parts together where one must hear of another."""
-        self._platform.intake.refusal, self._platform.intake.admit = self._supervisor.refusal, self._disk.admit_job
-        self._platform.intake.vet = self._served.vet = self._preparing.vet = lambda endpoint, request: vet(
+        self._platform.intake.queueing.refusal = self._supervisor.refusal
+        self._platform.intake.admit = self._disk.admit_job
+        self._platform.intake.queueing.vet = self._served.vet = self._preparing.vet = lambda endpoint, request: vet(
             endpoint.owner, request, self._state.environments, allow_apt=self._settings.allow_apt
         )
         self._platform.look.disk, self._platform.intake.unload = self._disk.to_json, Carried(self._blobs).unload
         self._platform.intake.seal = self._seal.seal
         self._platform.intake.takes_pickles = lambda endpoint: self._settings.pickles.of(endpoint.owner)
-        self._platform.intake.on_end = self._job_ended
+        self._platform.intake.queueing.on_end = self._job_ended
         self._dispatcher.on_end = lambda job: self._job_ended(job.record.id, calls=job.record.webhook is not None)
         self._blobs.admit = self._files.admit = self._disk.admit
         self._files.volumes.users = self._catalog.users_of_volume
@@ -225,7 +226,8 @@ class ControlPlane:
         self._connect_apps()
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         if self._forks is not None:
-            self._forks.on_notice, self._supervisor.on_loaded = self._supervisor.said_of_start, self._forks.prepare
+            self._forks.on_notice, self._forks.on_failed = self._supervisor.said_of_start, self._supervisor.failed_ahead
+            self._supervisor.on_loaded = self._forks.prepare
         self._catalog.on_change = self._endpoint_changed
         self._catalog.on_delete = self._endpoint_deleted
 
@@ -312,7 +314,10 @@ class ControlPlane:
             services = self._services()
             conversations = conversations_of(services)
             self._channels = channels_of(services, conversations)
-            servers = listening.HttpServers(build_app(services, conversations), sockets, self._limits.balanced_bytes)
+            prompt = prompt_of(services, conversations, self._platform)
+            servers = listening.HttpServers(
+                build_app(services, conversations), sockets, self._limits.balanced_bytes, prompt
+            )
             await servers.start()
             if self._channels is not None:
                 await self._channels.start(self._state.calls_socket)
@@ -397,6 +402,7 @@ class ControlPlane:
             catalog=self._catalog,
             blobs=self._blobs,
             values=self._sharing.values,
+            turn=self._turn,
             hub=self._hub,
             key=ensure_key(self._state.key_path),
             capabilities=capabilities,
@@ -478,20 +484,3 @@ class ControlPlane:
             except (BackendError, OSError) as error:
                 logger.warning("old results and values cannot be removed: %s", error)
             await asyncio.sleep(_COLLECT_S)
-
-
-@contextlib.contextmanager
-def sole_owner(state: StateFolder) -> Iterator[None]:
-    """Hold the lock that says: this process alone runs the control plane of this folder. Raises BackendUnavailable."""
-    file: IO[str]
-    with open(state.plane_lock, "a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BackendUnavailable(
-                f"another control plane already runs on {state.plane}; use it or set FLASH_HOME"
-            ) from None
-        try:
-            yield
-        finally:
-            state.remove_record()

@@ -26,11 +26,12 @@ from runpod_flash.control_plane.api.management_v2 import ManagementApi
 from runpod_flash.control_plane.api.network_volumes import NetworkVolumesApi
 from runpod_flash.control_plane.api.openai import OpenAiApi
 from runpod_flash.control_plane.api.openapi.pages import OpenApi
+from runpod_flash.control_plane.api.prompt_jobs import PromptJobs, PromptPlatform
 from runpod_flash.control_plane.api.volume_access import VolumeAccess
 from runpod_flash.control_plane.api.volume_files_api import VolumeFilesApi
 from runpod_flash.control_plane.api.workers import WorkersApi
 from runpod_flash.control_plane.api_keys import ApiKeys
-from runpod_flash.control_plane.balancing.hosts import PREFIX, HostRouting, PathRouting
+from runpod_flash.control_plane.balancing.hosts import PREFIX, HostRouting, PathRouting, endpoint_of_host
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.command_workers import CommandWorkers
@@ -46,6 +47,7 @@ from runpod_flash.control_plane.principals import Pickles, Principal, WorkerKey
 from runpod_flash.control_plane.problems import LastResort, handlers
 from runpod_flash.control_plane.rates import Rates
 from runpod_flash.control_plane.shared_values import SharedValues
+from runpod_flash.control_plane.turn import Turn
 from runpod_flash.control_plane.volume_files import VolumeFiles
 
 
@@ -65,6 +67,7 @@ class Services:
         check_webhook: refuses the URLs that no job may call.
         pickles: whose pickles workers load.
         values: finds values in shared memory, too, where some is.
+        turn: at whose end frames to clients leave.
     """
 
     platform: Platform
@@ -85,6 +88,7 @@ class Services:
     check_webhook: Callable[[str], None] = lambda url: None
     pickles: Pickles = Pickles.EVERYBODY
     values: SharedValues | None = None
+    turn: Turn | None = None
 
 
 def conversations_of(services: Services) -> Conversations:
@@ -101,12 +105,25 @@ def channels_of(services: Services, conversations: Conversations) -> ChannelServ
     def welcome(principal: Principal) -> dict[str, Any]:
         return {**services.capabilities, "pickles": services.pickles.of(principal.user)}
 
-    return ChannelServer(conversations, services.hub, keyring_of(services).principal, welcome)
+    return ChannelServer(conversations, services.hub, keyring_of(services).principal, welcome, services.turn)
 
 
 def keyring_of(services: Services) -> Keyring:
     """The keys that open this control plane."""
     return Keyring(services.key, services.worker_keys, services.api_keys)
+
+
+def prompt_of(services: Services, conversations: Conversations, platform: PromptPlatform) -> PromptJobs:
+    """What takes requests of the job API before the app does."""
+    jobs = JobsApi(platform, conversations.access, services.limits, conversations.rates, services.check_webhook)
+    serves = services.workers.balanced.serves if services.workers is not None else lambda endpoint: False
+    return PromptJobs(
+        JobRoutes(jobs, None),
+        jobs,
+        platform,
+        keyring_of(services).principal,
+        lambda scope: endpoint_of_host(scope, serves) is not None,
+    )
 
 
 def build_app(services: Services, conversations: Conversations | None = None) -> Starlette:
