@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from runpod_flash.control_plane import lifecycle, own_code
 from runpod_flash.control_plane.announcer import Announcer
@@ -30,6 +30,8 @@ from runpod_flash.errors import (
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.ids import ordered_uuid
 from worker_runtime.wire.jobs import INLINE_LIMIT, Call, ErrorInfo, ErrorKind, Payload
+
+_FIRSTS_KEPT: Final = 100
 
 
 class Intake:
@@ -65,6 +67,7 @@ class Intake:
         self.unload: Callable[[Mapping[str, Any] | Call], Awaitable[Call]] = _as_sent
         self.seal: Callable[[Mapping[str, Any]], str] = _no_seal
         self._under_way = UnderWay()
+        self._firsts: dict[tuple[str, str | None], tuple[EndpointRecord, Policy, JobRecord]] = {}
 
     async def submit(self, endpoint_id: str, asked: Submission) -> JobRecord:
         """Accept a job; it is on disk when this returns. The same idempotency key gives the same job.
@@ -175,13 +178,13 @@ class Intake:
         """What becomes of the jobs of a batch, by their keys; and those that can be accepted, with their calls."""
         outcomes: dict[str, JobRecord | Exception] = {}
         accepted: list[tuple[JobRecord, Call]] = []
-        first = self.record(endpoint, "", template, asked.policy, asked.client)
+        first, now = self._first(endpoint, template, asked), time.time()
         for key, arguments in jobs:
             if key in outcomes:  # twice in one frame: once is enough
                 continue
             try:
                 call = self._call_of(endpoint, template.with_arguments(arguments))
-                record = first.changed(id=f"{ordered_uuid()}-u1", input=call, idempotency_key=key)
+                record = first.changed(id=f"{ordered_uuid()}-u1", input=call, created_at=now, idempotency_key=key)
                 if call.arguments.range is not None:
                     self._dispatcher.memory.keep(call, record.id)
             except (FlashError, WireError, Problem) as error:
@@ -190,6 +193,17 @@ class Intake:
             outcomes[key] = record
             accepted.append((record, call))
         return outcomes, accepted
+
+    def _first(self, endpoint: EndpointRecord, template: Call, asked: Batch) -> JobRecord:
+        """What the jobs of a batch have in common; most batches have it in common with the one before."""
+        known = self._firsts.get((endpoint.id, asked.client))
+        if known is not None and known[0] is endpoint and known[1] is asked.policy:
+            return known[2]
+        record = self.record(endpoint, "", template, asked.policy, asked.client)
+        if len(self._firsts) >= _FIRSTS_KEPT:
+            self._firsts.clear()
+        self._firsts[endpoint.id, asked.client] = (endpoint, asked.policy, record)
+        return record
 
     def _call_of(self, endpoint: EndpointRecord, call: Call) -> Call:
         """A call of a batch, where it is one that is taken. Raises PayloadTooLarge, and as `_call_input` does."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from runpod_flash.control_plane.counters import Counters
 from runpod_flash.control_plane.job_replay import replay
-from runpod_flash.control_plane.job_rows import FIXED, STATE, fixed_row, record_of, state_row, weight
+from runpod_flash.control_plane.job_rows import FIXED, STATE, Row, fixed_row, record_of, state_row, weight
 from runpod_flash.control_plane.records import JobRecord
 
 FOLD_ABOVE: Final = 16_384
@@ -44,25 +44,32 @@ _TO_TABLE: Final = (
 class Entry:
     """A job in memory. `number` is its place in the order of arrival."""
 
-    __slots__ = ("counted", "fixed", "number", "record", "state", "written")
+    __slots__ = ("_state", "counted", "fixed", "number", "record", "written")
 
     def __init__(self, record: JobRecord, number: int) -> None:
         self.record = record
         self.number = number
         self.fixed = fixed_row(record)
-        self.state = state_row(record, record.client)
+        self._state: Row | None = None
         self.counted: JobRecord | None = None  # as the table has it; None: it is not there
         self.written = False  # its first row, here or in the table, is on disk
 
     def become(self, record: JobRecord) -> None:
         """The job is now so."""
-        self.state = state_row(record, self.fixed[_CLIENT])
+        self._state = state_row(record, self.fixed[_CLIENT])
         self.record = record
 
     @property
+    def state(self) -> Row:
+        """Its row of what changes. Of one that has just come it is made when it is needed: most begin at once."""
+        if self._state is None:
+            self._state = state_row(self.record, self.fixed[_CLIENT])
+        return self._state
+
+    @property
     def weight(self) -> int:
-        """About how many bytes it takes and gives."""
-        return weight(self.fixed) + weight(self.state)
+        """How many bytes it takes and gives."""
+        return weight(self.fixed, self.state)
 
 
 @dataclass(slots=True)

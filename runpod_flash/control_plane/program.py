@@ -8,20 +8,28 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Any
 
 import uvloop
 
 from runpod_flash import lazy, release
-from runpod_flash.control_plane import bundle, settings
+from runpod_flash.control_plane import bundle, interpreters, settings
+from runpod_flash.control_plane.launchers.fork_server import FORKS, Spawned, own_kind
 from runpod_flash.control_plane.ownership import sole_owner
 from runpod_flash.errors import FlashError
 from runpod_flash.state_folder import StateFolder
 from worker_runtime.wire import tracing
 
 
-async def _live(server: Any, chosen: settings.PlaneSettings, state: StateFolder) -> None:
-    await server.ControlPlane(chosen, state).run()
+async def _live(chosen: settings.PlaneSettings, state: StateFolder) -> None:
+    ahead = _Ahead(chosen, state)
+    ahead.begin()
+    try:
+        server = lazy.load("runpod_flash.control_plane.server")
+    finally:
+        spawned = ahead.spawned()
+    gc.freeze()
+    gc.enable()
+    await server.ControlPlane(chosen, state, spawned).run()
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -40,27 +48,35 @@ def main(arguments: Sequence[str] = ()) -> int:
         with sole_owner(state), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             if arguments:
                 os.close(int(arguments[1]))
-            server = _server(state)
-            runner.run(_live(server, chosen, state))
+            runner.run(_live(chosen, state))
     except (FlashError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
 
 
-def _server(state: StateFolder) -> Any:
-    """The module of all the rest. While it is loaded, which takes a processor, the disk can fill the bundle."""
-    filling = threading.Thread(target=_fill, args=[state])
-    filling.start()
-    try:
-        server = lazy.load("runpod_flash.control_plane.server")
-    finally:
-        filling.join()
-    gc.freeze()
-    gc.enable()
-    return server
+class _Ahead:
+    """What the first call needs, made ready by the disk and other processors while all the rest is imported here."""
 
+    def __init__(self, chosen: settings.PlaneSettings, state: StateFolder) -> None:
+        self._chosen, self._state = chosen, state
+        self._spawned: Spawned | None = None
+        self._workers = threading.Thread(target=self._prepare_workers)
+        asked = (sys.executable, chosen.base_env, state.environments)
+        self._interpreter = threading.Thread(target=interpreters.ask_ahead, args=asked, daemon=True)
 
-def _fill(state: StateFolder) -> None:
-    with contextlib.suppress(OSError):  # whoever needs it then hears why
-        bundle.ensure(state.bundle)
+    def begin(self) -> None:
+        """Start."""
+        self._workers.start()
+        self._interpreter.start()
+
+    def spawned(self) -> Spawned | None:
+        """The fork server, where one could be started. The interpreter's answer may come later."""
+        self._workers.join()
+        return self._spawned
+
+    def _prepare_workers(self) -> None:
+        with contextlib.suppress(OSError):  # whoever needs it then hears why
+            folder = bundle.ensure(self._state.bundle)
+            if FORKS and self._chosen.forks:
+                self._spawned = Spawned(own_kind(folder))

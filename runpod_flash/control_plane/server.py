@@ -35,7 +35,8 @@ from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.expiring import Expiring
 from runpod_flash.control_plane.fleet import Fleet
 from runpod_flash.control_plane.keys import ensure_key
-from runpod_flash.control_plane.launchers.fork import FORKS, ForkLauncher
+from runpod_flash.control_plane.launchers.fork import ForkLauncher
+from runpod_flash.control_plane.launchers.fork_server import FORKS, Spawned
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.launches import Site
 from runpod_flash.control_plane.links import LinkServer
@@ -73,7 +74,8 @@ class ControlPlane:
 
     _channels: ChannelServer | None = None
 
-    def __init__(self, settings: PlaneSettings, state: StateFolder) -> None:
+    def __init__(self, settings: PlaneSettings, state: StateFolder, spawned: Spawned | None = None) -> None:
+        """`spawned`: the process of a fork server of its own interpreter, where one was started already."""
         self._settings = settings
         self._state = state
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
@@ -97,11 +99,10 @@ class ControlPlane:
         self._api_keys = ApiKeys(state.api_keys, self._catalog)
         if settings.listen is not None:
             self._api_keys.check()
-        self._fleet = Fleet()
-        self._announcer = Announcer(self._hub, job_object)
+        self._fleet, self._announcer = Fleet(), Announcer(self._hub, job_object)
         self._environments = siting.environments_of(settings, state)
         self._sharing, self._dispatcher = self._shared_dispatcher()
-        self._forks, site = self._launcher()
+        self._forks, site = self._launcher(spawned)
         self._supervisor = Supervisor(
             site,
             self._fleet,
@@ -142,12 +143,13 @@ class ControlPlane:
             dispatcher.share(values)
         return sharing, dispatcher
 
-    def _launcher(self) -> tuple[ForkLauncher | None, Site]:
+    def _launcher(self, spawned: Spawned | None) -> tuple[ForkLauncher | None, Site]:
         """What forks workers, where this system can, and where they live."""
         site = siting.site_of(self._settings, self._state, self._engine, self._files.volumes, self._sharing)
         if not FORKS or not self._settings.forks:
             return None, site
-        return ForkLauncher(site.bundle, ProcessLauncher(), preloads=not site.must_isolate), site
+        launcher = ForkLauncher(site.bundle, ProcessLauncher(), preloads=not site.must_isolate, spawned=spawned)
+        return launcher, site
 
     def _balanced_workers(self) -> BalancedWorkers:
         return BalancedWorkers(

@@ -30,9 +30,10 @@ class Step(IntEnum):
 class Turn:
     """What is to be done at the end of this turn. For one event loop at a time."""
 
-    __slots__ = ("_comes", "_due")
+    __slots__ = ("_comes", "_due", "_loop")
 
     def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._due: tuple[list[Work], ...] = tuple([] for _ in Step)
         self._comes = False  # the end of the turn
 
@@ -41,7 +42,14 @@ class Turn:
         self._due[step].append(work)
         if not self._comes:
             self._comes = True
-            asyncio.get_running_loop().call_soon(self._end)
+            self.loop.call_soon(self._end)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that runs. To ask asyncio for it takes a call of the system."""
+        if self._loop is None or not self._loop.is_running():
+            self._loop = asyncio.get_running_loop()
+        return self._loop
 
     def _end(self) -> None:
         for due in self._due:
@@ -49,14 +57,10 @@ class Turn:
                 works = due.copy()
                 due.clear()
                 for work in works:
-                    _do(work)
+                    try:
+                        work()
+                    except Exception:  # a fault of one part; the others must go on
+                        logger.exception("something at the end of a turn has failed")
         self._comes = any(self._due)
         if self._comes:
-            asyncio.get_running_loop().call_soon(self._end)
-
-
-def _do(work: Work) -> None:
-    try:
-        work()
-    except Exception:  # a fault of one part; the others must go on
-        logger.exception("something at the end of a turn has failed")
+            self.loop.call_soon(self._end)

@@ -15,7 +15,7 @@ _JOB_COUNTERS = ("completed", "failed", "inProgress", "inQueue", "retried")
 _WORKER_COUNTERS = ("idle", "initializing", "ready", "running", "throttled", "unhealthy")
 _SUMMARY = ("running", "idle", "initializing", "throttled", "unhealthy")
 
-_quoted: Final = json.encoder.encode_basestring
+_quoted: Final = json.encoder.encode_basestring_ascii
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -58,11 +58,13 @@ def job_json(record: JobRecord, now: float) -> bytes:
     ).encode()
 
 
-def ended_entry(record: JobRecord, size: int) -> list[Any]:
-    """The end of a job that gave a value of so many bytes, as frames have it (`wire.calls`)."""
+def ended_entry(record: JobRecord, size: int) -> str:
+    """The end of a job that gave a value of so many bytes, as the JSON that frames have (`wire.calls`)."""
     started, finished = record.started_at or record.created_at, record.finished_at or record.created_at
     delay, execution = _milliseconds(record.created_at, started), _milliseconds(started, finished)
-    return [record.idempotency_key, record.id, size, record.worker, record.retries, delay, execution]
+    key = "null" if record.idempotency_key is None else _quoted(record.idempotency_key)
+    worker = "null" if record.worker is None else _quoted(record.worker)
+    return f"[{key},{_quoted(record.id)},{size},{worker},{record.retries},{delay},{execution}]"
 
 
 def health_object(health: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:

@@ -181,7 +181,8 @@ class _Channel(asyncio.Protocol):
         if outbox.has_ended:
             self._end(transport, outbox)
         elif not self._full:
-            self._write(transport, outbox.take())
+            if not self._answers.is_empty:
+                self._write(transport, outbox.take())
             if self._release is None and self._answers.holds_back:
                 self._release = self._loop.call_later(RELEASE_S, self._release_now)
 
