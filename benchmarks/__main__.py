@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from benchmarks import document as documents
-from benchmarks import drawing, earlier, machine, registry, table
+from benchmarks import drawing, earlier, machine, pairs, registry, table
 from benchmarks.document import Outcome
 from benchmarks.scene import NotMeasured, Scene
 from benchmarks.sizes import FULL, SMALL, Sizes
@@ -55,7 +55,7 @@ def main() -> int:
         documents.write(path, document)
     text = "\n".join([table.text_of(document), *earlier.lines(earlier.read(OUT / "earlier.json"), document)])
     (options.out / "bench.md").write_text(f"# Benchmarks\n\n{text.strip()}\n")
-    for name, picture in drawing.pictures(document).items():
+    for name, picture in {**drawing.pictures(document), **pairs.pictures(document)}.items():
         (options.out / f"{name}.svg").write_text(picture)
     if options.out == OUT:
         table.put_into(PAGE, text)

@@ -54,6 +54,7 @@ from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.streams import Streams
 from runpod_flash.control_plane.succession import LOOK_S, Succession
 from runpod_flash.control_plane.supervisor import Supervisor
+from runpod_flash.control_plane.turn import Turn
 from runpod_flash.control_plane.vetting import vet
 from runpod_flash.control_plane.views import job_object
 from runpod_flash.control_plane.volume_files import VolumeFiles
@@ -75,15 +76,15 @@ class ControlPlane:
 
     def __init__(self, settings: PlaneSettings, state: StateFolder, spawned: Spawned | None = None) -> None:
         """`spawned`: the process of a fork server of its own interpreter, where one was started already."""
-        self._settings = settings
-        self._state = state
+        self._settings, self._state = settings, state
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._shown, self._port, self._url = "starting", 0, ""
         real = settings.fake_gpus is None
         self._gpus = nvidia.detect() if real else inventory.fake(settings.fake_gpus or "")
         self._cuda = nvidia.driver_cuda() if real else settings.fake_cuda
         is_new = not state.database.exists()
-        self._store = Store.open(state.database, power_safe=settings.power_safe)
+        self._turn = Turn()
+        self._store = Store.open(state.database, power_safe=settings.power_safe, turn=self._turn)
         self._blobs = Blobs(state.blobs)
         self._disk = DiskGuard(state.plane, lambda: self._store.size() + self._blobs.size, settings.disk_limit)
         self._hub = EventHub()
@@ -112,7 +113,7 @@ class ControlPlane:
             self._announcer,
         )
         self._autoscaler = Autoscaler(self._catalog, self._fleet, self._supervisor, self._dispatcher.pools)
-        self._links = LinkServer(self._supervisor)
+        self._links = LinkServer(self._supervisor, self._turn)
         self._platform = PlatformCore(
             self._store,
             self._catalog,
@@ -136,7 +137,8 @@ class ControlPlane:
         sharing = Sharing(self._blobs, self._state.plane, megabytes=self._settings.shared_megabytes)
         values = sharing.open(ensure_key(self._state.key_path), self._token_of)
         artifacts = Artifacts(self._blobs)
-        dispatcher = Dispatcher(self._store, values or self._blobs, artifacts, self._fleet, self._announcer)
+        held = values or self._blobs
+        dispatcher = Dispatcher(self._store, held, artifacts, self._fleet, self._announcer, self._turn)
         if values is not None:
             dispatcher.share(values)
         return sharing, dispatcher
@@ -203,14 +205,16 @@ class ControlPlane:
 
     def _connect(self) -> None:
         """Tie the parts together where one must hear of another."""
-        self._platform.intake.refusal, self._platform.intake.admit = self._supervisor.refusal, self._disk.admit_job
-        self._platform.intake.vet = self._served.vet = self._preparing.vet = lambda endpoint, request: vet(
-            endpoint.owner, request, self._state.environments, allow_apt=self._settings.allow_apt
+        self._platform.intake.queueing.refusal = self._supervisor.refusal
+        self._platform.intake.admit = self._disk.admit_job
+        environments = self._state.environments
+        self._platform.intake.queueing.vet = self._served.vet = self._preparing.vet = lambda endpoint, request: vet(
+            endpoint.owner, request, environments, allow_apt=self._settings.allow_apt
         )
         self._platform.look.disk, self._platform.intake.unload = self._disk.to_json, Carried(self._blobs).unload
         self._platform.intake.seal = self._seal.seal
         self._platform.intake.takes_pickles = lambda endpoint: self._settings.pickles.of(endpoint.owner)
-        self._platform.intake.on_end = self._job_ended
+        self._platform.intake.queueing.on_end = self._job_ended
         self._dispatcher.on_end = lambda job: self._job_ended(job.record.id, calls=job.record.webhook is not None)
         self._blobs.admit = self._files.admit = self._disk.admit
         self._files.volumes.users = self._catalog.users_of_volume
@@ -225,7 +229,8 @@ class ControlPlane:
         self._connect_apps()
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         if self._forks is not None:
-            self._forks.on_notice, self._supervisor.on_loaded = self._supervisor.said_of_start, self._forks.prepare
+            self._forks.on_notice, self._forks.on_failed = self._supervisor.said_of_start, self._supervisor.failed_ahead
+            self._supervisor.on_loaded = self._forks.prepare
         self._catalog.on_change = self._endpoint_changed
         self._catalog.on_delete = self._endpoint_deleted
 
@@ -400,6 +405,7 @@ class ControlPlane:
             catalog=self._catalog,
             blobs=self._blobs,
             values=self._sharing.values,
+            turn=self._turn,
             hub=self._hub,
             key=ensure_key(self._state.key_path),
             capabilities=capabilities,

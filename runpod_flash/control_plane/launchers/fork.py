@@ -12,9 +12,10 @@ follows.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from runpod_flash.control_plane.launchers.fork_server import ForkServer, Kind, NotForked, Spawned, own_kind
 from runpod_flash.control_plane.launchers.process import LocalProcess, ProcessLauncher
@@ -29,6 +30,7 @@ OF_ONE_WORKER = ("RUNPOD_POD_ID", "FLASH_API_KEY")
 _UNUSED_S = 300.0  # after which a fork server ends whose last worker has gone
 _MOST = 8  # fork servers at a time, beside that of the control plane's own interpreter
 _TRIES = 3  # of starting one
+_ENDS: Final = f"the process that imports ahead ended while it did so, {_TRIES} times in a row"
 _OWN_S = 2.0  # for the first one to be ready; a plain start takes less than what is lost by waiting longer
 
 
@@ -40,9 +42,11 @@ class _Place:
     starting: "asyncio.Task[None] | None" = None
     failures: int = 0
     unfit: str = ""
+    failed: Mapping[str, str] = field(default_factory=dict)  # what the last one could not import, each with the error
     workers: int = 0  # that live and could have been forked from it
     unused: asyncio.TimerHandle | None = None
-    told: set[str] = field(default_factory=set)  # the endpoints that know why it is unfit
+    untold: dict[str, WorkerLaunch] = field(default_factory=dict)  # by endpoint: who is to hear of `unfit` and `failed`
+    told: set[str] = field(default_factory=set)  # the endpoints that have heard
 
     @property
     def can_start(self) -> bool:
@@ -58,6 +62,9 @@ class ForkLauncher:
         """`preloads`: whether packages of endpoints may be imported where no worker's walls stand around them.
 
         `spawned`: the process of a fork server of the control plane's own interpreter, started before `begin`.
+
+        Callbacks, which can be set later: `on_notice` hears why workers like this one are not forked, `on_failed` which
+        modules could not be imported before that, each with the error.
         """
         self._plain = plain
         self._preloads = preloads
@@ -67,6 +74,7 @@ class ForkLauncher:
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
         self.on_notice: Callable[[WorkerLaunch, str], None] = lambda launch, text: None
+        self.on_failed: Callable[[WorkerLaunch, Mapping[str, str]], None] = lambda launch, failed: None
 
     def begin(self) -> None:
         """Start the fork server of the control plane's own interpreter."""
@@ -79,9 +87,7 @@ class ForkLauncher:
         used = [(kind, self._want(kind)) for kind in kinds]
         for _, place in used:
             self._count(place)
-            if place.unfit and launch.endpoint not in place.told:
-                place.told.add(launch.endpoint)
-                self.on_notice(launch, f"its workers are started without preloading: {place.unfit}")
+            self._tell(place, launch)
         process = await self._forked(launch, kinds) or await self._plain.start(launch)
         watch = asyncio.ensure_future(self._until_ended(process, used))
         self._ending.add(watch)
@@ -91,7 +97,7 @@ class ForkLauncher:
     def prepare(self, launch: WorkerLaunch) -> None:
         """Let there be a fork server for the workers that come after this one."""
         for kind in self._kinds(launch)[:1]:
-            self._want(kind)
+            self._tell(self._want(kind), launch)
 
     async def close(self) -> None:
         """End all fork servers. Workers live on until they are told to end, or see that the control plane has gone."""
@@ -151,9 +157,12 @@ class ForkLauncher:
                 server.on_end = lambda: self._over(place, server)
                 logger.info("fork server %d is ready: %s", server.pid, _described(kind))
             else:
-                place.unfit, place.failures = server.unfit, place.failures + 1
-            if server.failed or server.unfit:
-                logger.warning("fork server of %s: %s", _described(kind), server.unfit or dict(server.failed))
+                place.failures += 1
+                place.unfit = server.unfit or ("" if place.failures < _TRIES else _ENDS)
+                logger.warning("fork server %d of %s: %s", server.pid, _described(kind), server.unfit or "it ended")
+            place.failed = server.failed
+            if server.failed:
+                logger.warning("fork server %d of %s: %s", server.pid, _described(kind), dict(server.failed))
         except OSError as error:
             place.failures += 1
             logger.warning("a fork server of %s cannot be started: %s", _described(kind), error)
@@ -162,6 +171,21 @@ class ForkLauncher:
             if server is not None and place.server is not server:
                 server.end()
                 await server.wait()
+        for launch in list(place.untold.values()):
+            self._tell(place, launch)
+
+    def _tell(self, place: _Place, launch: WorkerLaunch) -> None:
+        """Say what is wrong with a place, now or as soon as that is known; each endpoint hears it once."""
+        if place.starting is not None:
+            place.untold[launch.endpoint] = launch
+            return
+        place.untold.pop(launch.endpoint, None)
+        if (place.unfit or place.failed) and launch.endpoint not in place.told:
+            place.told.add(launch.endpoint)
+            if place.unfit:
+                self.on_notice(launch, f"its workers are started without preloading: {place.unfit}")
+            if place.failed:
+                self.on_failed(launch, place.failed)
 
     def _adopted(self, kind: Kind) -> ForkServer | None:
         """The one that was started already, once."""

@@ -250,9 +250,9 @@ class ForkServer:
         loop.remove_reader(self._control.fileno())
         self._control.close()
         self._deadline.cancel()
-        if not self._begun.done() or self._begun.result():
+        if self._begun.done():
             self._begun = loop.create_future()
-            self._begun.set_result(False)
+        self._begun.set_result(False)  # whoever waits for it hears that it will not be
         while self._asked:
             if not (answer := self._asked.popleft()).done():
                 answer.set_exception(NotForked("the fork server has ended"))
