@@ -98,8 +98,7 @@ class ControlPlane:
         self._api_keys = ApiKeys(state.api_keys, self._catalog)
         if settings.listen is not None:
             self._api_keys.check()
-        self._fleet = Fleet()
-        self._announcer = Announcer(self._hub, job_object)
+        self._fleet, self._announcer = Fleet(), Announcer(self._hub, job_object)
         self._environments = siting.environments_of(settings, state)
         self._sharing, self._dispatcher = self._shared_dispatcher()
         self._forks, site = self._launcher(spawned)

@@ -95,22 +95,6 @@ def test_one_that_is_still_starting_ends_when_it_must_make_room(
     played(play, bundle_folder)
 
 
-def test_one_that_was_started_before_is_the_one_that_is_used(bundle_folder: Path) -> None:
-    spawned = Spawned(own_kind(bundle_folder))
-
-    async def play(launcher: ForkLauncher) -> None:
-        launcher.begin()
-        (place,) = launcher._places.values()
-        while place.starting is not None:
-            await asyncio.wait([place.starting])
-        assert place.server is not None
-        assert place.server.ready
-        assert place.server.pid == spawned.pid
-        assert len(children_with("forkserver")) == 1
-
-    played(play, bundle_folder, spawned)
-
-
 async def ready(launcher: ForkLauncher, kind: Kind) -> ForkServer:
     """The fork server of a kind that was wanted, when it has begun."""
     place = launcher._places[kind]
@@ -191,3 +175,19 @@ def test_what_could_not_be_imported_is_told_once_and_the_rest_is_there(tmp_path:
     played(play, bundle_folder)
     message = "ModuleNotFoundError: No module named 'not_installed'"
     assert told == [("e", {"not_installed": message}), ("another", {"not_installed": message})]
+
+
+def test_one_that_was_started_before_is_the_one_that_is_used(bundle_folder: Path) -> None:
+    spawned = Spawned(own_kind(bundle_folder))
+
+    async def play(launcher: ForkLauncher) -> None:
+        launcher.begin()
+        (place,) = launcher._places.values()
+        while place.starting is not None:
+            await asyncio.wait([place.starting])
+        assert place.server is not None
+        assert place.server.ready
+        assert place.server.pid == spawned.pid
+        assert len(children_with("forkserver")) == 1
+
+    played(play, bundle_folder, spawned)
