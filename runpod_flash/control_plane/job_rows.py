@@ -107,7 +107,7 @@ def named(columns: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
 
 def weight(fixed: Row, state: Row) -> int:
     """How many bytes a job takes and gives, whose rows these are."""
-    return sum(len(value) for value in (fixed[_INPUT], fixed[_ARGUMENTS], state[_RESULT]) if value is not None)
+    return len(fixed[_INPUT]) + len(fixed[_ARGUMENTS] or b"") + len(state[_RESULT] or b"")
 
 
 def _result(output: Any) -> Any:
