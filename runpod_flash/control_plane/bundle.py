@@ -1,7 +1,10 @@
 """The folder from which workers import: a copy of this package and its light dependencies, one per package content."""
 
 import compileall
+import contextlib
+import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -25,13 +28,33 @@ def _fill(folder: Path) -> None:
     building = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
         for relative, source in release.bundle_files().items():
-            target = building / relative
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+            _copy(source, building / relative)
         building.chmod(0o755)
         _rename(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file with its bytecode, if there is some, so that no first worker has to compile it.
+
+    An interpreter takes bytecode by the time of its source, which is kept: what is not of that source is made anew.
+    """
+    _copy_with_time(source, target)
+    if source.suffix == ".py":
+        with contextlib.suppress(FileNotFoundError):
+            _copy_with_time(_bytecode(source), _bytecode(target))
+
+
+def _bytecode(source: Path) -> Path:
+    return source.parent / "__pycache__" / f"{source.stem}.{sys.implementation.cache_tag}.pyc"
+
+
+def _copy_with_time(source: Path, target: Path) -> None:
+    found = source.stat()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def _rename(building: Path, folder: Path) -> None:
