@@ -2,10 +2,8 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from typing import Final
 
-GRAIN: Final = 64 * 1024
-"""Ranges begin and end at multiples of this many bytes."""
+from worker_runtime.wire.ranges import GRAIN
 
 
 class Extents:

@@ -18,9 +18,13 @@ from runpod_flash.control_plane.fleet import Job, Pool, Worker, WorkerState
 from runpod_flash.control_plane.homes import INSTANCES_PER_WORKER, Homes
 from runpod_flash.control_plane.recorder import Recorder
 from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.control_plane.turn import Step, Turn
 from runpod_flash.errors import BackendError
 from worker_runtime.wire import messages
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
+
+TELL_S: Final = 0.01
+"""So often, in seconds, clients are told what changes in a queue."""
 
 _LOOK_S: Final = 0.01  # between two looks at those who have jobs ahead
 
@@ -35,10 +39,13 @@ class Assigning:
         fail: ends a job with an error.
         again: queues a job once more, with this record.
         changed: called with a pool where jobs or slots have become free.
+        on_load: called, at the end of a turn, with the id of each endpoint whose jobs or free slots have changed.
     """
 
-    def __init__(self, links: LinkCourier, recorder: Recorder, deadlines: Deadlines, announcer: Announcer) -> None:
-        self._links = links
+    def __init__(
+        self, links: LinkCourier, recorder: Recorder, deadlines: Deadlines, announcer: Announcer, turn: Turn
+    ) -> None:
+        self._links, self._turn = links, turn
         self.taking: Courier = links
         self._recorder = recorder
         self._deadlines = deadlines
@@ -47,10 +54,12 @@ class Assigning:
         self.held = False
         self._looking: asyncio.TimerHandle | None = None
         self._holding: dict[Pool, None] = {}  # pools with jobs that are ahead
-        self._untold: dict[Pool, None] = {}  # pools whose stage may have changed
+        self._late: dict[Pool, None] = {}  # pools whose clients are told in a moment
+        self._untold: dict[Pool, None] = {}  # pools where something has changed in this turn
         self.fail: Callable[[Job, ErrorInfo], None] = lambda job, error: None
         self.again: Callable[[Job, JobRecord], None] = lambda job, record: None
         self.changed: Callable[[Pool], None] = lambda pool: None
+        self.on_load: Callable[[str], None] = lambda endpoint: None
 
     # ---- jobs go out
 
@@ -75,13 +84,13 @@ class Assigning:
             if worker is None and not job.decided:
                 break
             pool.queue.popleft()
-            if worker is not None and self._has_place(worker, job):
+            if worker is not None and (job.instance is None or self._has_place(worker, job)):
                 self._assign(job, worker)
             elif worker is not None:
                 self._queue_at(job, worker)
         if not pool.queue and pool.holding and pool.pace.is_worth_moving:
             self._move(pool)
-        self._tell(pool)
+        self.look_at(pool)
 
     @property
     def resting(self) -> bool:
@@ -299,15 +308,34 @@ class Assigning:
         if self._holding:
             self._look_soon()
 
-    def _tell(self, pool: Pool) -> None:
-        """Tell the pool's clients its stage, once in a turn of the loop."""
+    def look_at(self, pool: Pool) -> None:
+        """Something has changed in the pool: whoever is concerned is told at the end of this turn."""
         if pool not in self._untold:
             if not self._untold:
-                asyncio.get_running_loop().call_soon(self._tell_all)
+                self._turn.at_end(Step.STAGES, self._tell_all)
             self._untold[pool] = None
 
     def _tell_all(self) -> None:
         pools, self._untold = self._untold, {}
+        now = time.monotonic()
+        for pool in pools:
+            if pool.has_work and now < pool.told_at + TELL_S:
+                self._tell_later(pool)
+                continue
+            if pool.has_work:
+                pool.told_at = now
+            self._announcer.refresh(pool)
+        for endpoint in dict.fromkeys([pool.key.endpoint for pool in pools]):
+            self.on_load(endpoint)
+
+    def _tell_later(self, pool: Pool) -> None:
+        """Nobody reads more often what thousands of jobs wait for."""
+        if not self._late:
+            self._turn.loop.call_later(TELL_S, self._tell_late)
+        self._late[pool] = None
+
+    def _tell_late(self) -> None:
+        pools, self._late = self._late, {}
         for pool in pools:
             self._announcer.refresh(pool)
 

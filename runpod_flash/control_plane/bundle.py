@@ -10,6 +10,9 @@ from pathlib import Path
 
 from runpod_flash import release
 
+_IMPORTED_FIRST = ("worker_runtime/", "cloudpickle/")
+"""Whatever a worker does, it has to import these before."""
+
 
 def ensure(folder: Path, *, compiled: bool = False) -> Path:
     """Fill `folder` unless that was done before; a half-made copy never stays. Raises OSError.
@@ -25,36 +28,31 @@ def ensure(folder: Path, *, compiled: bool = False) -> Path:
 
 def _fill(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    building, made = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent)), set[Path]()
     try:
         for relative, source in release.bundle_files().items():
-            _copy(source, building / relative)
+            target = building / relative
+            if target.parent not in made:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                made.add(target.parent)
+            shutil.copyfile(source, target)
+            if relative.startswith(_IMPORTED_FIRST):
+                _copy_bytecode(source, target)
         building.chmod(0o755)
         _rename(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file with its bytecode, if there is some, so that no first worker has to compile it.
-
-    An interpreter takes bytecode by the time of its source, which is kept: what is not of that source is made anew.
-    """
-    _copy_with_time(source, target)
-    if source.suffix == ".py":
-        with contextlib.suppress(FileNotFoundError):
-            _copy_with_time(_bytecode(source), _bytecode(target))
-
-
-def _bytecode(source: Path) -> Path:
-    return source.parent / "__pycache__" / f"{source.stem}.{sys.implementation.cache_tag}.pyc"
-
-
-def _copy_with_time(source: Path, target: Path) -> None:
-    found = source.stat()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
-    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
+def _copy_bytecode(source: Path, target: Path) -> None:
+    """What is compiled of a file already is of use for its copy, which has to be of the same time for that."""
+    of = f"{source.stem}.{sys.implementation.cache_tag}.pyc"
+    compiled = target.parent / "__pycache__" / of
+    with contextlib.suppress(FileNotFoundError):
+        compiled.parent.mkdir(exist_ok=True)
+        shutil.copyfile(source.parent / "__pycache__" / of, compiled)
+        found = source.stat()
+        os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def _rename(building: Path, folder: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from runpod_flash.control_plane.records import JobRecord
 from runpod_flash.control_plane.views import ended_entry
@@ -13,6 +13,7 @@ from worker_runtime.wire.jobs import JobStatus, Payload
 
 logger = logging.getLogger(__name__)
 
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))  # made once: `json.dumps` would make one each time
 _ENTRY_BYTES = 128  # about what the end of a job has beside its value
 
 
@@ -80,9 +81,12 @@ class Frames:
             self.event(event := text())
             return len(event)
         entries, bodies = self._group(calls.ENDED)
-        entries.append(ended_entry(record, len(value)))
-        bodies.append(value)
-        return len(value) + _ENTRY_BYTES
+        if value.inline is None:
+            entries.append(ended_entry(record, _ENCODER.encode(value.to_json())))
+            return 2 * _ENTRY_BYTES
+        entries.append(ended_entry(record, value.size))
+        bodies.append(value.inline)
+        return value.size + _ENTRY_BYTES
 
     def accepted(self, jobs: Sequence[tuple[str, str]], *, later: bool = False) -> None:
         """Add keys and ids of accepted jobs; `later`: when they have ended, or at `release`."""
@@ -122,6 +126,11 @@ class Frames:
             found.extend(frames.pieces(_head(kind, entries), bodies))
         return found
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is to be taken."""
+        return not self._groups
+
     def clear(self) -> None:
         self._groups.clear()
         self._late.clear()
@@ -135,16 +144,18 @@ class Frames:
 def _head(kind: str, entries: list[Any]) -> bytes:
     if kind == calls.EVENTS:
         return b'{"type":"events","events":[%s]}' % b",".join(entries)
+    if kind == calls.ENDED:
+        return f'{{"type":"ended","jobs":[{",".join(entries)}]}}'.encode()
     if kind == calls.REFUSED:
         problem, keys, after = entries
         return b'{"type":"refused","problem":%s,"after":%s,"keys":%s}' % (problem, _json(after), _json(keys))
     return b'{"type":"%s","jobs":%s}' % (kind.encode(), _json(entries))
 
 
-def value_of(record: JobRecord) -> bytes | None:
-    """The bytes of the value that a job gave, None where it gave none, or they are elsewhere."""
+def value_of(record: JobRecord) -> Payload | None:
+    """The value that a job gave, None where it gave none."""
     output = record.output
-    return output.inline if isinstance(output, Payload) and record.status is JobStatus.COMPLETED else None
+    return output if isinstance(output, Payload) and record.status is JobStatus.COMPLETED else None
 
 
 class Outbox:
@@ -207,4 +218,4 @@ def event_text(event: Mapping[str, Any]) -> bytes:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()

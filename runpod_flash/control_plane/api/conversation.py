@@ -1,22 +1,25 @@
 """What clients say in frames (`wire.calls`), on a socket or over HTTP: calls come in, answers go into an outbox."""
 
 import asyncio
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from runpod_flash.control_plane.api.access import Access, streams_of
 from runpod_flash.control_plane.api.job_body import policy_of
 from runpod_flash.control_plane.api.jobs import check_queue
 from runpod_flash.control_plane.events import final_event
+from runpod_flash.control_plane.groups import Saved
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.control_plane.outbox import Frames
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import OWNER, Need, Principal
 from runpod_flash.control_plane.problems import response_for
-from runpod_flash.control_plane.rates import Rates
-from runpod_flash.control_plane.records import Batch, JobRecord, Policy
+from runpod_flash.control_plane.rates import Rates, is_rated
+from runpod_flash.control_plane.records import Batch, EndpointRecord, JobRecord, Policy
 from runpod_flash.control_plane.views import job_object
+from runpod_flash.errors import FlashError
 from worker_runtime.wire import calls
 from worker_runtime.wire.calls import Buffer, Submit, SubmitReader
 from worker_runtime.wire.frames import Header
@@ -64,6 +67,7 @@ class Conversation:
         self._sees = shared.access.seen_by(principal)
         self._reader = SubmitReader()
         self._under_way: set[asyncio.Task[None]] = set()
+        self._written: Saved | None = None  # what was asked for last
 
     def take(self, header: Header, body: Buffer) -> None:
         """Do what a frame asks for; those of a type that is not known are left alone.
@@ -73,9 +77,7 @@ class Conversation:
         """
         kind = header.get("type")
         if kind == calls.SUBMIT:
-            work = asyncio.ensure_future(self._submit(self._reader.read(header, body)))
-            self._under_way.add(work)
-            work.add_done_callback(self._under_way.discard)
+            self._submit(self._reader.read(header, body))
         elif kind == calls.WATCH:
             self._watch(calls.ids_of(header))
         elif kind == calls.CANCEL:
@@ -85,13 +87,42 @@ class Conversation:
         """Wait until all that came was answered."""
         while self._under_way:
             await asyncio.wait(self._under_way)
+        if self._written is not None:
+            with contextlib.suppress(FlashError):  # the answer says why it was refused
+                await self._written
 
-    async def _submit(self, asked: Submit) -> None:
+    def _submit(self, asked: Submit) -> None:
+        try:
+            endpoint, batch = self._batch(asked)
+            accepting = None
+            if not is_rated(self._shared.limits, self._principal):
+                accepting = self._shared.platform.submit_now(endpoint.id, batch)
+        except Exception as error:  # noqa: BLE001 - a border: the client must hear of it
+            self._answer(asked, [error] * len(asked.jobs))
+            return
+        if accepting is None:
+            work = asyncio.ensure_future(self._submit_slowly(asked, endpoint, batch))
+            self._under_way.add(work)
+            work.add_done_callback(self._under_way.discard)
+        else:
+            self._written = accepting.written
+            self._written.then(functools.partial(self._written_down, asked, accepting.outcomes))
+
+    def _written_down(
+        self, asked: Submit, outcomes: Mapping[str, JobRecord | Exception], error: Exception | None
+    ) -> None:
+        self._answer(asked, [outcomes[key] if error is None else error for key, _ in asked.jobs])
+
+    async def _submit_slowly(self, asked: Submit, endpoint: EndpointRecord, batch: Batch) -> None:
+        """Where more has to be waited for than the commit."""
         outcomes: Sequence[JobRecord | Exception]
         try:
-            outcomes = await self._accepted(asked)
+            outcomes = await self._accepted(asked, endpoint, batch)
         except Exception as error:  # noqa: BLE001 - a border: the client must hear of it
             outcomes = [error] * len(asked.jobs)
+        self._answer(asked, outcomes)
+
+    def _answer(self, asked: Submit, outcomes: Sequence[JobRecord | Exception]) -> None:
         accepted, refused = list[tuple[str, str]](), dict[int, tuple[Exception, list[str]]]()
         for (key, _), outcome in zip(asked.jobs, outcomes, strict=True):
             if isinstance(outcome, Exception):
@@ -105,7 +136,7 @@ class Conversation:
             self._answers.refused(keys, bytes(response.body), response.headers.get("Retry-After"))
         self._wake()
 
-    async def _accepted(self, asked: Submit) -> Sequence[JobRecord | Exception]:
+    def _batch(self, asked: Submit) -> tuple[EndpointRecord, Batch]:
         shared = self._shared
         endpoint = shared.access.endpoint_of(self._principal, Need.RUN, asked.endpoint)
         policy = _USUAL
@@ -113,9 +144,12 @@ class Conversation:
             policy = policy_of(asked.options, sync=False, own=not endpoint.runs_command)
             if policy.webhook is not None:
                 shared.check_webhook(policy.webhook)
+        return endpoint, Batch(asked.call, asked.jobs, policy, self.stream, asked.fresh)
+
+    async def _accepted(self, asked: Submit, endpoint: EndpointRecord, batch: Batch) -> Sequence[JobRecord | Exception]:
+        shared = self._shared
         check_queue(shared.platform, shared.limits, self._principal, endpoint)
         running = len(shared.platform.workers(endpoint.id)) if shared.limits.per_worker else 0
-        batch = Batch(asked.call, asked.jobs, policy, self.stream, asked.fresh)
         with shared.rates.enter(self._principal, endpoint.id, "run", running, requests=len(asked.jobs)):
             return await shared.platform.submit_many(endpoint.id, batch)
 

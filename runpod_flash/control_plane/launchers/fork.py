@@ -12,22 +12,17 @@ follows.
 
 import asyncio
 import logging
-import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from runpod_flash.control_plane.launchers.fork_server import ForkServer, Kind, NotForked
+from runpod_flash.control_plane.launchers.fork_server import ForkServer, Kind, NotForked, Spawned, own_kind
 from runpod_flash.control_plane.launchers.process import LocalProcess, ProcessLauncher
 from worker_runtime.preloading import Packages
 from worker_runtime.wire.specs import WorkerLaunch
 
 logger = logging.getLogger(__name__)
-
-FORKS = sys.platform == "linux" and hasattr(os, "pidfd_open")
-"""Whether this system has what it takes: messages with descriptors, and descriptors of processes."""
 
 OF_ONE_WORKER = ("RUNPOD_POD_ID", "FLASH_API_KEY")
 """Variables that each worker has another value of: nothing can be imported with them before it is forked."""
@@ -61,15 +56,20 @@ class _Place:
 class ForkLauncher:
     """Forks workers. It must be closed."""
 
-    def __init__(self, bundle: Path, plain: ProcessLauncher, *, preloads: bool = True) -> None:
+    def __init__(
+        self, bundle: Path, plain: ProcessLauncher, *, preloads: bool = True, spawned: Spawned | None = None
+    ) -> None:
         """`preloads`: whether packages of endpoints may be imported where no worker's walls stand around them.
+
+        `spawned`: the process of a fork server of the control plane's own interpreter, started before `begin`.
 
         Callbacks, which can be set later: `on_notice` hears why workers like this one are not forked, `on_failed` which
         modules could not be imported before that, each with the error.
         """
         self._plain = plain
         self._preloads = preloads
-        self._own = Kind(sys.executable, str(bundle), Packages())
+        self._own = own_kind(bundle)
+        self._spawned = spawned
         self._places: dict[Kind, _Place] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -151,7 +151,7 @@ class ForkLauncher:
     async def _start(self, kind: Kind, place: _Place) -> None:
         server: ForkServer | None = None
         try:
-            server = await ForkServer.start(kind)
+            server = self._adopted(kind) or ForkServer.start(kind)
             if await server.begun():
                 place.server, place.failures = server, 0
                 server.on_end = lambda: self._over(place, server)
@@ -186,6 +186,13 @@ class ForkLauncher:
                 self.on_notice(launch, f"its workers are started without preloading: {place.unfit}")
             if place.failed:
                 self.on_failed(launch, place.failed)
+
+    def _adopted(self, kind: Kind) -> ForkServer | None:
+        """The one that was started already, once."""
+        if self._spawned is None or kind != self._own:
+            return None
+        server, self._spawned = ForkServer(self._spawned), None
+        return server
 
     def _over(self, place: _Place, server: ForkServer | None) -> None:
         if place.server is server:

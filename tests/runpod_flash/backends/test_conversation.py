@@ -116,13 +116,18 @@ async def test_calls_of_one_turn_go_together_and_are_noted_at_once_before_they_l
     first = it.call(b"first")
     assert it.way.keys == [first.key], "one that is alone does not wait"
     calls = [it.call(bytes([number])) for number in range(50)]
-    assert it.way.keys == [first.key]
+    assert [len(each.jobs) for each in it.way.submits] == [1, 8, 32], "workers can begin while more are made"
     await turns(1)
-    assert [len(each.jobs) for each in it.way.submits] == [1, 50]
-    assert it.way.submits[1].jobs[7] == (calls[7].key, Payload.inlined(b"\7"))
+    assert [len(each.jobs) for each in it.way.submits] == [1, 8, 32, 10]
+    assert it.way.submits[2].jobs[7] == (calls[15].key, Payload.inlined(b"\17"))
     assert all(each.fresh and each.later for each in it.way.submits)
-    assert it.book.lines == [("leaving", [first.key]), ("leaving", [call.key for call in calls])]
-    assert len({call.key for call in calls}) == 50
+    assert it.book.lines == [("leaving", [key for key, _ in each.jobs]) for each in it.way.submits]
+    assert it.way.keys == [first.key, *(call.key for call in calls)]
+    it.ended(*((key, f"j{key}", b"v") for key in it.way.keys))
+    again = [it.call() for _ in range(10)]
+    await turns(1)
+    assert [len(each.jobs) for each in it.way.submits[4:]] == [1, 8, 1]
+    assert it.way.keys[51:] == [call.key for call in again]
 
 
 @played
@@ -146,6 +151,26 @@ async def test_values_find_their_calls_and_ids_are_noted(it: Scene) -> None:
     assert tickets == [Ticket("j1", "e", "name")]
     assert it.book.lines[-1] == ("accepted", [(two.key, "j2"), (one.key, "j1")])
     assert (it.kind.waiting, it.talk._calls) == (0, {})
+
+
+@played
+async def test_a_value_that_is_elsewhere_is_told_as_where(it: Scene) -> None:
+    one, large, two, alone = it.call(), it.call(), it.call(), it.call(submits_only=True)
+    it.accepted((alone.key, "j4"))
+    payload = Payload(sha256="a" * 64, size=10**6)
+    places = [
+        (one.key, "j1", 3),
+        (large.key, "j2", payload.to_json()),
+        (two.key, "j3", 3),
+        (alone.key, "j4", payload.to_json()),
+    ]
+    it.talk.take({"type": "ended", "jobs": [[*place, "w", 0, 1, 2] for place in places]}, b"onetwo")
+    assert [await call for call in (one, large, two)] == [b"one", payload, b"two"]
+    assert large.facts[1] == "j2"
+    with it.others.follow("j4") as follower:
+        job = await follower.end(0)
+    assert job is not None
+    assert job["output"] == {"flash": {"value": payload.to_json()}}
 
 
 @played

@@ -1,5 +1,6 @@
 """The folder that workers import from."""
 
+import os
 import py_compile
 import subprocess
 import sys
@@ -7,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import worker_runtime.tickets
 from runpod_flash import release
 from runpod_flash.control_plane import bundle
 
@@ -32,39 +32,44 @@ def test_it_is_made_once_and_leaves_nothing_half_made(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["abc"]
 
 
-def test_bytecode_comes_along_and_is_taken(tmp_path: Path) -> None:
-    py_compile.compile(worker_runtime.tickets.__file__)
+def test_it_is_compiled_where_workers_cannot_do_that(tmp_path: Path) -> None:
     folder = bundle.ensure(tmp_path / "abc")
-    program = "import sys; sys.path.insert(0, sys.argv[1]); import worker_runtime.tickets"
+    assert not list((folder / "runpod_flash").rglob("*.pyc"))
+    bundle.ensure(folder, compiled=True)
+    assert list((folder / "runpod_flash" / "__pycache__").glob("errors.*.pyc"))
+
+
+def test_what_every_worker_imports_is_not_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy has the time of its source, so its bytecode is taken as it is: nothing is written."""
+    sources = {}
+    for name in ("worker_runtime/first.py", "other/later.py"):
+        source = sources[name] = tmp_path / "sources" / name
+        source.parent.mkdir(parents=True)
+        source.write_text("seen = __cached__\n")
+        os.utime(source, (1e9, 1e9))
+        py_compile.compile(str(source))
+    monkeypatch.setattr(release, "bundle_files", lambda: sources)
+    folder = bundle.ensure(tmp_path / "abc")
+    compiled = folder / "worker_runtime" / "__pycache__" / f"first.{sys.implementation.cache_tag}.pyc"
+    assert list(folder.rglob("*.pyc")) == [compiled]
+    before = compiled.stat().st_mtime_ns
+    program = "import sys; sys.path.insert(0, sys.argv[1]); from worker_runtime.first import seen; print(seen)"
     command = [sys.executable, "-I", "-S", "-v", "-c", program, str(folder)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    source = folder / "worker_runtime" / "tickets.py"
-    (bytecode,) = source.parent.glob("__pycache__/tickets.*.pyc")
-    assert f"# {bytecode} matches {source}" in told
-    assert f"# wrote '{bytecode}'" not in told
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == str(compiled)
+    assert f"matches {folder / 'worker_runtime' / 'first.py'}" in told.stderr
+    assert compiled.stat().st_mtime_ns == before
 
 
 def test_bytecode_of_another_source_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    old, source = tmp_path / "old", tmp_path / "new" / "said.py"
-    source.parent.mkdir()
+    source = tmp_path / "sources" / "worker_runtime" / "said.py"
+    source.parent.mkdir(parents=True)
     source.write_text("SAID = 'old'\n")
     py_compile.compile(str(source))
     source.write_text("SAID = 'new!'\n")
-    monkeypatch.setattr(release, "bundle_files", lambda: {"said.py": source})
-    folder = bundle.ensure(old / "abc")
-    assert len(list(folder.rglob("*.pyc"))) == 1
-    command = [
-        sys.executable,
-        "-c",
-        "import sys; sys.path.insert(0, sys.argv[1]); import said; print(said.SAID)",
-        folder,
-    ]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "new!\n"
-
-
-def test_it_is_compiled_where_workers_cannot_do_that(tmp_path: Path) -> None:
+    monkeypatch.setattr(release, "bundle_files", lambda: {"worker_runtime/said.py": source})
     folder = bundle.ensure(tmp_path / "abc")
-    for compiled in list(folder.rglob("*.pyc")):
-        compiled.unlink()
-    bundle.ensure(folder, compiled=True)
-    assert list((folder / "worker_runtime" / "__pycache__").glob("keeper.*.pyc"))
+    assert len(list(folder.rglob("*.pyc"))) == 1
+    program = "import sys; sys.path.insert(0, sys.argv[1]); from worker_runtime.said import SAID; print(SAID)"
+    command = [sys.executable, "-I", "-S", "-c", program, str(folder)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "new!\n"

@@ -23,7 +23,6 @@ from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.records import JobRecord
 from runpod_flash.control_plane.server import ControlPlane
 from runpod_flash.control_plane.store import Store, StoreError
-from runpod_flash.errors import BackendUnavailable
 from runpod_flash.state_folder import PlaneRecord, StateFolder
 from tests.support.place import ROOT
 from tests.support.processes import no_process_left
@@ -201,14 +200,6 @@ def test_a_port_in_use_is_told_and_leaves_neither_socket_nor_memory(tmp_path: Pa
     assert not state.socket.exists()
     shared = arena_file.default_folder(os.getuid())
     assert state.plane not in [home.readlink() for home in shared.glob("*.home")]
-
-
-def test_one_process_owns_the_folder(tmp_path: Path) -> None:
-    state = state_of(tmp_path / "home")
-    with server.sole_owner(state), pytest.raises(BackendUnavailable, match="already runs"), server.sole_owner(state):
-        pass
-    with server.sole_owner(state):
-        pass
 
 
 def _settings(home: Path, **changes: str) -> settings.PlaneSettings:

@@ -13,8 +13,8 @@ import pytest
 
 from runpod_flash.control_plane import bundle
 from runpod_flash.control_plane.launchers import fork
-from runpod_flash.control_plane.launchers.fork import FORKS, ForkLauncher
-from runpod_flash.control_plane.launchers.fork_server import ForkServer, Kind
+from runpod_flash.control_plane.launchers.fork import ForkLauncher
+from runpod_flash.control_plane.launchers.fork_server import FORKS, ForkServer, Kind, Spawned, own_kind
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from tests.runpod_flash.control_plane.launchers.test_process import launch, listening
 from tests.support.processes import children_with
@@ -28,13 +28,15 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bundle.ensure(tmp_path_factory.mktemp("bundle") / "content")
 
 
-def played(play: Callable[[ForkLauncher], Coroutine[Any, Any, None]], bundle_folder: Path) -> None:
+def played(
+    play: Callable[[ForkLauncher], Coroutine[Any, Any, None]], bundle_folder: Path, spawned: Spawned | None = None
+) -> None:
     """Run a test with a launcher; nothing goes wrong unseen, and no process is left."""
     faults: list[dict[str, Any]] = []
 
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
-        launcher = ForkLauncher(bundle_folder, ProcessLauncher())
+        launcher = ForkLauncher(bundle_folder, ProcessLauncher(), spawned=spawned)
         try:
             async with asyncio.timeout(60):
                 await play(launcher)
@@ -173,3 +175,19 @@ def test_what_could_not_be_imported_is_told_once_and_the_rest_is_there(tmp_path:
     played(play, bundle_folder)
     message = "ModuleNotFoundError: No module named 'not_installed'"
     assert told == [("e", {"not_installed": message}), ("another", {"not_installed": message})]
+
+
+def test_one_that_was_started_before_is_the_one_that_is_used(bundle_folder: Path) -> None:
+    spawned = Spawned(own_kind(bundle_folder))
+
+    async def play(launcher: ForkLauncher) -> None:
+        launcher.begin()
+        (place,) = launcher._places.values()
+        while place.starting is not None:
+            await asyncio.wait([place.starting])
+        assert place.server is not None
+        assert place.server.ready
+        assert place.server.pid == spawned.pid
+        assert len(children_with("forkserver")) == 1
+
+    played(play, bundle_folder, spawned)
