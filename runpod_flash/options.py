@@ -3,7 +3,6 @@
 A message names the option, says what was given, what is allowed and, where there is one, the nearest right value.
 """
 
-import keyword
 import re
 import sys
 import warnings
@@ -29,7 +28,7 @@ from runpod_flash.retries import check_retries
 from runpod_flash.spec import DEFAULT_WORKERS_MIN, EndpointSpec, disk_limit_gb
 from runpod_flash.template import DEFAULT_DISK_GB, PodTemplate
 from runpod_flash.volumes import NetworkVolume
-from runpod_flash.wording import nearest, refusal
+from runpod_flash.wording import name_to_import, nearest, refusal
 from worker_runtime.wire.batch import Batch
 
 E = TypeVar("E", bound=Enum)
@@ -274,15 +273,9 @@ def _requirement_hint(item: str) -> str | None:
 def _preload(value: Any) -> dict[str, Any]:
     found = _texts("preload", value, "names of modules, such as 'torch'")
     for item in found:
-        if not all(map(_can_be_imported, item.split("."))):
-            start = re.split(r"[^\w.]", item.strip().replace("-", "_"), maxsplit=1)[0]
-            near = ".".join(filter(_can_be_imported, start.split(".")))
+        if (near := name_to_import(item)) != item or not item:
             _refuse("preload", item, "names of modules as in an import, such as 'torch' or 'PIL.Image'", near or None)
     return {"preload": found}
-
-
-def _can_be_imported(part: str) -> bool:
-    return part.isidentifier() and not keyword.iskeyword(part)
 
 
 def _system_dependencies(value: Any) -> dict[str, Any]:

@@ -50,6 +50,7 @@ from runpod_flash.control_plane.sealing import Seal
 from runpod_flash.control_plane.served_code import ServedCode
 from runpod_flash.control_plane.settings import PlaneSettings
 from runpod_flash.control_plane.sharing import FULL, Sharing
+from runpod_flash.control_plane.start_notices import StartNotices
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.streams import Streams
 from runpod_flash.control_plane.succession import LOOK_S, Succession
@@ -228,7 +229,8 @@ class ControlPlane:
         self._connect_apps()
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         if self._forks is not None:
-            self._forks.on_notice, self._forks.on_failed = self._supervisor.said_of_start, self._supervisor.failed_ahead
+            notices = StartNotices(self._fleet, self._announcer)
+            self._forks.on_notice, self._forks.on_failed = notices.not_forked, notices.not_imported
             self._supervisor.on_loaded = self._forks.prepare
         self._catalog.on_change = self._endpoint_changed
         self._catalog.on_delete = self._endpoint_deleted
