@@ -35,6 +35,7 @@ class Assigning:
         fail: ends a job with an error.
         again: queues a job once more, with this record.
         changed: called with a pool where jobs or slots have become free.
+        wanted: called with a pool where jobs wait and workers are lent.
     """
 
     def __init__(self, links: LinkCourier, recorder: Recorder, deadlines: Deadlines, announcer: Announcer) -> None:
@@ -51,6 +52,7 @@ class Assigning:
         self.fail: Callable[[Job, ErrorInfo], None] = lambda job, error: None
         self.again: Callable[[Job, JobRecord], None] = lambda job, record: None
         self.changed: Callable[[Pool], None] = lambda pool: None
+        self.wanted: Callable[[Pool], None] = lambda pool: None
 
     # ---- jobs go out
 
@@ -79,6 +81,8 @@ class Assigning:
                 self._assign(job, worker)
             elif worker is not None:
                 self._queue_at(job, worker)
+        if pool.lent and (pool.queue or pool.homes):
+            self.wanted(pool)
         if not pool.queue and pool.holding and pool.pace.is_worth_moving:
             self._move(pool)
         self._tell(pool)
@@ -116,6 +120,8 @@ class Assigning:
         """Whether a job may wait in the worker for its turn. Only one that has never been sent: see decision 0023."""
         pool = worker.pool
         if len(worker.ahead) >= pool.pace.depth or not job.patient or job.record.attempts or worker.recalled:
+            return False
+        if worker.loan is not None:
             return False
         return pool.key.concurrency == 1 and worker.state is WorkerState.READY and _is_sure(worker)
 

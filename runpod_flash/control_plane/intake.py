@@ -117,6 +117,42 @@ class Intake:
         known = self._store.job_by_key(endpoint_id, key)
         return None if known is None else self._again(known, client)
 
+    async def repeated(self, endpoint_id: str, key: str, client: str | None) -> JobRecord | None:
+        """The job that was submitted with this key, its end told once more; None: it comes for the first time.
+
+        Raises what refuses it, where it comes just now.
+        """
+        known = self._known(endpoint_id, key, client)
+        found = None if known is None else await outcome_of(known, key)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def go_on(
+        self, endpoint: EndpointRecord, job_id: str, asked: Batch, lost: ErrorInfo | None
+    ) -> JobRecord | Exception:
+        """Accept a call whose first attempt was cut off with its worker; `lost` says how, None: with a control plane.
+
+        It goes on as its retries allow. Raises as `submit` does.
+        """
+        ((key, _),) = asked.jobs
+        outcomes = await self._under_way.together(endpoint.id, [key], self._go_on(endpoint, job_id, asked, lost))
+        return outcomes[key]
+
+    async def _go_on(self, endpoint: EndpointRecord, job_id: str, asked: Batch, lost: ErrorInfo | None) -> Outcomes:
+        ((key, arguments),) = asked.jobs
+        self._open(endpoint)
+        call = (await self._admitted(endpoint, asked.call)).with_arguments(arguments)
+        record, now = self.record_of(endpoint, job_id, call, asked.policy, asked.client, key), time.time()
+        cut_off = lifecycle.cut_off_at_start(record, call, lost, now)
+        if cut_off.status.final:
+            await self._saved([cut_off])
+            self._announcer.refused(cut_off, cut_off.client)
+            self.on_end(job_id)
+        else:
+            await self._queue([(cut_off, call)])
+        return {key: cut_off}
+
     async def _accept_alone(self, endpoint: EndpointRecord, asked: Submission) -> Outcomes:
         assert asked.key is not None
         return {asked.key: await self._accept(endpoint, asked)}
@@ -136,7 +172,7 @@ class Intake:
             template = await self._admitted(endpoint, template)
         outcomes: dict[str, JobRecord | Exception] = {}
         accepted: list[tuple[JobRecord, Call | None]] = []
-        first = self._record(endpoint, "", template, asked.policy, asked.client)
+        first = self.record_of(endpoint, "", template, asked.policy, asked.client)
         for key, arguments in jobs:
             if key in outcomes:  # twice in one frame: once is enough
                 continue
@@ -187,7 +223,7 @@ class Intake:
         job_input = asked.input if call is None else call
         if call is not None:
             self._dispatcher.memory.keep(call, asked.job_id)
-        record = self._record(endpoint, asked.job_id, job_input, asked.policy, asked.client, asked.key)
+        record = self.record_of(endpoint, asked.job_id, job_input, asked.policy, asked.client, asked.key)
         await self._queue([(record, call)])
         self._tell_short(short, record)
         return record
@@ -207,7 +243,7 @@ class Intake:
             raise NotPortable("the code is a pickle, and this server loads none of yours; set FLASH_ENCODING=neutral")
         return call
 
-    def _record(
+    def record_of(
         self,
         endpoint: EndpointRecord,
         job_id: str,
@@ -216,6 +252,7 @@ class Intake:
         client: str | None,
         key: str | None = None,
     ) -> JobRecord:
+        """The record of a job that has just come."""
         return JobRecord(
             job_id,
             endpoint.id,

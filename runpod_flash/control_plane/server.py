@@ -42,6 +42,7 @@ from runpod_flash.control_plane.launchers.fork import FORKS, ForkLauncher
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.launches import Site
 from runpod_flash.control_plane.links import LinkServer
+from runpod_flash.control_plane.loans import Loans
 from runpod_flash.control_plane.own_code import check_body, input_as_sent
 from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.preparing import Preparing
@@ -123,6 +124,7 @@ class ControlPlane:
             self._announcer,
             settings.terms,
         )
+        self._loans = Loans(self._dispatcher, self._platform.intake, self._store, self._catalog)
         self._limits, self._access = settings.limits, Access(self._catalog)
         self._seal = Seal(state.plane / "seal")
         self._served = ServedCode(self._dispatcher.pools, self._environments)
@@ -222,6 +224,7 @@ class ControlPlane:
         self._dispatcher.on_load = self._jobs_changed
         self._balanced.on_load = self._autoscaler.jobs_changed
         self._stream()
+        self._lend()
         self._connect_apps()
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         if self._forks is not None:
@@ -253,6 +256,13 @@ class ControlPlane:
         streams = Streams(self._platform.chunks, dispatcher.results, dispatcher.recorder, self._limits)
         dispatcher.stream_through(streams)
         self._platform.will_read, self._supervisor.on_item = streams.read, streams.item
+
+    def _lend(self) -> None:
+        """Let workers be lent to clients."""
+        loans, supervisor = self._loans, self._supervisor
+        self._dispatcher.lend_through(loans)
+        supervisor.on_loan, supervisor.end_loan, loans.worker_of = loans.heard, loans.end, supervisor.worker
+        loans.on_use = self._expiring.used
 
     def _jobs_changed(self, endpoint_id: str) -> None:
         self._autoscaler.jobs_changed(endpoint_id)
@@ -397,6 +407,7 @@ class ControlPlane:
             catalog=self._catalog,
             blobs=self._blobs,
             values=self._sharing.values,
+            loans=self._loans,
             hub=self._hub,
             key=ensure_key(self._state.key_path),
             capabilities=capabilities,
