@@ -82,6 +82,10 @@ class Home:
             return Plane(known["pid"], known["port"], (record.parent / "key").read_text().strip())
         raise RowFailed(f"no control plane runs in {self.folder.name}")
 
+    def log(self) -> str:
+        """What control planes here have written to their log."""
+        return "".join(path.read_text(errors="replace") for path in self.folder.glob("planes/*/plane.log"))
+
     @contextlib.contextmanager
     def running(self, program: Sequence[str]) -> Iterator[None]:
         """This control plane, instead of the one that the first call would start.

@@ -170,13 +170,14 @@ class Worker(ABC):
             self._end(self._ended_by_itself(code, told.get("why") or in_words(code)))
 
     async def _watch_memory(self) -> None:
-        limit, pause_s = self._launch.memory_mb * memory.MB, memory.SHORT_PAUSE_S
+        root, limit = self._keeper.pid, self._launch.memory_mb * memory.MB
+        measured = memory.Measured(0, memory.SHORT_PAUSE_S)
         while True:
-            await asyncio.sleep(pause_s)
-            measured = await asyncio.to_thread(memory.measure, self._keeper.pid, limit)
+            await asyncio.sleep(measured.pause_s)
+            seen = memory.glance(root, limit) if measured.cheap else None
+            measured = await asyncio.to_thread(memory.measure, root, limit) if seen is None else seen
             if measured.used > limit:
                 self._end(self._out_of_memory(memory.too_much(measured.used, limit)))
-            pause_s = measured.pause_s
 
     def _end(self, end: End) -> None:
         if not self._ending.done():

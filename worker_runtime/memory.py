@@ -28,6 +28,7 @@ KILLED_BY_SYSTEM = (
 
 _SHARE = 20  # measuring takes at most one part in so many of the time
 _AGAIN_S = 0.05
+_AT_ONCE_S = 0.001  # what takes no longer need not be done in a thread, whose start and end would cost more
 _PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 _SIZE = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE)
 _OOM_KILL = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
@@ -35,26 +36,37 @@ _OOM_KILL = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Bytes in use, and the seconds until it shall be measured again."""
+    """Bytes in use, and the seconds until it shall be measured again. `cheap`: that will probably take no thread."""
 
     used: int
     pause_s: float
+    cheap: bool = False
 
 
 def measure(root: int, limit: int) -> Measured:
-    """What the processes below `root` use, itself not. Cheap up to `limit` bytes; above, it takes a while: in a thread.
+    """What the processes below `root` use, itself not. It may take a while: in a thread.
 
     Never raises: what cannot be read counts nothing.
     """
     begun = time.monotonic()
-    used = resident(root)
-    if used > limit:
-        used = exact(root)
+    if measured := glance(root, limit):
+        return measured
+    used = exact(root)
     pause = pause_s(used, limit, time.monotonic() - begun)
     if used > limit:  # between vfork and exec, a process that is being started shows its parent's memory as its own
         time.sleep(_AGAIN_S)
         used = min(used, exact(root))
     return Measured(used, pause)
+
+
+def glance(root: int, limit: int) -> Measured | None:
+    """The same, where the processes use no more than `limit` bytes even if nothing were shared; else None."""
+    begun = time.monotonic()
+    used = resident(root)
+    if used > limit:
+        return None
+    cost_s = time.monotonic() - begun
+    return Measured(used, pause_s(used, limit, cost_s), cheap=cost_s < _AT_ONCE_S)
 
 
 def pause_s(used: int, limit: int, cost_s: float) -> float:
@@ -74,7 +86,7 @@ def exact(root: int) -> int:
 
 def below(root: int) -> list[int]:
     """The processes that `root` and its descendants have started and that live, without `root`."""
-    if not os.path.exists(_PROC / "thread-self" / "children"):  # the kernel was built without it
+    if not os.path.exists(f"{_PROC}/thread-self/children"):  # the kernel was built without it
         return isolation.descendants(root)
     found, waiting = dict[int, None](), [root]
     while waiting:
@@ -106,16 +118,17 @@ def oom_kills(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
 
 
 def _children(pid: int) -> Iterator[int]:
+    tasks = f"{_PROC}/{pid}/task"
     with contextlib.suppress(OSError):  # it has just ended
-        for thread in (_PROC / str(pid) / "task").iterdir():
+        for thread in os.listdir(tasks):
             with contextlib.suppress(OSError):
-                yield from map(int, (thread / "children").read_text().split())
+                yield from map(int, _read(f"{tasks}/{thread}/children").split())
 
 
 def _statm(pid: int) -> tuple[int, int]:
     """Bytes of one process that are in memory, and those of them that files or other processes share."""
     try:
-        fields = (_PROC / str(pid) / "statm").read_text().split()
+        fields = _read(f"{_PROC}/{pid}/statm").split()
     except OSError:
         return 0, 0
     page = os.sysconf("SC_PAGE_SIZE")
@@ -130,6 +143,16 @@ def _proportional(pid: int) -> int:
     except (OSError, KeyError):  # it has just ended, became another user's, or the kernel is older than 4.14
         there, shared = _statm(pid)
         return there - shared
+
+
+def _read(path: str) -> bytes:
+    """A file of /proc, by as few calls of the system as there can be: this is done for as long as a worker lives."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        parts = iter(lambda: os.read(descriptor, 4096), b"")
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
 
 
 def _rollup(pid: int) -> str:

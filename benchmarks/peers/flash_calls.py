@@ -32,16 +32,16 @@ def burn(seconds):
         pass
 
 
-def torch_sum(held):
-    """Needs torch; holds its worker so long."""
+def torch_draw(held):
+    """Draws with torch; holds its worker so long."""
     import os
     import time
 
     import torch
 
-    value = float(torch.ones(3).sum())
+    drawn = float(torch.rand(3).sum())
     time.sleep(held)
-    return value, os.environ["RUNPOD_POD_ID"]
+    return drawn, os.environ["RUNPOD_POD_ID"]
 
 
 def installed(x):
@@ -126,17 +126,21 @@ class FlashCalls:
         value = await call(0)
         return {"seconds": time.perf_counter() - start, "value": value}
 
-    async def second_worker(self, name, held_s):
-        """While one worker is held, another call: seconds until its result, from a worker that is new."""
+    async def first_worker(self, name):
+        """A call on an endpoint that nobody knows yet: what was drawn, and the worker that did."""
+        return await self.declare(name, 0, 2)(0)
+
+    async def second_worker(self, name, first, held_s):
+        """While its first worker is held, another call: seconds until its result, from a worker that is new."""
         call = self.declare(name, 0, 2)
-        _, first = await call(0)
         holding = await call.spawn.aio(held_s)
         while (await holding.status.aio()) == "IN_QUEUE":  # noqa: ASYNC110 a job has no event for that
             await asyncio.sleep(0.01)
         start = time.perf_counter()
-        _, second = await call(0)
+        drawn, second = await call(0)
         seconds = time.perf_counter() - start
-        assert second != first, "the first worker ran both: it was not held long enough"
+        assert second != first[1], "the first worker ran both: it was not held long enough"
+        assert drawn != first[0], "both workers drew the same"
         await holding.result.aio()
         return seconds
 

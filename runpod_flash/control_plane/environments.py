@@ -106,6 +106,13 @@ class Environments:
         """
         return self._key(request, await self._caller(request))
 
+    def key_at_once(self, request: EnvironmentRequest) -> str | None:
+        """The same where nobody has to be asked for it, else None. Raises InstallFailed."""
+        if request.caller is None:
+            return self._key(request, None)
+        caller = self._interpreters.unchanged(request.caller)
+        return None if caller is None else self._key(request, _checked(caller, request))
+
     def ready(self, key: str) -> Environment | None:
         """The environment for the request with this key, if it is there. Builds nothing, waits for nothing."""
         answer = self._files.answer(key)
@@ -154,14 +161,7 @@ class Environments:
     async def _caller(self, request: EnvironmentRequest) -> Interpreter | None:
         if request.caller is None:
             return None
-        caller = await self._interpreters.inspect(request.caller)
-        if caller.minor != request.python:
-            raise InstallFailed(
-                f"{caller.path} is Python {caller.minor} by now, and the code comes from Python {request.python}; start"
-                " your program again",
-                holds_s=0,
-            )
-        return caller
+        return _checked(await self._interpreters.inspect(request.caller), request)
 
     def _key(self, request: EnvironmentRequest, caller: Interpreter | None) -> str:
         known = (request, caller.digest if caller is not None else "")
@@ -246,3 +246,14 @@ def _unordered(texts: tuple[str, ...]) -> tuple[str, ...]:
 def _link_marks(index: PackageIndex) -> tuple[int, ...]:
     """When each local folder of packages was last changed: a wheel that was put there is worth a new try."""
     return tuple(os.stat(link).st_mtime_ns if os.path.isdir(link) else 0 for link in index.find_links)
+
+
+def _checked(caller: Interpreter, request: EnvironmentRequest) -> Interpreter:
+    """The caller's interpreter. Raises InstallFailed: it has another version by now."""
+    if caller.minor != request.python:
+        raise InstallFailed(
+            f"{caller.path} is Python {caller.minor} by now, and the code comes from Python {request.python}; start"
+            " your program again",
+            holds_s=0,
+        )
+    return caller

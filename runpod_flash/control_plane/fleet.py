@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -79,6 +79,7 @@ class Job:
     ahead: JobRecord | None = None  # its record once it begins, where it waits for its turn in its worker
     outcome: JobRecord | None = None  # the decided end, before it is on disk; then it becomes the record
     timers: "dict[str, asyncio.TimerHandle]" = field(default_factory=dict)  # of its deadlines, by name
+    on_told: "Callable[[], None] | None" = None  # called when its end is on disk, before anybody who awaits `done`
     patient: bool = field(init=False)  # what it is allows that it waits in a worker for its turn
 
     def __post_init__(self) -> None:

@@ -1,15 +1,25 @@
 """uvicorn's HTTP/1.1, but an answer leaves in one piece, no head is endless, and targets stay as they were sent."""
 
 import asyncio
-from typing import Any, Final, cast
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, TypeAlias, cast
 from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 HEAD_LIMIT: Final = 64 * 1024
 """The longest head of a request, its headers and its first line, in bytes."""
 
 _GATHERED: Final = 64 * 1024
+
+
+Reply: TypeAlias = Callable[[int, Sequence[tuple[bytes, bytes]], bytes], None]
+"""Answers a request: status, headers but for the length, body. To be called once; who has left does not hear it."""
+
+Prompt: TypeAlias = Callable[[Scope, bytes, Reply], bool]
+"""Takes a request that has come in one piece, with its body, and answers now or later; False: the app has to."""
 
 
 class GatheringTransport:
@@ -54,6 +64,13 @@ class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
     _head = 0  # bytes of a head that is not complete
+    _reading = False
+    _whole: RequestResponseCycle | None = None  # the request whose head is in what is read now; its body may be
+
+    def __init__(self, *args: Any, prompt: Prompt | None = None, **named: Any) -> None:
+        """`prompt` is asked before the app."""
+        super().__init__(*args, **named)
+        self._prompt = prompt
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         self._gathering = GatheringTransport(transport, self.loop)
@@ -75,11 +92,55 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         begun = self._head
+        self._reading = self._prompt is not None
         super().data_received(data)
+        self._reading = False
+        if self._whole is not None:  # there is more to come
+            self._to_app()
         if begun and self._head:
             self._head += len(data)
             if self._head > HEAD_LIMIT and not self.transport.is_closing():
                 self.send_400_response(f"The head of the request has more than {HEAD_LIMIT} bytes.")
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if self._reading and not self.expect_100_continue:
+            self._whole = cycle
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        cycle = self._whole
+        if cycle is None:
+            return
+        if self._prompt is None or self.flow.write_paused:
+            self._to_app()
+            return
+        self._whole = None
+        if not self._prompt(cast(Scope, cycle.scope), bytes(cycle.body), partial(self._reply, cycle)):
+            super()._start_asgi_task(cycle, self.app)
+
+    def _to_app(self) -> None:
+        cycle, self._whole = self._whole, None
+        assert cycle is not None
+        super()._start_asgi_task(cycle, self.app)
+
+    def _reply(
+        self, cycle: RequestResponseCycle, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes
+    ) -> None:
+        if cycle.disconnected:
+            return
+        parts = [STATUS_LINE[status]]
+        for name, value in (*cycle.default_headers, *headers):
+            if name != b"content-length":
+                parts += (name, b": ", value, b"\r\n")
+        ends = b"" if cycle.keep_alive else b"connection: close\r\n"
+        parts += (b"content-length: %d\r\n%s\r\n" % (len(body), ends), body)
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(b"".join(parts))
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_response_complete(self) -> None:
         self._gathering.flush()

@@ -11,6 +11,7 @@ from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.environments import Environments, InstallFailed
 from runpod_flash.control_plane.fleet import Job, Pool
+from runpod_flash.control_plane.groups import Saved
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import Batch, EndpointRecord, JobRecord, Policy, Submission
 from runpod_flash.control_plane.store import Store, StoreError
@@ -143,7 +144,7 @@ class Intake:
         ((key, arguments),) = asked.jobs
         self._open(endpoint)
         call = (await self._admitted(endpoint, asked.call)).with_arguments(arguments)
-        record, now = self.record_of(endpoint, job_id, call, asked.policy, asked.client, key), time.time()
+        record, now = self.record(endpoint, job_id, call, asked.policy, asked.client, key), time.time()
         cut_off = lifecycle.cut_off_at_start(record, call, lost, now)
         if cut_off.status.final:
             await self._saved([cut_off])
@@ -172,7 +173,7 @@ class Intake:
             template = await self._admitted(endpoint, template)
         outcomes: dict[str, JobRecord | Exception] = {}
         accepted: list[tuple[JobRecord, Call | None]] = []
-        first = self.record_of(endpoint, "", template, asked.policy, asked.client)
+        first = self.record(endpoint, "", template, asked.policy, asked.client)
         for key, arguments in jobs:
             if key in outcomes:  # twice in one frame: once is enough
                 continue
@@ -202,7 +203,7 @@ class Intake:
             self._dispatcher.pools.check_content(call)
         if endpoint.artifact is None:
             return call
-        found = self._call_input(endpoint, call)
+        found = self.call_input(endpoint, call)
         assert isinstance(found, Call)
         return found
 
@@ -223,7 +224,7 @@ class Intake:
         job_input = asked.input if call is None else call
         if call is not None:
             self._dispatcher.memory.keep(call, asked.job_id)
-        record = self.record_of(endpoint, asked.job_id, job_input, asked.policy, asked.client, asked.key)
+        record = self.record(endpoint, asked.job_id, job_input, asked.policy, asked.client, asked.key)
         await self._queue([(record, call)])
         self._tell_short(short, record)
         return record
@@ -237,13 +238,13 @@ class Intake:
 
     async def _admitted(self, endpoint: EndpointRecord, job_input: Mapping[str, Any] | Call) -> Call:
         """The call that an input asks for; what it carried is stored. Raises as `submit` does."""
-        call = await self.unload(self._call_input(endpoint, job_input))
+        call = await self.unload(self.call_input(endpoint, job_input))
         self._dispatcher.pools.check_content(call)
         if self._dispatcher.pools.manifest(call.artifact).entry is None and not self.takes_pickles(endpoint):
             raise NotPortable("the code is a pickle, and this server loads none of yours; set FLASH_ENCODING=neutral")
         return call
 
-    def record_of(
+    def record(
         self,
         endpoint: EndpointRecord,
         job_id: str,
@@ -273,7 +274,7 @@ class Intake:
         if record.client is not None and job is not None:
             self._announcer.notice_to(record.client, job.pool, "disk", short)
 
-    def _call_input(self, endpoint: EndpointRecord, given: Mapping[str, Any] | Call) -> Mapping[str, Any] | Call:
+    def call_input(self, endpoint: EndpointRecord, given: Mapping[str, Any] | Call) -> Mapping[str, Any] | Call:
         """The input as a call has it. Raises Problem, NotPortable, WireError, ContentNotFound."""
         if endpoint.artifact is None:
             _check_call(endpoint, given)
@@ -368,12 +369,13 @@ class Intake:
             for record, call in jobs:
                 self._dispatcher.accept(record, call, pool, self._store.logs(record.id) if record.attempts else ())
         else:
-            await self._accept_and_save(jobs, pool)
+            for each in self.accept(jobs, pool)[1]:
+                await each
 
-    async def _accept_and_save(self, jobs: Sequence[tuple[JobRecord, Call | None]], pool: Pool) -> None:
+    def accept(self, jobs: Sequence[tuple[JobRecord, Call | None]], pool: Pool) -> tuple[list[Job], list[Saved]]:
         """Write jobs and queue them at once: their first starts may be in the same commit, and are sent after it.
 
-        Raises StoreError, StoreFull: it is as if they had never come.
+        Where one of these writes is refused, it is as if they had never come.
         """
         accepted = list[Job]()
 
@@ -387,8 +389,7 @@ class Intake:
         logs = {record.id: self._store.logs(record.id) for record, _ in jobs if record.attempts}
         for record, call in jobs:
             accepted.append(self._dispatcher.accept(record, call, pool, logs.get(record.id, ())))
-        for each in written:
-            await each
+        return list(accepted), list(written)
 
     async def _refuse(self, jobs: Sequence[tuple[JobRecord, Call | None]], refusal: ErrorInfo) -> None:
         """End jobs before they have begun."""

@@ -96,14 +96,15 @@ class Interpreters:
 
     async def inspect(self, python: str) -> Interpreter:
         """Describe the interpreter at the path `python`. Raises InstallFailed where it cannot be run."""
-        if (known := self._unchanged(python)) is not None:
+        if (known := self.unchanged(python)) is not None:
             return known
         async with self._locks[python]:
-            if (known := self._unchanged(python)) is not None:
+            if (known := self.unchanged(python)) is not None:
                 return known
             return await self._ask(python)
 
-    def _unchanged(self, python: str) -> Interpreter | None:
+    def unchanged(self, python: str) -> Interpreter | None:
+        """The interpreter as it was described last; None where it must be asked."""
         known = self._known.get(python)
         return known[0] if known is not None and _marks(known[1]) == known[2] else None
 

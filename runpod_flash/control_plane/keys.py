@@ -63,7 +63,7 @@ class AuthMiddleware:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        given = _given_key(scope)
+        given = given_key(scope)
         principal = None if given is None else self._identify(given)
         if principal is not None:
             scope[PRINCIPAL] = principal  # it is the server's alone, and of this request
@@ -77,7 +77,7 @@ class AuthMiddleware:
             await problem_response(401, detail, code="AuthError")(scope, receive, send)
 
 
-def _given_key(scope: Scope) -> bytes | None:
+def given_key(scope: Scope) -> bytes | None:
     """The key of the request, None where it has no usable header."""
     for name, value in scope["headers"]:
         if name == b"authorization":

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 import time
@@ -9,12 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
-from runpod_flash.control_plane.http_protocol import HttpProtocol
+from runpod_flash.control_plane.http_protocol import HttpProtocol, Prompt
 from runpod_flash.control_plane.listen import Listen, is_loopback, refused
 from runpod_flash.errors import BackendUnavailable
 
@@ -70,11 +72,11 @@ def sockets(port: int, path: Path, listen: Listen | None, wished: int = 0) -> It
 class HttpServers:
     """The application on all sockets. Those for others have a server of their own, which may speak TLS."""
 
-    def __init__(self, app: ASGIApp, found: Sockets, message_bytes: int) -> None:
-        """`message_bytes`: the largest message of a websocket."""
-        self._servers = [(_server(app, _KEEP_ALIVE_S, None, message_bytes), [found.tcp, found.unix])]
+    def __init__(self, app: ASGIApp, found: Sockets, message_bytes: int, prompt: Prompt | None = None) -> None:
+        """`message_bytes`: the largest message of a websocket; `prompt`: who is asked before the app."""
+        self._servers = [(_server(app, _KEEP_ALIVE_S, None, message_bytes, prompt), [found.tcp, found.unix])]
         if found.others is not None:
-            others = _server(app, _KEEP_ALIVE_OTHERS_S, found.listen, message_bytes)
+            others = _server(app, _KEEP_ALIVE_OTHERS_S, found.listen, message_bytes, prompt)
             self._servers.append((others, [found.others]))
         self._serving: list[asyncio.Task[None]] = []
 
@@ -162,7 +164,9 @@ class _Server(uvicorn.Server):
         await self._exit.wait()
 
 
-def _server(app: ASGIApp, keep_alive_s: int, listen: Listen | None, message_bytes: int) -> _Server:
+def _server(
+    app: ASGIApp, keep_alive_s: int, listen: Listen | None, message_bytes: int, prompt: Prompt | None
+) -> _Server:
     tls = listen.tls if listen is not None else None
     return _Server(
         uvicorn.Config(
@@ -172,7 +176,7 @@ def _server(app: ASGIApp, keep_alive_s: int, listen: Listen | None, message_byte
             lifespan="off",
             server_header=False,  # a worker's own reaches its clients
             ws_max_size=message_bytes,
-            http=HttpProtocol,
+            http=cast(type[asyncio.Protocol], functools.partial(HttpProtocol, prompt=prompt)),
             loop="none",  # the control plane has one
             ws="websockets-sansio",  # the other ways are deprecated, or keep no order of what is sent
             timeout_keep_alive=keep_alive_s,

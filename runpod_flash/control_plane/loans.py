@@ -74,7 +74,7 @@ class Loans:
         if worker is None or self._held or not may_lend(wanted, worker):
             return False
         call, client = wanted.call, wanted.client
-        template = self._intake.record_of(wanted.endpoint, "", call, Policy(), client)
+        template = self._intake.record(wanted.endpoint, "", call, Policy(), client)
         loan = worker.loan = Loan(secrets.token_hex(8), worker, call, template)
         worker.pool.lent[worker] = None
         self._known[loan.id] = loan

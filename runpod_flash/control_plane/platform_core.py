@@ -16,8 +16,9 @@ from runpod_flash.control_plane.history import History
 from runpod_flash.control_plane.intake import Intake
 from runpod_flash.control_plane.overview import Overview
 from runpod_flash.control_plane.platform import JobPage, JobQuery, Sees, Watched, everything
+from runpod_flash.control_plane.prompt_intake import Begun, PromptIntake
 from runpod_flash.control_plane.records import Batch, EndpointLine, JobRecord, LogLine, Submission
-from runpod_flash.control_plane.store import Store
+from runpod_flash.control_plane.store import Store, StoreError
 from runpod_flash.control_plane.terms import Terms
 from runpod_flash.control_plane.waiting import Waiting
 from runpod_flash.errors import JobNotFound
@@ -28,7 +29,7 @@ class PlatformCore:
     """Implements what `api` needs of the platform.
 
     Attributes:
-        intake: how jobs come in.
+        intake: how jobs come in. `prompt`: those for which nothing has to be waited.
         look: what there is at a glance.
         history: jobs and lines of before.
         chunks: what generators have yielded.
@@ -52,6 +53,7 @@ class PlatformCore:
         self._announcer = announcer
         self.history = History(store, catalog, dispatcher, announcer.logs)
         self.intake = Intake(store, catalog, dispatcher, environments, announcer, terms)
+        self.prompt = PromptIntake(self.intake, catalog, dispatcher, environments)
         self.look = Overview(store, catalog, fleet, dispatcher)
         self.chunks = Chunks(store)
         self.intake.on_again = self.chunks.clear
@@ -63,6 +65,21 @@ class PlatformCore:
         """See `Intake.submit`."""
         self.on_use(endpoint_id)
         return await self.intake.submit(endpoint_id, asked)
+
+    def begin(self, endpoint_id: str, asked: Submission) -> Begun | None:
+        """See `PromptIntake.begin`."""
+        self.on_use(endpoint_id)
+        return self.prompt.begin(endpoint_id, asked)
+
+    def when_ended(self, begun: Begun, timeout_s: float, heard: Callable[[StoreError | None], None]) -> None:
+        """Call `heard` once the job has ended, after so many seconds or when the control plane stops.
+
+        It has been accepted by then; else `heard` gets why not.
+        """
+        job, written = begun.job, begun.written
+        waiter = self._waiting.wait(0 if self._waiting.over else timeout_s, lambda: written.then(heard))
+        job.on_told = waiter.wake
+        written.then(lambda error: None if error is None else waiter.wake())
 
     async def submit_many(self, endpoint_id: str, asked: Batch) -> list[JobRecord | Exception]:
         """See `Intake.submit_many`."""

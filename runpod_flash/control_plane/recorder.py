@@ -120,6 +120,8 @@ class Recorder:
         job.record = job.outcome  # who listens to it may have changed meanwhile
         if not job.done.done():
             job.done.set_result(job.record)
+        if job.on_told is not None:
+            job.on_told()
         self._announcer.final(job)
         self.on_final(job)
 

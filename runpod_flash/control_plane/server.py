@@ -18,7 +18,7 @@ from runpod_flash import release
 from runpod_flash.control_plane import inventory, listening, siting
 from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.api.access import Access, client_of
-from runpod_flash.control_plane.api.app import Services, build_app, channels_of, conversations_of
+from runpod_flash.control_plane.api.app import Services, build_app, channels_of, conversations_of, prompt_of
 from runpod_flash.control_plane.api.channel import ChannelServer
 from runpod_flash.control_plane.api.serverless_body import created
 from runpod_flash.control_plane.api_keys import ApiKeys
@@ -322,7 +322,10 @@ class ControlPlane:
             services = self._services()
             conversations = conversations_of(services)
             self._channels = channels_of(services, conversations)
-            servers = listening.HttpServers(build_app(services, conversations), sockets, self._limits.balanced_bytes)
+            prompt = prompt_of(services, conversations, self._platform)
+            servers = listening.HttpServers(
+                build_app(services, conversations), sockets, self._limits.balanced_bytes, prompt
+            )
             await servers.start()
             if self._channels is not None:
                 await self._channels.start(self._state.calls_socket)

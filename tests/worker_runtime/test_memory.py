@@ -97,6 +97,22 @@ forked(read)
         assert 60 * MB <= memory.exact(root) < 100 * MB
 
 
+def test_a_glance_is_enough_where_little_is_used_and_says_nothing_above_the_limit() -> None:
+    with running("kept = hold(80); forked(int)", 2) as (root, _):
+        measured = memory.glance(root, 1000 * MB)
+        assert measured is not None
+        assert measured.used >= 80 * MB
+        assert memory.glance(root, 60 * MB) is None
+        assert not memory.measure(root, 60 * MB).cheap
+
+
+def test_a_look_that_took_long_is_not_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 0.0005, 1.0, 1.1])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    looks = [memory.glance(NOBODY_S_PID, MB) for _ in range(2)]
+    assert [look is not None and look.cheap for look in looks] == [True, False]
+
+
 def test_who_has_ended_counts_nothing() -> None:
     assert memory.below(NOBODY_S_PID) == []
     assert memory.resident(NOBODY_S_PID) == memory.exact(NOBODY_S_PID) == 0

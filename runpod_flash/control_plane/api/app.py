@@ -26,11 +26,12 @@ from runpod_flash.control_plane.api.management_v2 import ManagementApi
 from runpod_flash.control_plane.api.network_volumes import NetworkVolumesApi
 from runpod_flash.control_plane.api.openai import OpenAiApi
 from runpod_flash.control_plane.api.openapi.pages import OpenApi
+from runpod_flash.control_plane.api.prompt_jobs import PromptJobs, PromptPlatform
 from runpod_flash.control_plane.api.volume_access import VolumeAccess
 from runpod_flash.control_plane.api.volume_files_api import VolumeFilesApi
 from runpod_flash.control_plane.api.workers import WorkersApi
 from runpod_flash.control_plane.api_keys import ApiKeys
-from runpod_flash.control_plane.balancing.hosts import PREFIX, HostRouting, PathRouting
+from runpod_flash.control_plane.balancing.hosts import PREFIX, HostRouting, PathRouting, endpoint_of_host
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.command_workers import CommandWorkers
@@ -110,6 +111,19 @@ def channels_of(services: Services, conversations: Conversations) -> ChannelServ
 def keyring_of(services: Services) -> Keyring:
     """The keys that open this control plane."""
     return Keyring(services.key, services.worker_keys, services.api_keys)
+
+
+def prompt_of(services: Services, conversations: Conversations, platform: PromptPlatform) -> PromptJobs:
+    """What takes requests of the job API before the app does."""
+    jobs = JobsApi(platform, conversations.access, services.limits, conversations.rates, services.check_webhook)
+    serves = services.workers.balanced.serves if services.workers is not None else lambda endpoint: False
+    return PromptJobs(
+        JobRoutes(jobs, None),
+        jobs,
+        platform,
+        keyring_of(services).principal,
+        lambda scope: endpoint_of_host(scope, serves) is not None,
+    )
 
 
 def build_app(services: Services, conversations: Conversations | None = None) -> Starlette:

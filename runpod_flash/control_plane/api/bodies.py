@@ -38,7 +38,11 @@ async def json_object(request: Bodied, limit: int, seconds: float = BODY_S) -> d
         Problem: 400, it is no JSON object; 408, it did not arrive within so many `seconds`.
         ClientDisconnect: the client has left before it was there.
     """
-    data = await read_body(request, limit, seconds)
+    return object_of(await read_body(request, limit, seconds))
+
+
+def object_of(data: bytes) -> dict[str, Any]:
+    """Bytes as a JSON object. Raises Problem: 400, they are none."""
     try:
         body = _decoded(data.decode(json.detect_encoding(data), "surrogatepass"))
     except (ValueError, RecursionError) as error:
@@ -76,9 +80,14 @@ async def _body(receive: Receive, limit: int) -> bytes:
             chunks.append(chunk)
         elif size > limit + _SWALLOWED:  # up to there the rest is read, so that the client gets round to our answer
             break
+    check_size(size, limit)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def check_size(size: int, limit: int) -> None:
+    """Raise PayloadTooLarge where a body is longer than it may be."""
     if size > limit:
         raise PayloadTooLarge(f"the request has more than {limit} bytes, the most that is taken here")
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def swallow(stream: AsyncIterator[bytes]) -> None:

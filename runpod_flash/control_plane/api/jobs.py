@@ -1,9 +1,10 @@
 """Runpod's job API: what is asked below `/v2/{endpoint}`, but for the OpenAI route. `job_routes` knows the paths."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from runpod_flash.control_plane.api.access import Access, client_of, principal_of
 from runpod_flash.control_plane.api.asked import Asked
@@ -75,30 +76,35 @@ class JobsApi:
 
     async def answer(self, operation: Operation, asked: Asked) -> bytes:
         """The JSON that answers a request. Raises what `problems.response_for` knows, and ClientDisconnect."""
+        endpoint, counted = self.enter(operation, asked)
+        with counted:
+            return await operation.handler(asked, endpoint)
+
+    def enter(self, operation: Operation, asked: Asked) -> tuple[EndpointRecord, AbstractContextManager[None]]:
+        """The endpoint of a request that may be made, and what counts it as long as it is answered. Raises as above."""
         endpoint = self._access.endpoint(asked, operation.need, asked.endpoint)
         if endpoint.is_load_balanced and not operation.of_all:
             raise Problem(400, "not allowed for QB API: this endpoint answers HTTP requests and takes no jobs")
         running = len(self._platform.workers(endpoint.id)) if self._limits.per_worker else 0
-        with self._rates.enter(principal_of(asked), endpoint.id, operation.name, running):
-            return await operation.handler(asked, endpoint)
+        return endpoint, self._rates.enter(principal_of(asked), endpoint.id, operation.name, running)
 
     async def _run(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
-        return _brief(await self._submit(asked, endpoint, f"{ordered_uuid()}-u1", self._limits.run_bytes, sync=False))
+        return brief(await self._submit(asked, endpoint, sync=False))
 
     async def _runsync(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
         wait_ms = wait_of(asked, WAIT_MS, WAIT_DEFAULT_MS)
-        record = await self._submit(asked, endpoint, f"sync-{ordered_uuid()}", self._limits.runsync_bytes, sync=True)
+        record = await self._submit(asked, endpoint, sync=True)
         if not record.status.final:
             record = await self._platform.wait(record.id, wait_ms / 1000)
-        return _job(record)
+        return whole(record)
 
     async def _status(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
-        return _job(self._platform.job(endpoint.id, asked.job))
+        return whole(self._platform.job(endpoint.id, asked.job))
 
     async def _status_sync(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
         wait_ms = wait_of(asked, SYNC_WAIT_MS, WAIT_DEFAULT_MS)
         record = self._platform.job(endpoint.id, asked.job)
-        return _job(record if record.status.final else await self._platform.wait(record.id, wait_ms / 1000))
+        return whole(record if record.status.final else await self._platform.wait(record.id, wait_ms / 1000))
 
     async def _stream(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
         hold_ms = wait_of(asked, WAIT_MS, round(self._limits.stream_hold_s * 1000))
@@ -109,10 +115,10 @@ class JobsApi:
         return to_json({"status": status, "stream": [{"output": chunk} for chunk in chunks]})
 
     async def _cancel(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
-        return _brief(await self._platform.cancel(endpoint.id, asked.job))
+        return brief(await self._platform.cancel(endpoint.id, asked.job))
 
     async def _retry(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
-        return _brief(await self._platform.retry(endpoint.id, asked.job))
+        return brief(await self._platform.retry(endpoint.id, asked.job))
 
     async def _purge_queue(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
         return to_json({"removed": await self._platform.purge(endpoint.id), "status": "completed"})
@@ -128,17 +134,33 @@ class JobsApi:
     async def _metrics(self, asked: Asked, endpoint: EndpointRecord) -> bytes:
         return to_json(metrics_object(self._platform.health(endpoint.id), self._platform.workers(endpoint.id)))
 
-    async def _submit(
-        self, asked: Asked, endpoint: EndpointRecord, job_id: str, limit: int, *, sync: bool
-    ) -> JobRecord:
+    async def _submit(self, asked: Asked, endpoint: EndpointRecord, *, sync: bool) -> JobRecord:
         client, key = client_of(asked), header(asked, "Idempotency-Key")
-        body = await json_object(asked, limit, self._limits.body_s)
+        body = await json_object(asked, self.most_bytes(sync=sync), self._limits.body_s)
+        return await self._platform.submit(endpoint.id, self.submission(asked, endpoint, body, client, key, sync=sync))
+
+    def most_bytes(self, *, sync: bool) -> int:
+        """The longest body of `/runsync`, or of `/run`."""
+        return self._limits.runsync_bytes if sync else self._limits.run_bytes
+
+    def submission(
+        self,
+        asked: Asked,
+        endpoint: EndpointRecord,
+        body: Mapping[str, Any],
+        client: str | None,
+        key: str | None,
+        *,
+        sync: bool,
+    ) -> Submission:
+        """The job that a body asks for. Raises Problem: 400, 429."""
         policy = policy_of(body, sync=sync, own=not endpoint.runs_command)
         if policy.webhook is not None:
             self._check_webhook(policy.webhook)
         check_queue(self._platform, self._limits, principal_of(asked), endpoint)
         job_input = input_of(body, may_be_empty=endpoint.has_own_calls)
-        return await self._platform.submit(endpoint.id, Submission(job_id, job_input, policy, client, key))
+        job_id = f"sync-{ordered_uuid()}" if sync else f"{ordered_uuid()}-u1"
+        return Submission(job_id, job_input, policy, client, key)
 
 
 def check_queue(platform: Platform, limits: Limits, principal: Principal, endpoint: EndpointRecord) -> None:
@@ -150,11 +172,13 @@ def check_queue(platform: Platform, limits: Limits, principal: Principal, endpoi
             raise refusal
 
 
-def _job(record: JobRecord) -> bytes:
+def whole(record: JobRecord) -> bytes:
+    """The JSON of a job."""
     return to_json(job_object(record, time.time()))
 
 
-def _brief(record: JobRecord) -> bytes:
+def brief(record: JobRecord) -> bytes:
+    """The JSON that names a job and its state."""
     return to_json({"id": record.id, "status": record.status})
 
 

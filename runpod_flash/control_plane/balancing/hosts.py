@@ -37,6 +37,13 @@ def first_label(host: bytes) -> str | None:
     return label if dot else None
 
 
+def endpoint_of_host(scope: Scope, is_endpoint: Callable[[str], bool]) -> str | None:
+    """The endpoint that the host of a request names, if it names one."""
+    host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+    label = first_label(host)
+    return label if label and is_endpoint(label) else None
+
+
 class HostRouting:
     """Middleware: requests to `{id}.<anything>` go to that endpoint, with their whole path, others to the app.
 
@@ -51,9 +58,8 @@ class HostRouting:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
-            host = next((value for name, value in scope["headers"] if name == b"host"), b"")
-            label = first_label(host)
-            if label and self._is_endpoint(label):
+            label = endpoint_of_host(scope, self._is_endpoint)
+            if label is not None:
                 await self._handler.handle(scope, receive, send, label, raw_path(scope))
                 return
             if scope["path"].startswith(f"{PREFIX}/"):
