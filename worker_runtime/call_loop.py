@@ -108,7 +108,7 @@ class CallWorker(Worker):
             self._begun(header)
             return
         if header["type"] == messages.LEND:
-            self._lending.lent()
+            self._lending.lent(header["loan"])
         else:
             self._child.say_aside(header)
         self._let_begin(self._child.pass_on(head, body))
@@ -116,7 +116,7 @@ class CallWorker(Worker):
     def _begun(self, header: Header) -> None:
         """A call of the client to which the child is lent is known to the control plane, if it runs still."""
         job, number = header["job"], header["number"]
-        if job not in self._jobs and self._lending.runs(number):
+        if job not in self._jobs and self._lending.runs(header["loan"], number):
             self._capture.hand_on()
             self._jobs[job] = _Job(job, header["attempt"], 0, -number)
             self._lending.release(job)
@@ -233,7 +233,7 @@ class CallWorker(Worker):
                 self._link.pass_on(head, body)  # before its lines
                 self._begun(header)
             case messages.LOAN_OVER:
-                self._lending.over()
+                self._lending.over(header["loan"])
                 for job in [job for job in self._jobs.values() if -job.number > header["last"]]:
                     del self._jobs[job.id]
                 self._link.pass_on(head, body)

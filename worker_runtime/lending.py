@@ -18,18 +18,19 @@ class Lending:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._settled = 0  # the number of the last call that has ended
-        self._is_lent = False
+        self._loan: str | None = None
         self._held: list[tuple[str, list[str]]] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def lent(self) -> None:
+    def lent(self, loan: str) -> None:
         """The child is lent from now on; the calls' numbers begin anew."""
-        self._is_lent, self._settled = True, 0
+        self._loan, self._settled = loan, 0
 
-    def over(self) -> None:
-        """It is not lent any more."""
-        self._is_lent = False
-        self.release(None)
+    def over(self, loan: str) -> None:
+        """This loan is over."""
+        if loan == self._loan:
+            self._loan = None
+            self.release(None)
 
     def recorded(self, header: Header) -> list[str]:
         """Calls were answered; gives the keys of their frames' entries."""
@@ -41,13 +42,13 @@ class Lending:
         """A call has ended."""
         self._settled = max(self._settled, number)
 
-    def runs(self, number: int) -> bool:
+    def runs(self, loan: str, number: int) -> bool:
         """Whether a call of which the control plane has heard runs still."""
-        return self._is_lent and number > self._settled
+        return loan == self._loan and number > self._settled
 
     def hold(self, stream: str, lines: list[str]) -> bool:
         """Lines of no known call were read; whether they are kept until it is known."""
-        if not self._is_lent:
+        if self._loan is None:
             return False
         self._held.append((stream, lines))
         if self._timer is None:

@@ -169,8 +169,7 @@ class Serial:
         key, reads = (taken.job, 1), self._channel.reads
         if not self._interrupts.begin_next(-taken.number, key):
             lent.tell(taken)
-            self._channel.cancelled(key)
-            self._told(lent)
+            self._told(lent, quiet=self._channel.cancelled(key))
             return
         begun = time.perf_counter_ns()
         with self._outlets.of(key, {}) as outlet:
@@ -185,11 +184,12 @@ class Serial:
             quiet = self._channel.cancelled(key)
         else:
             quiet = self._channel.done(key, value, outcome.error, took_us)
+        self._told(lent, quiet=quiet)
+
+    def _told(self, lent: Lent, *, quiet: bool) -> None:
+        """A call was answered as any other: such are not for a loan."""
         if not quiet:
             self._orders.await_heard()
-        self._told(lent)
-
-    def _told(self, lent: Lent) -> None:
         lent.told()
         self._end_loan()
 

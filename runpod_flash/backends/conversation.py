@@ -172,6 +172,11 @@ class Conversation:
 
     # --- those that a lent worker has
 
+    @property
+    def has_worker(self) -> bool:
+        """Whether a worker is lent to this client now."""
+        return self._direct is not None and self._direct.kind is not None
+
     def answered(self, waiting: Waiting, value: Buffer) -> None:
         self._settle(waiting, value)
 

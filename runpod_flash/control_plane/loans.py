@@ -15,6 +15,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from runpod_flash.control_plane import lifecycle
@@ -23,8 +24,9 @@ from runpod_flash.control_plane.crashes import Crashes
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.fleet import Job, Loan, Pool, Worker, WorkerState
 from runpod_flash.control_plane.intake import Intake
+from runpod_flash.control_plane.principals import OWNER
 from runpod_flash.control_plane.records import Batch, EndpointRecord, JobRecord, Policy
-from runpod_flash.control_plane.store import Store, StoreError
+from runpod_flash.control_plane.store import Store, StoreError, StoreFull
 from worker_runtime.wire import direct, messages
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.frames import Body, Header
@@ -132,6 +134,8 @@ class Loans:
         loan = worker.loan
         if loan is None or header["loan"] != loan.id:
             return
+        if self._catalog.owner(loan.template.endpoint) is None and header["type"] != messages.LOAN_OVER:
+            return
         match header["type"]:
             case messages.RECORDED:
                 self._recorded(loan, header["calls"], body)
@@ -151,15 +155,21 @@ class Loans:
             if self._dispatcher.unfinished(job_id) is not None:
                 self._dispatcher.finished(worker, job_id, 1, None, value)
                 continue
+            if self._store.recent(job_id) is not None:
+                continue
             ended = loan.template.changed(
                 id=job_id, input=loan.call.with_arguments(Payload.inlined(arguments)), idempotency_key=key,
                 created_at=begun_at, started_at=begun_at, finished_at=begun_at + took_us / 1e6, attempts=1,
                 status=JobStatus.COMPLETED, output=Payload.inlined(value), worker=worker.id,
             )  # fmt: skip
-            self._store.save_job(ended, is_first=True).then(lambda error: self._written(worker, error))
+            self._store.save_job(ended, is_first=True).then(partial(self._written, worker))
         worker.idle_since = time.monotonic()
         worker.pool.crashes = Crashes()
         self.on_use(loan.template.endpoint)
+        try:
+            self._intake.admit()
+        except StoreFull:  # nothing new is accepted any more, so that the next call hears why
+            self.end(worker)
 
     def _written(self, worker: Worker, error: StoreError | None) -> None:
         if error is not None:  # its caller has the result; the next call hears what is wrong
@@ -235,6 +245,8 @@ def may_lend(wanted: Wanted, worker: Worker) -> bool:
     is_free = worker.state is WorkerState.READY and worker.idle and worker.loan is None and worker.link is not None
     is_ours = pool.code is not None and pool.key.endpoint == endpoint.id and pool.key.concurrency == 1
     if not (is_free and is_ours) or worker.generation != endpoint.generation or worker.port or pool.has_work:
+        return False
+    if endpoint.owner != OWNER:
         return False
     bound = endpoint.artifact is not None or endpoint.runs_command or bool(endpoint.body.get("timeout"))
     return not bound and direct.is_plain_call(wanted.call) and wanted.call.artifact in worker.artifacts
