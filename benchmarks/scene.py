@@ -180,8 +180,8 @@ class Scene:
             yield driver
 
     @contextlib.contextmanager
-    def runpod(self) -> Iterator[Driver]:
-        """The local server of runpod, and the program that asks it."""
+    def runpod(self) -> Iterator[int]:
+        """The local server of runpod; its port."""
         port, log = free_port(), self.folder / "runpod.log"
         command = [self.python, str(self.project / "runpod_handler.py"), "--rp_serve_api", "--rp_log_level", "ERROR"]
         command += ["--rp_api_host", "127.0.0.1", "--rp_api_port", str(port)]
@@ -189,8 +189,7 @@ class Scene:
             server = subprocess.Popen(command, cwd=self.project, env=self.env(), stdout=output, stderr=output)
         try:
             _wait(lambda: listens(port), server, log)
-            with self.driver(["http_calls.py", "127.0.0.1", str(port), "/runsync"]) as driver:
-                yield driver
+            yield port
         finally:
             server.terminate()
             server.wait(10)

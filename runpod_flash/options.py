@@ -3,6 +3,7 @@
 A message names the option, says what was given, what is allowed and, where there is one, the nearest right value.
 """
 
+import keyword
 import re
 import sys
 import warnings
@@ -282,10 +283,15 @@ def _requirement_hint(item: str) -> str | None:
 def _preload(value: Any) -> dict[str, Any]:
     found = _texts("preload", value, "names of modules, such as 'torch'")
     for item in found:
-        if not all(part.isidentifier() for part in item.split(".")):
-            near = re.split(r"[^\w.]", item.replace("-", "_"), maxsplit=1)[0]
+        if not all(map(_can_be_imported, item.split("."))):
+            start = re.split(r"[^\w.]", item.strip().replace("-", "_"), maxsplit=1)[0]
+            near = ".".join(filter(_can_be_imported, start.split(".")))
             _refuse("preload", item, "names of modules as in an import, such as 'torch' or 'PIL.Image'", near or None)
     return {"preload": found}
+
+
+def _can_be_imported(part: str) -> bool:
+    return part.isidentifier() and not keyword.iskeyword(part)
 
 
 def _system_dependencies(value: Any) -> dict[str, Any]:

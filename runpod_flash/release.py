@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import importlib.util
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,9 +54,21 @@ def _files(packages: tuple[str, ...], suffixes: tuple[str, ...]) -> Iterator[tup
         place = _place(package)
         if place.is_file():
             yield place.name, place
-        for path in place.rglob("*"):
-            if path.suffix in suffixes and path.is_file():
-                yield f"{package}/{path.relative_to(place).as_posix()}", path
+            continue
+        for relative, path in _below(str(place), package):
+            if relative.endswith(suffixes):
+                yield relative, Path(path)
+
+
+def _below(folder: str, relative: str) -> Iterator[tuple[str, str]]:
+    """All files below a folder but bytecode, each by its relative POSIX path. Every start waits for this."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name != "__pycache__":
+                    yield from _below(entry.path, f"{relative}/{entry.name}")
+            elif entry.is_file():
+                yield f"{relative}/{entry.name}", entry.path
 
 
 def _place(package: str) -> Path:

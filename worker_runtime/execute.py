@@ -19,8 +19,8 @@ from typing import Any, Protocol
 
 from worker_runtime.failures import Failed, cannot_travel, describe, load_failure, script_failure, unpicklable
 from worker_runtime.instances import Instances, Name, Shared, TooManyInstances
+from worker_runtime.plain_calls import Taken, needs_nothing
 from worker_runtime.plain_calls import arguments as plain_arguments
-from worker_runtime.plain_calls import needs_nothing
 from worker_runtime.streaming import Collecting, Sink, drain, drain_async, is_stream
 from worker_runtime.wire import encoding, payload
 from worker_runtime.wire.batch import Batch
@@ -72,6 +72,7 @@ class Artifacts:
         self._shipped: dict[str, _Artifact] = {}
         self._loaded: OrderedDict[str, Any] = OrderedDict()
         self._asynchronous: dict[tuple[str, str | None], bool] = {}  # of what is loaded, by its methods
+        self._taken: dict[str, dict[str | None, Taken]] = {}  # the same, of what plain calls fill
         self._lock = threading.RLock()
 
     def add(self, artifact: str, manifest: ArtifactManifest, code: bytes | None) -> None:
@@ -121,7 +122,12 @@ class Artifacts:
             self._asynchronous[artifact, method] = known
         return known
 
+    def taken(self, artifact: str) -> dict[str | None, Taken]:
+        """What plain calls were seen to fill, by method; it was loaded."""
+        return self._taken.setdefault(artifact, {})
+
     def _unload(self, artifact: str) -> None:
+        self._taken.pop(artifact, None)
         self._loaded.pop(artifact, None)
         for known in [known for known in self._asynchronous if known[0] == artifact]:
             del self._asynchronous[known]
@@ -301,9 +307,9 @@ class Execution:
     def _plain_arguments(self, what: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         artifact, data = self._call.artifact, bytes(self._encoded(self._call.arguments, what))
         in_batch = self._artifacts.batch(artifact) is not None
-        target = self._artifacts.load(artifact)
+        target, known = self._artifacts.load(artifact), self._artifacts.taken(artifact)
         try:
-            return plain_arguments(target, self._artifacts.interface(artifact), data, by_place=in_batch)
+            return plain_arguments(target, self._artifacts.interface(artifact), data, by_place=in_batch, known=known)
         except WireError as error:
             raise Failed(ErrorInfo(ErrorKind.LOAD, "CallError", str(error))) from None
 

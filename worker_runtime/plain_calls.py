@@ -2,7 +2,8 @@
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from worker_runtime.typed_values import hints_of, made, of_one
@@ -12,6 +13,14 @@ from worker_runtime.wire.plain_input import bind
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """(args, kwargs)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a function, or a method of a class, says of its parameters: those that a caller fills, and their types."""
+
+    parameters: tuple[inspect.Parameter, ...]
+    hints: Mapping[str, Any]
 
 
 def needs_nothing(kind: type) -> bool:
@@ -25,12 +34,20 @@ def needs_nothing(kind: type) -> bool:
     return True
 
 
-def arguments(target: Any, interface: Interface | None, data: bytes, *, by_place: bool) -> Arguments:
+def arguments(
+    target: Any,
+    interface: Interface | None,
+    data: bytes,
+    *,
+    by_place: bool,
+    known: dict[str | None, Taken] | None = None,
+) -> Arguments:
     """The arguments of a call of a function, or of a method of a class.
 
     Args:
         data: the job's input as JSON.
         by_place: whether all go to their places, as a batch puts them together; else only those that must.
+        known: what was found of the target before, by method; what is found now is put there.
 
     Raises:
         WireError: the input fits no call.
@@ -41,13 +58,21 @@ def arguments(target: Any, interface: Interface | None, data: bytes, *, by_place
         bound = bind(interface, json.loads(bytes(data)))
     except (ValueError, RecursionError) as error:  # the border has looked at it
         raise WireError(str(error)) from None
-    function = target if bound.method is None else getattr(target, bound.method)
-    values = _typed(function, bound.arguments, in_lists=by_place)
-    return _placed(_parameters(target, function, bound.method), values, by_place=by_place)
+    taken = None if known is None else known.get(bound.method)
+    if taken is None:
+        taken = _taken(target, bound.method)
+        if known is not None:
+            known[bound.method] = taken
+    values = _typed(taken.hints, bound.arguments, in_lists=by_place)
+    return _placed(taken.parameters, values, by_place=by_place)
 
 
-def _typed(function: Any, values: Mapping[str, Any], *, in_lists: bool) -> dict[str, Any]:
-    hints = hints_of(function)
+def _taken(target: Any, method: str | None) -> Taken:
+    function = target if method is None else getattr(target, method)
+    return Taken(tuple(_parameters(target, function, method)), hints_of(function))
+
+
+def _typed(hints: Mapping[str, Any], values: Mapping[str, Any], *, in_lists: bool) -> dict[str, Any]:
     return {name: _as_annotated(name, hints.get(name, Any), value, in_lists) for name, value in values.items()}
 
 
@@ -76,7 +101,7 @@ def _parameters(target: Any, function: Any, method: str | None) -> list[inspect.
     return found if is_bound else found[1:]
 
 
-def _placed(parameters: list[inspect.Parameter], values: Mapping[str, Any], *, by_place: bool) -> Arguments:
+def _placed(parameters: Sequence[inspect.Parameter], values: Mapping[str, Any], *, by_place: bool) -> Arguments:
     rest = dict(values)
     placed = [each for each in parameters if each.kind is each.POSITIONAL_ONLY or (by_place and each.name in rest)]
     while placed and placed[-1].name not in rest:  # the last ones may be left out

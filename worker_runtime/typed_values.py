@@ -28,6 +28,7 @@ _PARSED: Final[tuple[tuple[type, Callable[[Any, Any], Any]], ...]] = (
     (pathlib.PurePath, lambda kind, value: kind(value)),
     (enum.Enum, lambda kind, value: kind(value)),
 )
+_AS_THEY_ARE: Final = frozenset({int, str, float, bool})
 _SEQUENCES: Final = (list, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
 _SETS: Final = (set, frozenset, collections.abc.Set, collections.abc.MutableSet)
 _MAPPINGS: Final = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
@@ -53,7 +54,7 @@ def made(kind: Any, value: Any) -> Any:
     Raises:
         Exception: it cannot be; the user's own classes are made here.
     """
-    if kind is Any or value is None:
+    if kind is Any or value is None or (type(value) is kind and kind in _AS_THEY_ARE):
         return value
     named = getattr(kind, "__supertype__", None) or getattr(kind, "__value__", None)
     if named is not None and not isinstance(kind, type):  # a NewType, or an alias of Python 3.12

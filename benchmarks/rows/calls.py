@@ -8,6 +8,9 @@ from benchmarks.measures import Figure, Goal, percentile
 from benchmarks.scene import Scene
 
 RAY = "Ray actor call"
+THERE = "."
+"""What runpod's client is told as the endpoint's id for its own local server, which has none in its paths."""
+
 SOME = 300
 """So many gathered calls were measured before there were ten thousand."""
 
@@ -33,23 +36,42 @@ def latency(scene: Scene) -> Iterator[Figure]:
 
 
 def runsync(scene: Scene) -> Iterator[Figure]:
-    """`POST /v2/{id}/runsync` of deployed code, with one raw client that also asks runpod's server; Ray by its own."""
-    ours: list[list[float]] = []
-    runpods: list[list[float]] = []
-    rays: list[list[float]] = []
+    """`POST /v2/{id}/runsync` of deployed code beside runpod's server, by one raw client and by those of users; Ray."""
     home = scene.home()
     endpoint = home.deploy()
     plane = home.plane()
-    way = ["http_calls.py", "127.0.0.1", str(plane.port), f"/v2/{endpoint}/runsync", plane.key]
-    with scene.driver(way) as flash, scene.runpod() as runpod, scene.ray(1) as ray:
+    url, name = f"http://127.0.0.1:{plane.port}", "endpoint_client.py"
+    ours = {"FLASH_TARGET": url, "FLASH_API_KEY": plane.key}
+    turns: dict[str, list[list[float]]] = {}
+    with (
+        scene.runpod() as port,
+        scene.driver(["http_calls.py", "127.0.0.1", str(plane.port), f"/v2/{endpoint}/runsync", plane.key]) as raw_ours,
+        scene.driver(["http_calls.py", "127.0.0.1", str(port), "/runsync"]) as raw_theirs,
+        scene.driver([name, endpoint], scene.env(ours)) as own,
+        scene.driver(["runpod_client.py", f"{url}/v2", endpoint, plane.key]) as compatible,
+        scene.driver(["runpod_client.py", f"http://127.0.0.1:{port}", THERE, "none"]) as theirs,
+        scene.ray(1) as ray,
+    ):
+        drivers = {"raw": raw_ours, "raw runpod": raw_theirs, "own": own, "compatible": compatible, "runpod": theirs}
         for _ in range(scene.sizes.turns):
-            for driver, turns in ((flash, ours), (runpod, runpods), (ray, rays)):
-                turns.append(driver.ask("latency", count=scene.sizes.calls))
-    what = "`POST /v2/{id}/runsync`, deployed code, durable, p50"
-    yield Figure(what, "ms", medians_ms(ours), RAY, medians_ms(rays), Goal(0.75))
+            for each, driver in {**drivers, "ray": ray}.items():
+                turns.setdefault(each, []).append(driver.ask("latency", count=scene.sizes.calls))
+    yield from _runsync_figures({each: medians_ms(found) for each, found in turns.items()})
+
+
+def _runsync_figures(ms: dict[str, tuple[float, ...]]) -> Iterator[Figure]:
+    raw = "`POST /v2/{id}/runsync`, deployed code, durable, by a raw client, p50"
+    server = "runpod's server has neither worker nor queue: it calls the handler itself"
+    yield Figure(raw, "ms", ms["raw"], RAY, ms["ray"], Goal(0.75))
+    yield Figure(raw, "ms", ms["raw"], "`runpod` local `/runsync`, same client", ms["raw runpod"], note=server)
     yield Figure(
-        what, "ms", medians_ms(ours), "`runpod` local `/runsync`", medians_ms(runpods), Goal(0.65),
-        note="runpod's server has neither worker nor queue: it calls the handler itself",
+        "`await Endpoint(id=…).runsync(…)`, the same code, p50", "ms", ms["own"],
+        "`runpod.Endpoint(…).run_sync(…)`, `runpod` local", ms["runpod"], Goal(0.65),
+        note="each server by the client that its users have",
+    )  # fmt: skip
+    yield Figure(
+        "`runpod.Endpoint(…).run_sync(…)`, the same code, p50", "ms", ms["compatible"],
+        "the same client, `runpod` local", ms["runpod"], note="a program for Runpod, as it is, on both",
     )  # fmt: skip
 
 

@@ -38,11 +38,14 @@ class Address:
 
 
 class Lanes:
-    """Clients for one request each. Idle ones are kept where a new connection is dear: with TLS."""
+    """Clients for one request each. Some idle ones are kept with their connections, but for a unix socket's.
+
+    Those cost nothing to make, and programs of this machine may end their event loop without a word.
+    """
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._kept = _IDLE_LANES if address.url.startswith("https://") else 0
+        self._kept = 0 if address.socket else _IDLE_LANES
         self._idle: list[httpx.AsyncClient] = []
         self._trust: ssl.SSLContext | None = None
         self._closed = False

@@ -1,6 +1,6 @@
 """A client's calls in frames (`wire.calls`), over whatever way there is: many in one frame, and so their results.
 
-    submit ─▶ leaving ── end of the loop's turn ──▶ noted ▶ frames ▶ the way ──▶ accepted ──▶ ended ─▶ the caller
+    submit ─▶ leaving ── end of the turn, or enough ──▶ noted ▶ frames ▶ the way ──▶ accepted ──▶ ended ─▶ the caller
                                                         lost: the way comes again, and what was submitted is
                                                         submitted once more under its keys, what was accepted watched
 
@@ -26,6 +26,7 @@ from worker_runtime.wire.ids import ordered_hex
 from worker_runtime.wire.jobs import Payload
 
 _LOOK_S: Final = 0.1  # a call that takes less shows no progress anyway
+_FIRST_AT_ONCE, _MOST_AT_ONCE = 8, 256  # calls of one turn that leave before it is over: workers begin meanwhile
 _ASK_AGAIN_S: Final = 30.0  # calls whose end should have been told are watched once more
 
 
@@ -90,6 +91,7 @@ class Conversation:
         self._calls: dict[str, Waiting] = {}  # under way, by key
         self._kinds: set[Kind] = set()  # of those
         self._leaving: list[Waiting] = []
+        self._turns, self._enough = False, _FIRST_AT_ONCE
         self._cancelled: list[str] = []  # ids, to be told in this turn
         self._recovery: asyncio.Task[None] | None = None
         self._looking: asyncio.TimerHandle | None = None
@@ -109,7 +111,7 @@ class Conversation:
         again: bool = False,
         submits_only: bool = False,
     ) -> Waiting:
-        """Submit a call with all others of this turn of the loop. `again`: its key was sent before.
+        """Submit a call with others of this turn of the loop. `again`: its key was sent before.
 
         Cancelling the future leaves the job alone: see `give_up`. `submits_only`: see `Waiting`.
         """
@@ -132,12 +134,16 @@ class Conversation:
                 kind.notes.leaving([waiting.key])
             self._send([waiting], fresh=False)
             return waiting
-        if not self._leaving:
-            if alone and self._way is not None:
-                self._send([waiting], fresh=True)
-                return waiting
-            self._loop.call_soon(self._flush)
+        if alone and self._way is not None and not self._leaving:
+            self._send([waiting], fresh=True)
+            return waiting
+        if not self._turns:
+            self._turns = True
+            self._loop.call_soon(self._turn_over)
         self._leaving.append(waiting)
+        if len(self._leaving) >= self._enough:
+            self._enough = min(4 * self._enough, _MOST_AT_ONCE)
+            self._flush()
         return waiting
 
     async def give_up(self, waiting: Waiting) -> None:
@@ -156,6 +162,10 @@ class Conversation:
         """Wait until no call is being cancelled."""
         while ending := [each.given_up for each in self._calls.values() if each.given_up is not None]:
             await asyncio.wait(ending)
+
+    def _turn_over(self) -> None:
+        self._turns, self._enough = False, _FIRST_AT_ONCE
+        self._flush()
 
     def _flush(self) -> None:
         leaving, self._leaving = self._leaving, []
@@ -192,10 +202,11 @@ class Conversation:
             self._way.write(kind.pattern.ask(fields))
 
     def _send(self, some: Sequence[Waiting], *, fresh: bool) -> None:
-        for waiting in [each for each in some if each.loan]:
-            waiting.is_told = True
-            self.tell_begun(waiting)
-        some = [each for each in some if not each.loan]
+        if not fresh:
+            for waiting in [each for each in some if each.loan]:
+                waiting.is_told = True
+                self.tell_begun(waiting)
+            some = [each for each in some if not each.loan]
         for kind, group in _by_kind(some):
             if fresh and kind.notes is not None:
                 kind.notes.leaving([each.key for each in group])

@@ -107,7 +107,7 @@ class InlinePlatform:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(target=_serve, args=(self._loop,), name="runpod-flash-inline", daemon=True).start()
-                weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
+                weakref.finalize(self, _stop, self._loop)
         return asyncio.run_coroutine_threadsafe(make(), self._loop)
 
     async def run(self, endpoint: _Endpoint, job: _Job) -> None:
@@ -485,6 +485,11 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         loop.run_forever()
     finally:
         loop.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop) -> None:
+    with contextlib.suppress(RuntimeError):  # it is closed
+        loop.call_soon_threadsafe(loop.stop)
 
 
 def _failed(info: ErrorInfo, status: JobStatus = JobStatus.FAILED) -> dict[str, Any]:

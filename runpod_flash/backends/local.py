@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from runpod_flash import lazy, release
+from runpod_flash import release
 from runpod_flash.backends import daemon
 from runpod_flash.backends.clients import Address
 from runpod_flash.backends.http import HttpBackend
@@ -14,9 +14,6 @@ from runpod_flash.settings import Settings
 from runpod_flash.state_folder import StateFolder
 
 _PATIENCE_S = 10.0  # one that leaves because it was idle may do so between being found and being asked
-
-_OF_REQUESTS = ("httpcore", "anyio._backends._asyncio")
-"""What httpx imports at its first request."""
 
 
 def state_folder(settings: Settings) -> StateFolder:
@@ -33,8 +30,6 @@ async def connect(settings: Settings, project: Path | str) -> HttpBackend:
     state, output = state_folder(settings), of_program(settings.logs)
 
     async def locate() -> Address:
-        for name in _OF_REQUESTS:  # while the control plane starts
-            lazy.load(name)
         with output.waiting("flash", "starting the control plane"):
             record = await daemon.ensure(state, settings.environ)
         calls = record.calls if os.path.exists(record.calls) else None  # a cleaner of temporary folders may come by

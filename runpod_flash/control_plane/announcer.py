@@ -42,12 +42,13 @@ class Announcer:
 
     def refresh(self, pool: Pool) -> None:
         """Tell each client with unfinished jobs in the pool its stage, where that has changed."""
-        if not pool.clients:
+        runs = pool.building is None and not pool.has_work
+        if not pool.clients or (runs and not pool.told):
             return
         mark, stage = _stage(pool)
         for client in pool.clients:
             told = pool.told.get(client)
-            if told == mark or (told is None and mark is _RUNNING):
+            if told == mark or (told is None and runs):
                 continue
             pool.told[client] = mark
             event = {"event": "stage", "endpoint": pool.key.endpoint, "name": pool.name, **stage}

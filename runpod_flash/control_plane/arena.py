@@ -5,7 +5,8 @@
                                               └ after `HELD_S` nobody has taken it: kept as a file (`on_overdue`)
 
 A range is held by conversations, by what processes say, and by jobs. What jobs hold is noted in the file itself
-(`arena_file`), so that the next control plane finds it after this one was killed.
+(`arena_file`), so that the next control plane finds it after this one was killed. Who uses a room says nothing, but
+marks it in the file. That is looked at when its time is over; before, a call or a result that names it tells enough.
 """
 
 import secrets
@@ -36,7 +37,7 @@ class Talker(Protocol):
 class _Held:
     """A range that is not free."""
 
-    __slots__ = ("found", "holders", "jobs", "result", "room", "slot", "writer")
+    __slots__ = ("found", "holders", "jobs", "marked", "result", "room", "slot", "writer")
 
     def __init__(self, found: Range, writer: Talker) -> None:
         self.found = found  # all of it; what is written may be less
@@ -45,6 +46,7 @@ class _Held:
         self.jobs: set[str] = set()  # whose arguments it has
         self.result: Range | None = None  # it has a result that nobody has taken yet
         self.room = False  # it is nobody's, and may be used by its writer
+        self.marked = False  # its writer holds it, as its mark has told
         self.slot: int | None = None
 
     @property
@@ -115,15 +117,20 @@ class Arena:
         held = self._find(found)
         if held is None:
             return False
-        if held.room:
+        if held.room and held.writer is not who:
+            self._believe(held)
+        elif held.room:
             self._leave_room(held)
-        held.holders[who] += 1
+        if held.marked and held.writer is who:  # it asks because it was late, and was believed
+            held.marked = False
+        else:
+            held.holders[who] += 1
         return True
 
     def free(self, who: Talker, found: Range, *, unbacked: bool = False) -> None:
         """`who` uses it no more, once."""
         held = self._find(found)
-        if held is None or who not in held.holders:
+        if held is None or not self._holds(held, who):
             return
         if not unbacked:
             self._space.back(held.found.offset, held.found.size)
@@ -195,7 +202,7 @@ class Arena:
         It is noted: the range outlives this process.
         """
         held = self._find(found)
-        if held is None or who not in held.holders or not self._note(held, found):
+        if held is None or not self._holds(held, who) or not self._note(held, found):
             return None
         held.result = found
         until = self._hold(held)
@@ -228,8 +235,8 @@ class Arena:
             del self._due[number]
             held = self._held[number]
             if held.room:
-                self._leave_room(held)
-                held.writer = None
+                self._believe(held)
+                held.writer = held.writer if held.marked else None
                 self._look(held)
             elif held.result:
                 self.on_overdue(held.result)
@@ -242,6 +249,19 @@ class Arena:
         return bool(stretches)
 
     # ---- inside
+
+    def _believe(self, held: _Held) -> None:
+        """A room is none any more: its writer holds it, if that has marked it."""
+        self._leave_room(held)
+        if held.writer is not None and self._file.is_marked(held.found):
+            held.holders[held.writer], held.marked = 1, True
+
+    def _holds(self, held: _Held, who: Talker) -> bool:
+        """Whether a process holds a range. Who speaks of its room has entered it."""
+        if held.room and held.writer is who:
+            self._leave_room(held)
+            held.holders[who] = 1
+        return who in held.holders
 
     def _find(self, found: Range) -> _Held | None:
         """What is held under this number; a range may name the beginning of it."""
@@ -268,6 +288,10 @@ class Arena:
             held.holders.pop(who, None)
             self._look(held)
 
+    def _can_be_room(self, found: Range, writer: Talker) -> bool:
+        is_backed = self._space.is_backed(found.offset, found.size)
+        return self._rooms[writer] < _ROOMS and is_backed and self._file.make_markable(found)
+
     def _leave_room(self, held: _Held) -> None:
         held.room = False
         self._due.pop(held.found.number, None)
@@ -284,7 +308,7 @@ class Arena:
             return
         found, writer = held.found, held.writer
         self.last_used = time.monotonic()
-        if writer is None or self._rooms[writer] >= _ROOMS or not self._space.is_backed(found.offset, found.size):
+        if writer is None or not self._can_be_room(found, writer):
             self._space.give(found.offset, found.size)
             return
         again = self._new(found.offset, found.size, writer)

@@ -5,7 +5,8 @@
 
     0          mark
     4096       slots of 32 bytes: arena, number, offset and size of a range that a job needs; zeros: free
-    1 MB       values
+    1 MB       a mark of 8 bytes for each 64 KB of the file: by it the writer of a range says that it uses it
+    then       values
 
 The file outlives processes and ends with the machine. A control plane makes a new one at each start: processes of
 before may still read what they have of the old one.
@@ -24,15 +25,15 @@ from pathlib import Path
 from typing import Final
 
 from worker_runtime.wire.errors import WireError
-from worker_runtime.wire.ranges import Range
+from worker_runtime.wire.ranges import GRAIN, MARK, Range, mark_of
 
 logger = logging.getLogger(__name__)
 
 SHARED_MEMORY: Final = Path("/dev/shm")
-_MARK: Final = b"flash arena 1\n"
-_TABLE, _VALUES = 4096, 1024**2
+_MARK: Final = b"flash arena 2\n"
+_TABLE, _MARKS = 4096, 1024**2
 _SLOT: Final = struct.Struct("<QQQQ")
-SLOTS: Final = (_VALUES - _TABLE) // _SLOT.size
+SLOTS: Final = (_MARKS - _TABLE) // _SLOT.size
 """How many ranges jobs may need at a time."""
 
 _PIECE: Final = 8 * 1024**2
@@ -44,13 +45,15 @@ def default_folder(user: int) -> Path:
 
 
 class ArenaFile:
-    """An open file. `number` is its own; values lie from `start` to `size`."""
+    """An open file. `number` is its own; marks lie from `marks`, values from `start` to `size`."""
 
     def __init__(self, descriptor: int, path: Path, number: int, size: int) -> None:
         self.descriptor, self.path, self.number, self.size = descriptor, path, number, size
-        self.start = min(_VALUES, size)
+        self.marks = _MARKS
+        self.start = min(-(-(_MARKS + mark_of(size)) // GRAIN) * GRAIN, size)
         self._whole: mmap.mmap | None = None
         self._unused = list(range(SLOTS - 1, -1, -1))
+        self._markable: set[int] = set()  # pages of marks with memory behind them
 
     @classmethod
     def create(cls, folder: Path, state: Path, size: int) -> "ArenaFile":
@@ -114,6 +117,24 @@ class ArenaFile:
         table = os.pread(self.descriptor, SLOTS * _SLOT.size, _TABLE)
         slots = _SLOT.iter_unpack(table[: len(table) // _SLOT.size * _SLOT.size])
         return [each for each in (Range(*facts) for facts in slots if facts[0] == self.number) if self.contains(each)]
+
+    # ---- what is in use
+
+    def make_markable(self, found: Range) -> bool:
+        """See to it that its writer can mark a range, whatever memory there is then. False: there is none."""
+        place = self.marks + mark_of(found.offset)
+        page = place // mmap.PAGESIZE
+        if page not in self._markable:
+            try:
+                os.posix_fallocate(self.descriptor, page * mmap.PAGESIZE, mmap.PAGESIZE)
+            except OSError:
+                return False
+            self._markable.add(page)
+        return True
+
+    def is_marked(self, found: Range) -> bool:
+        """Whether its writer has marked a range."""
+        return os.pread(self.descriptor, MARK.size, self.marks + mark_of(found.offset)) == MARK.pack(found.number)
 
     # ---- values
 

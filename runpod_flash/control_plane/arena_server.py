@@ -142,7 +142,7 @@ class ArenaServer:
             talker.worker = str(said["worker"])
             self._workers[talker.worker] = talker
         file = self._arena.file
-        answer = json.dumps({"arena": file.number, "size": file.size}).encode()
+        answer = json.dumps({"arena": file.number, "size": file.size, "marks": file.marks}).encode()
         socket.send_fds(talker.socket, [answer], [file.descriptor])
 
     def _refusal(self, said: dict[str, Any]) -> str | None:

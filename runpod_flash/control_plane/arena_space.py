@@ -2,10 +2,8 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from typing import Final
 
-GRAIN: Final = 64 * 1024
-"""Ranges begin and end at multiples of this many bytes."""
+from worker_runtime.wire.ranges import GRAIN
 
 
 class Extents:
@@ -67,11 +65,6 @@ class Space:
     def free(self) -> int:
         """Bytes that are free."""
         return self._free.total
-
-    @property
-    def backed(self) -> int:
-        """Bytes behind which there is memory."""
-        return self._backed.total
 
     def take(self, size: int) -> int | None:
         """Where `size` bytes are from now on taken. None: there is no such stretch."""

@@ -18,6 +18,7 @@ from runpod_flash.control_plane.fleet import Job, Pool, Worker, WorkerState
 from runpod_flash.control_plane.homes import INSTANCES_PER_WORKER, Homes
 from runpod_flash.control_plane.recorder import Recorder
 from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.control_plane.turn import Step, Turn
 from runpod_flash.errors import BackendError
 from worker_runtime.wire import messages
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
@@ -36,10 +37,13 @@ class Assigning:
         again: queues a job once more, with this record.
         changed: called with a pool where jobs or slots have become free.
         wanted: called with a pool where jobs wait and workers are lent.
+        on_load: called, at the end of a turn, with the id of each endpoint whose jobs or free slots have changed.
     """
 
-    def __init__(self, links: LinkCourier, recorder: Recorder, deadlines: Deadlines, announcer: Announcer) -> None:
-        self._links = links
+    def __init__(
+        self, links: LinkCourier, recorder: Recorder, deadlines: Deadlines, announcer: Announcer, turn: Turn
+    ) -> None:
+        self._links, self._turn = links, turn
         self.taking: Courier = links
         self._recorder = recorder
         self._deadlines = deadlines
@@ -48,11 +52,12 @@ class Assigning:
         self.held = False
         self._looking: asyncio.TimerHandle | None = None
         self._holding: dict[Pool, None] = {}  # pools with jobs that are ahead
-        self._untold: dict[Pool, None] = {}  # pools whose stage may have changed
+        self._untold: dict[Pool, None] = {}  # pools where something has changed in this turn
         self.fail: Callable[[Job, ErrorInfo], None] = lambda job, error: None
         self.again: Callable[[Job, JobRecord], None] = lambda job, record: None
         self.changed: Callable[[Pool], None] = lambda pool: None
         self.wanted: Callable[[Pool], None] = lambda pool: None
+        self.on_load: Callable[[str], None] = lambda endpoint: None
 
     # ---- jobs go out
 
@@ -77,7 +82,7 @@ class Assigning:
             if worker is None and not job.decided:
                 break
             pool.queue.popleft()
-            if worker is not None and self._has_place(worker, job):
+            if worker is not None and (job.instance is None or self._has_place(worker, job)):
                 self._assign(job, worker)
             elif worker is not None:
                 self._queue_at(job, worker)
@@ -85,7 +90,7 @@ class Assigning:
             self.wanted(pool)
         if not pool.queue and pool.holding and pool.pace.is_worth_moving:
             self._move(pool)
-        self._tell(pool)
+        self.look_at(pool)
 
     @property
     def resting(self) -> bool:
@@ -305,17 +310,19 @@ class Assigning:
         if self._holding:
             self._look_soon()
 
-    def _tell(self, pool: Pool) -> None:
-        """Tell the pool's clients its stage, once in a turn of the loop."""
+    def look_at(self, pool: Pool) -> None:
+        """Something has changed in the pool: whoever is concerned is told at the end of this turn."""
         if pool not in self._untold:
             if not self._untold:
-                asyncio.get_running_loop().call_soon(self._tell_all)
+                self._turn.at_end(Step.STAGES, self._tell_all)
             self._untold[pool] = None
 
     def _tell_all(self) -> None:
         pools, self._untold = self._untold, {}
         for pool in pools:
             self._announcer.refresh(pool)
+        for endpoint in dict.fromkeys([pool.key.endpoint for pool in pools]):
+            self.on_load(endpoint)
 
 
 def find(worker: Worker, job_id: str) -> Job | None:

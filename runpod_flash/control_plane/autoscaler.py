@@ -23,6 +23,9 @@ IDLE_STRANGERS = 4
 PACE_S = 0.005
 """Seconds between two looks at an endpoint. Thousands of jobs that come and go change little from one to the next."""
 
+CALM_S = 0.02
+"""The same where all that has come runs: nobody waits for a worker, and idle ones end after seconds."""
+
 
 class Autoscaler:
     """Event driven: nothing runs while nothing changes.
@@ -39,6 +42,7 @@ class Autoscaler:
         self._due: dict[str, asyncio.Handle] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._paced: dict[str, asyncio.TimerHandle] = {}
+        self._calm: dict[str, asyncio.TimerHandle] = {}
         self._looked: dict[str, float] = {}  # when, by the clock of the loop
         self._closed = False
         self.rests: Callable[[EndpointRecord], bool] = lambda endpoint: False
@@ -49,16 +53,24 @@ class Autoscaler:
             self._due[endpoint] = asyncio.get_running_loop().call_soon(self._look, endpoint)
 
     def jobs_changed(self, endpoint: str) -> None:
-        """The same, but not before `PACE_S` have passed since the last look."""
+        """The same, but not before `PACE_S` have passed since the last look; where nothing waits, in `CALM_S`."""
+        if self._closed or endpoint in self._due or endpoint in self._paced:
+            return
+        waits = any(pool.has_work for pool in self._fleet.of(endpoint))
+        if not waits and endpoint in self._calm:
+            return
         loop = asyncio.get_running_loop()
+        if not waits:
+            self._calm[endpoint] = loop.call_later(CALM_S, self._after_pause, endpoint, self._calm)
+            return
         pause = self._looked.get(endpoint, -math.inf) + PACE_S - loop.time()
         if pause <= 0:
             self.load_changed(endpoint)
-        elif endpoint not in self._paced and not self._closed:
-            self._paced[endpoint] = loop.call_later(pause, self._after_pause, endpoint)
+        else:
+            self._paced[endpoint] = loop.call_later(pause, self._after_pause, endpoint, self._paced)
 
-    def _after_pause(self, endpoint: str) -> None:
-        del self._paced[endpoint]
+    def _after_pause(self, endpoint: str, pauses: dict[str, asyncio.TimerHandle]) -> None:
+        del pauses[endpoint]
         self.load_changed(endpoint)
 
     def begin(self) -> None:
@@ -100,7 +112,7 @@ class Autoscaler:
     def close(self) -> None:
         """Start and stop no workers any more."""
         self._closed = True
-        for handle in [*self._due.values(), *self._paced.values(), *self._timers.values()]:
+        for handle in [*self._due.values(), *self._paced.values(), *self._calm.values(), *self._timers.values()]:
             handle.cancel()
 
     def _look(self, endpoint_id: str) -> None:

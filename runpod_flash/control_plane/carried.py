@@ -4,7 +4,7 @@ from collections.abc import AsyncIterable, Awaitable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
-from worker_runtime.wire.jobs import Call, Payload
+from worker_runtime.wire.jobs import INLINE_LIMIT, Call, Payload
 
 
 class Uploads(Protocol):
@@ -17,6 +17,13 @@ class Uploads(Protocol):
     def has(self, sha256: str) -> bool: ...
 
     def put_bytes(self, sha256: str, data: bytes) -> Awaitable[None]: ...
+
+
+def carries(call: Call) -> bool:
+    """Whether something of a call is to be stored first."""
+    if call.artifact_data is not None:
+        return True
+    return any(payload.inline is not None and payload.size > INLINE_LIMIT for payload in call.payloads)
 
 
 class Carried:

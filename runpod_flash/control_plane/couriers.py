@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from runpod_flash.control_plane.artifacts import Artifacts
 from runpod_flash.control_plane.fleet import Job, Worker
@@ -79,25 +79,32 @@ class LinkCourier:
             worker.link.send({"type": messages.FORGET, "id": forgotten})
         if data:
             worker.link.send({"type": messages.ARTIFACT, "id": artifact}, data)
-        values = dict(goods)
-        named = [self._bytes_of(payload, values, worker) for payload in job.call.payloads]
-        parts = [part for part in named if not isinstance(part, str)]
+        sizes, body = self._arguments_of(job.call, worker, goods)
         window = ""
         if job.call.may_stream:
             self.on_stream(job, worker)
             window = f',"window":{json.dumps(self.window(job.call))}'
-        sizes = ",".join([f'"{part}"' if isinstance(part, str) else str(len(part)) for part in named])
         head = (
             f'{{"type":"{messages.RUN}","job":{_quoted(job.record.id)},"attempt":{job.attempt},"sizes":[{sizes}]'
             f',"timeout_ms":{job.record.timeout_ms},"call":{_head_of(job.call)}{window}}}'
         )
         trace.mark(trace.GIVEN)
-        worker.link.send_whole(head.encode(), parts[0] if len(parts) == 1 else b"".join(parts))
+        worker.link.send_whole(head.encode(), body)
         return True
 
     def call_off(self, job: Job, worker: Worker) -> None:
         if worker.link is not None:
             worker.link.send({"type": messages.CANCEL, "job": job.record.id, "attempt": job.attempt})
+
+    def _arguments_of(self, call: Call, worker: Worker, goods: Goods) -> tuple[str, bytes]:
+        """The sizes of a call's payloads, or the names of their ranges, as JSON; and their bytes. Raises OSError."""
+        if call.instance is None and call.arguments.inline is not None:
+            return str(len(call.arguments.inline)), call.arguments.inline
+        values = dict(goods)
+        named = [self._bytes_of(payload, values, worker) for payload in call.payloads]
+        parts = [part for part in named if not isinstance(part, str)]
+        sizes = ",".join([f'"{part}"' if isinstance(part, str) else str(len(part)) for part in named])
+        return sizes, parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _bytes_of(self, payload: Payload, values: Mapping[str, bytes], worker: Worker) -> bytes | str:
         """The bytes of a payload, or the name of the range where the worker reads them. Raises OSError."""
@@ -109,20 +116,19 @@ class LinkCourier:
         return name if self.memory.lend(worker.id, name) else self.memory.read_now(name)
 
 
-def _bytes(payload: Payload, values: Mapping[str, bytes]) -> bytes:
-    return payload.inline if payload.inline is not None else values[payload.sha256 or ""]
-
-
 def _head_of(call: Call) -> str:
     """What of a call is in the header of its frame, as JSON: what a worker needs of it."""
     instance = None if call.instance is None else call.instance.id
-    flags = {name: getattr(call, name) for name in ("stream", "plain", "check", "inline")}
-    return _head(call.artifact, call.method, instance, **flags)
+    return _head(call.artifact, call.method, instance, call.stream, call.plain, call.check, call.inline)
+
+
+_FLAGS: Final = ("stream", "plain", "check", "inline")
 
 
 @functools.lru_cache(maxsize=1024)  # calls of one function have it in common
-def _head(artifact: str, method: str | None, instance: str | None, **flags: bool) -> str:
-    head: dict[str, Any] = {"artifact": artifact, **{name: True for name, value in flags.items() if value}}
+def _head(artifact: str, method: str | None, instance: str | None, *flags: bool) -> str:
+    head: dict[str, Any] = {"artifact": artifact}
+    head |= {name: True for name, value in zip(_FLAGS, flags, strict=True) if value}
     if method is not None:
         head["method"] = method
     if instance is not None:

@@ -4,13 +4,14 @@ A step of the machine's clock moves nothing here; only over a restart of the con
 taken from the clock, and never less than nothing.
 """
 
-import asyncio
+import functools
 import time
 from collections.abc import Callable
 from typing import Final
 
+from runpod_flash.control_plane.alarms import Alarms
 from runpod_flash.control_plane.fleet import Job
-from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
+from worker_runtime.wire.jobs import ErrorInfo, ErrorKind, JobStatus
 
 _TTL: Final = "ttl"
 _QUEUE: Final = "queue"
@@ -22,19 +23,22 @@ Expire = Callable[[Job, ErrorInfo], None]
 
 
 class Deadlines:
-    """Sets and clears the timers of jobs."""
+    """Sets and clears the alarms of jobs."""
 
     def __init__(self, expire: Expire) -> None:
         self._expire = expire
+        self._alarms = Alarms()
 
     def accepted(self, job: Job) -> None:
-        """The job has come, or has come back after a restart."""
+        """The job has come, or has come back after a restart; it may run already, or have ended."""
         record = job.record
+        if job.decided:
+            return
         if record.ttl_ms > 0:
             passed = max(0.0, time.time() - record.created_at)
-            text = f"its ttl of {record.ttl_ms / 1000:g} s ended before it did"
-            self._set(job, _TTL, record.ttl_ms / 1000 - passed, _expired(text))
-        self.queued(job)
+            self._set(job, _TTL, record.ttl_ms / 1000 - passed, _lived_too_long)
+        if record.status is JobStatus.IN_QUEUE:
+            self.queued(job)
 
     def queued(self, job: Job) -> None:
         """The job waits for a worker."""
@@ -42,37 +46,55 @@ class Deadlines:
         self._clear(job, _PAUSE)
         limit = job.record.queue_timeout_ms / 1000
         if limit > 0:
-            self._set(job, _QUEUE, limit, _expired(f"no worker took it within its queue timeout of {limit:g} s"))
+            self._set(job, _QUEUE, limit, _waited_too_long)
 
     def paused(self, job: Job, seconds: float, go_on: Callable[[Job], None]) -> None:
         """The job is not in the queue for so many seconds; then `go_on` is called."""
         self._clear(job, _RUN)
         self._clear(job, _QUEUE)
         self._clear(job, _PAUSE)
-        job.timers[_PAUSE] = asyncio.get_running_loop().call_later(max(0.0, seconds), go_on, job)
+        job.timers[_PAUSE] = self._alarms.after(seconds, functools.partial(go_on, job))
 
     def started(self, job: Job) -> None:
         """The job waits no more. Workers of our own end by themselves what runs too long, commands do not."""
         self._clear(job, _QUEUE)
         limit = job.record.timeout_ms / 1000
         if limit > 0 and job.call is None:
-            text = f"it ran longer than {limit:g} s and was stopped"
-            self._set(job, _RUN, limit, ErrorInfo(ErrorKind.TIMED_OUT, "JobTimedOut", text))
+            self._set(job, _RUN, limit, _ran_too_long)
 
     def ended(self, job: Job) -> None:
         """The job's end is decided."""
-        for name in (_TTL, _QUEUE, _RUN, _PAUSE):
-            self._clear(job, name)
+        if job.timers:
+            for alarm in job.timers.values():
+                alarm.cancel()
+            job.timers.clear()
 
-    def _set(self, job: Job, name: str, seconds: float, error: ErrorInfo) -> None:
+    def _set(self, job: Job, name: str, seconds: float, why: Callable[[Job], ErrorInfo]) -> None:
         self._clear(job, name)
-        job.timers[name] = asyncio.get_running_loop().call_later(max(0.0, seconds), self._expire, job, error)
+        job.timers[name] = self._alarms.after(seconds, functools.partial(self._over, job, why))
+
+    def _over(self, job: Job, why: Callable[[Job], ErrorInfo]) -> None:
+        self._expire(job, why(job))
 
     @staticmethod
     def _clear(job: Job, name: str) -> None:
-        timer = job.timers.pop(name, None)
-        if timer is not None:
-            timer.cancel()
+        if job.timers:
+            alarm = job.timers.pop(name, None)
+            if alarm is not None:
+                alarm.cancel()
+
+
+def _lived_too_long(job: Job) -> ErrorInfo:
+    return _expired(f"its ttl of {job.record.ttl_ms / 1000:g} s ended before it did")
+
+
+def _waited_too_long(job: Job) -> ErrorInfo:
+    return _expired(f"no worker took it within its queue timeout of {job.record.queue_timeout_ms / 1000:g} s")
+
+
+def _ran_too_long(job: Job) -> ErrorInfo:
+    text = f"it ran longer than {job.record.timeout_ms / 1000:g} s and was stopped"
+    return ErrorInfo(ErrorKind.TIMED_OUT, "JobTimedOut", text)
 
 
 def _expired(text: str) -> ErrorInfo:

@@ -23,6 +23,7 @@ from runpod_flash.control_plane.records import JobRecord, LogLine
 from runpod_flash.control_plane.results import Results, Told, Values, outcome_of
 from runpod_flash.control_plane.shared_values import Memory
 from runpod_flash.control_plane.streams import Streams
+from runpod_flash.control_plane.turn import Turn
 from runpod_flash.control_plane.unfinished import Unfinished
 from worker_runtime.wire.frames import Body
 from worker_runtime.wire.jobs import INLINE_LIMIT, Call, ErrorInfo, ErrorKind, JobStatus, Payload, Progress
@@ -54,7 +55,8 @@ class Dispatcher:
     """Holds the unfinished jobs, hands them to workers and takes their outcomes.
 
     Attributes:
-        on_load: called with an endpoint's id whenever the number of its queued or running jobs or free workers changes.
+        on_load: called with an endpoint's id at the end of each turn of the loop in which the number of its queued or
+            running jobs or free workers may have changed.
         on_end: called with each job whose end is on disk.
         on_again: called with each job of which an attempt has ended and another will follow.
         recorder: what makes decisions last.
@@ -64,8 +66,15 @@ class Dispatcher:
     """
 
     def __init__(
-        self, store: JobStore, values: Values, artifacts: Artifacts, fleet: Fleet, announcer: Announcer
+        self,
+        store: JobStore,
+        values: Values,
+        artifacts: Artifacts,
+        fleet: Fleet,
+        announcer: Announcer,
+        turn: Turn | None = None,
     ) -> None:
+        self._turn = turn or Turn()
         self._links = LinkCourier(values, artifacts)
         self._streams: Streams | None = None
         self._fleet = fleet
@@ -76,10 +85,11 @@ class Dispatcher:
         announcer.on_output = self.recorder.wrote
         self.results = Results(values)
         self._deadlines = Deadlines(self.end)
-        self._assigning = Assigning(self._links, self.recorder, self._deadlines, announcer)
+        self._assigning = Assigning(self._links, self.recorder, self._deadlines, announcer, self._turn)
         self._assigning.fail, self._assigning.again, self._assigning.changed = (
-            self._fail, self._queue_again, self._changed,
+            self._fail, self._queue_again, self.pump,
         )  # fmt: skip
+        self._assigning.on_load = lambda endpoint: self.on_load(endpoint)
         self._jobs = Unfinished()
         self._numbers = itertools.count()
         self._stopped = False
@@ -132,18 +142,19 @@ class Dispatcher:
 
     def accept(self, record: JobRecord, call: Call | None, pool: Pool, logs: Iterable[LogLine] = ()) -> Job:
         """Queue a job that the store has, or will have with the next commit. `logs`: what it wrote before a restart."""
-        done: asyncio.Future[JobRecord] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[JobRecord] = self._turn.loop.create_future()
         job = Job(record, call, pool, time.monotonic(), done, next(self._numbers), LogTail(logs))
         self._jobs.add(job)
-        self._deadlines.accepted(job)
         pool.has_low_priority = pool.has_low_priority or record.low_priority
         self._join(job)
         if record.retry_at is not None and call is not None and call.backoff is not None:
+            self._deadlines.accepted(job)
             self._pause(job, min(record.retry_at - time.time(), call.backoff.max_delay_s))
             return job
         pool.gave_up = ""
         self._assigning.queue(job)
-        self._changed(pool)
+        self.pump(pool)
+        self._deadlines.accepted(job)  # most have begun by now, and wait for nothing
         return job
 
     def take_running(self, record: JobRecord, call: Call, worker: Worker) -> Job:
@@ -157,7 +168,7 @@ class Dispatcher:
         self._deadlines.accepted(job)
         self._deadlines.started(job)
         self._join(job)
-        self._changed(pool)
+        self.pump(pool)
         return job
 
     def withdraw(self, job: Job) -> None:
@@ -169,7 +180,7 @@ class Dispatcher:
         if job.worker is not None:
             self._release(job.worker, job)
         self._forget(job)
-        self._changed(job.pool)
+        self.pump(job.pool)
 
     def adopt(self, job: Job, client: str) -> None:
         """Let another event stream hear of a job: that of the client which submitted it once more."""
@@ -207,7 +218,7 @@ class Dispatcher:
     def _go_on(self) -> None:
         for pool in list(self._fleet.pools.values()):
             pool.stalled = ""
-            self._changed(pool)
+            self.pump(pool)
 
     # ---- outcomes come in
 
@@ -217,7 +228,7 @@ class Dispatcher:
         worker.pool.crashes = worker.pool.crashes.after_ready()
         worker.idle_since = time.monotonic()
         self._assigning.free(worker)
-        self._changed(worker.pool)
+        self.pump(worker.pool)
 
     def finished(self, worker: Worker, job_id: str, attempt: int, error: ErrorInfo | None, body: Body | Range) -> None:
         """An attempt has ended. A late word about an older attempt is ignored."""
@@ -238,7 +249,7 @@ class Dispatcher:
                 self._succeeded(job, worker, _as_bytes(body))
         else:
             self._discard(worker, body)
-        self._changed(worker.pool)
+        self.pump(worker.pool)
 
     def _discard(self, worker: Worker, value: Body | Range) -> None:
         if isinstance(value, Range):
@@ -256,7 +267,7 @@ class Dispatcher:
             self._finish(job, lifecycle.fail(job.record, ErrorKind.USER, output, error, time.time()))
         elif not job.decided:
             self._finish(job, lifecycle.succeed(job.record, output, time.time()))
-        self._changed(worker.pool)
+        self.pump(worker.pool)
 
     def given_back(self, worker: Worker, jobs: Iterable[tuple[str, int]]) -> None:
         """A worker has not begun these attempts, of those that it was asked for, and will not."""
@@ -285,7 +296,7 @@ class Dispatcher:
         """A command holds a job no more, whose end was decided elsewhere."""
         if worker.running.get(job.record.id) is job:
             self._release(worker, job)
-            self._changed(worker.pool)
+            self.pump(worker.pool)
 
     def not_taken(self, worker: Worker, job: Job) -> None:
         """A command had asked for a job and was not there any more to get it: the attempt has not begun."""
@@ -296,7 +307,7 @@ class Dispatcher:
             record = never_begun(job)
             self._release(worker, job)
             self._queue_again(job, record)
-            self._changed(job.pool)
+            self.pump(job.pool)
 
     def dropped(self, worker: Worker, job: Job, reason: str) -> None:
         """A command has got a job and does not know it any more: the attempt is over."""
@@ -304,7 +315,7 @@ class Dispatcher:
             self._release(worker, job)
             if not job.decided:
                 self._failed_attempt(job, ErrorInfo(ErrorKind.WORKER_LOST, "WorkerLost", reason))
-            self._changed(worker.pool)
+            self.pump(worker.pool)
 
     def worker_lost(self, worker: Worker, reason: str, stderr: list[str]) -> None:
         """A worker has gone: its attempts end, its instances are rebuilt elsewhere when they are called again."""
@@ -328,7 +339,7 @@ class Dispatcher:
             job.worker = None
             if not job.decided and not self._stopped:
                 self._failed_attempt(job, ErrorInfo(ErrorKind.WORKER_LOST, "WorkerLost", message))
-        self._changed(worker.pool)
+        self.pump(worker.pool)
 
     def fail_pool(self, pool: Pool, error: ErrorInfo) -> None:
         """No worker can be had for this pool: its queued jobs fail, and nothing is tried before the next one comes."""
@@ -337,11 +348,11 @@ class Dispatcher:
         pool.queue.clear()
         for job in queued:
             self._fail(job, error)
-        self._changed(pool)
+        self.pump(pool)
 
     def _succeeded(self, job: Job, worker: Worker, body: bytes | Range) -> None:
         assert job.call is not None
-        items = self._streams.count(job.record.id) if self._streams is not None else 0
+        items = self._streams.count(job.record.id) if self._streams is not None and job.call.may_stream else 0
         outcome = outcome_of(job.call, body, items, read=job.record.read)
         if isinstance(outcome, Range):
             found = self._links.memory.received(worker.id, outcome)
@@ -380,7 +391,7 @@ class Dispatcher:
         self.on_again(job)
 
     def _after_items(self, job: Job, end: Callable[[], None]) -> None:
-        if self._streams is None:
+        if self._streams is None or (job.call is not None and not job.call.may_stream):
             end()
         else:
             self._streams.after_items(job, end)
@@ -404,7 +415,7 @@ class Dispatcher:
             job.pool.pausing.discard(job)
             job.pool.gave_up = ""
             self._enqueue(job)
-            self._changed(job.pool)
+            self.pump(job.pool)
 
     def _enqueue(self, job: Job) -> None:
         """Put a job that comes back where it stood in the queue."""
@@ -438,7 +449,7 @@ class Dispatcher:
             self._assigning.courier(job.pool).call_off(job, worker)
         elif worker is not None:
             self._release(worker, job)
-        self._changed(job.pool)
+        self.pump(job.pool)
 
     @staticmethod
     def _unqueue(job: Job) -> None:
@@ -492,7 +503,7 @@ class Dispatcher:
         """The end of a job is on disk."""
         self._forget(job)
         self.on_end(job)
-        self.on_load(job.record.endpoint)
+        self._assigning.look_at(job.pool)
 
     def _forget(self, job: Job) -> None:
         job.pool.leave(job.client)
@@ -503,10 +514,6 @@ class Dispatcher:
 
     def _release(self, worker: Worker, job: Job) -> None:
         self._assigning.release(worker, job)
-
-    def _changed(self, pool: Pool) -> None:
-        self.pump(pool)
-        self.on_load(pool.key.endpoint)
 
 
 def _as_bytes(body: Body | Range) -> bytes | Range:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from runpod_flash.control_plane.environment_build import Builder
 from runpod_flash.control_plane.environment_files import Answer, Environment, EnvironmentFiles
-from runpod_flash.control_plane.interpreters import Interpreter, Interpreters
+from runpod_flash.control_plane.interpreters import KEPT, Interpreter, Interpreters
 from runpod_flash.control_plane.python_search import NOWHERE, PythonPlaces
 from worker_runtime.apt import Apt
 from worker_runtime.install import InstallFailed, Uv, check_requirements
@@ -79,7 +79,7 @@ class Environments:
         """
         self._files = EnvironmentFiles(folder)
         self._apt = Apt(base_env, allow=allow_apt, lock=folder / "locks" / "apt.lock")
-        self._interpreters = Interpreters(base_env, folder / "interpreters")
+        self._interpreters = Interpreters(base_env, folder / KEPT)
         self._builder = Builder(
             self._files,
             Uv(uv, base_env, self._files.cache, wheels_only=wheels_only, compiled=compiled),

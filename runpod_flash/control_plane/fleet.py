@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from runpod_flash.control_plane.alarms import Alarm
 from runpod_flash.control_plane.crashes import Crashes
 from runpod_flash.control_plane.environments import Environment
 from runpod_flash.control_plane.freedom import Freedom
@@ -78,7 +79,7 @@ class Job:
     worker: "Worker | None" = None  # which has it
     ahead: JobRecord | None = None  # its record once it begins, where it waits for its turn in its worker
     outcome: JobRecord | None = None  # the decided end, before it is on disk; then it becomes the record
-    timers: "dict[str, asyncio.TimerHandle]" = field(default_factory=dict)  # of its deadlines, by name
+    timers: dict[str, Alarm] = field(default_factory=dict)  # of its deadlines, by name
     on_told: "Callable[[], None] | None" = None  # called when its end is on disk, before anybody who awaits `done`
     patient: bool = field(init=False)  # what it is allows that it waits in a worker for its turn
 
@@ -250,6 +251,7 @@ class Pool:
     notices: dict[str, str] = field(default_factory=dict)  # by key: what every client of the pool is told once
     waiting_requests: int = 0  # HTTP requests that no worker can take yet
     has_low_priority: bool = False  # jobs of low priority have come
+    gone: bool = False  # it was forgotten, and takes no jobs any more
 
     @property
     def ahead(self) -> int:
@@ -331,6 +333,7 @@ class Fleet:
     def discard(self, pool: Pool) -> None:
         """Forget a pool that holds neither jobs nor workers."""
         if not pool.has_work and not pool.pausing and not pool.workers and pool.building is None:
+            pool.gone = True
             self.pools.pop(pool.key, None)
             left = self._of.get(pool.key.endpoint, {})
             left.pop(pool.key, None)

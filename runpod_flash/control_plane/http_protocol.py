@@ -50,6 +50,12 @@ class GatheringTransport:
             if not self._transport.is_closing():
                 self._transport.writelines(parts) if len(parts) > 1 else self._transport.write(parts[0])
 
+    def write_now(self, data: bytes) -> None:
+        """Write at once, after what waits."""
+        self.flush()
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
     def close(self) -> None:
         """Close the connection when all is written."""
         self.flush()
@@ -64,6 +70,8 @@ class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
     _head = 0  # bytes of a head that is not complete
+    _idle_since: float | None = None  # by the clock of the loop; None: a request is under way
+    _watch: asyncio.TimerHandle | None = None
     _reading = False
     _whole: RequestResponseCycle | None = None  # the request whose head is in what is read now; its body may be
 
@@ -132,16 +140,41 @@ class HttpProtocol(HttpToolsProtocol):
             return
         parts = [STATUS_LINE[status]]
         for name, value in (*cycle.default_headers, *headers):
-            if name != b"content-length":
-                parts += (name, b": ", value, b"\r\n")
+            parts += (name, b": ", value, b"\r\n")
         ends = b"" if cycle.keep_alive else b"connection: close\r\n"
         parts += (b"content-length: %d\r\n%s\r\n" % (len(body), ends), body)
         cycle.response_started = cycle.response_complete = True
-        self.transport.write(b"".join(parts))
+        self._gathering.write_now(b"".join(parts))
         if not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()
 
     def on_response_complete(self) -> None:
         self._gathering.flush()
-        super().on_response_complete()
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+        if self._watch is None:
+            self._watch = self.loop.call_later(self.timeout_keep_alive, self._look)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
+
+    def _look(self) -> None:
+        """Close what has been idle for too long. One timer looks again and again: to set one per request costs more."""
+        self._watch = None
+        if self.transport.is_closing():
+            return
+        idle_s = 0.0 if self._idle_since is None else self.loop.time() - self._idle_since
+        if idle_s >= self.timeout_keep_alive:
+            self.transport.close()
+        else:
+            self._watch = self.loop.call_later(self.timeout_keep_alive - idle_s, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        super().connection_lost(exc)

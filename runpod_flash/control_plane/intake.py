@@ -3,18 +3,20 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from runpod_flash.control_plane import lifecycle, own_code
 from runpod_flash.control_plane.announcer import Announcer
+from runpod_flash.control_plane.carried import carries
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.dispatcher import Dispatcher
-from runpod_flash.control_plane.environments import Environments, InstallFailed
-from runpod_flash.control_plane.fleet import Job, Pool
-from runpod_flash.control_plane.groups import Saved
+from runpod_flash.control_plane.environments import Environments
+from runpod_flash.control_plane.groups import Saved, Written
+from runpod_flash.control_plane.platform import Accepting
 from runpod_flash.control_plane.problems import Problem
+from runpod_flash.control_plane.queueing import Queueing
 from runpod_flash.control_plane.records import Batch, EndpointRecord, JobRecord, Policy, Submission
-from runpod_flash.control_plane.store import Store, StoreError
+from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.terms import Terms
 from runpod_flash.control_plane.under_way import Outcomes, UnderWay, outcome_of
 from runpod_flash.errors import (
@@ -28,18 +30,17 @@ from runpod_flash.errors import (
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.ids import ordered_uuid
 from worker_runtime.wire.jobs import INLINE_LIMIT, Call, ErrorInfo, ErrorKind, Payload
-from worker_runtime.wire.specs import EnvironmentRequest
+
+_FIRSTS_KEPT: Final = 100
 
 
 class Intake:
     """Accepts jobs.
 
     Attributes:
-        refusal: why no worker can ever serve an endpoint, None where one can.
-        vet: gives the environment that the endpoint's owner may have; raises InstallFailed where it is none.
+        queueing: how accepted jobs come to their pool.
         takes_pickles: whether pickles of an endpoint's owner are loaded.
         admit: raises StoreFull where nothing new can be accepted; else says what is short on the disk, if anything.
-        on_end: called with each job that ends here, before any worker has seen it.
         on_again: called with each job of which an attempt was cut off by a restart and another will follow.
         seal: hides what the worker alone may read.
         unload: stores what a call's input carries; gives the call without it.
@@ -57,18 +58,16 @@ class Intake:
         self._store = store
         self._catalog = catalog
         self._dispatcher = dispatcher
-        self._environments = environments
         self._announcer = announcer
         self._terms = terms
-        self.refusal: Callable[[EndpointRecord], ErrorInfo | None] = lambda endpoint: None
-        self.vet: Callable[[EndpointRecord, EnvironmentRequest], EnvironmentRequest] = lambda endpoint, request: request
+        self.queueing = Queueing(store, catalog, dispatcher, environments, announcer)
         self.takes_pickles: Callable[[EndpointRecord], bool] = lambda endpoint: True
         self.admit: Callable[[], str] = str
         self.on_again: Callable[[str], None] = lambda job_id: None
-        self.on_end: Callable[[str], None] = lambda job_id: None
         self.unload: Callable[[Mapping[str, Any] | Call], Awaitable[Call]] = _as_sent
         self.seal: Callable[[Mapping[str, Any]], str] = _no_seal
         self._under_way = UnderWay()
+        self._firsts: dict[tuple[str, str | None], tuple[EndpointRecord, Policy, JobRecord]] = {}
 
     async def submit(self, endpoint_id: str, asked: Submission) -> JobRecord:
         """Accept a job; it is on disk when this returns. The same idempotency key gives the same job.
@@ -110,13 +109,41 @@ class Intake:
             new = await self._under_way.together(endpoint_id, [key for key, _ in jobs], accepting)
         return [await outcome_of(known[key], key) if key in known else new[key] for key, _ in asked.jobs]
 
+    def submit_now(self, endpoint_id: str, asked: Batch) -> Accepting | None:
+        """The same where nothing has to be waited for but the commit, as for most calls; None: use `submit_many`.
+
+        Raises what `submit` does, where none is accepted.
+        """
+        endpoint = self._catalog.get(endpoint_id)
+        if not asked.fresh or endpoint.artifact is not None or endpoint.runs_command or carries(asked.call):
+            return None
+        short = self._open(endpoint)
+        self._check(endpoint, asked.call)
+        pool = self.queueing.pool_now(endpoint, asked.call.artifact)
+        if pool is None:
+            return None
+        outcomes, accepted = self._records(endpoint, asked.call, asked, asked.jobs)
+        if not accepted:
+            return Accepting(outcomes, Written.at_once())
+        written = self.queueing.accept(accepted, pool)[1]
+        self._tell_short(short, accepted[0][0])
+        return Accepting(outcomes, written)
+
     def _known(self, endpoint_id: str, key: str, client: str | None) -> "JobRecord | asyncio.Future[Outcomes] | None":
         """The job that was submitted with this key, or what will have it; None: it comes for the first time."""
         pending = self._under_way.get(endpoint_id, key)
         if pending is not None:
             return pending
         known = self._store.job_by_key(endpoint_id, key)
-        return None if known is None else self._again(known, client)
+        if known is None:
+            return None
+        if not self._store.is_written(known):
+            return asyncio.ensure_future(self._once_written(self._store.next_commit, known, key, client))
+        return self._again(known, client)
+
+    async def _once_written(self, written: Saved, job_id: str, key: str, client: str | None) -> Outcomes:
+        await written
+        return {key: self._again(job_id, client)}
 
     async def repeated(self, endpoint_id: str, key: str, client: str | None) -> JobRecord | None:
         """The job that was submitted with this key, its end told once more; None: it comes for the first time.
@@ -143,15 +170,14 @@ class Intake:
     async def _go_on(self, endpoint: EndpointRecord, job_id: str, asked: Batch, lost: ErrorInfo | None) -> Outcomes:
         ((key, arguments),) = asked.jobs
         self._open(endpoint)
-        call = (await self._admitted(endpoint, asked.call)).with_arguments(arguments)
+        call = asked.call.with_arguments(arguments)
         record, now = self.record(endpoint, job_id, call, asked.policy, asked.client, key), time.time()
         cut_off = lifecycle.cut_off_at_start(record, call, lost, now)
         if cut_off.status.final:
-            await self._saved([cut_off])
-            self._announcer.refused(cut_off, cut_off.client)
-            self.on_end(job_id)
+            await self.queueing.end([cut_off])
         else:
-            await self._queue([(cut_off, call)])
+            await self._admitted(endpoint, asked.call)
+            await self.queueing.bring([(cut_off, call)])
         return {key: cut_off}
 
     async def _accept_alone(self, endpoint: EndpointRecord, asked: Submission) -> Outcomes:
@@ -171,15 +197,25 @@ class Intake:
         template = asked.call
         if endpoint.artifact is None:
             template = await self._admitted(endpoint, template)
+        outcomes, accepted = self._records(endpoint, template, asked, jobs)
+        if accepted:
+            await self.queueing.bring(accepted)
+            self._tell_short(short, accepted[0][0])
+        return outcomes
+
+    def _records(
+        self, endpoint: EndpointRecord, template: Call, asked: Batch, jobs: Sequence[tuple[str, Payload]]
+    ) -> tuple[dict[str, JobRecord | Exception], list[tuple[JobRecord, Call]]]:
+        """What becomes of the jobs of a batch, by their keys; and those that can be accepted, with their calls."""
         outcomes: dict[str, JobRecord | Exception] = {}
-        accepted: list[tuple[JobRecord, Call | None]] = []
-        first = self.record(endpoint, "", template, asked.policy, asked.client)
+        accepted: list[tuple[JobRecord, Call]] = []
+        first, now = self._first(endpoint, template, asked), time.time()
         for key, arguments in jobs:
             if key in outcomes:  # twice in one frame: once is enough
                 continue
             try:
                 call = self._call_of(endpoint, template.with_arguments(arguments))
-                record = first.changed(id=f"{ordered_uuid()}-u1", input=call, idempotency_key=key)
+                record = first.changed(id=f"{ordered_uuid()}-u1", input=call, created_at=now, idempotency_key=key)
                 if call.arguments.range is not None:
                     self._dispatcher.memory.keep(call, record.id)
             except (FlashError, WireError, Problem) as error:
@@ -187,10 +223,18 @@ class Intake:
                 continue
             outcomes[key] = record
             accepted.append((record, call))
-        if accepted:
-            await self._queue(accepted)
-            self._tell_short(short, accepted[0][0])
-        return outcomes
+        return outcomes, accepted
+
+    def _first(self, endpoint: EndpointRecord, template: Call, asked: Batch) -> JobRecord:
+        """What the jobs of a batch have in common; most batches have it in common with the one before."""
+        known = self._firsts.get((endpoint.id, asked.client))
+        if known is not None and known[0] is endpoint and known[1] is asked.policy:
+            return known[2]
+        record = self.record(endpoint, "", template, asked.policy, asked.client)
+        if len(self._firsts) >= _FIRSTS_KEPT:
+            self._firsts.clear()
+        self._firsts[endpoint.id, asked.client] = (endpoint, asked.policy, record)
+        return record
 
     def _call_of(self, endpoint: EndpointRecord, call: Call) -> Call:
         """A call of a batch, where it is one that is taken. Raises PayloadTooLarge, and as `_call_input` does."""
@@ -225,7 +269,7 @@ class Intake:
         if call is not None:
             self._dispatcher.memory.keep(call, asked.job_id)
         record = self.record(endpoint, asked.job_id, job_input, asked.policy, asked.client, asked.key)
-        await self._queue([(record, call)])
+        await self.queueing.bring([(record, call)])
         self._tell_short(short, record)
         return record
 
@@ -239,10 +283,14 @@ class Intake:
     async def _admitted(self, endpoint: EndpointRecord, job_input: Mapping[str, Any] | Call) -> Call:
         """The call that an input asks for; what it carried is stored. Raises as `submit` does."""
         call = await self.unload(self.call_input(endpoint, job_input))
+        self._check(endpoint, call)
+        return call
+
+    def _check(self, endpoint: EndpointRecord, call: Call) -> None:
+        """Raise ContentNotFound, NotPortable where a call cannot be taken."""
         self._dispatcher.pools.check_content(call)
         if self._dispatcher.pools.manifest(call.artifact).entry is None and not self.takes_pickles(endpoint):
             raise NotPortable("the code is a pickle, and this server loads none of yours; set FLASH_ENCODING=neutral")
-        return call
 
     def record(
         self,
@@ -301,7 +349,7 @@ class Intake:
             self._dispatcher.pools.check_content(call)
             self._dispatcher.memory.keep(call, record.id)
         await self._store.reopen_job(reopened)
-        await self._queue([(reopened, call)], known=True)
+        await self.queueing.bring([(reopened, call)], known=True)
         return reopened
 
     def _call(self, record: JobRecord) -> Call | None:
@@ -330,101 +378,12 @@ class Intake:
                 self._dispatcher.pools.check_content(call)
             if recovered is not record:
                 self.on_again(record.id)
-            await self._queue([(recovered, call)], known=recovered is record)
+            await self.queueing.bring([(recovered, call)], known=recovered is record)
         except (WireError, ContentNotFound, EndpointNotFound) as error:
             lost = ErrorInfo(ErrorKind.PLATFORM, type(error).__name__, f"the job cannot go on after a restart: {error}")
             await self._store.save_job(
                 lifecycle.refuse(record, lost, time.time(), plain=call is not None and call.plain)
             )
-
-    async def _queue(self, jobs: Sequence[tuple[JobRecord, Call | None]], *, known: bool = False) -> None:
-        """Bring jobs to their pool; before that they are written, unless the store knows them as they are.
-
-        All are of one endpoint and one artifact.
-        """
-        try:
-            await self._bring(jobs, known=known)
-        except BaseException:
-            for record, _ in jobs:
-                self._dispatcher.memory.unneeded(record.id)
-            raise
-
-    async def _bring(self, jobs: Sequence[tuple[JobRecord, Call | None]], *, known: bool) -> None:
-        record, call = jobs[0]
-        endpoint = self._catalog.get(record.endpoint)
-        refusal = self.refusal(endpoint)
-        wanted: EnvironmentRequest | None = None
-        environment_key = ""
-        try:
-            if call is not None:
-                wanted = self.vet(endpoint, self._dispatcher.pools.manifest(call.artifact).environment)
-                environment_key = await self._environments.key(wanted)
-        except InstallFailed as error:
-            refusal = refusal or ErrorInfo(ErrorKind.INSTALL, "InstallError", str(error))
-        if refusal is not None:
-            await self._refuse(jobs, refusal)
-            return
-        pool = await self._pool(jobs, environment_key, wanted)
-        if known:
-            for record, call in jobs:
-                self._dispatcher.accept(record, call, pool, self._store.logs(record.id) if record.attempts else ())
-        else:
-            for each in self.accept(jobs, pool)[1]:
-                await each
-
-    def accept(self, jobs: Sequence[tuple[JobRecord, Call | None]], pool: Pool) -> tuple[list[Job], list[Saved]]:
-        """Write jobs and queue them at once: their first starts may be in the same commit, and are sent after it.
-
-        Where one of these writes is refused, it is as if they had never come.
-        """
-        accepted = list[Job]()
-
-        def heard(error: StoreError | None) -> None:
-            while error is not None and accepted:
-                self._dispatcher.withdraw(accepted.pop())
-
-        written = dict.fromkeys(self._store.save_job(record) for record, _ in jobs)
-        for each in written:
-            each.then(heard)  # before the dispatcher hears it: what is not accepted is not started
-        logs = {record.id: self._store.logs(record.id) for record, _ in jobs if record.attempts}
-        for record, call in jobs:
-            accepted.append(self._dispatcher.accept(record, call, pool, logs.get(record.id, ())))
-        return list(accepted), list(written)
-
-    async def _refuse(self, jobs: Sequence[tuple[JobRecord, Call | None]], refusal: ErrorInfo) -> None:
-        """End jobs before they have begun."""
-        now = time.time()
-        failed = [lifecycle.refuse(record, refusal, now, plain=lifecycle.is_plain(call)) for record, call in jobs]
-        await self._saved(failed)
-        for record in failed:
-            self._dispatcher.memory.ended(record)
-            self._announcer.refused(record, record.client)
-            self.on_end(record.id)
-
-    async def _saved(self, records: Sequence[JobRecord]) -> None:
-        """Write jobs in one group. Raises StoreError, StoreFull."""
-        for each in [self._store.save_job(record) for record in records]:
-            await each
-
-    async def _pool(
-        self,
-        jobs: Sequence[tuple[JobRecord, Call | None]],
-        environment_key: str,
-        wanted: EnvironmentRequest | None,
-    ) -> Pool:
-        record, call = jobs[0]
-        try:
-            endpoint = self._catalog.get(record.endpoint)  # it may have been deleted or changed meanwhile
-        except EndpointNotFound as error:
-            gone, now = ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", str(error)), time.time()
-            await self._saved([lifecycle.refuse(each, gone, now, plain=lifecycle.is_plain(its)) for each, its in jobs])
-            raise
-        if call is None:
-            return self._dispatcher.pools.of_command(endpoint)
-        pool = self._dispatcher.pools.shipped(endpoint, call.artifact, environment_key, wanted)
-        if pool.environment is None:
-            pool.environment = self._environments.ready(environment_key)
-        return pool
 
 
 def _check_call(endpoint: EndpointRecord, call_input: Mapping[str, Any] | Call) -> None:

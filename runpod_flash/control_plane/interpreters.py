@@ -33,6 +33,9 @@ version = list(sys.version_info[:3])
 json.dump({"version": version, "prefix": sys.prefix, "path": path, "packages": packages}, sys.stdout)
 """
 
+KEPT = "interpreters"
+"""The folder of answers, below that of environments."""
+
 _SEEDS = ("pip", "setuptools", "wheel")  # nobody chose their versions: torch wants another setuptools than venvs bring
 
 
@@ -82,6 +85,15 @@ class Interpreter:
         """The folder of its commands, where it is a virtual environment or conda's; a system's is on the PATH."""
         own = any((Path(self.prefix) / name).exists() for name in ("pyvenv.cfg", "conda-meta"))
         return (str(Path(self.prefix) / "bin"),) if own else ()
+
+
+def ask_ahead(python: str, base_env: Mapping[str, str], environments: Path) -> None:
+    """Ask an interpreter, and leave the answer where an `Interpreters` of these environments finds it when it asks.
+
+    Blocks for as long as that takes. Says nothing where it fails: whoever needs the answer asks again.
+    """
+    with contextlib.suppress(InstallFailed, OSError):
+        asyncio.run(Interpreters(base_env, environments / KEPT).inspect(python))
 
 
 class Interpreters:

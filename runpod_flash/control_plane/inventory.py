@@ -1,15 +1,9 @@
 """The machine's GPUs and who holds them."""
 
-import contextlib
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pynvml
-
 from runpod_flash.errors import ConfigError
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,38 +30,6 @@ class Grant:
 
 class Infeasible(Exception):
     """No worker of this machine can ever have what was asked for."""
-
-
-def detect() -> tuple[Gpu, ...]:
-    """The devices that the NVIDIA driver reports; none where there is no driver."""
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ()
-    try:
-        found = [_device(index) for index in range(pynvml.nvmlDeviceGetCount())]
-    except pynvml.NVMLError as error:
-        logger.warning("the GPUs of this machine cannot be listed: %s", error)
-        return ()
-    finally:
-        pynvml.nvmlShutdown()
-    return tuple(gpu for gpu in found if gpu is not None)
-
-
-def driver_cuda() -> str | None:
-    """The newest CUDA version that the NVIDIA driver supports, as "12.8"; None where there is no driver."""
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    try:
-        number = int(pynvml.nvmlSystemGetCudaDriverVersion())
-    except pynvml.NVMLError as error:
-        logger.warning("the driver does not say which CUDA version it supports: %s", error)
-        return None
-    finally:
-        pynvml.nvmlShutdown()
-    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def fake(text: str) -> tuple[Gpu, ...]:
@@ -177,17 +139,3 @@ class Inventory:
 
 def _version(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(".")))
-
-
-def _device(index: int) -> Gpu | None:
-    """The device with this number; None for one that has fallen off the bus."""
-    try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-        name = pynvml.nvmlDeviceGetName(handle)
-    except pynvml.NVMLError as error:
-        logger.warning("GPU %d cannot be used: %s", index, error)
-        return None
-    total = 0
-    with contextlib.suppress(pynvml.NVMLError):  # one that shares the machine's memory does not say
-        total = pynvml.nvmlDeviceGetMemoryInfo(handle).total
-    return Gpu(index, name if isinstance(name, str) else name.decode(), round(total / 1024**3))

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from runpod_flash.control_plane.counters import Counters
 from runpod_flash.control_plane.job_replay import replay
-from runpod_flash.control_plane.job_rows import FIXED, STATE, fixed_row, record_of, state_row, weight
+from runpod_flash.control_plane.job_rows import FIXED, STATE, Row, fixed_row, record_of, state_row, weight
 from runpod_flash.control_plane.records import JobRecord
 
 FOLD_ABOVE: Final = 16_384
@@ -44,25 +44,32 @@ _TO_TABLE: Final = (
 class Entry:
     """A job in memory. `number` is its place in the order of arrival."""
 
-    __slots__ = ("counted", "fixed", "number", "record", "state", "written")
+    __slots__ = ("_state", "counted", "fixed", "number", "record", "written")
 
     def __init__(self, record: JobRecord, number: int) -> None:
         self.record = record
         self.number = number
         self.fixed = fixed_row(record)
-        self.state = state_row(record, record.client)
+        self._state: Row | None = None
         self.counted: JobRecord | None = None  # as the table has it; None: it is not there
         self.written = False  # its first row, here or in the table, is on disk
 
     def become(self, record: JobRecord) -> None:
         """The job is now so."""
-        self.state = state_row(record, self.fixed[_CLIENT])
+        self._state = state_row(record, self.fixed[_CLIENT])
         self.record = record
 
     @property
+    def state(self) -> Row:
+        """Its row of what changes. Of one that has just come it is made when it is needed: most begin at once."""
+        if self._state is None:
+            self._state = state_row(self.record, self.fixed[_CLIENT])
+        return self._state
+
+    @property
     def weight(self) -> int:
-        """About how many bytes it takes and gives."""
-        return weight(self.fixed) + weight(self.state)
+        """How many bytes it takes and gives."""
+        return weight(self.fixed, self.state)
 
 
 @dataclass(slots=True)
@@ -123,9 +130,9 @@ class JobJournal:
         return len(self._entries)
 
     @property
-    def has_changed(self) -> bool:
-        """Whether there is something for the next commit."""
-        return bool(self._changed)
+    def changes(self) -> int:
+        """How many rows the next commit appends."""
+        return len(self._changed)
 
     @property
     def ended(self) -> int:
@@ -208,11 +215,12 @@ class JobJournal:
 
     def append(self, connection: sqlite3.Connection) -> None:
         """Write what has changed."""
-        rows = [
-            (row, entry.number, *entry.state, *(_NO_FIXED if entry.written else entry.fixed))
-            for row, entry in enumerate(self._changed, self._next_row)
-        ]
-        connection.executemany(_APPEND, rows)
+        connection.executemany(_APPEND, [_row(row, entry) for row, entry in enumerate(self._changed, self._next_row)])
+
+    def append_one(self, connection: sqlite3.Connection) -> None:
+        """Write what has changed, which is one job."""
+        (entry,) = self._changed
+        connection.execute(_APPEND, _row(self._next_row, entry))
 
     def committed(self) -> None:
         """What `append` wrote is on disk."""
@@ -269,6 +277,11 @@ class JobJournal:
             if row < before and not entry.record.status.final and entry not in self._changed and entry not in but
         )
         return [entry for entry, _ in zip(found, range(most), strict=False)]
+
+
+def _row(number: int, entry: Entry) -> tuple[Any, ...]:
+    """What has become of a job, as `_COLUMNS`."""
+    return (number, entry.number, *entry.state, *(_NO_FIXED if entry.written else entry.fixed))
 
 
 def to_table(connection: sqlite3.Connection, entries: list[Entry]) -> None:

@@ -27,7 +27,8 @@ class LogTail(Generic[L]):
         self._most, self._most_characters = most, characters
         self._lines: deque[L] = deque()
         self._characters = 0
-        self.extend(lines)
+        if lines:
+            self.extend(lines)
         self.saved = True
 
     def extend(self, lines: Iterable[L]) -> None:

@@ -30,6 +30,10 @@ _VARYING: Final = frozenset((*STATE, *_MORE))
 _KNOWN: Final = frozenset(each.name for each in fields(JobRecord))
 _JSON: Final = frozenset(("more", "facts", "input", "arguments", "result"))
 
+_INPUT: Final = FIXED.index("input")
+_ARGUMENTS: Final = FIXED.index("arguments")
+_RESULT: Final = STATE.index("result")
+
 Row = tuple[Any, ...]
 
 
@@ -101,9 +105,9 @@ def named(columns: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
     return dict(zip(columns, row, strict=True))
 
 
-def weight(row: Row) -> int:
-    """About how many bytes of payload and text a row holds."""
-    return sum(len(value) for value in row if isinstance(value, str | bytes | bytearray))
+def weight(fixed: Row, state: Row) -> int:
+    """How many bytes a job takes and gives, whose rows these are."""
+    return sum(len(value) for value in (fixed[_INPUT], fixed[_ARGUMENTS], state[_RESULT]) if value is not None)
 
 
 def _result(output: Any) -> Any:

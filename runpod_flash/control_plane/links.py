@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 from runpod_flash.control_plane.fleet import Worker
+from runpod_flash.control_plane.turn import Step, Turn
 from worker_runtime.wire import PROTOCOL, frames, messages, trace
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.frames import Body
@@ -65,10 +66,10 @@ class WorkerEvents(Protocol):
 
 
 class WorkerLink:
-    """One open stream to a worker. What is sent in one turn of the loop is written at once."""
+    """One open stream to a worker. What is sent in one turn of the loop is written together, at its end."""
 
-    def __init__(self, transport: asyncio.WriteTransport) -> None:
-        self._transport = transport
+    def __init__(self, transport: asyncio.WriteTransport, turn: Turn) -> None:
+        self._transport, self._turn = transport, turn
         self._due: list[Body | memoryview] = []
 
     def send(self, header: dict[str, Any], body: Body = b"") -> None:
@@ -78,7 +79,7 @@ class WorkerLink:
     def send_whole(self, head: bytes, body: Body = b"") -> None:
         """The same, of a header that is JSON already."""
         if not self._due:
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._turn.at_end(Step.WORKERS, self._flush)
         self._due += frames.whole(head, body)
 
     def close(self) -> None:
@@ -93,17 +94,16 @@ class WorkerLink:
 
 
 class LinkServer:
-    """Listens for workers on a unix socket."""
+    """Listens for workers on a unix socket. `turn`: at whose end frames to workers leave."""
 
-    def __init__(self, events: WorkerEvents) -> None:
-        self._events = events
+    def __init__(self, events: WorkerEvents, turn: Turn | None = None) -> None:
+        self._events, self._turn = events, turn or Turn()
         self._server: asyncio.Server | None = None
         self._conversations: set[_Conversation] = set()
 
     async def start(self, path: str) -> None:
         """Listen at `path`. Raises OSError."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: _Conversation(self._events, self._conversations), path)
+        self._server = await asyncio.get_running_loop().create_unix_server(self._new, path)
 
     async def close(self) -> None:
         """Stop listening and close every stream; the workers end."""
@@ -112,12 +112,15 @@ class LinkServer:
         for conversation in list(self._conversations):
             conversation.end()
 
+    def _new(self) -> "_Conversation":
+        return _Conversation(self._events, self._conversations, self._turn)
+
 
 class _Conversation(asyncio.Protocol):
     """What one who has connected says, from hello to its end."""
 
-    def __init__(self, events: WorkerEvents, conversations: "set[_Conversation]") -> None:
-        self._events, self._conversations = events, conversations
+    def __init__(self, events: WorkerEvents, conversations: "set[_Conversation]", turn: Turn) -> None:
+        self._events, self._conversations, self._turn = events, conversations, turn
         self._splitter = frames.Splitter()
         self._worker: Worker | None = None  # once it has said hello
         self._transport: asyncio.Transport
@@ -186,7 +189,7 @@ class _Conversation(asyncio.Protocol):
             raise WireError("a worker that was not started here, or with a wrong token")
         self._worker = worker
         self._patience.cancel()
-        self._events.connected(worker, WorkerLink(self._transport))
+        self._events.connected(worker, WorkerLink(self._transport, self._turn))
 
     def _gone(self, worker: Worker, header: dict[str, Any]) -> None:
         reason, stderr = str(header.get("reason")), [str(line) for line in header.get("stderr") or ()]

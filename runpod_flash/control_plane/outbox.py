@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from runpod_flash.control_plane.records import JobRecord
 from runpod_flash.control_plane.views import ended_entry
@@ -13,6 +13,7 @@ from worker_runtime.wire.jobs import JobStatus, Payload
 
 logger = logging.getLogger(__name__)
 
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))  # made once: `json.dumps` would make one each time
 _ENTRY_BYTES = 128  # about what the end of a job has beside its value
 
 
@@ -126,6 +127,11 @@ class Frames:
             found.extend(frames.pieces(_head(kind, entries), bodies))
         return found
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is to be taken."""
+        return not self._groups
+
     def clear(self) -> None:
         self._groups.clear()
         self._late.clear()
@@ -139,6 +145,8 @@ class Frames:
 def _head(kind: str, entries: list[Any]) -> bytes:
     if kind == calls.EVENTS:
         return b'{"type":"events","events":[%s]}' % b",".join(entries)
+    if kind == calls.ENDED:
+        return f'{{"type":"ended","jobs":[{",".join(entries)}]}}'.encode()
     if kind == calls.REFUSED:
         problem, keys, after = entries
         return b'{"type":"refused","problem":%s,"after":%s,"keys":%s}' % (problem, _json(after), _json(keys))
@@ -211,4 +219,4 @@ def event_text(event: Mapping[str, Any]) -> bytes:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()

@@ -10,7 +10,7 @@ Each is bound to the version that the endpoint has when it comes.
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from runpod_flash.control_plane.artifacts import ArtifactSource
 from runpod_flash.control_plane.problems import Problem
@@ -24,6 +24,8 @@ from worker_runtime.wire.interface import FUNCTION
 from worker_runtime.wire.jobs import Call, Payload
 from worker_runtime.wire.plain_input import Misfit, bind
 from worker_runtime.wire.specs import ArtifactManifest
+
+_encoder: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 def call_of(endpoint: EndpointRecord, manifest: ArtifactManifest, job_input: Mapping[str, Any]) -> Call:
@@ -52,7 +54,7 @@ def call_of(endpoint: EndpointRecord, manifest: ArtifactManifest, job_input: Map
         method = bind(manifest.interface, job_input).method
     except Misfit as error:
         raise Problem(422, str(error), code=CallError.__name__, errors=error.faults) from None
-    data = json.dumps(job_input, separators=(",", ":")).encode()
+    data = _encoder.encode(job_input).encode()
     return Call(
         endpoint.artifact,
         Payload.inlined(data),

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from runpod_flash.control_plane.endpoint_logs import Follower
+from runpod_flash.control_plane.groups import Saved
 from runpod_flash.control_plane.records import Batch, EndpointLine, JobRecord, Submission
 from worker_runtime.wire.jobs import JobStatus
 
@@ -51,6 +52,13 @@ class JobPage:
     more: int | None
 
 
+class Accepting(NamedTuple):
+    """Jobs that are accepted when they are written: for each, by its key, its record or why it alone was refused."""
+
+    outcomes: Mapping[str, JobRecord | Exception]
+    written: Saved
+
+
 class Platform(Protocol):
     """Jobs and workers. Unknown ids raise EndpointNotFound or JobNotFound.
 
@@ -76,6 +84,9 @@ class Platform(Protocol):
 
         Raises what `submit` does, where none was accepted.
         """
+
+    def submit_now(self, endpoint_id: str, asked: Batch, /) -> Accepting | None:
+        """The same, where the commit is all that has to be waited for. None: nothing was done, use `submit_many`."""
 
     def call_off(self, job_ids: Sequence[str], sees: Sees, /) -> Sequence[str]:
         """Cancel jobs, without waiting for that; gives the ids of those that are unknown."""

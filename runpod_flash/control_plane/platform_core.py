@@ -15,7 +15,7 @@ from runpod_flash.control_plane.fleet import Fleet, Job
 from runpod_flash.control_plane.history import History
 from runpod_flash.control_plane.intake import Intake
 from runpod_flash.control_plane.overview import Overview
-from runpod_flash.control_plane.platform import JobPage, JobQuery, Sees, Watched, everything
+from runpod_flash.control_plane.platform import Accepting, JobPage, JobQuery, Sees, Watched, everything
 from runpod_flash.control_plane.prompt_intake import Begun, PromptIntake
 from runpod_flash.control_plane.records import Batch, EndpointLine, JobRecord, LogLine, Submission
 from runpod_flash.control_plane.store import Store, StoreError
@@ -53,12 +53,13 @@ class PlatformCore:
         self._announcer = announcer
         self.history = History(store, catalog, dispatcher, announcer.logs)
         self.intake = Intake(store, catalog, dispatcher, environments, announcer, terms)
-        self.prompt = PromptIntake(self.intake, catalog, dispatcher, environments)
+        self.prompt = PromptIntake(self.intake, catalog, dispatcher)
         self.look = Overview(store, catalog, fleet, dispatcher)
         self.chunks = Chunks(store)
         self.intake.on_again = self.chunks.clear
         self.will_read: Callable[[Job], Awaitable[None]] = _nothing
         self.on_use: Callable[[str], None] = lambda endpoint: None
+        self.intake.queueing.on_look = lambda endpoint_id: self.on_use(endpoint_id)
         self._waiting = Waiting()
 
     async def submit(self, endpoint_id: str, asked: Submission) -> JobRecord:
@@ -68,7 +69,6 @@ class PlatformCore:
 
     def begin(self, endpoint_id: str, asked: Submission) -> Begun | None:
         """See `PromptIntake.begin`."""
-        self.on_use(endpoint_id)
         return self.prompt.begin(endpoint_id, asked)
 
     def when_ended(self, begun: Begun, timeout_s: float, heard: Callable[[StoreError | None], None]) -> None:
@@ -85,6 +85,10 @@ class PlatformCore:
         """See `Intake.submit_many`."""
         self.on_use(endpoint_id)
         return await self.intake.submit_many(endpoint_id, asked)
+
+    def submit_now(self, endpoint_id: str, asked: Batch) -> Accepting | None:
+        """See `Intake.submit_now`."""
+        return self.intake.submit_now(endpoint_id, asked)
 
     def call_off(self, job_ids: Sequence[str], sees: Sees = everything) -> list[str]:
         """Cancel jobs; what has ended stays as it is. Gives the ids of those that are unknown."""

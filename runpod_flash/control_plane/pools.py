@@ -43,11 +43,15 @@ class Pools:
         if pool is None:
             code = Code(environment or manifest.environment, artifact)
             pool = self._fleet.add(Pool(key, endpoint.name, code))
-        assert pool.code is not None
-        pool.name, pool.used_at = endpoint.name, time.monotonic()
-        if pool.code.artifact != endpoint.artifact:
-            pool.code.artifact = artifact
+        self.use(pool, endpoint, artifact)
         return pool
+
+    @staticmethod
+    def use(pool: Pool, endpoint: EndpointRecord, artifact: str | None) -> None:
+        """A job for a pool that serves it has come."""
+        pool.name, pool.used_at = endpoint.name, time.monotonic()
+        if pool.code is not None and artifact is not None and pool.code.artifact != endpoint.artifact:
+            pool.code.artifact = artifact
 
     def of_command(self, endpoint: EndpointRecord) -> Pool:
         """The pool of an endpoint whose workers run its command or its image, which is looked for before the first."""
@@ -57,7 +61,7 @@ class Pools:
             pool = self._fleet.add(Pool(key, endpoint.name, None, environment=AS_IT_IS))
         if pool.image != endpoint.image:
             pool.image, pool.environment = endpoint.image, None if endpoint.image else AS_IT_IS
-        pool.name, pool.used_at = endpoint.name, time.monotonic()
+        self.use(pool, endpoint, None)
         return pool
 
     def manifest(self, artifact: str) -> ArtifactManifest:

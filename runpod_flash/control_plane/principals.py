@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from typing import Final
 
 OWNER = ""
 """The user who runs the control plane."""
@@ -82,5 +83,7 @@ class Principal:
 
     def may(self, need: Need) -> bool:
         """Whether the scope allows this with what it sees."""
-        most = {Scope.FULL: Need.MANAGE, Scope.ENDPOINT: Need.RUN, Scope.READ_ONLY: Need.READ}
-        return need <= most[self.scope]
+        return need <= _MOST[self.scope]
+
+
+_MOST: Final = {Scope.FULL: Need.MANAGE, Scope.ENDPOINT: Need.RUN, Scope.READ_ONLY: Need.READ}

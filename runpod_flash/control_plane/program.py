@@ -1,23 +1,35 @@
 """The program that runs a control plane. Its failures to start are one line on stderr and exit code 1."""
 
 import asyncio
+import contextlib
+import gc
 import logging
 import os
 import sys
+import threading
 from collections.abc import Sequence
 
 import uvloop
 
-from runpod_flash import release
-from runpod_flash.control_plane import settings
-from runpod_flash.control_plane.server import ControlPlane, sole_owner
+from runpod_flash import lazy, release
+from runpod_flash.control_plane import bundle, interpreters, settings
+from runpod_flash.control_plane.launchers.fork_server import FORKS, Spawned, own_kind
+from runpod_flash.control_plane.ownership import sole_owner
 from runpod_flash.errors import FlashError
 from runpod_flash.state_folder import StateFolder
 from worker_runtime.wire import tracing
 
 
 async def _live(chosen: settings.PlaneSettings, state: StateFolder) -> None:
-    await ControlPlane(chosen, state).run()
+    ahead = _Ahead(chosen, state)
+    ahead.begin()
+    try:
+        server = lazy.load("runpod_flash.control_plane.server")
+    finally:
+        spawned = ahead.spawned()
+    gc.freeze()
+    gc.enable()
+    await server.ControlPlane(chosen, state, spawned).run()
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -41,3 +53,30 @@ def main(arguments: Sequence[str] = ()) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
+
+
+class _Ahead:
+    """What the first call needs, made ready by the disk and other processors while all the rest is imported here."""
+
+    def __init__(self, chosen: settings.PlaneSettings, state: StateFolder) -> None:
+        self._chosen, self._state = chosen, state
+        self._spawned: Spawned | None = None
+        self._workers = threading.Thread(target=self._prepare_workers)
+        asked = (sys.executable, chosen.base_env, state.environments)
+        self._interpreter = threading.Thread(target=interpreters.ask_ahead, args=asked, daemon=True)
+
+    def begin(self) -> None:
+        """Start."""
+        self._workers.start()
+        self._interpreter.start()
+
+    def spawned(self) -> Spawned | None:
+        """The fork server, where one could be started. The interpreter's answer may come later."""
+        self._workers.join()
+        return self._spawned
+
+    def _prepare_workers(self) -> None:
+        with contextlib.suppress(OSError):  # whoever needs it then hears why
+            folder = bundle.ensure(self._state.bundle)
+            if FORKS and self._chosen.forks:
+                self._spawned = Spawned(own_kind(folder))

@@ -6,8 +6,7 @@ from typing import Any
 
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.dispatcher import Dispatcher
-from runpod_flash.control_plane.environments import Environments, InstallFailed
-from runpod_flash.control_plane.fleet import Job, Pool
+from runpod_flash.control_plane.fleet import Job
 from runpod_flash.control_plane.groups import Saved
 from runpod_flash.control_plane.intake import Intake
 from runpod_flash.control_plane.records import EndpointRecord, Submission
@@ -25,30 +24,30 @@ class Begun:
 class PromptIntake:
     """Accepts single jobs at once, by the rules of `Intake`, and leaves to that what takes longer."""
 
-    def __init__(self, intake: Intake, catalog: Catalog, dispatcher: Dispatcher, environments: Environments) -> None:
+    def __init__(self, intake: Intake, catalog: Catalog, dispatcher: Dispatcher) -> None:
         self._intake = intake
         self._catalog = catalog
         self._dispatcher = dispatcher
-        self._environments = environments
 
     def begin(self, endpoint_id: str, asked: Submission) -> Begun | None:
         """Accept a job. None: nothing was done, and `Intake.submit` has to. Raises as that does."""
         endpoint = self._catalog.get(endpoint_id)
         intake = self._intake
-        if asked.key is not None or endpoint.is_load_balanced or intake.admit() or intake.refusal(endpoint) is not None:
+        if asked.key is not None or endpoint.is_load_balanced or intake.admit():
             return None
         call = None
         if not endpoint.runs_command:
             call = self._call(endpoint, asked.input)
             if call is None:
                 return None
-        pool = self._pool(endpoint, call)
+        queueing = intake.queueing
+        pool = queueing.pool_now(endpoint, None if call is None else call.artifact)
         if pool is None:
             return None
         record = intake.record(
             endpoint, asked.job_id, asked.input if call is None else call, asked.policy, asked.client
         )
-        (job,), (written,) = intake.accept([(record, call)], pool)
+        (job,), written = queueing.accept([(record, call)], pool)
         return Begun(job, written)
 
     def _call(self, endpoint: EndpointRecord, given: Mapping[str, Any] | Call) -> Call | None:
@@ -62,20 +61,3 @@ class PromptIntake:
         if self._dispatcher.pools.manifest(call.artifact).entry is None and not self._intake.takes_pickles(endpoint):
             return None  # it is refused there, with the reason
         return call
-
-    def _pool(self, endpoint: EndpointRecord, call: Call | None) -> Pool | None:
-        """The pool that serves the job; None where its environment is not known at once."""
-        pools = self._dispatcher.pools
-        if call is None:
-            return pools.of_command(endpoint)
-        try:
-            wanted = self._intake.vet(endpoint, pools.manifest(call.artifact).environment)
-            key = self._environments.key_at_once(wanted)
-        except InstallFailed:  # the job is to end so, and not to be refused
-            return None
-        if key is None:
-            return None
-        pool = pools.shipped(endpoint, call.artifact, key, wanted)
-        if pool.environment is None:
-            pool.environment = self._environments.ready(key)
-        return pool

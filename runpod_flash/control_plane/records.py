@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, NotRequired, TypedDict
 
 from worker_runtime.wire.jobs import Call, JobStatus, Payload, value_output
@@ -15,7 +16,7 @@ def is_ours(image: str) -> bool:
     return not image or _OUR_IMAGES.fullmatch(image) is not None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, so that what its body says is looked up once
 class EndpointRecord:
     """An endpoint as agreed. `body` is the published `/v2/serverless` object as asked for, with defaults filled in."""
 
@@ -28,7 +29,7 @@ class EndpointRecord:
     created_at: float  # seconds since the epoch
     owner: str = ""  # the user whose it is; "" is whoever runs the control plane
 
-    @property
+    @cached_property
     def is_load_balanced(self) -> bool:
         """Whether its workers answer HTTP requests, instead of taking jobs."""
         return bool(self.body.get("type") == "LOAD_BALANCER")
@@ -38,7 +39,7 @@ class EndpointRecord:
         """The shell command that its workers run, if they do."""
         return self.body.get("command")
 
-    @property
+    @cached_property
     def artifact(self) -> str | None:
         """The id of the artifact that its workers serve or run; None where calls bring theirs, or for a command."""
         return self.body.get("artifact")
@@ -54,7 +55,7 @@ class EndpointRecord:
         image = str(self.body.get("image") or "")
         return None if self.command is not None or is_ours(image) else image
 
-    @property
+    @cached_property
     def runs_command(self) -> bool:
         """Whether its workers run a command or an image, and not what our SDK ships."""
         return self.command is not None or self.image is not None

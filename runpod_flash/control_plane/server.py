@@ -1,21 +1,18 @@
 """The composition root: puts the control plane together, starts it, drains it and stops it."""
 
 import asyncio
-import contextlib
-import fcntl
 import logging
 import os
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any
 
 from starlette.requests import HTTPConnection
 
 from runpod_flash import release
-from runpod_flash.control_plane import inventory, listening, siting
+from runpod_flash.control_plane import inventory, listening, nvidia, siting
 from runpod_flash.control_plane.announcer import Announcer
 from runpod_flash.control_plane.api.access import Access, client_of
 from runpod_flash.control_plane.api.app import Services, build_app, channels_of, conversations_of, prompt_of
@@ -38,7 +35,8 @@ from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.expiring import Expiring
 from runpod_flash.control_plane.fleet import Fleet
 from runpod_flash.control_plane.keys import ensure_key
-from runpod_flash.control_plane.launchers.fork import FORKS, ForkLauncher
+from runpod_flash.control_plane.launchers.fork import ForkLauncher
+from runpod_flash.control_plane.launchers.fork_server import FORKS, Spawned
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.launches import Site
 from runpod_flash.control_plane.links import LinkServer
@@ -57,12 +55,13 @@ from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.streams import Streams
 from runpod_flash.control_plane.succession import LOOK_S, Succession
 from runpod_flash.control_plane.supervisor import Supervisor
+from runpod_flash.control_plane.turn import Turn
 from runpod_flash.control_plane.vetting import vet
 from runpod_flash.control_plane.views import job_object
 from runpod_flash.control_plane.volume_files import VolumeFiles
 from runpod_flash.control_plane.volumes import Volumes
 from runpod_flash.control_plane.webhooks import Webhooks
-from runpod_flash.errors import BackendError, BackendUnavailable
+from runpod_flash.errors import BackendError
 from runpod_flash.state_folder import PlaneRecord, StateFolder, process_started
 from worker_runtime.wire import PROTOCOL
 
@@ -75,17 +74,20 @@ class ControlPlane:
     """One running control plane. `run` is its whole life: start, serve, drain, stop."""
 
     _channels: ChannelServer | None = None
+    _loans: Loans
 
-    def __init__(self, settings: PlaneSettings, state: StateFolder) -> None:
+    def __init__(self, settings: PlaneSettings, state: StateFolder, spawned: Spawned | None = None) -> None:
+        """`spawned`: the process of a fork server of its own interpreter, where one was started already."""
         self._settings = settings
         self._state = state
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._shown, self._port, self._url = "starting", 0, ""
         real = settings.fake_gpus is None
-        self._gpus = inventory.detect() if real else inventory.fake(settings.fake_gpus or "")
-        self._cuda = inventory.driver_cuda() if real else settings.fake_cuda
+        self._gpus = nvidia.detect() if real else inventory.fake(settings.fake_gpus or "")
+        self._cuda = nvidia.driver_cuda() if real else settings.fake_cuda
         is_new = not state.database.exists()
-        self._store = Store.open(state.database, power_safe=settings.power_safe)
+        self._turn = Turn()
+        self._store = Store.open(state.database, power_safe=settings.power_safe, turn=self._turn)
         self._blobs = Blobs(state.blobs)
         self._disk = DiskGuard(state.plane, lambda: self._store.size() + self._blobs.size, settings.disk_limit)
         self._hub = EventHub()
@@ -99,11 +101,10 @@ class ControlPlane:
         self._api_keys = ApiKeys(state.api_keys, self._catalog)
         if settings.listen is not None:
             self._api_keys.check()
-        self._fleet = Fleet()
-        self._announcer = Announcer(self._hub, job_object)
+        self._fleet, self._announcer = Fleet(), Announcer(self._hub, job_object)
         self._environments = siting.environments_of(settings, state)
         self._sharing, self._dispatcher = self._shared_dispatcher()
-        self._forks, site = self._launcher()
+        self._forks, site = self._launcher(spawned)
         self._supervisor = Supervisor(
             site,
             self._fleet,
@@ -114,7 +115,7 @@ class ControlPlane:
             self._announcer,
         )
         self._autoscaler = Autoscaler(self._catalog, self._fleet, self._supervisor, self._dispatcher.pools)
-        self._links = LinkServer(self._supervisor)
+        self._links = LinkServer(self._supervisor, self._turn)
         self._platform = PlatformCore(
             self._store,
             self._catalog,
@@ -124,7 +125,6 @@ class ControlPlane:
             self._announcer,
             settings.terms,
         )
-        self._loans = Loans(self._dispatcher, self._platform.intake, self._store, self._catalog)
         self._limits, self._access = settings.limits, Access(self._catalog)
         self._seal = Seal(state.plane / "seal")
         self._served = ServedCode(self._dispatcher.pools, self._environments)
@@ -139,17 +139,19 @@ class ControlPlane:
         sharing = Sharing(self._blobs, self._state.plane, megabytes=self._settings.shared_megabytes)
         values = sharing.open(ensure_key(self._state.key_path), self._token_of)
         artifacts = Artifacts(self._blobs)
-        dispatcher = Dispatcher(self._store, values or self._blobs, artifacts, self._fleet, self._announcer)
+        held = values or self._blobs
+        dispatcher = Dispatcher(self._store, held, artifacts, self._fleet, self._announcer, self._turn)
         if values is not None:
             dispatcher.share(values)
         return sharing, dispatcher
 
-    def _launcher(self) -> tuple[ForkLauncher | None, Site]:
+    def _launcher(self, spawned: Spawned | None) -> tuple[ForkLauncher | None, Site]:
         """What forks workers, where this system can, and where they live."""
         site = siting.site_of(self._settings, self._state, self._engine, self._files.volumes, self._sharing)
         if not FORKS or not self._settings.forks:
             return None, site
-        return ForkLauncher(site.bundle, ProcessLauncher(), preloads=not site.must_isolate), site
+        launcher = ForkLauncher(site.bundle, ProcessLauncher(), preloads=not site.must_isolate, spawned=spawned)
+        return launcher, site
 
     def _balanced_workers(self) -> BalancedWorkers:
         return BalancedWorkers(
@@ -205,14 +207,16 @@ class ControlPlane:
 
     def _connect(self) -> None:
         """Tie the parts together where one must hear of another."""
-        self._platform.intake.refusal, self._platform.intake.admit = self._supervisor.refusal, self._disk.admit_job
-        self._platform.intake.vet = self._served.vet = self._preparing.vet = lambda endpoint, request: vet(
-            endpoint.owner, request, self._state.environments, allow_apt=self._settings.allow_apt
+        self._platform.intake.queueing.refusal = self._supervisor.refusal
+        self._platform.intake.admit = self._disk.admit_job
+        environments = self._state.environments
+        self._platform.intake.queueing.vet = self._served.vet = self._preparing.vet = lambda endpoint, request: vet(
+            endpoint.owner, request, environments, allow_apt=self._settings.allow_apt
         )
         self._platform.look.disk, self._platform.intake.unload = self._disk.to_json, Carried(self._blobs).unload
         self._platform.intake.seal = self._seal.seal
         self._platform.intake.takes_pickles = lambda endpoint: self._settings.pickles.of(endpoint.owner)
-        self._platform.intake.on_end = self._job_ended
+        self._platform.intake.queueing.on_end = self._job_ended
         self._dispatcher.on_end = lambda job: self._job_ended(job.record.id, calls=job.record.webhook is not None)
         self._blobs.admit = self._files.admit = self._disk.admit
         self._files.volumes.users = self._catalog.users_of_volume
@@ -228,7 +232,8 @@ class ControlPlane:
         self._connect_apps()
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         if self._forks is not None:
-            self._forks.on_notice, self._supervisor.on_loaded = self._supervisor.said_of_start, self._forks.prepare
+            self._forks.on_notice, self._forks.on_failed = self._supervisor.said_of_start, self._supervisor.failed_ahead
+            self._supervisor.on_loaded = self._forks.prepare
         self._catalog.on_change = self._endpoint_changed
         self._catalog.on_delete = self._endpoint_deleted
 
@@ -259,7 +264,8 @@ class ControlPlane:
 
     def _lend(self) -> None:
         """Let workers be lent to clients."""
-        loans, supervisor = self._loans, self._supervisor
+        loans = self._loans = Loans(self._dispatcher, self._platform.intake, self._store, self._catalog)
+        supervisor = self._supervisor
         self._dispatcher.lend_through(loans)
         supervisor.on_loan, supervisor.end_loan, loans.worker_of = loans.heard, loans.end, supervisor.worker
         loans.on_use = self._expiring.used
@@ -411,6 +417,7 @@ class ControlPlane:
             blobs=self._blobs,
             values=self._sharing.values,
             loans=self._loans,
+            turn=self._turn,
             hub=self._hub,
             key=ensure_key(self._state.key_path),
             capabilities=capabilities,
@@ -492,20 +499,3 @@ class ControlPlane:
             except (BackendError, OSError) as error:
                 logger.warning("old results and values cannot be removed: %s", error)
             await asyncio.sleep(_COLLECT_S)
-
-
-@contextlib.contextmanager
-def sole_owner(state: StateFolder) -> Iterator[None]:
-    """Hold the lock that says: this process alone runs the control plane of this folder. Raises BackendUnavailable."""
-    file: IO[str]
-    with open(state.plane_lock, "a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BackendUnavailable(
-                f"another control plane already runs on {state.plane}; use it or set FLASH_HOME"
-            ) from None
-        try:
-            yield
-        finally:
-            state.remove_record()

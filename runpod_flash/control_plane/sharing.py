@@ -12,10 +12,10 @@ from runpod_flash.control_plane import arena_file
 from runpod_flash.control_plane.arena import Arena
 from runpod_flash.control_plane.arena_file import ArenaFile
 from runpod_flash.control_plane.arena_server import ArenaServer
-from runpod_flash.control_plane.arena_space import GRAIN
 from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.shared_values import SharedValues, adopt
 from worker_runtime.wire.errors import WireError
+from worker_runtime.wire.ranges import GRAIN
 
 logger = logging.getLogger(__name__)
 

@@ -27,6 +27,7 @@ from runpod_flash.control_plane.job_journal import Entry, JobJournal, to_table
 from runpod_flash.control_plane.job_replay import COLUMNS, SELECT
 from runpod_flash.control_plane.job_rows import BRIEF, named, record_of
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord, LogLine
+from runpod_flash.control_plane.turn import Step, Turn
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +61,10 @@ class Store:
     its group was written. Nobody has to await it: a failure is logged too. Reads see all writes made before them.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, turn: Turn) -> None:
         """Use `Store.open`."""
         self._path = path
+        self._turn = turn
         self._connection = connection
         self._counters = Counters()
         self._journal = JobJournal(self._counters)
@@ -73,8 +75,10 @@ class Store:
         self._seen = 0  # commits when the last look was that nothing is done
 
     @classmethod
-    def open(cls, path: Path, *, power_safe: bool = False) -> "Store":
+    def open(cls, path: Path, *, power_safe: bool = False, turn: Turn | None = None) -> "Store":
         """Open the database, make it where there is none, bring an older one up to date.
+
+        It commits at the end of `turn`, by default of one of its own.
 
         Commits survive the end of any process; with `power_safe` a loss of power too, which costs a disk flush each.
 
@@ -84,7 +88,7 @@ class Store:
             StoreError: it is damaged, of a newer version, held by another process, or its folder cannot be written.
             StoreFull: the disk is full.
         """
-        store = cls(path, database.connect(path, power_safe=power_safe))
+        store = cls(path, database.connect(path, power_safe=power_safe), turn or Turn())
         try:
             store._journal.load(store._connection)
         except sqlite3.Error as error:
@@ -193,6 +197,16 @@ class Store:
         """The job, if its table does not have it as it is."""
         entry = self._journal.entry(job_id)
         return None if entry is None else entry.record
+
+    def is_written(self, job_id: str) -> bool:
+        """Whether a job that is known here is on disk, and not only about to be."""
+        entry = self._journal.entry(job_id)
+        return entry is None or entry.written
+
+    @property
+    def next_commit(self) -> Saved:
+        """The commit that writes what is asked for now."""
+        return self._group.written
 
     def job_by_key(self, endpoint_id: str, key: str) -> str | None:
         """The id of the endpoint's job that was submitted with this idempotency key."""
@@ -308,24 +322,19 @@ class Store:
     def _schedule(self) -> None:
         if not self._due:
             self._due = True
-            loop = asyncio.get_running_loop()
-            loop.call_soon(loop.call_soon, self._flush)  # after all that is ready now has run
+            self._turn.at_end(Step.COMMIT, self._flush)
             if self._folding is None:
-                self._folding = loop.call_later(_QUIET_S, self._look)
+                self._folding = asyncio.get_running_loop().call_later(_QUIET_S, self._look)
 
     def _flush(self) -> None:
         self._due = False
         group, self._group = self._group, Group()
-        if not (group.statements or self._journal.has_changed):
+        if not (group.statements or self._journal.changes):
             group.committed(())
             return
         self._commits += 1
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            counts = [[self._connection.execute(*each).rowcount for each in few][-1] for few, _ in group.statements]
-            if self._journal.has_changed:
-                self._journal.append(self._connection)
-            self._connection.execute("COMMIT")
+            counts = self._commit(group)
         except (sqlite3.Error, ValueError, OverflowError) as error:
             self._journal.refused()
             group.refused(self._roll_back(error, len(group.statements)))
@@ -334,6 +343,18 @@ class Store:
         group.committed(counts)
         if self._journal.is_full:
             self._fold(_FOLDED_AT_ONCE)
+
+    def _commit(self, group: Group) -> Sequence[int]:
+        """Write a group and what has changed; the rows of each of its statements."""
+        if not group.statements and self._journal.changes == 1:
+            self._journal.append_one(self._connection)  # a statement by itself is a transaction
+            return ()
+        self._connection.execute("BEGIN IMMEDIATE")
+        counts = [[self._connection.execute(*each).rowcount for each in few][-1] for few, _ in group.statements]
+        if self._journal.changes:
+            self._journal.append(self._connection)
+        self._connection.execute("COMMIT")
+        return counts
 
     def _at_once(self, work: Callable[[sqlite3.Connection], None]) -> Written:
         """Do something rare in a transaction of its own, after all that was asked for before."""

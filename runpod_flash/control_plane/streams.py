@@ -95,11 +95,6 @@ class Streams:
         stream = self._streams.get(job_id)
         return 0 if stream is None else stream.count
 
-    def is_writing(self, job_id: str) -> bool:
-        """Whether something that has come of the stream is not on disk yet."""
-        stream = self._streams.get(job_id)
-        return stream is not None and stream.writing is not None
-
     def after_items(self, job: Job, end: Callable[[], None]) -> None:
         """Let a job end once what it has streamed is on disk."""
         stream = self._streams.get(job.record.id)

@@ -9,11 +9,13 @@ from typing import Any, Final
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord
 from runpod_flash.hardware import RAM_GB_PER_VCPU
 from runpod_flash.scopes import stage_of
+from worker_runtime.wire.jobs import JobStatus
 
 _JOB_COUNTERS = ("completed", "failed", "inProgress", "inQueue", "retried")
 _WORKER_COUNTERS = ("idle", "initializing", "ready", "running", "throttled", "unhealthy")
 _SUMMARY = ("running", "idle", "initializing", "throttled", "unhealthy")
 
+_quoted: Final = json.encoder.encode_basestring_ascii
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -42,11 +44,27 @@ def job_object(record: JobRecord, now: float) -> dict[str, Any]:
     return job
 
 
-def ended_entry(record: JobRecord, size: int) -> list[Any]:
-    """The end of a job that gave a value of so many bytes, as frames have it (`wire.calls`)."""
+def job_json(record: JobRecord, now: float) -> bytes:
+    """The same as it goes over the wire. Raises ValueError where there is no JSON of it."""
+    started, ended = record.started_at, record.finished_at
+    if record.status is not JobStatus.COMPLETED or record.error is not None or started is None or ended is None:
+        return to_json(job_object(record, now))
+    output = "" if record.output is None else f'"output":{_ENCODER.encode(record.output_json)},'
+    retries = f'"retries":{record.retries},' if record.retries > 0 else ""
+    worker = "" if record.worker is None else f',"workerId":{_quoted(record.worker)}'
+    return (
+        f'{{"delayTime":{_milliseconds(record.created_at, started)},"executionTime":{_milliseconds(started, ended)},'
+        f'"id":{_quoted(record.id)},{output}{retries}"status":"COMPLETED"{worker}}}'
+    ).encode()
+
+
+def ended_entry(record: JobRecord, size: int) -> str:
+    """The end of a job that gave a value of so many bytes, as the JSON that frames have (`wire.calls`)."""
     started, finished = record.started_at or record.created_at, record.finished_at or record.created_at
     delay, execution = _milliseconds(record.created_at, started), _milliseconds(started, finished)
-    return [record.idempotency_key, record.id, size, record.worker, record.retries, delay, execution]
+    key = "null" if record.idempotency_key is None else _quoted(record.idempotency_key)
+    worker = "null" if record.worker is None else _quoted(record.worker)
+    return f"[{key},{_quoted(record.id)},{size},{worker},{record.retries},{delay},{execution}]"
 
 
 def health_object(health: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:

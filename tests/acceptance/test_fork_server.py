@@ -84,6 +84,28 @@ def test_what_an_endpoint_names_is_imported_for_the_workers_that_come_later(plac
     assert place.run_script(PRELOADED, name="named.py").good().stdout == "True\n"
 
 
+UNIMPORTABLE = """
+from runpod_flash import Endpoint
+
+@Endpoint(name="hopeful", cpu="cpu3c-1-2", preload=["colorsys", "not_installed", "asyncio.windows_events"])
+def f(x):
+    return x + 1
+
+print(f.remote(1))
+"""
+
+
+def test_what_cannot_be_imported_ahead_is_told_and_the_call_runs(shared_place: Place) -> None:
+    assert shared_place.run_script(UNIMPORTABLE, name="hopeful.py").good().stdout == "2\n"
+    wait_until(lambda: "asyncio.windows_events imported" in log_of(shared_place), 60, "the fork server is ready")
+    again = shared_place.run_script(UNIMPORTABLE, name="hopeful.py").good()
+    assert again.stdout == "2\n"
+    told = [line for line in again.stderr.splitlines() if "cannot be imported ahead" in line]
+    assert len(told) == 2, again.stderr
+    assert "hopeful: preload='not_installed' cannot be imported ahead (ModuleNotFoundError: No module" in told[0]
+    assert "hopeful: preload='asyncio.windows_events' cannot be imported ahead (ImportError: win32 only)" in told[1]
+
+
 def workers(place: Place) -> list[str]:
     """The ids of its workers."""
     return [worker for endpoint in place.endpoints() for worker in endpoint["workerIds"]]

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from runpod_flash.control_plane import inventory
+from runpod_flash.control_plane import nvidia
 from tests.support.place import Place
 
-GPUS = inventory.detect()
+GPUS = nvidia.detect()
 pytestmark = pytest.mark.skipif(not GPUS, reason="this machine has no NVIDIA GPU")
 
 CUDA = """

@@ -30,7 +30,7 @@ OTHER = next(version for version in PYTHONS if version != HERE)
 OPTIONS = [
     "name", "gpu", "cpu", "workers", "idle_timeout", "dependencies", "system_dependencies", "accelerate_downloads",
     "datacenter", "env", "gpu_count", "execution_timeout_ms", "flashboot", "scaler_type", "scaler_value",
-    "min_cuda_version", "max_concurrency", "python_version", "retries", "image", "template",
+    "min_cuda_version", "max_concurrency", "python_version", "retries", "image", "template", "preload",
 ]  # fmt: skip
 
 WRONG = [
@@ -78,6 +78,14 @@ WRONG = [
     ({"dependencies": [""]}, "dependencies= is ''"),
     ({"system_dependencies": ["; rm -rf /"]}, "system_dependencies= is '; rm -rf /'"),
     ({"system_dependencies": ["--yes"]}, "system_dependencies= is '--yes'"),
+    ({"preload": "torch"}, "preload= is 'torch'; it must be a list .*did you mean \\['torch'\\]"),
+    ({"preload": [1]}, "preload= is \\[1\\]; it must be a list of names of modules"),
+    ({"preload": ["numpy", ""]}, "preload= is ''; it must be names of modules as in an import.*'PIL.Image'$"),
+    ({"preload": ["scikit-learn"]}, "preload= is 'scikit-learn'.*did you mean scikit_learn\\?$"),
+    ({"preload": ["torch>=2"]}, "did you mean torch\\?$"),
+    ({"preload": ["PIL..Image"]}, "preload= is 'PIL..Image'.*did you mean PIL.Image\\?$"),
+    ({"preload": ["import"]}, "preload= is 'import'; it must be names of modules as in an import.*'PIL.Image'$"),
+    ({"name": "x", "image": "a", "preload": ["torch"]}, "preload= has no effect with image="),
     ({"accelerate_downloads": 1}, "accelerate_downloads= is 1; it must be True or False"),
     ({"flashboot": "yes"}, "flashboot="),
     ({"datacenter": "EU-RO-2"}, "datacenter= is 'EU-RO-2'.*did you mean 'EU-RO-1'"),
@@ -154,6 +162,8 @@ RIGHT: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"dependencies": ("a", "b[x] >=1 ; os_name=='x'")}, {"dependencies": ("a", "b[x] >=1 ; os_name=='x'")}),
     ({"dependencies": {"a"}}, {"dependencies": ("a",)}),
     ({"system_dependencies": ["libgl1-mesa-glx", "g++", "x:amd64=1.0~1"]}, {}),
+    ({"preload": ("torch", "PIL.Image")}, {"preload": ("torch", "PIL.Image")}),
+    ({"preload": []}, {"preload": ()}),
     ({"min_cuda_version": None}, {"min_cuda_version": None}),
     ({"min_cuda_version": "11.1"}, {"min_cuda_version": CudaVersion.V11_1}),
     ({"scaler_type": "REQUEST_COUNT"}, {"scaler_type": ServerlessScalerType.REQUEST_COUNT}),

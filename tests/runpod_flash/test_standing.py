@@ -1,5 +1,8 @@
 """What is settled for the calls of a function stands as long as all that it was settled on."""
 
+import pickle
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from runpod_flash.crossing import PICKLED
 from runpod_flash.endpoint import Endpoint
 from runpod_flash.standing import KEPT, Standing, Standings, same_of
 from worker_runtime.wire import payload
+from worker_runtime.wire.pieces import joined
 from worker_runtime.wire.specs import EnvironmentRequest
 
 
@@ -89,6 +93,29 @@ def test_plain_arguments_are_encoded_as_any_others(value: Any) -> None:
     assert (plain is None) == isinstance(value, tuple), "containers may hold anything"
     if plain is not None:
         assert payload.decode(plain) == payload.decode(payload.encode((args, kwargs))) == (args, kwargs)
+
+
+class Numbers:
+    """Looks like an array of numbers, as far as encoding looks at it."""
+
+    def __init__(self, buffer: Any, isbuiltin: int = 1) -> None:
+        self.buffer = buffer
+        self.dtype = SimpleNamespace(isbuiltin=isbuiltin, hasobject=False)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Numbers, (pickle.PickleBuffer(self.buffer),)
+
+
+@pytest.mark.parametrize("size", [10, 20_000, 100_000])
+def test_arrays_of_numbers_are_encoded_as_any_others(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    args, kwargs = (Numbers(bytearray(b"a" * size)), 1), {"name": Numbers(bytearray(b"b" * size))}
+    assert payload.encode_plain(args, kwargs) is None, "there are no arrays in this program"
+    usual = payload.encode((args, kwargs)), payload.encode(args[0])
+    monkeypatch.setitem(sys.modules, "numpy", SimpleNamespace(ndarray=Numbers))
+    plain = payload.encode_plain(args, kwargs)
+    assert plain is not None
+    assert (joined(plain), payload.encode(args[0])) == usual
+    assert payload.encode_plain((Numbers(bytearray(size), isbuiltin=0),), {}) is None, "its type may need care"
 
 
 def test_an_object_that_only_looks_plain_is_not_taken_for_it() -> None:

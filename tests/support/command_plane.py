@@ -184,7 +184,7 @@ def _connect(plane: SmallPlane, commands: CommandWorkers, seal: Seal, webhooks: 
         load_changed(endpoint_id)
 
     plane.catalog.on_change, plane.catalog.on_delete = changed, deleted
-    plane.platform.intake.seal, plane.platform.intake.on_end = seal.seal, ended
+    plane.platform.intake.seal, plane.platform.intake.queueing.on_end = seal.seal, ended
     plane.dispatcher.on_end = lambda job: ended(job.record.id)
     plane.dispatcher.on_load = load_changed
     commands.balanced.on_load = plane.autoscaler.load_changed

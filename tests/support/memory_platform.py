@@ -70,6 +70,9 @@ class MemoryPlatform:
             found.append(await self.submit(endpoint_id, one))
         return found
 
+    def submit_now(self, endpoint_id: str, asked: Batch, /) -> None:
+        """Nothing is accepted at once."""
+
     def call_off(self, job_ids: Sequence[str], sees: Sees = everything, /) -> list[str]:
         seen = [job_id for job_id in job_ids if self._seen(job_id, sees)]
         self.called_off.extend(seen)

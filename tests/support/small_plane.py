@@ -60,6 +60,11 @@ class StandInEnvironments:
             raise self.failure
         return "environment"
 
+    def key_at_once(self, request: EnvironmentRequest) -> str | None:
+        if isinstance(self.failure, InstallFailed) and request.python == "0":
+            raise self.failure
+        return "environment"
+
     def ready(self, key: str) -> Environment | None:
         return None
 
@@ -286,7 +291,7 @@ async def small_plane(
     supervisor = Supervisor(where, fleet, dispatcher, environments, devices, launcher, announcer)  # type: ignore[arg-type]
     autoscaler = Autoscaler(catalog, fleet, supervisor, dispatcher.pools)
     platform = PlatformCore(store, catalog, fleet, dispatcher, environments, announcer)  # type: ignore[arg-type]
-    platform.intake.refusal = supervisor.refusal
+    platform.intake.queueing.refusal = supervisor.refusal
     streams = Streams(platform.chunks, dispatcher.results, dispatcher.recorder, limits)
     dispatcher.stream_through(streams)
     platform.will_read = streams.read

@@ -47,7 +47,7 @@ async def fork_server(
     if not (folder / "bundle").exists():
         bundle(folder / "bundle")
     packages = Packages(None if overlay is None else str(overlay), preload)
-    server = await ForkServer.start(Kind(sys.executable, str(folder / "bundle"), packages, tuple(env.items())))
+    server = ForkServer.start(Kind(sys.executable, str(folder / "bundle"), packages, tuple(env.items())))
     try:
         await asyncio.wait_for(server.begun(), 60)
         yield server

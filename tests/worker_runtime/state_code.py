@@ -72,6 +72,12 @@ def numbers(name):
 
     if name == "random":
         return random.random()
+    if name == "uuid":
+        return importlib.import_module("uuid").uuid4().hex
+    if name == "secrets":
+        return importlib.import_module("secrets").token_hex()
+    if name == "tempfile":
+        return next(importlib.import_module("tempfile")._get_candidate_names())
     if name == "authkey":
         return importlib.import_module("multiprocessing.process").current_process().authkey.hex()
     return float(importlib.import_module(f"{name}.random").random())

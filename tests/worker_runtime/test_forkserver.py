@@ -1,11 +1,16 @@
 """A worker that was forked is as one that was started: what it is, sees and may do; and how a fork server lives."""
 
 import asyncio
+import importlib.util
+import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Coroutine
+import sysconfig
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +21,10 @@ import pytest
 from runpod_flash.control_plane.launchers import fork_server as fork_server_module
 from runpod_flash.control_plane.launchers.fork_server import NotForked
 from tests.support.waiting import wait_until
+from tests.worker_runtime.comparing import STATE_CODE, of_state
 from tests.worker_runtime.forked_plane import ForkedPlane, fork_server
 from tests.worker_runtime.scripted_plane import ROOT, Plane, by_name
-from tests.worker_runtime.test_keeper import both
-
-STATE_CODE = Path(__file__).with_name("state_code.py")
-
-
-def of_state(name: str) -> tuple[str, bytes]:
-    """A function of `state_code.py`."""
-    return by_name(f"state_code:{name}", more={"state_code.py": STATE_CODE.read_bytes()})
+from tests.worker_runtime.test_keeper import NOBODY, _python_for_nobody, both, root_only
 
 
 def played(work: Coroutine[Any, Any, None]) -> None:
@@ -64,7 +63,24 @@ def test_a_forked_child_is_as_a_started_one(short_folder: Path, isolate: bool, s
     played(main())
 
 
-GENERATORS = ("numpy", "random", "authkey")
+@pytest.mark.parametrize("user", [None, pytest.param(NOBODY, marks=root_only)], ids=["self", "nobody"])
+def test_both_inherit_the_same_from_a_peculiar_control_plane_of_any_user(short_folder: Path, user: int | None) -> None:
+    account = {} if user is None else {"user": user, "group": user, "extra_groups": []}
+    python = sys.executable if user is None else _python_for_nobody()
+    env = {"PATH": os.defpath, "PYTHONPATH": f"{ROOT}:{sysconfig.get_path('purelib')}"}
+    command = [python, "-m", "tests.worker_runtime.comparing", str(short_folder)]
+    done = subprocess.run(command, cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE, timeout=60, **account)  # type: ignore[call-overload]
+    started, forked = json.loads(done.stdout)
+    assert isinstance(started, dict), started
+    assert forked == started
+    assert started["Umask"] == "0027"
+    assert started["limits"][resource.RLIMIT_NOFILE] == [512, 600]
+    assert int(started["SigIgn"], 16) & (1 << signal.SIGHUP - 1 | 1 << signal.SIGUSR2 - 1)
+    assert "passwd" not in started["descriptors"]
+    assert set(started["Uid"].split("\t")) == {str(os.getuid() if user is None else user)}
+
+
+GENERATORS = ("random", "uuid", "secrets", "tempfile", "authkey")
 
 
 def package(folder: Path, name: str, text: str) -> Path:
@@ -76,20 +92,22 @@ def package(folder: Path, name: str, text: str) -> Path:
 
 
 def test_two_forks_draw_different_numbers(short_folder: Path) -> None:
-    pytest.importorskip("numpy")
+    modules, asked = ["random", "uuid", "secrets", "tempfile", "multiprocessing.process"], list(GENERATORS)
+    if importlib.util.find_spec("numpy") is not None:
+        modules, asked = [*modules, "numpy.random"], [*asked, "numpy"]
 
     async def main() -> None:
-        async with fork_server(short_folder, "numpy.random", "multiprocessing.process", "random") as server:
+        async with fork_server(short_folder, *modules) as server:
             assert not server.unfit
             drawn = []
             for _ in range(2):
                 async with ForkedPlane(short_folder, server=server) as plane:
-                    assert await plane.call(of_state("imported"), "numpy.random")
-                    drawn.append([await plane.call(of_state("numbers"), each) for each in GENERATORS])
+                    assert [each for each in modules if not await plane.call(of_state("imported"), each)] == []
+                    drawn.append([await plane.call(of_state("numbers"), each) for each in asked])
                     await ended(plane)
                 (short_folder / "link").unlink()
-            for first, second in zip(*drawn, strict=True):
-                assert first != second
+            for name, first, second in zip(asked, *drawn, strict=True):
+                assert first != second, name
 
     played(main())
 
@@ -213,11 +231,16 @@ def test_without_its_token_a_worker_ends_and_leaves_the_folder(short_folder: Pat
     played(main())
 
 
-def test_it_ends_when_what_it_has_imported_is_not_there_any_more(short_folder: Path) -> None:
+@pytest.mark.parametrize(
+    "remove", [lambda overlay: (overlay / "fleeting.py").unlink(), shutil.rmtree], ids=["a file", "its environment"]
+)
+def test_it_ends_when_what_it_has_imported_is_not_there_any_more(
+    short_folder: Path, remove: Callable[[Path], None]
+) -> None:
     async def main() -> None:
         overlay = package(short_folder, "fleeting", "")
         async with fork_server(short_folder, "fleeting", overlay=overlay) as server, Plane(short_folder) as plane:
-            (overlay / "fleeting.py").unlink()
+            remove(overlay)
             with pytest.raises(NotForked):
                 await server.fork(plane.launch, whole=True)
             await server.wait()
@@ -230,6 +253,7 @@ def test_it_ends_with_its_control_plane(short_folder: Path) -> None:
     code = f"""
 import asyncio, sys
 from pathlib import Path
+from tests.worker_runtime.comparing import STATE_CODE, of_state
 from tests.worker_runtime.forked_plane import fork_server
 async def main():
     async with fork_server(Path({str(short_folder)!r})) as server:

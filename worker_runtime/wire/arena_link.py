@@ -10,11 +10,13 @@ all that it held is free.
         free NAME                  it is not any more; as often as it was leased
         unbacked NAME              the same: there is no memory for it
         taken NAME                 its value was read by the one it was for, and needs not be kept for others
-    control plane → process        {"arena": its number, "size": bytes} with its file, or {"refused": why}; then
+    control plane → process        {"arena": its number, "size": bytes, "marks": where those are} with its file, or
+                                   {"refused": why}; then
         range N NAME FRESH         FRESH 1: there may be no memory behind it yet
         full N                     there is none
         leased N, gone N
-        room NAME FRESH UNTIL      a range to be used without asking, by lease, until then (the machine's clock)
+        room NAME FRESH UNTIL      a range to be used without a word until then (the machine's clock): a mark in the
+                                   file says that it is in use
 """
 
 import contextlib
@@ -75,7 +77,7 @@ class ArenaLink:
             if not descriptors:
                 raise ArenaLost(str(said.get("refused", "the control plane has closed the conversation")))
             self.arena = int(said["arena"])
-            self._map = ArenaMap(descriptors[0], int(said["size"]), self._unused)
+            self._map = ArenaMap(descriptors[0], int(said["size"]), int(said["marks"]), self._unused)
             sock.setblocking(False)
             self._socket = _Unclosed(fileno=sock.detach())
             self._arrival = select.poll()
@@ -114,12 +116,21 @@ class ArenaLink:
             if not size <= room.size <= _MOST_WASTE * size:
                 continue
             self._rooms.remove(each)
-            if self._leased(room, until):
+            if self._entered(room, until):
                 return _cut(room, size), fresh
         return None
 
+    def _entered(self, room: Range, until: float) -> bool:
+        """Take a room. When its time is over the control plane is asked."""
+        if time.monotonic() < until:
+            self._map.mark(room)
+            if time.monotonic() < until:  # then it is seen in time
+                return not self.lost
+            self._map.unmark(room)
+        return self._answer("lease", room.name) == ["leased"]
+
     def _leased(self, found: Range, until: float) -> bool:
-        """Take a range that is there for a while. After that the control plane is asked."""
+        """Take a result that is there for a while. After that the control plane is asked."""
         if time.monotonic() < until:
             self._send(f"lease 0 {found.name}")
             if time.monotonic() < until:  # then it was said in time

@@ -14,9 +14,10 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from worker_runtime.wire.pieces import Pieces
-from worker_runtime.wire.ranges import Range
+from worker_runtime.wire.ranges import MARK, Range, mark_of
 
 _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE: many pages at once instead of a fault for each
 _NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
@@ -41,20 +42,31 @@ class _Scan(ctypes.Structure):
 _SCAN = (3 << 30) | (ctypes.sizeof(_Scan) << 16) | (ord("f") << 8) | 16
 
 
+class _View:
+    """What the bytes of a range belong to, beside an array of ctypes. It goes when nothing refers to them any more."""
+
+    arena: "ArenaMap"
+    found: Range
+
+    def __del__(self) -> None:
+        self.arena._ended(self.found)
+
+
 class ArenaMap:
     """Maps the file of an arena. May be used from several threads.
 
     Args:
         descriptor: of the file; it is taken over.
         size: bytes of it.
+        marks: where in it the table of marks begins (see `wire.ranges`).
         on_unused: called, in any thread, with the range of each view that nothing here refers to any more.
 
     Attributes:
         tidies_late: whether what user code has changed is given up by `tidy`, and not with the value.
     """
 
-    def __init__(self, descriptor: int, size: int, on_unused: Callable[[Range], None]) -> None:
-        self._descriptor, self._size, self._on_unused = descriptor, size, on_unused
+    def __init__(self, descriptor: int, size: int, marks: int, on_unused: Callable[[Range], None]) -> None:
+        self._descriptor, self._size, self._marks, self._on_unused = descriptor, size, marks, on_unused
         both = mmap.PROT_READ | mmap.PROT_WRITE
         try:
             self._shared = mmap.mmap(descriptor, size, mmap.MAP_SHARED, both)
@@ -63,6 +75,8 @@ class ArenaMap:
             os.close(descriptor)
             raise
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._private))
+        # One type for all views: to make one takes longer than all else of a view.
+        self._view: Any = type("_ViewOfAll", (_View, ctypes.c_char * size), {})
         self._written = memoryview(self._shared)
         self._touched: dict[int, int] = {}  # offset → end of ranges whose pages are in this process's page tables
         self._views: Counter[int] = Counter()  # how many are in use, by number of the range
@@ -77,6 +91,14 @@ class ArenaMap:
     def contains(self, found: Range) -> bool:
         """Whether a range lies in the file."""
         return found.size > 0 and found.end <= self._size and found.offset % mmap.PAGESIZE == 0
+
+    def mark(self, room: Range) -> None:
+        """Let the control plane see that a room is in use; there is memory for its mark."""
+        MARK.pack_into(self._shared, self._marks + mark_of(room.offset), room.number)
+
+    def unmark(self, room: Range) -> None:
+        """Take that back."""
+        MARK.pack_into(self._shared, self._marks + mark_of(room.offset), 0)
 
     def write(self, target: Range, pieces: Pieces, *, fresh: bool) -> None:
         """Write an encoded value. `fresh`: there may be no memory behind the range yet.
@@ -99,12 +121,12 @@ class ArenaMap:
 
     def view(self, found: Range) -> memoryview:
         """The bytes of a range, to be read and changed. It is in use until nothing refers to them any more."""
-        owner = (ctypes.c_char * found.size).from_buffer(self._private, found.offset)
+        owner = self._view.from_buffer(self._private)
         with self._lock:
             self.tidy()
             self._views[found.number] += 1
-        weakref.finalize(owner, self._ended, found).atexit = False
-        return memoryview(owner).cast("B")
+            owner.arena, owner.found = self, found
+        return memoryview(owner).cast("B")[found.offset : found.end]
 
     def in_use(self, found: Range) -> bool:
         """Whether something here refers to the bytes of a range."""

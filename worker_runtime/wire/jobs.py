@@ -256,6 +256,8 @@ class Call:
     @property
     def values(self) -> tuple[str, ...]:
         """The name of each value that must be at the platform before the call can run."""
+        if self.instance is None and self.arguments.sha256 is None and self.arguments.range is None:  # most calls
+            return ()
         return tuple(payload.name for payload in self.payloads if payload.name is not None)
 
     @property

@@ -25,6 +25,7 @@ _BYTES = (
 )
 _NO_FORM = "is {}, which has no form in JSON; return plain data, a dataclass or a pydantic model instead"
 _AS_THEY_ARE: Final = frozenset({int, bool, type(None)})
+_encoder: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 _ARRAYS: Final = ("numpy", "torch")  # packages whose values have `tolist`
 
 
@@ -35,7 +36,7 @@ def encode(value: Any) -> bytes:
         CannotTravel: a part of it has no form in JSON; the error says which part and why.
     """
     try:
-        return json.dumps(_converted(value, 0), separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
+        return _encoder.encode(_converted(value, 0)).encode()
     except RecursionError:
         raise CannotTravel((), f"is nested too deeply; at most {DEPTH} levels travel") from None
 

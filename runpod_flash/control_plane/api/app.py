@@ -48,6 +48,7 @@ from runpod_flash.control_plane.principals import Pickles, Principal, WorkerKey
 from runpod_flash.control_plane.problems import LastResort, handlers
 from runpod_flash.control_plane.rates import Rates
 from runpod_flash.control_plane.shared_values import SharedValues
+from runpod_flash.control_plane.turn import Turn
 from runpod_flash.control_plane.volume_files import VolumeFiles
 
 
@@ -68,6 +69,7 @@ class Services:
         pickles: whose pickles workers load.
         values: finds values in shared memory, too, where some is.
         loans: lends workers to clients.
+        turn: at whose end frames to clients leave.
     """
 
     platform: Platform
@@ -89,6 +91,7 @@ class Services:
     pickles: Pickles = Pickles.EVERYBODY
     values: SharedValues | None = None
     loans: Loans | None = None
+    turn: Turn | None = None
 
 
 def conversations_of(services: Services) -> Conversations:
@@ -105,7 +108,7 @@ def channels_of(services: Services, conversations: Conversations) -> ChannelServ
     def welcome(principal: Principal) -> dict[str, Any]:
         return {**services.capabilities, "pickles": services.pickles.of(principal.user)}
 
-    return ChannelServer(conversations, services.hub, keyring_of(services).principal, welcome)
+    return ChannelServer(conversations, services.hub, keyring_of(services).principal, welcome, services.turn)
 
 
 def keyring_of(services: Services) -> Keyring:

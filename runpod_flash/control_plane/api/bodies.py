@@ -44,7 +44,8 @@ async def json_object(request: Bodied, limit: int, seconds: float = BODY_S) -> d
 def object_of(data: bytes) -> dict[str, Any]:
     """Bytes as a JSON object. Raises Problem: 400, they are none."""
     try:
-        body = _decoded(data.decode(json.detect_encoding(data), "surrogatepass"))
+        encoding = "utf-8" if data.startswith(_USUAL) else json.detect_encoding(data)
+        body = _decoded(data.decode(encoding, "surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise Problem(400, f"the request is no JSON: {error}") from error
     if not isinstance(body, dict):
@@ -163,4 +164,5 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not allowed in JSON")
 
 
+_USUAL: Final = b'{"'  # whatever is not UTF-8 begins in another way
 _decoded: Final = json.JSONDecoder(parse_constant=_no_constant).decode

@@ -12,6 +12,7 @@ from runpod_flash.control_plane.events import BEAT_S, EventHub
 from runpod_flash.control_plane.outbox import Frames, Outbox
 from runpod_flash.control_plane.principals import Principal
 from runpod_flash.control_plane.problems import Problem, response_for
+from runpod_flash.control_plane.turn import Step, Turn
 from runpod_flash.errors import AuthError
 from worker_runtime.wire import PROTOCOL, calls, frames, trace
 from worker_runtime.wire.calls import Buffer
@@ -36,6 +37,7 @@ class ChannelServer:
         hub: where their events come from.
         identify: says whose key it is.
         welcome: what the welcome tells.
+        turn: at whose end frames to clients leave.
     """
 
     def __init__(
@@ -44,7 +46,9 @@ class ChannelServer:
         hub: EventHub,
         identify: Callable[[bytes], Principal | None],
         welcome: Callable[[Principal], Mapping[str, Any]],
+        turn: Turn | None = None,
     ) -> None:
+        self.turn = turn or Turn()
         self._conversations, self._hub, self._identify, self._welcome = conversations, hub, identify, welcome
         self._server: asyncio.Server | None = None
         self._channels: set[_Channel] = set()
@@ -101,7 +105,7 @@ class _Channel(asyncio.Protocol):
     """One connection. What is to be sent in one turn of the loop is written together."""
 
     def __init__(self, server: ChannelServer, channels: "set[_Channel]") -> None:
-        self._server, self._channels = server, channels
+        self._server, self._channels, self._turn = server, channels, server.turn
         self._loop = asyncio.get_running_loop()
         self._splitter = frames.Splitter(BODY_LIMIT)
         self._answers = Frames()
@@ -167,7 +171,7 @@ class _Channel(asyncio.Protocol):
         """Something is to be sent: at the end of this turn of the loop, with all else that comes until then."""
         if not self._woken:
             self._woken = True
-            self._loop.call_soon(self._flush)
+            self._turn.at_end(Step.CLIENTS, self._flush)
 
     def _flush(self) -> None:
         self._woken = False
@@ -177,7 +181,8 @@ class _Channel(asyncio.Protocol):
         if outbox.has_ended:
             self._end(transport, outbox)
         elif not self._full:
-            self._write(transport, outbox.take())
+            if not self._answers.is_empty:
+                self._write(transport, outbox.take())
             if self._release is None and self._answers.holds_back:
                 self._release = self._loop.call_later(RELEASE_S, self._release_now)
 

@@ -30,6 +30,8 @@ def policy_of(body: Mapping[str, Any], *, sync: bool, own: bool) -> Policy:
     `own`: our SDK has sent it, whose time limits may be shorter than the published ones. `policy.queueTimeout`, how
     long a job may wait for a worker each time, is an extension.
     """
+    if len(body) == 1 and "input" in body:
+        return _USUAL_SYNC if sync else _USUAL
     policy = body.get("policy")
     if policy is None:
         policy = {}
@@ -44,6 +46,10 @@ def policy_of(body: Mapping[str, Any], *, sync: bool, own: bool) -> Policy:
         webhook=_text(body, "webhook"),
         s3_config=_s3_config(body.get("s3Config")),
     )
+
+
+_USUAL: Final = Policy()
+_USUAL_SYNC: Final = Policy(sync=True)
 
 
 def _limit(policy: Mapping[str, Any], name: str, least: int) -> int | None:

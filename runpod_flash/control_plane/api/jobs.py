@@ -16,7 +16,7 @@ from runpod_flash.control_plane.principals import Need, Principal
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.rates import Rates, is_rated, queue_refusal
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord, Submission
-from runpod_flash.control_plane.views import health_object, job_object, metrics_object, request_object, to_json
+from runpod_flash.control_plane.views import health_object, job_json, metrics_object, request_object, to_json
 from worker_runtime.wire.ids import ordered_uuid
 from worker_runtime.wire.jobs import JobStatus
 
@@ -174,7 +174,7 @@ def check_queue(platform: Platform, limits: Limits, principal: Principal, endpoi
 
 def whole(record: JobRecord) -> bytes:
     """The JSON of a job."""
-    return to_json(job_object(record, time.time()))
+    return job_json(record, time.time())
 
 
 def brief(record: JobRecord) -> bytes:

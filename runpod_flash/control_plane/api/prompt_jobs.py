@@ -65,7 +65,8 @@ class _Answer:
         """Answer with an error."""
         self._end()
         response = response_for(error)
-        self._reply(response.status_code, response.raw_headers, bytes(response.body))
+        headers = [each for each in response.raw_headers if each[0] != b"content-length"]
+        self._reply(response.status_code, headers, bytes(response.body))
 
     def _end(self) -> None:
         if self._counted is not None:

@@ -12,6 +12,9 @@ PREFIX: Final = "/lb"
 """Below it endpoints are addressed by path: the next part is the endpoint's id, the rest is the worker's path."""
 
 
+_OCTET: Final = 3  # digits at most
+
+
 class Handler(Protocol):
     """What takes requests for endpoints."""
 
@@ -39,9 +42,12 @@ def first_label(host: bytes) -> str | None:
 
 def endpoint_of_host(scope: Scope, is_endpoint: Callable[[str], bool]) -> str | None:
     """The endpoint that the host of a request names, if it names one."""
-    host = next((value for name, value in scope["headers"] if name == b"host"), b"")
-    label = first_label(host)
-    return label if label and is_endpoint(label) else None
+    for name, value in scope["headers"]:
+        if name == b"host":
+            label = first_label(value)
+            is_address = label is not None and len(label) <= _OCTET and label.isdigit()
+            return label if label and not is_address and is_endpoint(label) else None
+    return None
 
 
 class HostRouting:

@@ -12,21 +12,17 @@ follows.
 
 import asyncio
 import logging
-import os
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
-from runpod_flash.control_plane.launchers.fork_server import ForkServer, Kind, NotForked
+from runpod_flash.control_plane.launchers.fork_server import ForkServer, Kind, NotForked, Spawned, own_kind
 from runpod_flash.control_plane.launchers.process import LocalProcess, ProcessLauncher
 from worker_runtime.preloading import Packages
 from worker_runtime.wire.specs import WorkerLaunch
 
 logger = logging.getLogger(__name__)
-
-FORKS = sys.platform == "linux" and hasattr(os, "pidfd_open")
-"""Whether this system has what it takes: messages with descriptors, and descriptors of processes."""
 
 OF_ONE_WORKER = ("RUNPOD_POD_ID", "FLASH_API_KEY")
 """Variables that each worker has another value of: nothing can be imported with them before it is forked."""
@@ -34,6 +30,7 @@ OF_ONE_WORKER = ("RUNPOD_POD_ID", "FLASH_API_KEY")
 _UNUSED_S = 300.0  # after which a fork server ends whose last worker has gone
 _MOST = 8  # fork servers at a time, beside that of the control plane's own interpreter
 _TRIES = 3  # of starting one
+_ENDS: Final = f"the process that imports ahead ended while it did so, {_TRIES} times in a row"
 _OWN_S = 2.0  # for the first one to be ready; a plain start takes less than what is lost by waiting longer
 
 
@@ -45,9 +42,11 @@ class _Place:
     starting: "asyncio.Task[None] | None" = None
     failures: int = 0
     unfit: str = ""
+    failed: Mapping[str, str] = field(default_factory=dict)  # what the last one could not import, each with the error
     workers: int = 0  # that live and could have been forked from it
     unused: asyncio.TimerHandle | None = None
-    told: set[str] = field(default_factory=set)  # the endpoints that know why it is unfit
+    untold: dict[str, WorkerLaunch] = field(default_factory=dict)  # by endpoint: who is to hear of `unfit` and `failed`
+    told: set[str] = field(default_factory=set)  # the endpoints that have heard
 
     @property
     def can_start(self) -> bool:
@@ -57,15 +56,25 @@ class _Place:
 class ForkLauncher:
     """Forks workers. It must be closed."""
 
-    def __init__(self, bundle: Path, plain: ProcessLauncher, *, preloads: bool = True) -> None:
-        """`preloads`: whether packages of endpoints may be imported where no worker's walls stand around them."""
+    def __init__(
+        self, bundle: Path, plain: ProcessLauncher, *, preloads: bool = True, spawned: Spawned | None = None
+    ) -> None:
+        """`preloads`: whether packages of endpoints may be imported where no worker's walls stand around them.
+
+        `spawned`: the process of a fork server of the control plane's own interpreter, started before `begin`.
+
+        Callbacks, which can be set later: `on_notice` hears why workers like this one are not forked, `on_failed` which
+        modules could not be imported before that, each with the error.
+        """
         self._plain = plain
         self._preloads = preloads
-        self._own = Kind(sys.executable, str(bundle), Packages())
+        self._own = own_kind(bundle)
+        self._spawned = spawned
         self._places: dict[Kind, _Place] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
         self.on_notice: Callable[[WorkerLaunch, str], None] = lambda launch, text: None
+        self.on_failed: Callable[[WorkerLaunch, Mapping[str, str]], None] = lambda launch, failed: None
 
     def begin(self) -> None:
         """Start the fork server of the control plane's own interpreter."""
@@ -78,9 +87,7 @@ class ForkLauncher:
         used = [(kind, self._want(kind)) for kind in kinds]
         for _, place in used:
             self._count(place)
-            if place.unfit and launch.endpoint not in place.told:
-                place.told.add(launch.endpoint)
-                self.on_notice(launch, f"its workers are started without preloading: {place.unfit}")
+            self._tell(place, launch)
         process = await self._forked(launch, kinds) or await self._plain.start(launch)
         watch = asyncio.ensure_future(self._until_ended(process, used))
         self._ending.add(watch)
@@ -90,7 +97,7 @@ class ForkLauncher:
     def prepare(self, launch: WorkerLaunch) -> None:
         """Let there be a fork server for the workers that come after this one."""
         for kind in self._kinds(launch)[:1]:
-            self._want(kind)
+            self._tell(self._want(kind), launch)
 
     async def close(self) -> None:
         """End all fork servers. Workers live on until they are told to end, or see that the control plane has gone."""
@@ -144,15 +151,18 @@ class ForkLauncher:
     async def _start(self, kind: Kind, place: _Place) -> None:
         server: ForkServer | None = None
         try:
-            server = await ForkServer.start(kind)
+            server = self._adopted(kind) or ForkServer.start(kind)
             if await server.begun():
                 place.server, place.failures = server, 0
                 server.on_end = lambda: self._over(place, server)
                 logger.info("fork server %d is ready: %s", server.pid, _described(kind))
             else:
-                place.unfit, place.failures = server.unfit, place.failures + 1
-            if server.failed or server.unfit:
-                logger.warning("fork server of %s: %s", _described(kind), server.unfit or dict(server.failed))
+                place.failures += 1
+                place.unfit = server.unfit or ("" if place.failures < _TRIES else _ENDS)
+                logger.warning("fork server %d of %s: %s", server.pid, _described(kind), server.unfit or "it ended")
+            place.failed = server.failed
+            if server.failed:
+                logger.warning("fork server %d of %s: %s", server.pid, _described(kind), dict(server.failed))
         except OSError as error:
             place.failures += 1
             logger.warning("a fork server of %s cannot be started: %s", _described(kind), error)
@@ -161,6 +171,28 @@ class ForkLauncher:
             if server is not None and place.server is not server:
                 server.end()
                 await server.wait()
+        for launch in list(place.untold.values()):
+            self._tell(place, launch)
+
+    def _tell(self, place: _Place, launch: WorkerLaunch) -> None:
+        """Say what is wrong with a place, now or as soon as that is known; each endpoint hears it once."""
+        if place.starting is not None:
+            place.untold[launch.endpoint] = launch
+            return
+        place.untold.pop(launch.endpoint, None)
+        if (place.unfit or place.failed) and launch.endpoint not in place.told:
+            place.told.add(launch.endpoint)
+            if place.unfit:
+                self.on_notice(launch, f"its workers are started without preloading: {place.unfit}")
+            if place.failed:
+                self.on_failed(launch, place.failed)
+
+    def _adopted(self, kind: Kind) -> ForkServer | None:
+        """The one that was started already, once."""
+        if self._spawned is None or kind != self._own:
+            return None
+        server, self._spawned = ForkServer(self._spawned), None
+        return server
 
     def _over(self, place: _Place, server: ForkServer | None) -> None:
         if place.server is server:

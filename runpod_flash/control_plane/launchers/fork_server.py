@@ -7,9 +7,12 @@ import logging
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from worker_runtime import fork_server_command
@@ -18,6 +21,9 @@ from worker_runtime.renewal import ROOM
 from worker_runtime.wire.specs import WorkerLaunch
 
 logger = logging.getLogger(__name__)
+
+FORKS = sys.platform == "linux" and hasattr(os, "pidfd_open")
+"""Whether this system has what it takes: messages with descriptors, and descriptors of processes."""
 
 _ROOM = "x" * 16384
 _ANSWER_S = 5.0  # one that takes longer hangs
@@ -37,6 +43,49 @@ class Kind:
     bundle: str
     packages: Packages
     env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+def own_kind(bundle: Path) -> Kind:
+    """That of the control plane's own interpreter, which imports nothing of any user's."""
+    return Kind(sys.executable, str(bundle), Packages())
+
+
+class Spawned:
+    """The process of a fork server that was started, which nobody listens to yet, and our end of its socket."""
+
+    def __init__(self, kind: Kind) -> None:
+        """Start it. Raises OSError."""
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    fork_server_command(kind.python, kind.bundle, theirs.fileno(), kind.packages.to_json()),
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/",
+                    pass_fds=(theirs.fileno(),), start_new_session=True, env={**dict(kind.env), ROOM: _ROOM},
+                )  # fmt: skip
+            except BaseException:
+                self.control.close()
+                raise
+        self.control.setblocking(False)
+        self.pid = self._process.pid
+
+    def kill(self) -> None:
+        """End it, whatever it does. Does nothing where it has ended."""
+        self._process.kill()
+
+    async def wait(self) -> None:
+        """Wait until it has ended."""
+        if self._process.poll() is not None:
+            return
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        descriptor = os.pidfd_open(self.pid)
+        loop.add_reader(descriptor, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+        self._process.wait()
 
 
 class ForkedProcess:
@@ -78,7 +127,7 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """A running fork server; `start` makes one.
+    """A running fork server, from a process that was spawned; `start` does both.
 
     Attributes:
         unfit: why nothing may be forked from it; known when it is `ready` or has ended.
@@ -86,33 +135,21 @@ class ForkServer:
         on_end: called when it has ended.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, control: socket.socket) -> None:
+    def __init__(self, spawned: Spawned) -> None:
         self.unfit = ""
         self.failed: Mapping[str, str] = {}
         self.on_end: Callable[[], None] = lambda: None
-        self._process, self._control = process, control
+        self._process, self._control = spawned, spawned.control
         self._begun: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._asked: deque[asyncio.Future[ForkedProcess]] = deque()
         self._forked: dict[int, ForkedProcess] = {}
         self._deadline = asyncio.get_running_loop().call_later(_READY_S, self.end, "it did not get ready")
-        asyncio.get_running_loop().add_reader(control.fileno(), self._hear)
+        asyncio.get_running_loop().add_reader(self._control.fileno(), self._hear)
 
     @classmethod
-    async def start(cls, kind: Kind) -> "ForkServer":
+    def start(cls, kind: Kind) -> "ForkServer":
         """Start one; it is not ready yet. Raises OSError."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    *fork_server_command(kind.python, kind.bundle, theirs.fileno(), kind.packages.to_json()),
-                    stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, cwd="/",
-                    pass_fds=(theirs.fileno(),), start_new_session=True, env={**dict(kind.env), ROOM: _ROOM},
-                )  # fmt: skip
-            except BaseException:
-                ours.close()
-                raise
-        ours.setblocking(False)
-        return cls(process, ours)
+        return cls(Spawned(kind))
 
     @property
     def pid(self) -> int:
@@ -167,8 +204,7 @@ class ForkServer:
         """End it, whatever it does. What it has forked lives on."""
         if why:
             logger.warning("fork server %d is ended: %s", self._process.pid, why)
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        self._process.kill()
         self._over()
 
     async def wait(self) -> None:
@@ -214,9 +250,9 @@ class ForkServer:
         loop.remove_reader(self._control.fileno())
         self._control.close()
         self._deadline.cancel()
-        if not self._begun.done() or self._begun.result():
+        if self._begun.done():
             self._begun = loop.create_future()
-            self._begun.set_result(False)
+        self._begun.set_result(False)  # whoever waits for it hears that it will not be
         while self._asked:
             if not (answer := self._asked.popleft()).done():
                 answer.set_exception(NotForked("the fork server has ended"))

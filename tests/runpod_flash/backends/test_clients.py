@@ -68,9 +68,21 @@ def test_a_lane_with_tls_is_used_again(trusted: Path) -> None:
         assert len(set(ports(address, 12, at_once=True))) == 12
 
 
-def test_elsewhere_each_request_has_a_connection_of_its_own() -> None:
+def test_a_lane_without_tls_is_used_again_too() -> None:
     with answering() as url:
-        assert len(set(ports(Address(url, KEY, "the fake", ""), 3))) == 3
+        address = Address(url, KEY, "the fake", "")
+        assert len(set(ports(address, 3))) == 1
+        assert len(set(ports(address, 12, at_once=True))) == 12
+
+
+def test_lanes_to_a_unix_socket_are_not_kept() -> None:
+    async def main() -> None:
+        lanes = Lanes(Address("http://127.0.0.1:1", KEY, "the fake", "", socket="/nowhere"))
+        async with lanes.lane() as client:
+            pass
+        assert client.is_closed
+
+    asyncio.run(main())
 
 
 def test_a_lane_in_which_something_failed_is_not_used_again(trusted: Path) -> None:

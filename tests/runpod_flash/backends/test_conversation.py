@@ -116,13 +116,18 @@ async def test_calls_of_one_turn_go_together_and_are_noted_at_once_before_they_l
     first = it.call(b"first")
     assert it.way.keys == [first.key], "one that is alone does not wait"
     calls = [it.call(bytes([number])) for number in range(50)]
-    assert it.way.keys == [first.key]
+    assert [len(each.jobs) for each in it.way.submits] == [1, 8, 32], "workers can begin while more are made"
     await turns(1)
-    assert [len(each.jobs) for each in it.way.submits] == [1, 50]
-    assert it.way.submits[1].jobs[7] == (calls[7].key, Payload.inlined(b"\7"))
+    assert [len(each.jobs) for each in it.way.submits] == [1, 8, 32, 10]
+    assert it.way.submits[2].jobs[7] == (calls[15].key, Payload.inlined(b"\17"))
     assert all(each.fresh and each.later for each in it.way.submits)
-    assert it.book.lines == [("leaving", [first.key]), ("leaving", [call.key for call in calls])]
-    assert len({call.key for call in calls}) == 50
+    assert it.book.lines == [("leaving", [key for key, _ in each.jobs]) for each in it.way.submits]
+    assert it.way.keys == [first.key, *(call.key for call in calls)]
+    it.ended(*((key, f"j{key}", b"v") for key in it.way.keys))
+    again = [it.call() for _ in range(10)]
+    await turns(1)
+    assert [len(each.jobs) for each in it.way.submits[4:]] == [1, 8, 1]
+    assert it.way.keys[51:] == [call.key for call in again]
 
 
 @played

@@ -4,6 +4,7 @@ import itertools
 import os
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from runpod_flash.control_plane import arena as module
 from runpod_flash.control_plane.arena import HELD_S, Arena
 from runpod_flash.control_plane.arena_file import ArenaFile
 from runpod_flash.control_plane.arena_space import GRAIN, rounded
-from worker_runtime.wire.ranges import Range
+from worker_runtime.wire.ranges import MARK, Range, mark_of
 
 SIZE = 1024**2 + 24 * GRAIN
 LATER = 2 * HELD_S
@@ -90,6 +91,53 @@ def test_what_was_said_in_time_counts_however_late_it_is_heard(arena: Arena) -> 
     assert arena.find(client.rooms[0].name) is not None
 
 
+def test_a_room_that_its_writer_has_marked_is_held(arena: Arena) -> None:
+    client = Process()
+    arena.free(client, taken(arena, client))
+    (room,) = client.rooms
+    mark(arena.file, room)
+    arena.pass_time(time.monotonic() + LATER)
+    assert arena.find(room.name) is not None
+    assert arena.lease(client, room), "it was late, and asks"
+    arena.free(client, room)
+    assert arena.find(room.name) is None
+
+
+def test_a_mark_of_a_process_that_has_ended_holds_nothing(arena: Arena) -> None:
+    client = Process()
+    arena.free(client, taken(arena, client))
+    mark(arena.file, client.rooms[0])
+    arena.left(client)
+    assert arena.used == 0
+
+
+def test_a_call_or_a_result_in_a_room_needs_no_word_about_that(arena: Arena) -> None:
+    worker, other = Process(), Process()
+    for _ in range(2):
+        arena.free(worker, taken(arena, worker))
+    arguments, result = worker.rooms
+    assert arena.deliver(other, result) is None
+    assert arena.deliver(worker, result) is not None
+    assert arena.keep(arguments, "job")
+    arena.let_go("job")
+    arena.taken(result)
+    assert arena.find(arguments.name) is arena.find(result.name) is None
+    assert len(worker.rooms) == 4
+
+
+def test_where_no_mark_can_be_made_there_are_no_rooms(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Process()
+    monkeypatch.setattr(arena.file, "make_markable", lambda found: False)
+    arena.free(client, taken(arena, client))
+    assert client.rooms == []
+    assert arena.used == 0
+
+
+def mark(file: ArenaFile, room: Range) -> None:
+    """Mark a room, as its writer does."""
+    os.pwrite(file.descriptor, MARK.pack(room.number), file.marks + mark_of(room.offset))
+
+
 def test_a_result_is_held_until_somebody_takes_it_and_kept_if_nobody_does(arena: Arena) -> None:
     client, worker, kept = Process(), Process(), list[Range]()
     arena.on_overdue = kept.append
@@ -160,6 +208,8 @@ class Uses(RuleBasedStateMachine):
         self.processes = [Process() for _ in range(3)]
         self.known: list[Range] = []
         self.held: dict[tuple[Process, Range], int] = {}
+        self.entered: set[tuple[Process, Range]] = set()  # rooms, by their marks
+        self.believed: set[tuple[Process, Range]] = set()
         self.jobs: dict[str, Range] = {}
         self.results: set[Range] = set()
         self.number = 0
@@ -191,9 +241,31 @@ class Uses(RuleBasedStateMachine):
     def lease(self, data: Any) -> None:
         who, found = self.one(data), self.a_range(data)
         was_there = self.arena.find(found.name) is not None
+        self.believe([each for each in self.entered if each[1] == found and each[0] is not who])
         assert self.arena.lease(who, found) == was_there
-        if was_there:
+        if was_there and (who, found) not in self.believed:
             self.held[who, found] = self.held.get((who, found), 0) + 1
+        self.believed.discard((who, found))
+
+    @precondition(lambda self: self.rooms())
+    @rule(data=st.data())
+    def enter(self, data: Any) -> None:
+        who, room = data.draw(st.sampled_from(self.rooms()))
+        mark(self.file, room)
+        self.entered.add((who, room))
+
+    def rooms(self) -> list[tuple[Process, Range]]:
+        return [(process, room) for process in self.processes for room in process.rooms if self.is_room(room)]
+
+    def is_room(self, found: Range) -> bool:
+        held = self.arena._held.get(found.number)
+        return held is not None and held.room
+
+    def believe(self, marks: Iterable[tuple[Process, Range]]) -> None:
+        """What follows lets the arena see these marks."""
+        for each in [each for each in marks if self.is_room(each[1])]:
+            self.held[each] = 1
+            self.believed.add(each)
 
     @precondition(lambda self: self.known)
     @rule(data=st.data(), unbacked=st.booleans())
@@ -229,8 +301,9 @@ class Uses(RuleBasedStateMachine):
     @rule(data=st.data())
     def deliver(self, data: Any) -> None:
         who, found = self.one(data), self.a_range(data)
-        if self.arena.deliver(who, found) is not None:
-            assert self.held[who, found] > 0
+        may = bool(self.held.get((who, found))) or (who, found) in self.rooms()
+        assert (self.arena.deliver(who, found) is not None) == may
+        if may:
             self.held[who, found] = 0
             self.results.add(found)
 
@@ -252,6 +325,7 @@ class Uses(RuleBasedStateMachine):
     @rule()
     def pass_time(self) -> None:
         overdue = set(self.results)
+        self.believe(self.entered)
         self.arena.pass_time(time.monotonic() + LATER)
         for found in overdue:
             self.arena.drop_result(found)

@@ -1,9 +1,14 @@
 """The folder that workers import from."""
 
+import os
+import py_compile
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from runpod_flash import release
 from runpod_flash.control_plane import bundle
 
 
@@ -29,6 +34,28 @@ def test_it_is_made_once_and_leaves_nothing_half_made(tmp_path: Path) -> None:
 
 def test_it_is_compiled_where_workers_cannot_do_that(tmp_path: Path) -> None:
     folder = bundle.ensure(tmp_path / "abc")
-    assert not list(folder.rglob("*.pyc"))
+    assert not list((folder / "runpod_flash").rglob("*.pyc"))
     bundle.ensure(folder, compiled=True)
-    assert list((folder / "worker_runtime" / "__pycache__").glob("keeper.*.pyc"))
+    assert list((folder / "runpod_flash" / "__pycache__").glob("errors.*.pyc"))
+
+
+def test_what_every_worker_imports_is_not_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy has the time of its source, so its bytecode is taken as it is: nothing is written."""
+    sources = {}
+    for name in ("worker_runtime/first.py", "other/later.py"):
+        source = sources[name] = tmp_path / "sources" / name
+        source.parent.mkdir(parents=True)
+        source.write_text("seen = __cached__\n")
+        os.utime(source, (1e9, 1e9))
+        py_compile.compile(str(source))
+    monkeypatch.setattr(release, "bundle_files", lambda: sources)
+    folder = bundle.ensure(tmp_path / "abc")
+    compiled = folder / "worker_runtime" / "__pycache__" / f"first.{sys.implementation.cache_tag}.pyc"
+    assert list(folder.rglob("*.pyc")) == [compiled]
+    before = compiled.stat().st_mtime_ns
+    program = "import sys; sys.path.insert(0, sys.argv[1]); from worker_runtime.first import seen; print(seen)"
+    command = [sys.executable, "-I", "-S", "-v", "-c", program, str(folder)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == str(compiled)
+    assert f"matches {folder / 'worker_runtime' / 'first.py'}" in told.stderr
+    assert compiled.stat().st_mtime_ns == before

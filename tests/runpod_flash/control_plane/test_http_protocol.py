@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from runpod_flash.control_plane import listening
-from runpod_flash.control_plane.http_protocol import HEAD_LIMIT, GatheringTransport
+from runpod_flash.control_plane.http_protocol import HEAD_LIMIT, GatheringTransport, Reply
 
 pytestmark = pytest.mark.anyio
 
@@ -28,10 +28,12 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @contextlib.asynccontextmanager
-async def connected(folder: Path) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def connected(
+    folder: Path, prompt: Any = None
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection to a server of the app."""
     with listening.sockets(0, folder / "api.sock", None) as found:
-        servers = listening.HttpServers(app, found, 2**20)
+        servers = listening.HttpServers(app, found, 2**20, prompt)
         await servers.start()
         reader, writer = await asyncio.open_connection("127.0.0.1", found.port)
         async with asyncio.timeout(20):
@@ -105,3 +107,101 @@ async def test_what_is_written_in_one_turn_leaves_at_once() -> None:
         await asyncio.sleep(0)
         gathering.write(b"a" * 70_000)
         assert [theirs.recv(100_000)[:9] for _ in range(3)] == [b"head body", b"later", b"a" * 9]
+
+
+class Prompt:
+    """Takes what is below /prompt, and answers those below /prompt/late when it is told to."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        self.late: list[Reply] = []
+
+    def __call__(self, scope: Scope, body: bytes, reply: Reply) -> bool:
+        if not scope["path"].startswith("/prompt"):
+            return False
+        self.bodies.append(body)
+        if scope["path"] == "/prompt/late":
+            self.late.append(reply)
+        else:
+            reply(200, ((b"x-by", b"prompt"),), scope["path"].encode() + scope["query_string"])
+        return True
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():  # the time of `connected` is the bound
+        await asyncio.sleep(0.001)
+
+
+def post(path: str, body: bytes, *headers: str) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+async def test_what_comes_in_one_piece_is_answered_without_the_app(tmp_path: Path) -> None:
+    prompt = Prompt()
+    async with connected(tmp_path, prompt) as (reader, writer):
+        writer.write(post("/prompt?a=1", b"body"))
+        head, body = await answer(reader)
+        assert (body, prompt.bodies) == (b"/prompta=1", [b"body"])
+        assert "x-by: prompt" in head
+        assert "date: " in head
+        writer.write(post("/other", b"body"))
+        assert await answer(reader) != (head, body)
+        assert prompt.bodies == [b"body"]
+
+
+async def test_what_comes_in_pieces_or_asks_first_goes_to_the_app(tmp_path: Path) -> None:
+    prompt = Prompt()
+    async with connected(tmp_path, prompt) as (reader, writer):
+        whole = post("/prompt", b"body")
+        for cut in (10, len(whole) - 2):
+            writer.write(whole[:cut])
+            await asyncio.sleep(0.02)
+            writer.write(whole[cut:])
+            head, body = await answer(reader)
+            assert body == b"/prompt"
+            assert ("x-by" in head) == (cut == 10)  # the last piece had all but the first line
+        writer.write(post("/prompt", b"", "Expect: 100-continue"))
+        assert "x-by" not in (await answer(reader))[0]
+
+
+async def test_a_late_answer_keeps_the_order_of_requests(tmp_path: Path) -> None:
+    prompt = Prompt()
+    async with connected(tmp_path, prompt) as (reader, writer):
+        writer.write(post("/prompt/late", b"1") + post("/prompt", b"2") + post("/third", b""))
+        await until(lambda: prompt.late)
+        prompt.late[0](503, (), b"late")
+        head, body = await answer(reader)
+        assert head.startswith("http/1.1 503 ")
+        assert [body, (await answer(reader))[1], (await answer(reader))[1]] == [b"late", b"/prompt", b"/third"]
+
+
+async def test_who_has_left_or_leaves_after_it(tmp_path: Path) -> None:
+    prompt = Prompt()
+    async with connected(tmp_path, prompt) as (reader, writer):
+        writer.write(post("/prompt/late", b""))
+        await until(lambda: prompt.late)
+        writer.transport.abort()
+        await asyncio.sleep(0.02)
+        prompt.late[0](200, (), b"nobody hears it")
+    async with connected(tmp_path, prompt) as (reader, writer):
+        writer.write(post("/prompt", b"", "Connection: close"))
+        head, _ = await answer(reader)
+        assert "connection: close" in head
+        assert await reader.read() == b""
+
+
+async def test_idle_connections_are_closed_and_busy_ones_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "_KEEP_ALIVE_S", 0.05)
+    prompt = Prompt()
+    async with connected(tmp_path, prompt) as (reader, writer):
+        writer.write(post("/prompt", b""))
+        await answer(reader)
+        writer.write(post("/prompt/late", b""))
+        await until(lambda: prompt.late)
+        await asyncio.sleep(0.15)  # the timer has looked meanwhile
+        prompt.late[0](200, (), b"late")
+        assert (await answer(reader))[1] == b"late"
+        assert await reader.read() == b""

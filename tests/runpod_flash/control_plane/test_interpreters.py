@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runpod_flash.control_plane.interpreters import Interpreter, Interpreters
+from runpod_flash.control_plane.interpreters import KEPT, Interpreter, Interpreters, ask_ahead
 from tests.support.packages import UV, base_env, make_caller, make_wheel, snapshot
 from worker_runtime.install import InstallFailed
 
@@ -79,6 +79,25 @@ def test_is_asked_once_while_nothing_changes(python: str, tmp_path: Path) -> Non
     asyncio.run(main())
 
     assert calls.read_text() == "x\n"
+
+
+def test_what_was_asked_ahead_is_not_asked_again(python: str, tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    counting = tmp_path / "counting"
+    counting.write_text(f'#!/bin/sh\necho x >> {calls}\nexec {python} "$@"\n')
+    counting.chmod(0o755)
+    environments = tmp_path / "environments"
+
+    ask_ahead(str(counting), ENV, environments)
+    found = inspect(str(counting), Interpreters(ENV, environments / KEPT))
+
+    assert calls.read_text() == "x\n"
+    assert versions(found) == versions(inspect(python))
+
+
+def test_asking_ahead_of_one_that_is_not_there_says_nothing(tmp_path: Path) -> None:
+    ask_ahead(str(tmp_path / "none"), ENV, tmp_path / "environments")
+    assert not (tmp_path / "environments").exists()
 
 
 def test_two_environments_with_the_same_packages_have_two_digests(python: str, tmp_path: Path) -> None:

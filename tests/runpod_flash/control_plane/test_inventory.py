@@ -1,14 +1,10 @@
 """GPUs handed out and taken back, over the stand-in inventory."""
 
-from types import SimpleNamespace
-
-import pynvml
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runpod_flash.control_plane import inventory as inventory_module
-from runpod_flash.control_plane.inventory import Gpu, Grant, Infeasible, Inventory, detect, driver_cuda, fake
+from runpod_flash.control_plane.inventory import Grant, Infeasible, Inventory, fake
 from runpod_flash.errors import ConfigError
 
 L4, A40 = "NVIDIA L4", "NVIDIA A40"
@@ -70,14 +66,6 @@ def test_without_a_gpu_no_driver_matters() -> None:
     assert Inventory((), cuda="11.0", strict=True).check_cuda("12.8", []) is None
 
 
-def test_the_drivers_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inventory_module, "pynvml", SimpleNamespace(
-        NVMLError=pynvml.NVMLError, nvmlInit=lambda: None, nvmlShutdown=lambda: None,
-        nvmlSystemGetCudaDriverVersion=lambda: 12040,
-    ))  # fmt: skip
-    assert driver_cuda() == "12.4"
-
-
 def test_feasibility_is_known_without_taking_anything() -> None:
     Inventory(fake("")).check([L4], 9)  # no GPU at all: it runs on the CPU
     inventory = Inventory(fake(f"{L4}:24"))
@@ -132,52 +120,6 @@ def test_what_must_become_free_for_a_worker(
     for kind in held:
         assert inventory.acquire([kind], 1) is not None
     assert inventory.missing(types, count) == expected
-
-
-class Driver:
-    """A stand-in for the NVIDIA driver: a good device, one that does not tell its memory, one off the bus."""
-
-    NVMLError = pynvml.NVMLError
-
-    def __init__(self, *, lists: bool = True) -> None:
-        self.lists, self.open = lists, 0
-
-    def nvmlInit(self) -> None:
-        self.open += 1
-
-    def nvmlShutdown(self) -> None:
-        self.open -= 1
-
-    def nvmlDeviceGetCount(self) -> int:
-        if not self.lists:
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_UNKNOWN)
-        return 3
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
-        if index == 1:
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
-        return index
-
-    def nvmlDeviceGetName(self, handle: int) -> str | bytes:
-        return "NVIDIA H200" if handle == 0 else b"NVIDIA GB10"
-
-    def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:
-        if handle == 2:
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
-        return SimpleNamespace(total=143771 * 1024**2)
-
-
-def test_the_devices_that_work_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    driver = Driver()
-    monkeypatch.setattr(inventory_module, "pynvml", driver)
-    assert detect() == (Gpu(0, "NVIDIA H200", 140), Gpu(2, "NVIDIA GB10", 0))
-    assert driver.open == 0
-
-
-def test_a_driver_that_fails_is_a_machine_without_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    driver = Driver(lists=False)
-    monkeypatch.setattr(inventory_module, "pynvml", driver)
-    assert (detect(), driver.open) == ((), 0)
 
 
 @pytest.mark.parametrize("text", ["L4", "L4:", ":24", "L4:x"])

@@ -1,6 +1,7 @@
 """Jobs as the HTTP faces see them: accepted once, kept over a restart, waited for, cancelled."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 from runpod_flash.control_plane.environments import InstallFailed
 from runpod_flash.control_plane.fleet import WorkerState
 from runpod_flash.control_plane.problems import Problem
+from runpod_flash.control_plane.queueing import SURE_S
 from runpod_flash.control_plane.records import Batch, JobRecord, Policy, Submission
-from runpod_flash.control_plane.store import StoreFull
+from runpod_flash.control_plane.store import StoreError, StoreFull
 from runpod_flash.errors import ContentNotFound, EndpointNotFound, JobNotFound, NotPortable, PayloadTooLarge
-from tests.support.small_plane import SmallPlane, small_plane
+from tests.support.small_plane import SmallPlane, changed, small_plane
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.jobs import INLINE_LIMIT, Call, ErrorInfo, ErrorKind, JobStatus, Payload, read_output
 from worker_runtime.wire.specs import EnvironmentRequest
@@ -191,6 +193,79 @@ async def test_keys_that_may_have_come_before_are_looked_up(plane: SmallPlane) -
 
 
 @played
+async def test_most_calls_are_accepted_without_waiting_for_more_than_the_commit(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint()
+    accepting = plane.platform.submit_now(endpoint, batch(plane, "a", "b"))
+    assert accepting is not None
+    ids = [each.id for each in accepting.outcomes.values() if isinstance(each, JobRecord)]
+    assert not plane.store.is_written(ids[0])
+    (again,) = await plane.platform.submit_many(endpoint, batch(plane, "b", fresh=False))
+    assert plane.store.is_written(ids[0]), "who repeats a key hears of the job when it is on disk"
+    await accepting.written
+    assert isinstance(again, JobRecord)
+    assert [*accepting.outcomes] == ["a", "b"]
+    assert again.id == ids[1]
+
+
+@played
+async def test_calls_that_follow_each_other_are_not_looked_at_one_by_one(plane: SmallPlane) -> None:
+    endpoint, looked, now = await plane.endpoint(workers={"min": 0, "max": 0}), list[str](), 100.0
+    queueing = plane.platform.intake.queueing
+    queueing._clock, plane.platform.on_use = lambda: now, looked.append
+    for key in "abc":
+        assert plane.platform.submit_now(endpoint, batch(plane, key)) is not None
+    assert looked == [endpoint]
+    now += SURE_S
+    plane.platform.submit_now(endpoint, batch(plane, "d"))
+    assert looked == [endpoint] * 2
+    await plane.catalog.update(endpoint, lambda body: changed(body, workers={"min": 0, "max": 0}, timeout=7))
+    plane.platform.submit_now(endpoint, batch(plane, "e"))
+    assert looked == [endpoint] * 3
+    (pool,) = plane.fleet.pools.values()
+    await plane.platform.delete_endpoint_jobs(endpoint)
+    plane.fleet.discard(pool)
+    plane.platform.submit_now(endpoint, batch(plane, "f"))
+    assert [one is pool for one in plane.fleet.pools.values()] == [False]
+    await plane.store.next_commit
+
+
+@played
+async def test_what_must_be_waited_for_is_not_accepted_at_once(plane: SmallPlane) -> None:
+    endpoint, command = await plane.endpoint(), await plane.endpoint(command="serve")
+    for place, asked in (
+        (endpoint, batch(plane, "repeated", fresh=False)),
+        (command, batch(plane, "k")),
+        (endpoint, batch(plane, "k", call=replace(plane.call(), artifact_data=b"code"))),
+    ):
+        assert plane.platform.submit_now(place, asked) is None
+    plane.platform.intake.queueing.refusal = lambda _: ErrorInfo(ErrorKind.INFEASIBLE, "Infeasible", "no GPU")
+    assert plane.platform.submit_now(endpoint, batch(plane, "k")) is None
+    assert plane.store.unfinished_jobs() == []
+
+
+@played
+async def test_calls_that_cannot_be_written_are_as_if_they_had_never_come(plane: SmallPlane) -> None:
+    endpoint = await plane.endpoint()
+    append, error = plane.store._journal.append, sqlite3.OperationalError("no room")
+
+    def full(connection: sqlite3.Connection) -> None:
+        raise error
+
+    plane.store._journal.append = full  # type: ignore[method-assign]
+    accepting = plane.platform.submit_now(endpoint, batch(plane, "a", "b"))
+    assert accepting is not None
+    assert plane.dispatcher.active == 2
+    repeated = plane.platform.submit_many(endpoint, batch(plane, "b", fresh=False))
+    with pytest.raises(StoreError):
+        await repeated
+    with pytest.raises(StoreError):
+        await accepting.written
+    assert (plane.dispatcher.active, plane.store.unfinished_jobs()) == (0, [])
+    plane.store._journal.append = append  # type: ignore[method-assign]
+    assert (await plane.submit(endpoint, key="b")).status is JobStatus.IN_QUEUE
+
+
+@played
 async def test_many_jobs_are_called_off_and_unknown_ones_named(plane: SmallPlane) -> None:
     endpoint = await plane.endpoint(workers={"min": 0, "max": 0})
     mine, other = await plane.submit(endpoint), await plane.submit(await plane.endpoint())
@@ -217,7 +292,7 @@ async def test_a_job_whose_environment_cannot_even_be_named_fails_at_once(plane:
 @played
 async def test_the_environment_is_built_as_its_owner_may_have_it(plane: SmallPlane) -> None:
     allowed = EnvironmentRequest("3.11", ("something-else",))
-    plane.platform.intake.vet = lambda endpoint, request: allowed
+    plane.platform.intake.queueing.vet = lambda endpoint, request: allowed
     keyed = list[EnvironmentRequest]()
 
     async def key(request: EnvironmentRequest) -> str:
@@ -395,7 +470,7 @@ async def test_each_waiting_job_has_a_cause(plane: SmallPlane) -> None:
 @played
 async def test_what_can_never_run_fails_at_once_with_what_there_is(plane: SmallPlane) -> None:
     endpoint = await plane.endpoint(gpu={"pools": ["ADA_24"], "count": 8})
-    plane.platform.intake.refusal = lambda _: ErrorInfo(
+    plane.platform.intake.queueing.refusal = lambda _: ErrorInfo(
         ErrorKind.INFEASIBLE, "Infeasible", "8 GPUs are asked for, 2 are here"
     )
     record = await plane.submit(endpoint)

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import socket
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -21,9 +20,9 @@ import pytest
 from runpod_flash import release
 from runpod_flash.control_plane import arena_file, server, settings
 from runpod_flash.control_plane.blobs import Blobs
+from runpod_flash.control_plane.records import JobRecord
 from runpod_flash.control_plane.server import ControlPlane
 from runpod_flash.control_plane.store import Store, StoreError
-from runpod_flash.errors import BackendUnavailable
 from runpod_flash.state_folder import PlaneRecord, StateFolder
 from tests.support.place import ROOT
 from tests.support.processes import no_process_left
@@ -166,14 +165,28 @@ def test_what_it_cannot_start_with_is_one_line(
     assert state.read_record() is None
 
 
-def test_a_database_that_is_held_is_told(tmp_path: Path) -> None:
+def test_a_second_one_on_the_same_journal_refuses_and_the_first_goes_on(tmp_path: Path) -> None:
     state = state_of(tmp_path / "home")
-    holder = sqlite3.connect(state.database)
-    holder.execute("BEGIN EXCLUSIVE")
+    first = Store.open(state.database)
+    log = state.database.with_name(f"{state.database.name}-wal")
+    jobs = [JobRecord(f"j{number}", "e1", {"x": number}, 1.0) for number in range(3)]
+
+    async def save(job: JobRecord) -> None:
+        await first.save_job(job)
+
+    for job in jobs[:2]:
+        asyncio.run(save(job))
+    before = log.read_bytes()
     with running(state.home) as process:
         _, said = process.communicate(timeout=20)
-    holder.close()
+    assert process.returncode == 1
     assert "held by another process" in said.splitlines()[-1]
+    assert log.read_bytes() == before
+    asyncio.run(save(jobs[2]))
+    first.close()
+    store = Store.open(state.database)
+    assert store.unfinished_jobs() == jobs
+    store.close()
 
 
 def test_a_port_in_use_is_told_and_leaves_neither_socket_nor_memory(tmp_path: Path) -> None:
@@ -187,14 +200,6 @@ def test_a_port_in_use_is_told_and_leaves_neither_socket_nor_memory(tmp_path: Pa
     assert not state.socket.exists()
     shared = arena_file.default_folder(os.getuid())
     assert state.plane not in [home.readlink() for home in shared.glob("*.home")]
-
-
-def test_one_process_owns_the_folder(tmp_path: Path) -> None:
-    state = state_of(tmp_path / "home")
-    with server.sole_owner(state), pytest.raises(BackendUnavailable, match="already runs"), server.sole_owner(state):
-        pass
-    with server.sole_owner(state):
-        pass
 
 
 def _settings(home: Path, **changes: str) -> settings.PlaneSettings:

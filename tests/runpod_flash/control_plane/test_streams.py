@@ -42,7 +42,12 @@ class Played:
 
     async def written(self) -> None:
         """Wait until what has come is on disk."""
-        await self.plane.until(lambda: not self.plane.streams.is_writing(self.job_id))
+
+        def nothing_is_under_way() -> bool:
+            stream = self.plane.streams._streams.get(self.job_id)
+            return stream is None or stream.writing is None
+
+        await self.plane.until(nothing_is_under_way)
 
     async def runs(self) -> None:
         """Wait until a worker runs the job."""

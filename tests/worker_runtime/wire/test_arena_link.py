@@ -239,7 +239,7 @@ def test_memory_that_is_not_there_is_no_signal(tmp_path: Path) -> None:
     shared.mkdir(mode=0o700)
     try:
         file = ArenaFile.create(shared, tmp_path, 2 * size + 2 * MEGABYTE)
-        memory = ArenaMap(os.dup(file.descriptor), file.size, lambda found: None)
+        memory = ArenaMap(os.dup(file.descriptor), file.size, file.marks, lambda found: None)
         too_large = Range(file.number, 1, MEGABYTE, size + MEGABYTE)
         with pytest.raises(OSError, match="No space"):
             memory.write(too_large, Pieces([b"x"]), fresh=True)
