@@ -76,8 +76,7 @@ class ControlPlane:
 
     def __init__(self, settings: PlaneSettings, state: StateFolder, spawned: Spawned | None = None) -> None:
         """`spawned`: the process of a fork server of its own interpreter, where one was started already."""
-        self._settings = settings
-        self._state = state
+        self._settings, self._state = settings, state
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._shown, self._port, self._url = "starting", 0, ""
         real = settings.fake_gpus is None
