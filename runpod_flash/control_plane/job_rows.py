@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from runpod_flash.control_plane.database import text
-from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.control_plane.records import JobRecord, PlainOutput
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.jobs import Call, JobStatus, Payload
 
@@ -111,6 +111,8 @@ def weight(fixed: Row, state: Row) -> int:
 
 
 def _result(output: Any) -> Any:
+    if isinstance(output, PlainOutput):
+        return output.text
     if not isinstance(output, Payload):
         return json.dumps(output)
     return output.inline if output.inline is not None else f"={json.dumps(output.to_json())}"
