@@ -149,7 +149,7 @@ class Store:
 
         Several of one turn of the loop are one row, with the last of them.
         """
-        if self._journal.entry(record.id) is None and not _is_new(record) and self._has_ended(record.id):
+        if not _is_new(record) and self._journal.entry(record.id) is None and self._has_ended(record.id):
             return Written.at_once()
         if self._journal.save(record) and record.status.final and record.webhook is not None:
             self._group.add([(_WANT_WEBHOOK, [record.id, record.finished_at or record.created_at])])
