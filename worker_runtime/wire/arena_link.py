@@ -110,7 +110,7 @@ class ArenaLink:
         """One of the ranges that were given before anybody asked, cut to size."""
         for words in self._heard():
             self._refuse(words)
-        for each in list(self._rooms):
+        for each in reversed(list(self._rooms)):  # what was used last is nearest to the processor
             room, fresh, until = each
             if not size <= room.size <= _MOST_WASTE * size:
                 continue
