@@ -23,6 +23,7 @@ from runpod_flash.hardware import (
     ServerlessScalerType,
     ServerlessType,
 )
+from runpod_flash.option_patterns import APT_PACKAGE, IDENTIFIER, IMAGE, REQUIREMENT
 from runpod_flash.retries import check_retries
 from runpod_flash.spec import DEFAULT_WORKERS_MIN, EndpointSpec, disk_limit_gb
 from runpod_flash.template import DEFAULT_DISK_GB, PodTemplate
@@ -48,16 +49,6 @@ _OF_SHIPPED_CODE = {
 }  # fmt: skip
 _MAX_BATCH = 1024
 _MAX_BATCH_WAIT_MS = 60_000
-
-_IDENTIFIER = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"  # as the packaging library takes it
-_EXTRAS = rf"\[\s*(?:{_IDENTIFIER}\s*(?:,\s*{_IDENTIFIER}\s*)*)?\]"
-_CLAUSE = r"(?:===|==|~=|!=|<=|>=|<|>)\s*[^\s,;()]+"
-_CLAUSES = rf"(?:{_CLAUSE}\s*(?:,\s*{_CLAUSE}\s*)*,?)"
-_REQUIREMENT = (  # compiled at first use, as all of these
-    rf"(?s)\s*{_IDENTIFIER}\s*(?:{_EXTRAS}\s*)?(?:@\s*\S+(?:\s+;.+)?|(?:\(\s*{_CLAUSES}?\s*\)|{_CLAUSES})?\s*(?:;.+)?)\s*"
-)
-_IMAGE = r"[A-Za-z0-9][\w.-]*(?::\d+)?(?:/[\w.-]+)*(?::[\w.-]{1,128})?(?:@sha256:[0-9a-f]{64})?"
-_APT_PACKAGE = r"[A-Za-z0-9][A-Za-z0-9+.-]*(?::[a-z0-9-]+)?(?:=[A-Za-z0-9.+:~-]+)?"
 
 
 def check(given: Mapping[str, Any]) -> EndpointSpec:
@@ -209,7 +200,7 @@ def _member(option: str, item: Any, kind: type[E]) -> E:
 def _image_name(value: Any) -> dict[str, Any]:
     if value is None:
         return {}
-    if not isinstance(value, str) or not re.fullmatch(_IMAGE, value):
+    if not isinstance(value, str) or not re.fullmatch(IMAGE, value):
         _refuse("image", value, "the name of a container image, such as 'vllm/vllm-openai:latest'")
     return {"image": value}
 
@@ -265,14 +256,14 @@ def _texts(option: str, value: Any, what: str) -> tuple[str, ...]:
 def _dependencies(value: Any) -> dict[str, Any]:
     found = _texts("dependencies", value, "requirements, such as 'numpy' or 'torch>=2'")
     for item in found:
-        if not re.fullmatch(_REQUIREMENT, item):
+        if not re.fullmatch(REQUIREMENT, item):
             allowed = "requirements such as 'numpy', 'torch>=2' or 'name @ https://…'"
             _refuse("dependencies", item, allowed, _requirement_hint(item))
     return {"dependencies": found}
 
 
 def _requirement_hint(item: str) -> str | None:
-    if re.fullmatch(rf"\s*{_IDENTIFIER}\s*=\s*[^\s=]+\s*", item):
+    if re.fullmatch(rf"\s*{IDENTIFIER}\s*=\s*[^\s=]+\s*", item):
         return repr(re.sub(r"\s*=\s*", "==", item.strip()))
     if re.match(r"\s*(git\+|https?:)", item):
         return repr(f"name @ {item.strip()}")
@@ -290,7 +281,7 @@ def _preload(value: Any) -> dict[str, Any]:
 def _system_dependencies(value: Any) -> dict[str, Any]:
     found = _texts("system_dependencies", value, "names of apt packages, such as 'ffmpeg'")
     for item in found:
-        if not re.fullmatch(_APT_PACKAGE, item):
+        if not re.fullmatch(APT_PACKAGE, item):
             _refuse("system_dependencies", item, "names of apt packages, such as 'ffmpeg' or 'libgl1=1.6.0-1'")
     return {"system_dependencies": found}
 

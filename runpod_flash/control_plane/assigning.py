@@ -39,6 +39,7 @@ class Assigning:
         fail: ends a job with an error.
         again: queues a job once more, with this record.
         changed: called with a pool where jobs or slots have become free.
+        wanted: called with a pool where jobs wait and workers are lent.
         on_load: called, at the end of a turn, with the id of each endpoint whose jobs or free slots have changed.
     """
 
@@ -59,6 +60,7 @@ class Assigning:
         self.fail: Callable[[Job, ErrorInfo], None] = lambda job, error: None
         self.again: Callable[[Job, JobRecord], None] = lambda job, record: None
         self.changed: Callable[[Pool], None] = lambda pool: None
+        self.wanted: Callable[[Pool], None] = lambda pool: None
         self.on_load: Callable[[str], None] = lambda endpoint: None
 
     # ---- jobs go out
@@ -88,6 +90,8 @@ class Assigning:
                 self._assign(job, worker)
             elif worker is not None:
                 self._queue_at(job, worker)
+        if pool.lent and (pool.queue or pool.homes):
+            self.wanted(pool)
         if not pool.queue and pool.holding and pool.pace.is_worth_moving:
             self._move(pool)
         self.look_at(pool)
@@ -125,6 +129,8 @@ class Assigning:
         """Whether a job may wait in the worker for its turn. Only one that has never been sent: see decision 0023."""
         pool = worker.pool
         if len(worker.ahead) >= pool.pace.depth or not job.patient or job.record.attempts or worker.recalled:
+            return False
+        if worker.loan is not None:
             return False
         return pool.key.concurrency == 1 and worker.state is WorkerState.READY and _is_sure(worker)
 

@@ -114,6 +114,10 @@ class Frames:
         """
         self._groups.append((calls.REFUSED, [problem, list(keys), after], []))
 
+    def not_lent(self) -> None:
+        """Add that no worker is lent."""
+        self._groups.append((calls.NOT_LENT, [], []))
+
     def unknown(self, job_ids: Sequence[str]) -> None:
         """Add ids that are no jobs here."""
         if job_ids:
