@@ -20,8 +20,9 @@ from runpod_flash.state_folder import StateFolder
 from worker_runtime.wire import tracing
 
 _GARBAGE = (10_000, 20, 50)
-"""When garbage is looked for. While thousands of jobs wait, each look goes over all that is kept of them; done as often as
-Python does by itself, it takes a fifth of the time. What is no part of a circle is freed at once in any case."""
+"""When garbage is looked for. While thousands of jobs wait, each look goes over all that is kept of them: as often as
+Python does it by itself, that takes a fifth of the time. What is no part of a circle is freed at once in any case.
+"""
 
 
 async def _live(chosen: settings.PlaneSettings, state: StateFolder) -> None:
