@@ -9,6 +9,8 @@ PYTEST := $(PY) -m pytest
 BENCH_VENV ?= .venv-bench
 BENCH_PY := $(BENCH_VENV)/bin/python
 BENCH_PIP := $(BENCH_PY) -m pip --quiet --disable-pip-version-check
+# Bytecode is kept, that of the tests too: without, each of the processes that run tests spends seconds on making it.
+export PYTHONDONTWRITEBYTECODE :=
 # These need the machine for themselves, or share what they install.
 ALONE := tests/chaos tests/conformance tests/schemathesis
 

@@ -42,6 +42,7 @@ class Settings:
         project: folder in which names of endpoints are unique (`FLASH_PROJECT`); None: the program's own.
         same_machine: whether a platform at a URL runs on this machine (`FLASH_SAME_MACHINE=1`, set in workers).
         in_worker: whether this program is the code of an endpoint, run by one of its workers.
+        direct: whether calls may go straight to a worker that is lent to this program (`FLASH_DIRECT=0`: never).
         logs: how output of workers is shown: auto, marked, plain or off (`FLASH_LOGS`).
         encoding: "neutral" sends no pickles at all; "auto" sends them where they may go (`FLASH_ENCODING`).
         app: whose deployed endpoints calls go to (`FLASH_APP`); "": see `deployed`.
@@ -62,6 +63,7 @@ class Settings:
     project: "Path | None" = None
     same_machine: bool = False
     in_worker: bool = False
+    direct: bool = True
     logs: str = "auto"
     encoding: str = "auto"
     app: str = ""
@@ -103,6 +105,7 @@ def load(environ: Mapping[str, str] | None = None, folder: "Path | None" = None)
         project=path(env["FLASH_PROJECT"]).absolute() if env.get("FLASH_PROJECT") else None,
         same_machine=env.get("FLASH_SAME_MACHINE") == "1",
         in_worker=_is_worker(process),
+        direct=env.get("FLASH_DIRECT", "") != "0",
         logs=_choice(env, "FLASH_LOGS", LOG_STYLES),
         encoding=_choice(env, "FLASH_ENCODING", ENCODINGS),
         **_deployed(process if _is_worker(process) else env),  # a .env that lies near a worker is not its own

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from worker_runtime.child_link import ChildLink
 from worker_runtime.keeper import Keeper
+from worker_runtime.lending import Lending
 from worker_runtime.loop import DRAINED, END_S, End, Lost, Worker, unexpected
-from worker_runtime.wire import PROTOCOL, messages, paths
+from worker_runtime.wire import PROTOCOL, direct, messages, paths
 from worker_runtime.wire.arena_link import ArenaLost, greeted
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.frames import Body, Header
@@ -31,7 +32,7 @@ _BACKLOG = 4 * 1024 * 1024  # bytes for the control plane, above which nothing m
 
 @dataclass(slots=True)
 class _Job:
-    """A call that was handed to the child and is not done. `number` is that of its frame."""
+    """A call that was handed to the child and is not done. `number` is that of its frame; of a client's, below 0."""
 
     id: str
     attempt: int
@@ -52,6 +53,7 @@ class CallWorker(Worker):
         self._making_room: asyncio.Task[None] | None = None
         self._resting: asyncio.TimerHandle | None = None
         self._files_id = ""
+        self._lending = Lending(super()._log)
         self._child: ChildLink
 
     # --- control plane → child ---
@@ -59,6 +61,7 @@ class CallWorker(Worker):
     async def _welcomed(self) -> None:
         memory = self._memory()
         self._child = ChildLink(self._keeper.link, self._turn, memory)
+        self._capture.marks = self._child.marks
         if memory is not None:
             memory.close()
 
@@ -87,6 +90,8 @@ class CallWorker(Worker):
                 self._child.pass_on(head, body)
             case messages.DROP:
                 self._let_begin(self._child.pass_on(head, body))
+            case messages.LEND | messages.END_LOAN | messages.BEGUN if self._alone:
+                self._of_loan(header, head, body)
             case messages.DRAIN:
                 self._draining = True
                 self._drain_if_idle()
@@ -97,6 +102,33 @@ class CallWorker(Worker):
         number = self._child.pass_on(head, body)
         self._jobs[header["job"]] = _Job(header["job"], header["attempt"], header.get("timeout_ms") or 0, number)
         self._let_begin(number)
+
+    def _of_loan(self, header: Header, head: bytes, body: Body) -> None:
+        if header["type"] == messages.BEGUN:
+            self._begun(header)
+            return
+        if header["type"] == messages.LEND:
+            self._lending.lent(header["loan"])
+        else:
+            self._child.say_aside(header)
+        self._let_begin(self._child.pass_on(head, body))
+
+    def _begun(self, header: Header) -> None:
+        """A call of the client to which the child is lent is known to the control plane, if it runs still."""
+        job, number = header["job"], header["number"]
+        if job not in self._jobs and self._lending.runs(header["loan"], number):
+            self._capture.hand_on()
+            self._jobs[job] = _Job(job, header["attempt"], 0, -number)
+            self._lending.release(job)
+
+    def _recorded(self, header: Header) -> None:
+        keys = self._lending.recorded(header)
+        for key in keys if self._jobs else ():
+            self._jobs.pop(direct.job_of(key), None)
+
+    def _log(self, job: str | None, stream: str, lines: list[str]) -> None:
+        if job is not None or not self._lending.hold(stream, lines):
+            super()._log(job, stream, lines)
 
     def _let_begin(self, number: int) -> None:
         if self._alone:
@@ -193,6 +225,18 @@ class CallWorker(Worker):
                 self._done(header, head, body)
             case messages.STARTED:
                 self._started(header, head)
+            case messages.RECORDED:
+                self._recorded(header)
+                self._link.pass_on(head, body)
+                self._drain_if_idle()
+            case messages.BEGUN:
+                self._link.pass_on(head, body)  # before its lines
+                self._begun(header)
+            case messages.LOAN_OVER:
+                self._lending.over(header["loan"])
+                for job in [job for job in self._jobs.values() if -job.number > header["last"]]:
+                    del self._jobs[job.id]
+                self._link.pass_on(head, body)
             case _:
                 self._link.pass_on(head, body)
         if self._link.backlog > _BACKLOG and self._making_room is None:
@@ -239,6 +283,7 @@ class CallWorker(Worker):
         if job is None or job.attempt != header["attempt"]:
             return
         del self._jobs[job.id]
+        self._lending.ended(-job.number)
         if job.deadline is not None:
             job.deadline.cancel()
         self._link.pass_on(head, body)

@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from worker_runtime.read_marks import ReadMarks
+
 MAX_LINE = 16 * 1024
 """Characters; a longer line is cut into pieces."""
 
@@ -99,6 +101,9 @@ class Capture:
     `owner` tells which job a line that is read now belongs to. When `backlog()` grows beyond `limit` bytes, reading
     pauses until `drain()` returns, which must not raise; user code that writes then waits, as for a slow terminal.
     `before` is called before lines are read because there are some.
+
+    Attributes:
+        marks: are counted before each read, where there are any.
     """
 
     def __init__(
@@ -114,6 +119,7 @@ class Capture:
         self._streams = [_Stream(name, descriptor) for name, descriptor in pipes.items()]
         self._emit, self._owner, self._backlog, self._drain, self._limit = emit, owner, backlog, drain, limit
         self._before = before
+        self.marks: ReadMarks | None = None
         self._batch: list[tuple[str | None, str, list[str]]] = []
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -141,6 +147,11 @@ class Capture:
             while left > 0 and (count := self._read(stream, min(left, _CHUNK))):
                 left -= count
         self.settle()
+
+    def hand_on(self) -> None:
+        """Emit the whole lines that were read."""
+        if self._batch:
+            self._send()
 
     def settle(self) -> None:
         """Emit what was read, lines without an end included."""
@@ -178,6 +189,8 @@ class Capture:
             self._pause = self._loop.create_task(self._wait_for_room())
 
     def _read(self, stream: _Stream, count: int) -> int:
+        if self.marks is not None:
+            self.marks.count()
         try:
             data = os.read(stream.descriptor, count)
         except BlockingIOError:

@@ -12,6 +12,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from worker_runtime.child_link import HAS_MARKS, HAS_MEMORY
+from worker_runtime.read_marks import ReadMarks
 from worker_runtime.shared import SharedMemory
 from worker_runtime.wire import frames, messages, trace
 from worker_runtime.wire.frames import Body, Header
@@ -21,7 +23,7 @@ from worker_runtime.wire.pieces import Encoded, Pieces, joined
 PARENT_GONE = 1
 """The exit code of a child whose parent has gone."""
 
-_CHUNK = 256 * 1024
+_CHUNK = 64 * 1024  # above 128 KB malloc maps pages for each read and unmaps them, which takes longer than the read
 _quoted = json.encoder.encode_basestring_ascii
 
 
@@ -43,6 +45,7 @@ class Channel:
         self._splitter = frames.Splitter()
         self._frames: deque[tuple[Header, Body]] = deque()  # that were read and not received
         self._output: _Output | None = None
+        self._marks: ReadMarks | None = None
 
     def keep_to_this_program(self) -> None:
         """Programs that user code starts do not get the stream."""
@@ -50,17 +53,31 @@ class Channel:
 
     def receive_ends(self) -> tuple[socket.socket, socket.socket]:
         """What the parent has sent before all else: the sockets of tickets, and of what is said aside."""
-        _, descriptors, _, _ = socket.recv_fds(self._socket, 1, 3)
-        tickets, aside, *memory = (socket.socket(fileno=descriptor) for descriptor in descriptors)
-        for end in (tickets, aside, *memory):
-            end.set_inheritable(False)
-        if memory:
-            self.memory = SharedMemory(memory[0])
-        return tickets, aside
+        kinds, descriptors, _, _ = socket.recv_fds(self._socket, 1, 4)
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+        more = descriptors[2:]
+        if kinds[0] & HAS_MARKS:
+            self._marks = ReadMarks(more[0])
+            os.close(more.pop(0))
+        if kinds[0] & HAS_MEMORY:
+            self.memory = SharedMemory(socket.socket(fileno=more[0]))
+        return socket.socket(fileno=descriptors[0]), socket.socket(fileno=descriptors[1])
 
     def watch_output(self) -> None:
         """From now on `done` tells whether all that was printed has been read. Raises OSError."""
         self._output = _Output()
+
+    @property
+    def reads(self) -> int | None:
+        """How often the parent has read something that this process has printed; None where that cannot be seen."""
+        return None if self._marks is None or self._output is None else self._marks.number
+
+    def was_silent(self, since: int | None) -> bool:
+        """Whether nothing was printed since `reads` was this; what is in buffers leaves this process for that."""
+        self._flush()
+        output = self._output
+        return output is not None and since is not None and output.empty and self.reads == since
 
     def receive(self) -> tuple[Header, Body]:
         """The next frame."""

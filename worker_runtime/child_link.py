@@ -1,13 +1,17 @@
 """The parent's end of the streams to the child.
 
 The first has frames both ways. The others come to the child over it, before all else: the tickets for what it may begin
-(see `tickets`), one for what it must hear while user code runs, and the one where memory is shared, if it is.
+(see `tickets`), one for what it must hear while user code runs, where it sees that its output is read (see
+`read_marks`), and the one where memory is shared, if there is such.
 """
 
 import asyncio
+import contextlib
+import os
 import socket
 from collections.abc import Callable, Container
 
+from worker_runtime import read_marks
 from worker_runtime.stream import Stream, Turn
 from worker_runtime.tickets import TicketOffice
 from worker_runtime.wire import frames, trace
@@ -16,19 +20,33 @@ from worker_runtime.wire.frames import Body, Header
 Take = Callable[[Header, bytes, Body], None]
 """Takes a frame: its header, that once more as it came, and its body."""
 
+HAS_MARKS, HAS_MEMORY = 1, 2
+"""Which ends come, beside those that always do: bits of the byte that comes with them."""
+
 _AGAIN_S = 0.01
 
 
 class ChildLink:
-    """Open streams to a child, which need not run yet."""
+    """Open streams to a child, which need not run yet.
+
+    Attributes:
+        marks: to be counted before its output is read; None where this system has none.
+    """
 
     def __init__(self, sock: socket.socket, turn: Turn, memory: socket.socket | None = None) -> None:
         """Take over a connected socket on which nothing has arrived or was sent yet."""
         self._office = TicketOffice()
         aside, theirs = socket.socketpair()
-        with theirs:
-            ends = [self._office.for_child, theirs, *([] if memory is None else [memory])]
-            socket.send_fds(sock, [b"\0"], [end.fileno() for end in ends])
+        with theirs, contextlib.ExitStack() as sent:
+            ends, kinds = [self._office.for_child.fileno(), theirs.fileno()], 0
+            made = read_marks.made()
+            self.marks = None if made is None else made[1]
+            if made is not None:
+                sent.callback(os.close, made[0])
+                ends, kinds = [*ends, made[0]], kinds | HAS_MARKS
+            if memory is not None:
+                ends, kinds = [*ends, memory.fileno()], kinds | HAS_MEMORY
+            socket.send_fds(sock, [bytes([kinds])], ends)
         self._turn = turn
         self._stream = Stream(sock, turn, self._hear, self._ended, (trace.PARENT_HEARD, trace.PARENT_PASSED))
         self._aside = Stream(aside, turn, _nothing, _nothing)

@@ -86,17 +86,29 @@ class Interrupts:
 
 
 class Ordered(Interrupts):
-    """The same where calls have growing numbers and begin in that order, so that none waits here."""
+    """The same where calls have growing numbers and begin in that order, so that none waits here.
+
+    Those of a client to which the process is lent have numbers of their own: -1, -2 and so on.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._latest = 0  # that has begun
+        self._latest = self._latest_of_client = 0  # that has begun
         self._unwanted: set[int] = set()  # later ones that shall not
+
+    def lent(self) -> None:
+        """The numbers of a client's calls begin anew."""
+        with self._lock:
+            self._latest_of_client = 0
+            self._unwanted = {number for number in self._unwanted if number > 0}
 
     def begin_next(self, number: int, key: Key) -> bool:
         """A call begins; whether it shall still run."""
         with self._lock:
-            self._latest = number
+            if number < 0:
+                self._latest_of_client = number
+            else:
+                self._latest = number
             if number in self._unwanted:
                 self._unwanted.remove(number)
                 return False
@@ -106,7 +118,7 @@ class Ordered(Interrupts):
     def cancel_number(self, number: int, key: Key) -> None:
         """Stop a call that has begun, or is about to; one that has ended is left alone."""
         with self._lock:
-            if number > self._latest:
+            if number > self._latest or number < self._latest_of_client:
                 self._unwanted.add(number)
             else:
                 self._stop(key)

@@ -23,11 +23,14 @@ from worker_runtime.execute import Artifacts, Execution, Outcome
 from worker_runtime.failures import Failed, describe
 from worker_runtime.instances import Instances
 from worker_runtime.interrupts import Cancelled, Key, MainThread, Ordered
+from worker_runtime.lent import Lent, Taken
 from worker_runtime.outlets import Outlet, Outlets
 from worker_runtime.runners import canceller, execution_of, key_of
 from worker_runtime.tickets import Tickets
-from worker_runtime.wire import frames, messages, trace
+from worker_runtime.wire import direct, frames, messages, trace
 from worker_runtime.wire.frames import Body, Header
+from worker_runtime.wire.jobs import Call
+from worker_runtime.wire.pieces import joined
 from worker_runtime.wire.specs import ArtifactManifest
 
 logger = logging.getLogger("worker_runtime")
@@ -79,6 +82,8 @@ class Serial:
         """`tickets`, `aside`: see `Channel.receive_ends`."""
         self._channel, self._artifacts, self._instances = channel, artifacts, Instances()
         self._tickets, self._aside, self._orders = Tickets(tickets), aside, _Orders(channel, artifacts)
+        self._lent: Lent | None = None
+        self._ticket_socket = tickets
         self._interrupts, self._main, self._outlets = Ordered(), MainThread(), Outlets(channel, alone=True)
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
@@ -101,12 +106,20 @@ class Serial:
                 header, _ = frames.receive(self._aside)
             except (EOFError, OSError):
                 os._exit(PARENT_GONE)
-            if header["type"] == messages.CANCEL:
-                self._interrupts.cancel_number(header["number"], key_of(header))
-            else:
-                self._outlets.credit(key_of(header), header)
+            match header["type"]:
+                case messages.CANCEL:
+                    self._interrupts.cancel_number(header["number"], key_of(header))
+                case messages.END_LOAN:
+                    lent = self._lent
+                    if lent is not None:
+                        lent.tell()
+                case _:
+                    self._outlets.credit(key_of(header), header)
 
     def _next(self) -> bool:
+        if self._lent is not None and (taken := self._lent.next()) is not None:
+            self._direct(self._lent, taken)
+            return True
         try:
             number = self._tickets.next()
         except (EOFError, OSError):
@@ -118,7 +131,12 @@ class Serial:
                 self._job(number, header, body)
             case messages.DROP:
                 self._close(self._instances.remove(header["instance"]))
+            case messages.LEND:
+                self._lend(header)
+            case messages.END_LOAN:
+                self._end_loan()
             case messages.DRAIN:
+                self._end_loan()
                 self._close(self._instances.remove_all())
                 return False
         return True
@@ -131,20 +149,70 @@ class Serial:
         if not quiet:
             self._orders.await_heard()
 
+    def _lend(self, header: Header) -> None:
+        self._end_loan()
+        self._interrupts.lent()
+        try:
+            if self._channel.reads is None:
+                raise OSError("this system does not show whether output was read")
+            self._lent = Lent(header, self._channel, self._ticket_socket)
+        except OSError:
+            self._channel.send({"type": messages.LOAN_OVER, "loan": header["loan"], "last": 0})
+
+    def _end_loan(self) -> None:
+        lent, self._lent = self._lent, None
+        if lent is not None:
+            lent.end()
+
+    def _direct(self, lent: Lent, taken: Taken) -> None:
+        """Run a call of the client to which this process is lent."""
+        key, reads = (taken.job, 1), self._channel.reads
+        if not self._interrupts.begin_next(-taken.number, key):
+            lent.tell(taken)
+            self._told(lent, quiet=self._channel.cancelled(key))
+            return
+        begun = time.perf_counter_ns()
+        with self._outlets.of(key, {}) as outlet:
+            outcome = self._called(key, lambda: self._execution(lent.call_of(taken), outlet), outlet)
+        cancelled, took_us = self._interrupts.end(key), (time.perf_counter_ns() - begun) // 1000
+        value = outcome.value
+        small = outcome.error is None and isinstance(value, bytes) and len(value) <= direct.LIMIT
+        if small and self._channel.was_silent(reads) and lent.answer(taken, joined(value), took_us):
+            return
+        lent.tell(taken)
+        if cancelled and outcome.error is not None:
+            quiet = self._channel.cancelled(key)
+        else:
+            quiet = self._channel.done(key, value, outcome.error, took_us)
+        self._told(lent, quiet=quiet)
+
+    def _told(self, lent: Lent, *, quiet: bool) -> None:
+        """A call was answered as any other: such are not for a loan."""
+        if not quiet:
+            self._orders.await_heard()
+        lent.told()
+        self._end_loan()
+
     def _run(self, key: Key, header: Header, body: Body) -> bool:
         """Run a call and tell how it ended; whether all that it has printed was read by then."""
         if header["timeout_ms"]:
             self._channel.send({"type": messages.STARTED, "job": key[0], "attempt": key[1]})
         begun = time.perf_counter_ns()
         with self._outlets.of(key, header) as outlet:
-            outcome = self._outcome(key, header, body, outlet)
+            outcome = self._called(key, lambda: self._shipped(header, body, outlet), outlet)
         if self._interrupts.end(key) and outcome.error is not None:
             return self._channel.cancelled(key)
         return self._channel.done(key, outcome.value, outcome.error, (time.perf_counter_ns() - begun) // 1000)
 
-    def _outcome(self, key: Key, header: Header, body: Body, outlet: Outlet) -> Outcome:
+    def _shipped(self, header: Header, body: Body, outlet: Outlet) -> Execution:
+        return execution_of(header, body, self._artifacts, self._instances, self._channel.memory, outlet)
+
+    def _execution(self, call: Call, outlet: Outlet) -> Execution:
+        return Execution(call, self._channel.memory, self._artifacts, self._instances, outlet)
+
+    def _called(self, key: Key, make: Callable[[], Execution], outlet: Outlet) -> Outcome:
         try:
-            execution = execution_of(header, body, self._artifacts, self._instances, self._channel.memory, outlet)
+            execution = make()
             outcome = self._plain(key, outlet, lambda: _begin(execution))
             return self._on_loop(key, outcome) if inspect.iscoroutine(outcome) else outcome
         except Failed as failed:

@@ -25,11 +25,13 @@ Take = Callable[[Header, Buffer], None]
 
 
 class Channel:
-    """One connection: a `Way`.
+    """One connection: a `Way`, on which workers can be asked for.
 
     Attributes:
         lost: resolved when it has ended, with the reason.
     """
+
+    lends = True
 
     def __init__(self, sock: socket.socket, take: Take) -> None:
         """`take` gets every frame, the welcome first. What it raises ends the channel, and is the reason."""
@@ -47,16 +49,17 @@ class Channel:
     def submit(self, kind: Kind, some: Sequence[Waiting], *, fresh: bool) -> None:
         pieces = frames_of(kind, some, fresh=fresh)
         trace.mark(trace.SUBMITTED)
-        self._write(pieces)
+        self.write(pieces)
 
     def tell(self, header: Header) -> None:
-        self._write(header_frame(header))
+        self.write(header_frame(header))
 
     def close(self) -> None:
         """End it. May be called twice."""
         self._end(None)
 
-    def _write(self, pieces: list[Buffer]) -> None:
+    def write(self, pieces: list[Buffer]) -> None:
+        """Write frames, or what makes them up."""
         if self._closed:
             return
         data = b"".join(pieces)

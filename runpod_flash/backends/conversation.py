@@ -12,9 +12,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
+from runpod_flash.backends.direct import Direct
 from runpod_flash.backends.events import FinalJobs, Json
 from runpod_flash.backends.patience import Busy, Patience, is_busy, retry_after
-from runpod_flash.backends.waiting import Kind, Notes, Waiting, job_of
+from runpod_flash.backends.waiting import Kind, Notes, Waiting, begun_frame, job_of
 from runpod_flash.calls import Ticket
 from runpod_flash.errors import BackendUnavailable, FlashError, JobNotFound
 from runpod_flash.output import Output
@@ -38,8 +39,15 @@ class Way(Protocol):
     def submit(self, kind: "Kind", some: "Sequence[Waiting]", *, fresh: bool) -> None:
         """Send calls of one kind. `fresh`: they were never sent before."""
 
+    def write(self, pieces: list[Buffer]) -> None:
+        """Send frames that are made already."""
+
     def tell(self, header: Header) -> None:
         """Send something else."""
+
+    @property
+    def lends(self) -> bool:
+        """Whether workers can be asked for."""
 
 
 class Conversation:
@@ -59,8 +67,15 @@ class Conversation:
         others: FinalJobs,
         output: Output,
         platform: Callable[[], str] = lambda: "the platform",
+        *,
+        directly: bool = False,
     ) -> None:
-        """`refusal`: the error that a problem document means. `platform`: what messages call it."""
+        """`refusal`: the error that a problem document means. `platform`: what messages call it.
+
+        `directly`: calls may go straight to workers, where the platform lends some.
+        """
+        self._directly = directly
+        self._direct: Direct | None = None
         self._platform = platform
         self._ready, self._refusal, self._on_event, self._others, self._output = (
             ready,
@@ -109,6 +124,11 @@ class Conversation:
         kind.waiting += 1
         if self._looking is None:
             self._look_later()
+        if self._direct is not None and self._direct.takes(waiting, alone=alone and not again):
+            if kind.notes is not None:
+                kind.notes.leaving([waiting.key])
+            self._direct.run(waiting)
+            return waiting
         if again:
             if kind.notes is not None:
                 kind.notes.leaving([waiting.key])
@@ -134,6 +154,8 @@ class Conversation:
             waiting.given_up = self._loop.create_future()
             if waiting.job_id is not None:
                 self._cancel(waiting.job_id)
+            elif self._direct is not None:
+                self._direct.give_up(waiting)
         await asyncio.shield(waiting.given_up)
 
     async def quiet(self) -> None:
@@ -158,7 +180,33 @@ class Conversation:
             return True
         return False
 
+    # --- those that a lent worker has
+
+    @property
+    def has_worker(self) -> bool:
+        """Whether a worker is lent to this client now."""
+        return self._direct is not None and self._direct.kind is not None
+
+    def answered(self, waiting: Waiting, value: Buffer) -> None:
+        self._settle(waiting, value)
+
+    def usual(self, waiting: Waiting) -> None:
+        self._send([waiting], fresh=True)
+
+    def tell_begun(self, waiting: Waiting) -> None:
+        if self._way is not None:
+            self._way.write(begun_frame(waiting))
+
+    def ask(self, kind: Kind, fields: dict[str, str]) -> None:
+        if self._way is not None:
+            self._way.write(kind.pattern.ask(fields))
+
     def _send(self, some: Sequence[Waiting], *, fresh: bool) -> None:
+        if not fresh:
+            for waiting in [each for each in some if each.loan]:
+                waiting.is_told = True
+                self.tell_begun(waiting)
+            some = [each for each in some if not each.loan]
         for kind, group in _by_kind(some):
             if fresh and kind.notes is not None:
                 kind.notes.leaving([each.key for each in group])
@@ -187,6 +235,7 @@ class Conversation:
         """There is a way now: what was submitted is submitted again, what was accepted is watched."""
         self._way = way
         self._ways += 1
+        self._direct = Direct(self) if self._directly and way.lends else None
         unknown = [each for each in self._calls.values() if each.job_id is None]
         leaving = set(map(id, self._leaving))
         self._send([each for each in unknown if id(each) not in leaving], fresh=False)
@@ -198,6 +247,7 @@ class Conversation:
     def down(self) -> None:
         """The way is lost; it is made again where calls are under way."""
         self._way = None
+        self._stop_direct()
         if self._calls and not self._closed:
             self._recover()
 
@@ -210,10 +260,16 @@ class Conversation:
     def close(self) -> None:
         """Nothing will be heard any more."""
         self._closed, self._way = True, None
+        self._stop_direct()
         for timer in (self._recovery, self._looking):
             if timer is not None:
                 timer.cancel()
         self.fail(list(self._calls.values()), BackendUnavailable("the connection was closed"))
+
+    def _stop_direct(self) -> None:
+        direct, self._direct = self._direct, None
+        if direct is not None:
+            direct.close()
 
     def _recover(self) -> None:
         if not self._closed and (self._recovery is None or self._recovery.done()):
@@ -237,12 +293,17 @@ class Conversation:
         if kind == calls.ENDED:
             self._ended(header["jobs"], body)
         elif kind == calls.EVENTS:
+            if self._direct is not None and any(event.get("event") == "log" for event in header["events"]):
+                self._direct.wrote()
             for event in header["events"]:
                 self._event(event)
         elif kind == calls.ACCEPTED:
             self._accepted(header["jobs"])
         elif kind == calls.REFUSED:
             self._refused(header["keys"], header["problem"], retry_after(header.get("after"), time.time()))
+        elif kind == calls.NOT_LENT:
+            if self._direct is not None:
+                self._direct.refused()
         elif kind == calls.UNKNOWN:
             self._unknown(header["jobs"])
 
@@ -251,14 +312,18 @@ class Conversation:
         self._learn((each[0], each[1]) for each in jobs)
         for entry in jobs:
             key, size = entry[0], entry[2]
-            value = body if size == whole else body[start : start + size]
-            start += size
+            value: Buffer | Payload
+            if type(size) is dict:
+                value = Payload.from_json(size)
+            else:
+                value = body if size == whole else body[start : start + size]
+                start += size
             waiting = self._calls.get(key)
             if waiting is not None:
                 waiting.facts = entry
                 self._settle(waiting, value)
             else:
-                self._others.arrive(job_of(entry, bytes(value)))
+                self._others.arrive(job_of(entry, value))
 
     def _event(self, event: Json) -> None:
         if event.get("event") != "job":
@@ -332,6 +397,8 @@ class Conversation:
     def _settle(self, waiting: Waiting, outcome: Any = None) -> None:
         """A call is not under way any more."""
         del self._calls[waiting.key]
+        if self._direct is not None:
+            self._direct.settled(waiting, good=not isinstance(outcome, dict | FlashError | None))
         if self._patience:
             self._patience.pop(waiting.key, None)
         if waiting.arguments is not None and waiting.arguments.range is not None:

@@ -93,11 +93,13 @@ class HttpBackend(JobApi):
         project: Path | str | None = None,
         patience_s: float = 0.0,
         memory: SharedMemory | None = None,
+        directly: bool = False,
     ) -> None:
         """`project` scopes names, None: they are global. `patience_s`: how long the first connection is tried.
 
-        `memory`: what is shared with the platform.
+        `memory`: what is shared with the platform. `directly`: calls may go straight to workers, where it lends some.
         """
+        self._directly = directly
         self._memory = memory
         self._output = output
         self._shares_machine = shares_machine
@@ -379,7 +381,7 @@ class HttpBackend(JobApi):
 
     def _converse(self, ready: Ready) -> Conversation:
         taken = ready, self._problem, self._take, self._final_jobs, self._output
-        conversation = Conversation(*taken, lambda: self._connection.platform)
+        conversation = Conversation(*taken, lambda: self._connection.platform, directly=self._directly)
         conversation.unsent = self.unsent
         return conversation
 

@@ -42,6 +42,7 @@ async def connect(settings: Settings, project: Path | str) -> HttpBackend:
         default_queue_delay=0.0,
         project=project,
         patience_s=_PATIENCE_S,
+        directly=settings.direct,
         memory=SharedMemory(state.arena_socket, state.read_key, lambda message: output.notice(_full(message))),
     )
     await backend.open()

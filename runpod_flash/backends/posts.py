@@ -26,15 +26,18 @@ Post = Callable[[Callable[[int], bytes]], Awaitable[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class _Some:
-    """Calls of one kind that go together, or a frame of another type."""
+    """Calls of one kind that go together, or a frame of another type, made already or not."""
 
     header: Header | None = None
+    made: Sequence[Buffer] = ()
     kind: Kind | None = None
     calls: Sequence[Waiting] = ()
     fresh: bool = False
 
     def frames(self, attempt: int) -> list[Buffer]:
         """The frames. A later attempt may not be the first to arrive."""
+        if self.made:
+            return list(self.made)
         if self.kind is None:
             return header_frame(self.header or {})
         return frames_of(self.kind, [each for each in self.calls if not each.done()], fresh=self.fresh and not attempt)
@@ -48,6 +51,8 @@ class _Some:
 class Posts:
     """A `Way`. Belongs to one connection; what is under way when that is lost is submitted again by the next."""
 
+    lends = False
+
     def __init__(self, post: Post, conversation: Conversation) -> None:
         self._post, self._conversation = post, conversation
         self._loop = asyncio.get_running_loop()
@@ -57,6 +62,9 @@ class Posts:
 
     def submit(self, kind: Kind, some: Sequence[Waiting], *, fresh: bool) -> None:
         self._add(_Some(kind=kind, calls=some, fresh=fresh))
+
+    def write(self, pieces: list[Buffer]) -> None:
+        self._add(_Some(made=pieces))
 
     def tell(self, header: Header) -> None:
         self._add(_Some(header))

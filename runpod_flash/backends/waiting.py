@@ -85,7 +85,10 @@ class Kind:
 
 
 class Waiting(asyncio.Future[Any]):
-    """A call under way. Its result is the value as bytes, the job as JSON where that gave none, or None: accepted.
+    """A call under way.
+
+    Its result is the value as bytes, or as a payload that says where they are; the job as JSON where that gave none; or
+    None: accepted.
 
     Attributes:
         key: under which it is submitted.
@@ -96,9 +99,15 @@ class Waiting(asyncio.Future[Any]):
         facts: of its end: key, id, size, worker, retries (`wire.calls`).
         submits_only: whether being accepted is all that is wanted.
         given_up: resolved when it has ended, where it was cancelled.
+        loan: of the lent worker that it was given to, "" where it goes the usual way.
+        number: of the call in that loan.
+        is_told: the control plane was told of it, where it went there.
     """
 
-    __slots__ = ("arguments", "facts", "given_up", "job_id", "key", "kind", "submits_only", "tickets")
+    __slots__ = (
+        "arguments", "facts", "given_up", "is_told", "job_id", "key", "kind", "loan", "number", "submits_only",
+        "tickets",
+    )  # fmt: skip
 
     def __init__(
         self, kind: Kind, key: str, arguments: Payload, tickets: list[Ticket] | None, loop: asyncio.AbstractEventLoop
@@ -111,6 +120,9 @@ class Waiting(asyncio.Future[Any]):
         self.job_id: str | None = None
         self.facts: Sequence[Any] = ()
         self.submits_only: bool = False
+        self.loan: str = ""
+        self.number: int = 0
+        self.is_told: bool = False
         self.given_up: asyncio.Future[None] | None = None
 
     @property
@@ -121,11 +133,11 @@ class Waiting(asyncio.Future[Any]):
         return Ticket(self.job_id, self.kind.endpoint_id, self.kind.name, call.stream)
 
 
-def job_of(entry: Sequence[Any], value: bytes) -> dict[str, Any]:
+def job_of(entry: Sequence[Any], value: Buffer | Payload) -> dict[str, Any]:
     """The job object of an end that frames tell."""
     _, job_id, _, worker, retries, delay, execution = entry
     job = {"id": job_id, "status": "COMPLETED", "delayTime": delay, "executionTime": execution}
-    job["output"] = value_output(Payload.inlined(value))
+    job["output"] = value_output(value if isinstance(value, Payload) else Payload.inlined(bytes(value)))
     if retries:
         job["retries"] = retries
     return {**job, "workerId": worker} if worker is not None else job
@@ -135,6 +147,12 @@ def frames_of(kind: Kind, some: Sequence[Waiting], *, fresh: bool) -> list[Buffe
     """The frames that submit these calls."""
     sent = [(each.key, each.arguments) for each in some if each.arguments is not None]
     return kind.pattern.frames(sent, fresh=fresh, later=not any(each.submits_only for each in some))
+
+
+def begun_frame(waiting: Waiting) -> list[Buffer]:
+    """The frame that tells of a call which a lent worker was given."""
+    assert waiting.arguments is not None
+    return waiting.kind.pattern.begun(waiting.key, waiting.arguments, waiting.loan, waiting.number)
 
 
 def header_frame(header: Header) -> list[Buffer]:

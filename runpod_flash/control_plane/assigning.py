@@ -23,6 +23,9 @@ from runpod_flash.errors import BackendError
 from worker_runtime.wire import messages
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
 
+TELL_S: Final = 0.01
+"""So often, in seconds, clients are told what changes in a queue."""
+
 _LOOK_S: Final = 0.01  # between two looks at those who have jobs ahead
 
 
@@ -36,6 +39,7 @@ class Assigning:
         fail: ends a job with an error.
         again: queues a job once more, with this record.
         changed: called with a pool where jobs or slots have become free.
+        wanted: called with a pool where jobs wait and workers are lent.
         on_load: called, at the end of a turn, with the id of each endpoint whose jobs or free slots have changed.
     """
 
@@ -51,10 +55,12 @@ class Assigning:
         self.held = False
         self._looking: asyncio.TimerHandle | None = None
         self._holding: dict[Pool, None] = {}  # pools with jobs that are ahead
+        self._late: dict[Pool, None] = {}  # pools whose clients are told in a moment
         self._untold: dict[Pool, None] = {}  # pools where something has changed in this turn
         self.fail: Callable[[Job, ErrorInfo], None] = lambda job, error: None
         self.again: Callable[[Job, JobRecord], None] = lambda job, record: None
         self.changed: Callable[[Pool], None] = lambda pool: None
+        self.wanted: Callable[[Pool], None] = lambda pool: None
         self.on_load: Callable[[str], None] = lambda endpoint: None
 
     # ---- jobs go out
@@ -84,6 +90,8 @@ class Assigning:
                 self._assign(job, worker)
             elif worker is not None:
                 self._queue_at(job, worker)
+        if pool.lent and (pool.queue or pool.homes):
+            self.wanted(pool)
         if not pool.queue and pool.holding and pool.pace.is_worth_moving:
             self._move(pool)
         self.look_at(pool)
@@ -121,6 +129,8 @@ class Assigning:
         """Whether a job may wait in the worker for its turn. Only one that has never been sent: see decision 0023."""
         pool = worker.pool
         if len(worker.ahead) >= pool.pace.depth or not job.patient or job.record.attempts or worker.recalled:
+            return False
+        if worker.loan is not None:
             return False
         return pool.key.concurrency == 1 and worker.state is WorkerState.READY and _is_sure(worker)
 
@@ -313,10 +323,27 @@ class Assigning:
 
     def _tell_all(self) -> None:
         pools, self._untold = self._untold, {}
+        now = time.monotonic()
         for pool in pools:
+            if pool.has_work and now < pool.told_at + TELL_S:
+                self._tell_later(pool)
+                continue
+            if pool.has_work:
+                pool.told_at = now
             self._announcer.refresh(pool)
         for endpoint in dict.fromkeys([pool.key.endpoint for pool in pools]):
             self.on_load(endpoint)
+
+    def _tell_later(self, pool: Pool) -> None:
+        """Nobody reads more often what thousands of jobs wait for."""
+        if not self._late:
+            self._turn.loop.call_later(TELL_S, self._tell_late)
+        self._late[pool] = None
+
+    def _tell_late(self) -> None:
+        pools, self._late = self._late, {}
+        for pool in pools:
+            self._announcer.refresh(pool)
 
 
 def find(worker: Worker, job_id: str) -> Job | None:

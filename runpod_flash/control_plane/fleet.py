@@ -120,6 +120,20 @@ def _is_patient(call: Call) -> bool:
 
 
 @dataclass(slots=True, eq=False)
+class Loan:
+    """That a client gives a worker its calls directly. `call` is what they ask for, without arguments."""
+
+    id: str
+    worker: "Worker"
+    call: Call
+    template: JobRecord  # of their jobs
+    jobs: dict[int, Job] = field(default_factory=dict)  # those that run or ran, by the client's number
+    is_ending: bool = False  # the worker was asked to take no more
+    last: int | None = None  # the number of the last that has begun, once it is over in good order
+    lost: str = ""  # how its worker was lost, where it was
+
+
+@dataclass(slots=True, eq=False)
 class Worker:
     """A started worker. `generation` is the endpoint's when it was started; times are monotonic seconds."""
 
@@ -151,6 +165,7 @@ class Worker:
     healthy: bool = True  # whether that says so
     owner: str = ""  # the user for whom it runs
     project: str = ""  # the endpoint's
+    loan: Loan | None = None  # it is lent to a client, and takes no jobs of ours
 
     @property
     def is_server(self) -> bool:
@@ -160,14 +175,14 @@ class Worker:
     @property
     def free_slots(self) -> int:
         """How many more jobs it can run now."""
-        if self.state is not WorkerState.READY:
+        if self.state is not WorkerState.READY or self.loan is not None:
             return 0
         return self.offers if self.pool.code is None else self.pool.key.concurrency - len(self.running)
 
     @property
     def load(self) -> int | None:
         """What `Freedom` goes by: jobs that it has; of a command, how few it has asked for."""
-        if self.state is not WorkerState.READY:
+        if self.state is not WorkerState.READY or self.loan is not None:
             return None
         return -self.offers if self.pool.code is None else len(self.running) + len(self.ahead)
 
@@ -218,6 +233,7 @@ class Pool:
     freedom: Freedom[Worker] = field(default_factory=Freedom)
     homes: dict[Worker, None] = field(default_factory=dict)  # workers in whose own queues jobs may wait
     holding: dict[Worker, None] = field(default_factory=dict)  # workers that may have jobs ahead
+    lent: dict[Worker, None] = field(default_factory=dict)  # workers that are lent to clients
     pace: Pace = field(default_factory=Pace)
     environment: Environment | None = None
     building: "asyncio.Task[None] | None" = None
@@ -231,6 +247,7 @@ class Pool:
     gave_up: str = ""  # why no worker could be had; nothing is tried again before the next job or request
     used_at: float = 0.0  # monotonic
     clients: dict[str, int] = field(default_factory=dict)  # unfinished jobs by client
+    told_at: float = 0.0  # monotonic: when they have heard last what their jobs wait for
     told: dict[str, tuple[object, ...]] = field(default_factory=dict)  # the stage that each client has heard last
     notices: dict[str, str] = field(default_factory=dict)  # by key: what every client of the pool is told once
     waiting_requests: int = 0  # HTTP requests that no worker can take yet

@@ -129,6 +129,10 @@ class Intake:
         self._tell_short(short, accepted[0][0])
         return Accepting(outcomes, written)
 
+    def is_new(self, endpoint_id: str, key: str) -> bool:
+        """Whether no job has been submitted with this key, and none is being accepted."""
+        return self._under_way.get(endpoint_id, key) is None and self._store.job_by_key(endpoint_id, key) is None
+
     def _known(self, endpoint_id: str, key: str, client: str | None) -> "JobRecord | asyncio.Future[Outcomes] | None":
         """The job that was submitted with this key, or what will have it; None: it comes for the first time."""
         pending = self._under_way.get(endpoint_id, key)
@@ -144,6 +148,41 @@ class Intake:
     async def _once_written(self, written: Saved, job_id: str, key: str, client: str | None) -> Outcomes:
         await written
         return {key: self._again(job_id, client)}
+
+    async def repeated(self, endpoint_id: str, key: str, client: str | None) -> JobRecord | None:
+        """The job that was submitted with this key, its end told once more; None: it comes for the first time.
+
+        Raises what refuses it, where it comes just now.
+        """
+        known = self._known(endpoint_id, key, client)
+        found = None if known is None else await outcome_of(known, key)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def go_on(
+        self, endpoint: EndpointRecord, job_id: str, asked: Batch, lost: ErrorInfo | None
+    ) -> JobRecord | Exception:
+        """Accept a call whose first attempt was cut off with its worker; `lost` says how, None: with a control plane.
+
+        It goes on as its retries allow. Raises as `submit` does.
+        """
+        ((key, _),) = asked.jobs
+        outcomes = await self._under_way.together(endpoint.id, [key], self._go_on(endpoint, job_id, asked, lost))
+        return outcomes[key]
+
+    async def _go_on(self, endpoint: EndpointRecord, job_id: str, asked: Batch, lost: ErrorInfo | None) -> Outcomes:
+        ((key, arguments),) = asked.jobs
+        self._open(endpoint)
+        call = asked.call.with_arguments(arguments)
+        record, now = self.record(endpoint, job_id, call, asked.policy, asked.client, key), time.time()
+        cut_off = lifecycle.cut_off_at_start(record, call, lost, now)
+        if cut_off.status.final:
+            await self.queueing.end([cut_off])
+        else:
+            await self._admitted(endpoint, asked.call)
+            await self.queueing.bring([(cut_off, call)])
+        return {key: cut_off}
 
     async def _accept_alone(self, endpoint: EndpointRecord, asked: Submission) -> Outcomes:
         assert asked.key is not None

@@ -157,6 +157,16 @@ def recover(job: JobRecord, call: Call | None, now: float) -> JobRecord:
     return requeue(job, counts=False)
 
 
+def cut_off_at_start(job: JobRecord, call: Call, lost: ErrorInfo | None, now: float) -> JobRecord:
+    """A job that comes when its first attempt is over already: with its worker, as `lost` says, or a control plane."""
+    running = start(job, "", now).changed(worker=None)
+    if lost is None:
+        return recover(running, call, now)
+    if may_retry(lost.kind, call.retries, 0):
+        return requeue(running, counts=True)
+    return end(running, lost, now, plain=False)
+
+
 def unstart(job: JobRecord) -> JobRecord:
     """The job back in the queue, of which it is certain that the attempt was never sent to its worker."""
     return requeue(job, counts=False)

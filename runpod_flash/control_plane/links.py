@@ -51,6 +51,9 @@ class WorkerEvents(Protocol):
     ) -> None:
         """`body`: the encoded result, or where that lies."""
 
+    def of_loan(self, worker: Worker, header: dict[str, Any], body: Body) -> None:
+        """It says something of the client to which it is lent."""
+
     def gave_back(self, worker: Worker, jobs: list[tuple[str, int]]) -> None:
         """It has not begun these attempts, and will not."""
 
@@ -226,6 +229,8 @@ class _Conversation(asyncio.Protocol):
                 self._events.item(worker, header["job"], header["attempt"], item)
             case messages.PROGRESS | messages.LOADED:
                 self._said(worker, header)
+            case messages.RECORDED | messages.BEGUN | messages.LOAN_OVER:
+                self._events.of_loan(worker, header, body)
             case messages.BACK:
                 self._events.gave_back(worker, [(job, attempt) for job, attempt in header["jobs"]])
             case messages.STARTED:

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from typing import Final
 
 import uvloop
 
@@ -19,9 +20,9 @@ from runpod_flash.errors import FlashError
 from runpod_flash.state_folder import StateFolder
 from worker_runtime.wire import tracing
 
-_GARBAGE = (10_000, 20, 50)
-"""When garbage is looked for. While thousands of jobs wait, each look goes over all that is kept of them: as often as
-Python does it by itself, that takes a fifth of the time. What is no part of a circle is freed at once in any case.
+COLLECT: Final = (5_000, 20, 20)
+"""Thresholds of the garbage collector. Jobs are freed without it; of ten thousand that wait it would look at each again
+and again.
 """
 
 
@@ -33,7 +34,7 @@ async def _live(chosen: settings.PlaneSettings, state: StateFolder) -> None:
     finally:
         spawned = ahead.spawned()
     gc.freeze()
-    gc.set_threshold(*_GARBAGE)
+    gc.set_threshold(*COLLECT)
     gc.enable()
     await server.ControlPlane(chosen, state, spawned).run()
 

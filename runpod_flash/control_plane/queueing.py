@@ -155,9 +155,14 @@ class Queueing:
     async def _refuse(self, jobs: Jobs, refusal: ErrorInfo) -> None:
         """End jobs before they have begun."""
         now = time.time()
-        failed = [lifecycle.refuse(record, refusal, now, plain=lifecycle.is_plain(call)) for record, call in jobs]
-        await self._saved(failed)
-        for record in failed:
+        await self.end(
+            [lifecycle.refuse(record, refusal, now, plain=lifecycle.is_plain(call)) for record, call in jobs]
+        )
+
+    async def end(self, records: Sequence[JobRecord]) -> None:
+        """Write and tell the ends of jobs that come to no pool. Raises StoreError, StoreFull."""
+        await self._saved(records)
+        for record in records:
             self._dispatcher.memory.ended(record)
             self._announcer.refused(record, record.client)
             self.on_end(record.id)

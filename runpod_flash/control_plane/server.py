@@ -40,6 +40,7 @@ from runpod_flash.control_plane.launchers.fork_server import FORKS, Spawned
 from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.launches import Site
 from runpod_flash.control_plane.links import LinkServer
+from runpod_flash.control_plane.loans import Loans
 from runpod_flash.control_plane.own_code import check_body, input_as_sent
 from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.preparing import Preparing
@@ -50,6 +51,7 @@ from runpod_flash.control_plane.sealing import Seal
 from runpod_flash.control_plane.served_code import ServedCode
 from runpod_flash.control_plane.settings import PlaneSettings
 from runpod_flash.control_plane.sharing import FULL, Sharing
+from runpod_flash.control_plane.start_notices import StartNotices
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.streams import Streams
 from runpod_flash.control_plane.succession import LOOK_S, Succession
@@ -73,6 +75,7 @@ class ControlPlane:
     """One running control plane. `run` is its whole life: start, serve, drain, stop."""
 
     _channels: ChannelServer | None = None
+    _loans: Loans
 
     def __init__(self, settings: PlaneSettings, state: StateFolder, spawned: Spawned | None = None) -> None:
         """`spawned`: the process of a fork server of its own interpreter, where one was started already."""
@@ -225,10 +228,12 @@ class ControlPlane:
         self._dispatcher.on_load = self._jobs_changed
         self._balanced.on_load = self._autoscaler.jobs_changed
         self._stream()
+        self._lend()
         self._connect_apps()
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         if self._forks is not None:
-            self._forks.on_notice, self._forks.on_failed = self._supervisor.said_of_start, self._supervisor.failed_ahead
+            notices = StartNotices(self._fleet, self._announcer)
+            self._forks.on_notice, self._forks.on_failed = notices.not_forked, notices.not_imported
             self._supervisor.on_loaded = self._forks.prepare
         self._catalog.on_change = self._endpoint_changed
         self._catalog.on_delete = self._endpoint_deleted
@@ -257,6 +262,14 @@ class ControlPlane:
         streams = Streams(self._platform.chunks, dispatcher.results, dispatcher.recorder, self._limits)
         dispatcher.stream_through(streams)
         self._platform.will_read, self._supervisor.on_item = streams.read, streams.item
+
+    def _lend(self) -> None:
+        """Let workers be lent to clients."""
+        loans = self._loans = Loans(self._dispatcher, self._platform.intake, self._store, self._catalog)
+        supervisor = self._supervisor
+        self._dispatcher.lend_through(loans)
+        supervisor.on_loan, supervisor.end_loan, loans.worker_of = loans.heard, loans.end, supervisor.worker
+        loans.on_use = self._expiring.used
 
     def _jobs_changed(self, endpoint_id: str) -> None:
         self._autoscaler.jobs_changed(endpoint_id)
@@ -404,6 +417,7 @@ class ControlPlane:
             catalog=self._catalog,
             blobs=self._blobs,
             values=self._sharing.values,
+            loans=self._loans,
             turn=self._turn,
             hub=self._hub,
             key=ensure_key(self._state.key_path),

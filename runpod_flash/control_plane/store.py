@@ -144,12 +144,15 @@ class Store:
 
     # ---- jobs
 
-    def save_job(self, record: JobRecord) -> Saved:
+    def save_job(self, record: JobRecord, *, is_first: bool = False) -> Saved:
         """Write a job, new or changed. Its input and key are those of the first time; a written end stays as it is.
+
+        `is_first`: there is no other of its id.
 
         Several of one turn of the loop are one row, with the last of them.
         """
-        if self._journal.entry(record.id) is None and not _is_new(record) and self._has_ended(record.id):
+        is_new = is_first or _is_new(record)
+        if not is_new and self._journal.entry(record.id) is None and self._has_ended(record.id):
             return Written.at_once()
         if self._journal.save(record) and record.status.final and record.webhook is not None:
             self._group.add([(_WANT_WEBHOOK, [record.id, record.finished_at or record.created_at])])

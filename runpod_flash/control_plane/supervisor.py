@@ -6,7 +6,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,8 @@ class Supervisor:
         on_leaving: called with each worker of a command, or with a server, that is to end.
         on_gone: called with each worker that has ended.
         on_item: called with each item of a stream: worker, job, attempt, item.
+        on_loan: called with what a worker says of the client to which it is lent.
+        end_loan: asks for the end of a worker's loan.
         on_loaded: called with the launch of workers to come, when it is known what their function imports.
     """
 
@@ -90,6 +92,8 @@ class Supervisor:
         self.on_leaving: Callable[[Worker], None] = lambda worker: None
         self.on_gone: Callable[[Worker], None] = lambda worker: None
         self.on_loaded: Callable[[WorkerLaunch], None] = lambda launch: None
+        self.on_loan: Callable[[Worker, dict[str, Any], Body], None] = lambda worker, header, body: None
+        self.end_loan: Callable[[Worker], None] = lambda worker: None
         self.on_item: Callable[[Worker, str, int, Item], None] = lambda worker, job, attempt, item: None
 
     @property
@@ -329,6 +333,11 @@ class Supervisor:
         self.look_at(worker)
         self._end_if_given_up(worker)
 
+    def of_loan(self, worker: Worker, header: dict[str, Any], body: Body) -> None:
+        self.on_loan(worker, header, body)
+        if worker.loan is None:
+            self.look_at(worker)
+
     def gave_back(self, worker: Worker, jobs: list[tuple[str, int]]) -> None:
         self._dispatcher.given_back(worker, jobs)
         self.look_at(worker)
@@ -340,23 +349,6 @@ class Supervisor:
         news = self._launches.loaded.note(worker.pool, modules)
         if news and worker.launch is not None:
             self.on_loaded(replace(worker.launch, preload=self._launches.loaded.of(worker.pool)))
-
-    def said_of_start(self, launch: WorkerLaunch, text: str) -> None:
-        """Tell the clients of a worker's pool how it is started."""
-        worker = self._by_id.get(launch.worker)
-        if worker is not None:
-            self._announcer.notice(worker.pool, f"start {launch.endpoint}", f"{launch.name}: {text}")
-
-    def failed_ahead(self, launch: WorkerLaunch, failed: Mapping[str, str]) -> None:
-        """Tell the clients of a worker's pool which of the modules that its endpoint names cannot be imported ahead."""
-        worker = self._by_id.get(launch.worker)
-        code = None if worker is None else worker.pool.code
-        if worker is not None and code is not None:
-            for name in (name for name in code.environment.preload if name in failed):
-                text = (
-                    f"{launch.name}: preload={name!r} cannot be imported ahead ({failed[name]}); calls run without that"
-                )
-                self._announcer.notice(worker.pool, f"preload {launch.endpoint} {name}", text)
 
     def hopeless(self, worker: Worker, reason: str, stderr: list[str]) -> None:
         if worker.state is WorkerState.STARTING:
@@ -372,8 +364,15 @@ class Supervisor:
     # ---- ending
 
     def stop(self, worker: Worker) -> None:
-        """End a worker: it closes its instances, then its process and all it started end."""
+        """End a worker: it closes its instances, then its process and all it started end.
+
+        One that is lent ends when the client's call has ended that it runs, if it tells of that.
+        """
         worker.state = WorkerState.DRAINING
+        if worker.loan is not None:
+            self.end_loan(worker)
+            asyncio.get_running_loop().call_later(_STOP_GRACE_S, self._loan_overdue, worker)
+            return
         if worker.is_server:
             self.on_leaving(worker)
         if worker.link is not None and (worker.artifacts or worker.is_server):
@@ -386,6 +385,7 @@ class Supervisor:
     def retire(self, worker: Worker) -> None:
         """Give a worker no more jobs; it ends when nothing runs in it. What waits for its instances is queued again."""
         if worker.state is WorkerState.READY and (worker.running or worker.requests):
+            self.end_loan(worker)
             worker.state = WorkerState.DRAINING
             worker.pool.queue.extendleft(reversed(worker.queue))
             worker.queue.clear()
@@ -395,7 +395,7 @@ class Supervisor:
 
     def look_at(self, worker: Worker) -> None:
         """Something has ended in a worker: where it was the last thing that a retired one had to do, that ends, too."""
-        busy = worker.running or worker.ahead or worker.queue or worker.requests
+        busy = worker.running or worker.ahead or worker.queue or worker.requests or worker.loan is not None
         if worker.state is WorkerState.DRAINING and not busy:
             self.stop(worker)
 
@@ -460,6 +460,10 @@ class Supervisor:
         """One that could not be reached when its lease was over, and is back."""
         if worker.state is WorkerState.GONE and worker.process is not None:
             worker.process.kill()
+
+    def _loan_overdue(self, worker: Worker) -> None:
+        if worker.loan is not None and not worker.running:
+            self._terminate(worker)
 
     def _terminate(self, worker: Worker) -> None:
         if worker.process is not None:

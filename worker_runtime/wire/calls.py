@@ -13,15 +13,21 @@ client → control plane
                                    `fresh`: no key was sent before. `later`: acceptance may be told with the end
     watch     jobs                 ids: they shall be announced here; those that have ended are told at once
     cancel    jobs                 ids
+    ask       endpoint call job address token answer      a worker for itself (`direct`), who ran this job, the last of
+                                   such calls; it finds this client at the address, says the token and hears the answer
+    begun     as submit, with one job; loan number        it was given to a worker that is lent, as that loan's call of
+                                   this number, and nothing was heard since
 control plane → client
     welcome   protocol version pickles …      what `GET /flash/v1/capabilities` says
     accepted  jobs                 [[key, id], …]: they are on disk
     refused   keys problem after   none of these was accepted, and why: a problem document (`after`: its Retry-After)
     ended     jobs                 body: the values, one after the other; `jobs` is [[key, id, size, worker, retries,
-                                   delay, execution], …], times in milliseconds; `key` is null where it had none
+                                   delay, execution], …], times in milliseconds; `key` is null where it had none. For a
+                                   value that is not in the body, what describes it stands for the size
     events    events               what the lines of the event stream say: stages, output, notices; and ends that give
                                    no value inside (`job`, with its `key`)
     unknown   jobs                 ids that were watched or cancelled, and are no jobs here
+    not_lent                       the answer to ask, where no worker comes
     beat
 
 Frames of other types are left alone, so that either side may be newer.
@@ -32,15 +38,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from worker_runtime.wire import PROTOCOL, frames
+from worker_runtime.wire import PROTOCOL, direct, frames
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.fields import require
 from worker_runtime.wire.frames import Header
 from worker_runtime.wire.jobs import Call, Instance, Payload
 
-HELLO, SUBMIT, WATCH, CANCEL = "hello", "submit", "watch", "cancel"
+HELLO, SUBMIT, WATCH, CANCEL, ASK, BEGUN = "hello", "submit", "watch", "cancel", "ask", "begun"
 WELCOME, ACCEPTED, REFUSED, ENDED, EVENTS = "welcome", "accepted", "refused", "ended", "events"
-UNKNOWN, BEAT = "unknown", "beat"
+UNKNOWN, NOT_LENT, BEAT = "unknown", "not_lent", "beat"
 
 MEDIA_TYPE: Final = "application/x-flash-frames"
 """How HTTP calls a body of such frames."""
@@ -67,13 +73,15 @@ class Pattern:
     Attributes:
         endpoint: the endpoint's id.
         call: a call without arguments.
+        goes_directly: whether a worker can be asked for that takes such calls alone (`direct`).
     """
 
-    __slots__ = ("_constructor", "_text", "call", "endpoint")
+    __slots__ = ("_constructor", "_text", "call", "endpoint", "goes_directly")
 
     def __init__(self, endpoint: str, call: Call, options: Mapping[str, Any]) -> None:
         """`options`: the other fields of a job's body (`policy`, `webhook`, `s3Config`)."""
         self.endpoint, self.call = endpoint, call
+        self.goes_directly = not options and direct.is_plain_call(call)
         body = dict(replace(call, arguments=_NOTHING).to_input()["flash"])
         del body["arguments"]
         self._constructor = b""
@@ -83,6 +91,17 @@ class Pattern:
             body["instance"] = {"id": instance.id, "constructor": len(self._constructor)}
         shared = {"endpoint": endpoint, "call": body, "options": dict(options)}
         self._text = json.dumps(shared, separators=(",", ":"))[1:-1]
+
+    def ask(self, fields: Mapping[str, str]) -> list[Buffer]:
+        """The frame that asks for a worker for such calls; `fields` are its others."""
+        more = json.dumps({"type": ASK, **fields}, separators=(",", ":"))[1:-1]
+        return frames.pieces(f'{{{more},{self._text},"jobs":[]}}'.encode(), [])
+
+    def begun(self, key: str, payload: Payload, loan: str, number: int) -> list[Buffer]:
+        """The frame that tells of a call which a lent worker was given."""
+        flags = f'"fresh":false,"later":false,"loan":{json.dumps(loan)},"number":{number}'
+        head = f'{{"type":"begun",{self._text},{flags},"jobs":[{_job(key, payload)}]}}'
+        return frames.pieces(head.encode(), [] if payload.inline is None else [payload.inline])
 
     def frames(self, sent: Sequence[Sent], *, fresh: bool, later: bool) -> list[Buffer]:
         """The frames that submit these calls, in pieces to be written in order."""
@@ -100,10 +119,11 @@ _JSON: Final = {True: "true", False: "false"}
 
 
 def _job(key: str, payload: Payload) -> str:
-    if (
-        payload.inline is not None and key.isascii() and key.isalnum()
-    ):  # as ours are; formatting is much quicker than encoding JSON
-        return f'["{key}",{payload.size}]'
+    if key.isascii() and key.isalnum():  # as ours are; formatting is much quicker than encoding JSON
+        if payload.inline is not None:
+            return f'["{key}",{payload.size}]'
+        if payload.range is not None and not payload.until:
+            return f'["{key}",{{"range":"{payload.range}","size":{payload.size}}}]'
     return json.dumps([key, payload.size if payload.inline is not None else payload.to_json()], separators=(",", ":"))
 
 

@@ -11,6 +11,10 @@ def ordered_hex() -> str:
 
 def ordered_uuid() -> str:
     """A UUID of version 7, as text."""
-    digits = ordered_hex()
+    return uuid_of(ordered_hex())
+
+
+def uuid_of(digits: str) -> str:
+    """The UUID of version 7 that is made of such digits."""
     variant = "89ab"[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-7{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"

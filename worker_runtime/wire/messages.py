@@ -16,6 +16,10 @@ control plane → worker
     drop      instance             close and forget an instance
     forget    id                   this artifact is not needed any more; where it is, it is sent again
     drain                          finish what runs, then end
+    lend      loan address token answer worker call    take calls from a client directly (`direct`), who is at this
+                                   address; `call` as in run
+    end_loan  loan                 take no more of them; what has begun goes on
+    begun     loan number job attempt      that call of the client is this job now
 worker → control plane
     hello     protocol worker token pid
     ready     python               the child is up; `python` is its full version
@@ -30,6 +34,12 @@ worker → control plane
                                    those of its arguments that are still in use; `error` is `ErrorInfo.to_json()`,
                                    absent where there is none; with `ends` true the worker takes no more jobs, and
                                    `gone` follows
+    recorded  loan calls           these came from the client and were answered; `calls` is [[number, key, size of the
+                                   arguments, size of the result, when it began, how long it took], …], in seconds
+                                   since the epoch and microseconds; body: arguments and results, in turn
+    begun     loan number key job attempt  body: the arguments. That call of the client is a job of the control plane's,
+                                   which it has not heard of perhaps: its end is told as that of any other
+    loan_over loan last            the client gives no more calls; `last` is the number of the last that has begun
     gone      reason stderr jobs unbegun   the child ended by itself; `jobs` were in it, of which `unbegun` had not
                                    begun; the worker ends too; with `hopeless` true another would end in the same way
 
@@ -49,9 +59,12 @@ is the encoded code. A child that runs one call at a time begins run, drop and d
 (`tickets`): the number of the frame, as all on the way to the child are counted. It hears cancel (there with that
 `number`) and credit on a stream of their own. Its `done` has `quiet` true where the parent had read all that the call
 has printed; else it waits for `heard` (no fields) before it goes on, so that what it prints then belongs to the next.
+It hears lend and end_loan as run, with a ticket, and end_loan on the other stream, too, where it tells of a call that
+runs (begun). In cancel the `number` of a call of a client is below zero.
 """
 
 WELCOME, ARTIFACT, RUN, CANCEL, DROP, DRAIN = "welcome", "artifact", "run", "cancel", "drop", "drain"
 FORGET, CREDIT, TAKE_BACK, HEARD = "forget", "credit", "take_back", "heard"
 HELLO, READY, BEAT, STARTED, LOG, DONE, GONE = "hello", "ready", "beat", "started", "log", "done", "gone"
 CHUNK, PROGRESS, BACK, LOADED = "chunk", "progress", "back", "loaded"
+LEND, END_LOAN, BEGUN, RECORDED, LOAN_OVER = "lend", "end_loan", "begun", "recorded", "loan_over"

@@ -40,6 +40,7 @@ from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.expiring import Expiring
 from runpod_flash.control_plane.keys import AuthMiddleware, Keyring
 from runpod_flash.control_plane.limits import Limits
+from runpod_flash.control_plane.loans import Loans
 from runpod_flash.control_plane.logins import Logins
 from runpod_flash.control_plane.own_code import check_body
 from runpod_flash.control_plane.platform import Platform
@@ -67,6 +68,7 @@ class Services:
         check_webhook: refuses the URLs that no job may call.
         pickles: whose pickles workers load.
         values: finds values in shared memory, too, where some is.
+        loans: lends workers to clients.
         turn: at whose end frames to clients leave.
     """
 
@@ -88,13 +90,14 @@ class Services:
     check_webhook: Callable[[str], None] = lambda url: None
     pickles: Pickles = Pickles.EVERYBODY
     values: SharedValues | None = None
+    loans: Loans | None = None
     turn: Turn | None = None
 
 
 def conversations_of(services: Services) -> Conversations:
     """What all that speaks in frames shares with the HTTP faces."""
     access, rates = Access(services.catalog), Rates(services.limits)
-    return Conversations(services.platform, access, services.limits, rates, services.check_webhook)
+    return Conversations(services.platform, access, services.limits, rates, services.check_webhook, services.loans)
 
 
 def channels_of(services: Services, conversations: Conversations) -> ChannelServer | None:

@@ -3,15 +3,17 @@
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Final
 
 from runpod_flash.control_plane.api.access import Access, streams_of
+from runpod_flash.control_plane.api.borrowing import Borrowing, lent_by
 from runpod_flash.control_plane.api.job_body import policy_of
 from runpod_flash.control_plane.api.jobs import check_queue
 from runpod_flash.control_plane.events import final_event
 from runpod_flash.control_plane.groups import Saved
 from runpod_flash.control_plane.limits import Limits
+from runpod_flash.control_plane.loans import Loans
 from runpod_flash.control_plane.outbox import Frames
 from runpod_flash.control_plane.platform import Platform
 from runpod_flash.control_plane.principals import OWNER, Need, Principal
@@ -33,7 +35,7 @@ _USUAL: Final = Policy()
 class Conversations:
     """What all conversations share: the platform, and who may do what there.
 
-    `check_webhook` refuses the URLs that no job may call.
+    `check_webhook` refuses the URLs that no job may call. `loans`: who lends workers, if anybody does.
     """
 
     def __init__(
@@ -43,9 +45,10 @@ class Conversations:
         limits: Limits,
         rates: Rates,
         check_webhook: Callable[[str], None] = lambda url: None,
+        loans: Loans | None = None,
     ) -> None:
         self.platform, self.access, self.limits, self.rates = platform, access, limits, rates
-        self.check_webhook = check_webhook
+        self.check_webhook, self.loans = check_webhook, loans
 
     def begin(self, principal: Principal, client: str, answers: Frames, wake: Callable[[], None]) -> "Conversation":
         """A conversation of this principal's client. `wake` is called whenever `answers` has got one."""
@@ -66,6 +69,7 @@ class Conversation:
         self.stream = client if principal.user == OWNER else streams_of(principal.user) + client
         self._sees = shared.access.seen_by(principal)
         self._reader = SubmitReader()
+        self._borrowing = Borrowing(shared.loans, shared.access, shared.limits, principal, self.stream)
         self._under_way: set[asyncio.Task[None]] = set()
         self._written: Saved | None = None  # what was asked for last
 
@@ -82,6 +86,11 @@ class Conversation:
             self._watch(calls.ids_of(header))
         elif kind == calls.CANCEL:
             self._cancel(calls.ids_of(header))
+        elif kind == calls.BEGUN:
+            self._spawn(self._begun(self._reader.read(header, body), *lent_by(header)))
+        elif kind == calls.ASK and not self._borrowing.ask(header, self._reader.read(header, body)):
+            self._answers.not_lent()
+            self._wake()
 
     async def settled(self) -> None:
         """Wait until all that came was answered."""
@@ -101,12 +110,23 @@ class Conversation:
             self._answer(asked, [error] * len(asked.jobs))
             return
         if accepting is None:
-            work = asyncio.ensure_future(self._submit_slowly(asked, endpoint, batch))
-            self._under_way.add(work)
-            work.add_done_callback(self._under_way.discard)
+            self._spawn(self._submit_slowly(asked, endpoint, batch))
         else:
             self._written = accepting.written
             self._written.then(functools.partial(self._written_down, asked, accepting.outcomes))
+
+    def _spawn(self, answering: Coroutine[None, None, None]) -> None:
+        work = asyncio.ensure_future(answering)
+        self._under_way.add(work)
+        work.add_done_callback(self._under_way.discard)
+
+    async def _begun(self, asked: Submit, loan: str, number: int) -> None:
+        outcome: JobRecord | Exception
+        try:
+            outcome = await self._borrowing.begun(asked, loan, number)
+        except Exception as error:  # noqa: BLE001 - a border: the client must hear of it
+            outcome = error
+        self._answer(asked, [outcome])
 
     def _written_down(
         self, asked: Submit, outcomes: Mapping[str, JobRecord | Exception], error: Exception | None
