@@ -416,7 +416,7 @@ class ControlPlane:
             catalog=self._catalog,
             blobs=self._blobs,
             values=self._sharing.values,
-            loans=self._loans,
+            loans=self._loans if self._settings.lends else None,
             turn=self._turn,
             hub=self._hub,
             key=ensure_key(self._state.key_path),
