@@ -9,10 +9,12 @@ PYTEST := $(PY) -m pytest
 BENCH_VENV ?= .venv-bench
 BENCH_PY := $(BENCH_VENV)/bin/python
 BENCH_PIP := $(BENCH_PY) -m pip --quiet --disable-pip-version-check
+# Bytecode is kept, that of the tests too: without, each of the processes that run tests spends seconds on making it.
+export PYTHONDONTWRITEBYTECODE :=
 # These need the machine for themselves, or share what they install.
 ALONE := tests/chaos tests/conformance tests/schemathesis
 
-.PHONY: help demo test test-full test-all check fix bench profile bench-scaling soak wheel clean
+.PHONY: help demo test test-full test-all check fix bench bench-table profile bench-scaling soak wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST)
@@ -50,6 +52,9 @@ fix: $(VENV)/.stamp-dev  ## what ruff can mend by itself
 bench: $(BENCH_VENV)/.stamp  ## figures beside those of others, in about a quarter of an hour; ROWS=latency,arrays: some
 	$(BENCH_PIP) install --force-reinstall --no-deps .
 	$(BENCH_PY) -m benchmarks $(if $(ROWS),--rows $(ROWS))
+
+bench-table: $(VENV)/.stamp-dev  ## table and pictures of docs/performance.md from benchmarks/results/bench.json; measures nothing
+	$(PY) -m benchmarks --table
 
 profile: $(BENCH_VENV)/.stamp  ## where the time of one call goes; writes docs/images/waterfall.svg
 	$(BENCH_PIP) install --force-reinstall --no-deps .

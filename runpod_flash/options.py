@@ -3,7 +3,6 @@
 A message names the option, says what was given, what is allowed and, where there is one, the nearest right value.
 """
 
-import keyword
 import re
 import sys
 import warnings
@@ -24,11 +23,12 @@ from runpod_flash.hardware import (
     ServerlessScalerType,
     ServerlessType,
 )
+from runpod_flash.option_patterns import APT_PACKAGE, IDENTIFIER, IMAGE, REQUIREMENT
 from runpod_flash.retries import check_retries
 from runpod_flash.spec import DEFAULT_WORKERS_MIN, EndpointSpec, disk_limit_gb
 from runpod_flash.template import DEFAULT_DISK_GB, PodTemplate
 from runpod_flash.volumes import NetworkVolume
-from runpod_flash.wording import nearest, refusal
+from runpod_flash.wording import name_to_import, nearest, refusal
 from worker_runtime.wire.batch import Batch
 
 E = TypeVar("E", bound=Enum)
@@ -49,16 +49,6 @@ _OF_SHIPPED_CODE = {
 }  # fmt: skip
 _MAX_BATCH = 1024
 _MAX_BATCH_WAIT_MS = 60_000
-
-_IDENTIFIER = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"  # as the packaging library takes it
-_EXTRAS = rf"\[\s*(?:{_IDENTIFIER}\s*(?:,\s*{_IDENTIFIER}\s*)*)?\]"
-_CLAUSE = r"(?:===|==|~=|!=|<=|>=|<|>)\s*[^\s,;()]+"
-_CLAUSES = rf"(?:{_CLAUSE}\s*(?:,\s*{_CLAUSE}\s*)*,?)"
-_REQUIREMENT = (  # compiled at first use, as all of these
-    rf"(?s)\s*{_IDENTIFIER}\s*(?:{_EXTRAS}\s*)?(?:@\s*\S+(?:\s+;.+)?|(?:\(\s*{_CLAUSES}?\s*\)|{_CLAUSES})?\s*(?:;.+)?)\s*"
-)
-_IMAGE = r"[A-Za-z0-9][\w.-]*(?::\d+)?(?:/[\w.-]+)*(?::[\w.-]{1,128})?(?:@sha256:[0-9a-f]{64})?"
-_APT_PACKAGE = r"[A-Za-z0-9][A-Za-z0-9+.-]*(?::[a-z0-9-]+)?(?:=[A-Za-z0-9.+:~-]+)?"
 
 
 def check(given: Mapping[str, Any]) -> EndpointSpec:
@@ -210,7 +200,7 @@ def _member(option: str, item: Any, kind: type[E]) -> E:
 def _image_name(value: Any) -> dict[str, Any]:
     if value is None:
         return {}
-    if not isinstance(value, str) or not re.fullmatch(_IMAGE, value):
+    if not isinstance(value, str) or not re.fullmatch(IMAGE, value):
         _refuse("image", value, "the name of a container image, such as 'vllm/vllm-openai:latest'")
     return {"image": value}
 
@@ -266,14 +256,14 @@ def _texts(option: str, value: Any, what: str) -> tuple[str, ...]:
 def _dependencies(value: Any) -> dict[str, Any]:
     found = _texts("dependencies", value, "requirements, such as 'numpy' or 'torch>=2'")
     for item in found:
-        if not re.fullmatch(_REQUIREMENT, item):
+        if not re.fullmatch(REQUIREMENT, item):
             allowed = "requirements such as 'numpy', 'torch>=2' or 'name @ https://…'"
             _refuse("dependencies", item, allowed, _requirement_hint(item))
     return {"dependencies": found}
 
 
 def _requirement_hint(item: str) -> str | None:
-    if re.fullmatch(rf"\s*{_IDENTIFIER}\s*=\s*[^\s=]+\s*", item):
+    if re.fullmatch(rf"\s*{IDENTIFIER}\s*=\s*[^\s=]+\s*", item):
         return repr(re.sub(r"\s*=\s*", "==", item.strip()))
     if re.match(r"\s*(git\+|https?:)", item):
         return repr(f"name @ {item.strip()}")
@@ -283,21 +273,15 @@ def _requirement_hint(item: str) -> str | None:
 def _preload(value: Any) -> dict[str, Any]:
     found = _texts("preload", value, "names of modules, such as 'torch'")
     for item in found:
-        if not all(map(_can_be_imported, item.split("."))):
-            start = re.split(r"[^\w.]", item.strip().replace("-", "_"), maxsplit=1)[0]
-            near = ".".join(filter(_can_be_imported, start.split(".")))
+        if (near := name_to_import(item)) != item or not item:
             _refuse("preload", item, "names of modules as in an import, such as 'torch' or 'PIL.Image'", near or None)
     return {"preload": found}
-
-
-def _can_be_imported(part: str) -> bool:
-    return part.isidentifier() and not keyword.iskeyword(part)
 
 
 def _system_dependencies(value: Any) -> dict[str, Any]:
     found = _texts("system_dependencies", value, "names of apt packages, such as 'ffmpeg'")
     for item in found:
-        if not re.fullmatch(_APT_PACKAGE, item):
+        if not re.fullmatch(APT_PACKAGE, item):
             _refuse("system_dependencies", item, "names of apt packages, such as 'ffmpeg' or 'libgl1=1.6.0-1'")
     return {"system_dependencies": found}
 

@@ -181,7 +181,7 @@ def decode(data: Part, facts: Facts, names: ClassNames = ANYWHERE) -> Any:
         raise _cannot_load(error, facts) from error
 
 
-def loaded(data: bytes, name: str, told: Sequence[Any], names: Callable[[], ClassNames]) -> Any:
+def loaded(data: Part, name: str, told: Sequence[Any], names: Callable[[], ClassNames]) -> Any:
     """The value of a call whose end came in frames; `told` is what they said of it (`wire.calls`).
 
     Raises:

@@ -42,6 +42,7 @@ from runpod_flash.settings import Settings
 from runpod_flash.spec import EndpointSpec
 from worker_runtime.wire.class_names import ClassNames
 from worker_runtime.wire.ids import ordered_hex
+from worker_runtime.wire.jobs import Payload
 from worker_runtime.wire.pieces import joined
 from worker_runtime.wire.specs import PackageIndex
 
@@ -149,7 +150,16 @@ class Session(Serving, Sending):
             found = waiting.result()
         if type(found) is dict:
             return await self.value(waiting.ticket, found, once=True)
+        if type(found) is Payload:
+            return await self._fetched(waiting, found)
         return outcome.loaded(found, waiting.kind.name, waiting.facts, self._names)
+
+    async def _fetched(self, waiting: Waiting, payload: Payload) -> Any:
+        """The value of a call that is not in what told its end, and that nobody else will ask for."""
+        backend = await self._backend()
+        value = outcome.loaded(await backend.fetch(payload), waiting.kind.name, waiting.facts, self._names)
+        backend.taken(payload)
+        return value
 
     async def _call_alone(self, request: Request, tickets: "list[Ticket] | None") -> Any:
         """`call` where a call is a request of its own, or shall not wait as long as it takes."""

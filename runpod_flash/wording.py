@@ -1,5 +1,6 @@
 """How a bad option is refused: what was given, what is allowed, and the nearest right value."""
 
+import keyword
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -31,3 +32,13 @@ def nearest(given: str, allowed: Iterable[str]) -> str | None:
 
 def _plain(word: str) -> str:
     return re.sub(r"[\s_-]+", "", word).lower()
+
+
+def name_to_import(text: str) -> str:
+    """The name of a module that a text is, or that may be meant by it; empty where there is none."""
+    start = re.split(r"[^\w.]", text.strip().replace("-", "_"), maxsplit=1)[0]
+    return ".".join(filter(_is_module, start.split(".")))
+
+
+def _is_module(text: str) -> bool:
+    return text.isidentifier() and not keyword.iskeyword(text)

@@ -23,7 +23,7 @@ from worker_runtime.wire.pieces import Encoded, Pieces, joined
 PARENT_GONE = 1
 """The exit code of a child whose parent has gone."""
 
-_CHUNK = 256 * 1024
+_CHUNK = 64 * 1024  # above 128 KB malloc maps pages for each read and unmaps them, which takes longer than the read
 _quoted = json.encoder.encode_basestring_ascii
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from worker_runtime.wire import trace
 from worker_runtime.wire.frames import Body, Cutter
 
-_CHUNK = 256 * 1024
+_CHUNK = 64 * 1024  # above 128 KB malloc maps pages for each read and unmaps them, which takes longer than the read
 _PIECES = 128  # that one call of the system takes; it may take no more than IOV_MAX, which is 1024
 _LOW = 256 * 1024  # bytes that may wait for a slow reader before `drain` waits, too
 

@@ -6,17 +6,23 @@ lane is a client with one connection, for one request at a time; many of them do
 
 import contextlib
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
 
+from runpod_flash import lazy
 from runpod_flash.backends.near import NearTransport
 from runpod_flash.errors import ConfigError
 from runpod_flash.release import VERSION
 
-TIMEOUT = httpx.Timeout(connect=10.0, read=60.0, write=60.0, pool=None)
+if TYPE_CHECKING:
+    from runpod_flash.backends.near_requests import NearRequests
+
+CONNECT_S = 10.0
+TIMEOUT = httpx.Timeout(connect=CONNECT_S, read=60.0, write=60.0, pool=None)
 
 _KEPT_S = 3.0  # an idle connection is kept so long
 _IDLE_LANES = 8
@@ -37,6 +43,14 @@ class Address:
     calls: str | None = None
 
 
+class Answered(NamedTuple):
+    """An answer. Names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
 class Lanes:
     """Clients for one request each. Some idle ones are kept with their connections, but for a unix socket's.
 
@@ -46,6 +60,7 @@ class Lanes:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._kept = 0 if address.socket else _IDLE_LANES
+        self._near: NearRequests | None = None
         self._idle: list[httpx.AsyncClient] = []
         self._trust: ssl.SSLContext | None = None
         self._closed = False
@@ -64,9 +79,27 @@ class Lanes:
         else:
             await client.aclose()
 
+    async def ask(
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None, silence_s: float | None
+    ) -> Answered:
+        """Make a request that may be held long; `silence_s`: how long nothing may come.
+
+        Raises httpx.HTTPError; ConfigError: certificates cannot be read.
+        """
+        if url.startswith("/") and method != "HEAD" and _speaks_clear(self._address):
+            if self._near is None:
+                self._near = _near_requests(self._address, self._kept)
+            return Answered(*await self._near.ask(method, url, headers, content, silence_s))
+        timeout = httpx.Timeout(connect=CONNECT_S, read=silence_s, write=60.0, pool=None)
+        async with self.lane() as client:
+            response = await client.request(method, url, content=content, headers=dict(headers), timeout=timeout)
+        return Answered(response.status_code, dict(response.headers), response.content)
+
     async def aclose(self) -> None:
         """Close what is idle; what is in use is closed by those who use it."""
         self._closed = True
+        if self._near is not None:
+            self._near.close()
         idle, self._idle = self._idle, []
         for client in idle:
             await client.aclose()
@@ -87,12 +120,16 @@ def _is_near(address: Address) -> bool:
     return address.socket is not None or urlsplit(address.url).hostname in ("localhost", "127.0.0.1", "::1")
 
 
+def _speaks_clear(address: Address) -> bool:
+    """Whether it is on this machine, and without TLS."""
+    return address.socket is not None or (_is_near(address) and urlsplit(address.url).scheme == "http")
+
+
 def new_client(address: Address, kept: int | None = None, trust: ssl.SSLContext | None = None) -> httpx.AsyncClient:
     """A client that keeps so many idle connections; None: as many as are good. Raises ConfigError: no certificates."""
     kept = kept if kept is not None else requests_at_once(address) * 2
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=kept, keepalive_expiry=_KEPT_S)
-    authorization = {"Authorization": f"Bearer {address.key}"} if address.key else {}
-    headers = {"User-Agent": f"runpod-flash/{VERSION}", **authorization}
+    headers = _headers(address)
     near = _near(address, kept)
     if near is not None:  # no proxy of the environment is for it
         return httpx.AsyncClient(
@@ -108,10 +145,26 @@ def new_client(address: Address, kept: int | None = None, trust: ssl.SSLContext 
     )
 
 
+def _headers(address: Address) -> dict[str, str]:
+    authorization = {"Authorization": f"Bearer {address.key}"} if address.key else {}
+    return {"User-Agent": f"runpod-flash/{VERSION}", **authorization}
+
+
+def _near_requests(address: Address, kept: int) -> "NearRequests":
+    """The way to a platform on this machine for requests whose answers are read whole. Loaded by the first of them."""
+    parts = urlsplit(address.url)
+    place = address.socket or (parts.hostname or "", parts.port or 80)
+    headers = {"Host": parts.netloc, "Accept": "*/*", **_headers(address)}
+    made: NearRequests = lazy.load("runpod_flash.backends.near_requests").NearRequests(
+        place, list(headers.items()), kept, _KEPT_S, CONNECT_S
+    )
+    return made
+
+
 def _near(address: Address, kept: int) -> NearTransport | None:
     """The way to a platform on this machine that speaks in clear; None to others."""
     parts = urlsplit(address.url)
-    if not address.socket and not (_is_near(address) and parts.scheme == "http"):
+    if not _speaks_clear(address):
         return None
     return NearTransport(parts.hostname or "", parts.port or 80, address.socket, kept, _KEPT_S)
 

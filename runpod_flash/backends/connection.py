@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -28,7 +29,7 @@ from runpod_flash.backends.held import Answer, Held, Locate, Purpose
 from runpod_flash.backends.patience import Busy, Patience, is_busy, retry_after
 from runpod_flash.backends.posts import Posts
 from runpod_flash.backends.problems import Refusal
-from runpod_flash.backends.transfers import CONNECT_S, STREAM_SILENCE_S, Transfers
+from runpod_flash.backends.transfers import STREAM_SILENCE_S, Transfers
 from runpod_flash.errors import BackendError, BackendUnavailable, ConfigError, FlashError, WireMismatch
 from runpod_flash.release import VERSION
 from worker_runtime.wire import PROTOCOL, calls
@@ -164,19 +165,14 @@ class Connection(Transfers):
 
     async def hold(self, asked: Held) -> Answer:
         """Make a request that may be held long; hundreds may be under way. Raises as `send` does."""
-        timeout = httpx.Timeout(connect=CONNECT_S, read=asked.silence_s, write=60.0, pool=None)
-        headers, content = dict(asked.headers), asked.content
 
         async def once(_: httpx.AsyncClient) -> Answer:
             assert self._lanes is not None
-            async with self._lanes.lane() as client:
-                response = await client.request(
-                    asked.method, asked.url, content=content, headers=headers, timeout=timeout
-                )
-            answer = Answer(response.status_code, dict(response.headers), response.content)
-            if response.is_success or asked.passes(answer.status, answer.headers):
-                return answer
-            raise self._refused(response, asked.missing)
+            found = await self._lanes.ask(asked.method, asked.url, asked.headers, asked.content, asked.silence_s)
+            if found.status // 100 == 2 or asked.passes(found.status, found.headers):
+                return Answer(found.status, found.headers, found.content)
+            request = f"{asked.method} {urlsplit(asked.url).path}"
+            raise self._refused_so(found.status, found.headers, found.content, request, asked.missing)
 
         return await self._repeat(once, self._held_requests[asked.purpose], repeat=asked.repeat)
 
@@ -444,10 +440,15 @@ class Connection(Transfers):
 
     def _refused(self, response: httpx.Response, missing: type[FlashError]) -> FlashError | Busy:
         request = f"{response.request.method} {response.request.url.path}"
-        error = self.refusal(response.status_code, response.content, request, missing)
-        after_s = retry_after(response.headers.get("Retry-After"), time.time())
-        busy = is_busy(response.status_code, after_s)
-        return Busy(response.status_code, after_s, self.platform, error) if busy else error
+        return self._refused_so(response.status_code, response.headers, response.content, request, missing)
+
+    def _refused_so(
+        self, status: int, headers: Mapping[str, str], body: bytes, request: str, missing: type[FlashError]
+    ) -> FlashError | Busy:
+        """`headers`: with names in lower case."""
+        error = self.refusal(status, body, request, missing)
+        after_s = retry_after(headers.get("retry-after"), time.time())
+        return Busy(status, after_s, self.platform, error) if is_busy(status, after_s) else error
 
     def _unavailable(self, error: Exception) -> BackendUnavailable:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):

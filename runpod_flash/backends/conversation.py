@@ -312,14 +312,18 @@ class Conversation:
         self._learn((each[0], each[1]) for each in jobs)
         for entry in jobs:
             key, size = entry[0], entry[2]
-            value = body if size == whole else body[start : start + size]
-            start += size
+            value: Buffer | Payload
+            if type(size) is dict:
+                value = Payload.from_json(size)
+            else:
+                value = body if size == whole else body[start : start + size]
+                start += size
             waiting = self._calls.get(key)
             if waiting is not None:
                 waiting.facts = entry
                 self._settle(waiting, value)
             else:
-                self._others.arrive(job_of(entry, bytes(value)))
+                self._others.arrive(job_of(entry, value))
 
     def _event(self, event: Json) -> None:
         if event.get("event") != "job":

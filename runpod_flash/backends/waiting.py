@@ -85,7 +85,10 @@ class Kind:
 
 
 class Waiting(asyncio.Future[Any]):
-    """A call under way. Its result is the value as bytes, the job as JSON where that gave none, or None: accepted.
+    """A call under way.
+
+    Its result is the value as bytes, or as a payload that says where they are; the job as JSON where that gave none; or
+    None: accepted.
 
     Attributes:
         key: under which it is submitted.
@@ -130,11 +133,11 @@ class Waiting(asyncio.Future[Any]):
         return Ticket(self.job_id, self.kind.endpoint_id, self.kind.name, call.stream)
 
 
-def job_of(entry: Sequence[Any], value: bytes) -> dict[str, Any]:
+def job_of(entry: Sequence[Any], value: Buffer | Payload) -> dict[str, Any]:
     """The job object of an end that frames tell."""
     _, job_id, _, worker, retries, delay, execution = entry
     job = {"id": job_id, "status": "COMPLETED", "delayTime": delay, "executionTime": execution}
-    job["output"] = value_output(Payload.inlined(value))
+    job["output"] = value_output(value if isinstance(value, Payload) else Payload.inlined(bytes(value)))
     if retries:
         job["retries"] = retries
     return {**job, "workerId": worker} if worker is not None else job

@@ -23,6 +23,9 @@ from runpod_flash.errors import BackendError
 from worker_runtime.wire import messages
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
 
+TELL_S: Final = 0.01
+"""So often, in seconds, clients are told what changes in a queue."""
+
 _LOOK_S: Final = 0.01  # between two looks at those who have jobs ahead
 
 
@@ -52,6 +55,7 @@ class Assigning:
         self.held = False
         self._looking: asyncio.TimerHandle | None = None
         self._holding: dict[Pool, None] = {}  # pools with jobs that are ahead
+        self._late: dict[Pool, None] = {}  # pools whose clients are told in a moment
         self._untold: dict[Pool, None] = {}  # pools where something has changed in this turn
         self.fail: Callable[[Job, ErrorInfo], None] = lambda job, error: None
         self.again: Callable[[Job, JobRecord], None] = lambda job, record: None
@@ -319,10 +323,27 @@ class Assigning:
 
     def _tell_all(self) -> None:
         pools, self._untold = self._untold, {}
+        now = time.monotonic()
         for pool in pools:
+            if pool.has_work and now < pool.told_at + TELL_S:
+                self._tell_later(pool)
+                continue
+            if pool.has_work:
+                pool.told_at = now
             self._announcer.refresh(pool)
         for endpoint in dict.fromkeys([pool.key.endpoint for pool in pools]):
             self.on_load(endpoint)
+
+    def _tell_later(self, pool: Pool) -> None:
+        """Nobody reads more often what thousands of jobs wait for."""
+        if not self._late:
+            self._turn.loop.call_later(TELL_S, self._tell_late)
+        self._late[pool] = None
+
+    def _tell_late(self) -> None:
+        pools, self._late = self._late, {}
+        for pool in pools:
+            self._announcer.refresh(pool)
 
 
 def find(worker: Worker, job_id: str) -> Job | None:

@@ -247,6 +247,7 @@ class Pool:
     gave_up: str = ""  # why no worker could be had; nothing is tried again before the next job or request
     used_at: float = 0.0  # monotonic
     clients: dict[str, int] = field(default_factory=dict)  # unfinished jobs by client
+    told_at: float = 0.0  # monotonic: when they have heard last what their jobs wait for
     told: dict[str, tuple[object, ...]] = field(default_factory=dict)  # the stage that each client has heard last
     notices: dict[str, str] = field(default_factory=dict)  # by key: what every client of the pool is told once
     waiting_requests: int = 0  # HTTP requests that no worker can take yet

@@ -13,13 +13,15 @@ HEAD_LIMIT: Final = 64 * 1024
 """The longest head of a request, its headers and its first line, in bytes."""
 
 _GATHERED: Final = 64 * 1024
+_DIGITS: Final = 4  # of the length of a body that is waited for
+_PIECES_S: Final = 0.05  # for so long
 
 
 Reply: TypeAlias = Callable[[int, Sequence[tuple[bytes, bytes]], bytes], None]
 """Answers a request: status, headers but for the length, body. To be called once; who has left does not hear it."""
 
 Prompt: TypeAlias = Callable[[Scope, bytes, Reply], bool]
-"""Takes a request that has come in one piece, with its body, and answers now or later; False: the app has to."""
+"""Takes a request whose body came with it, and answers now or later; False: the app has to."""
 
 
 class GatheringTransport:
@@ -73,7 +75,8 @@ class HttpProtocol(HttpToolsProtocol):
     _idle_since: float | None = None  # by the clock of the loop; None: a request is under way
     _watch: asyncio.TimerHandle | None = None
     _reading = False
-    _whole: RequestResponseCycle | None = None  # the request whose head is in what is read now; its body may be
+    _whole: RequestResponseCycle | None = None  # the request whose head is there, and whose body may be soon
+    _late: asyncio.TimerHandle | None = None  # until then
 
     def __init__(self, *args: Any, prompt: Prompt | None = None, **named: Any) -> None:
         """`prompt` is asked before the app."""
@@ -103,8 +106,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._reading = self._prompt is not None
         super().data_received(data)
         self._reading = False
-        if self._whole is not None:  # there is more to come
-            self._to_app()
+        if self._whole is not None and self._late is None:  # there is more to come
+            if self._is_short():
+                self._late = self.loop.call_later(_PIECES_S, self._to_app)
+            else:
+                self._to_app()
         if begun and self._head:
             self._head += len(data)
             if self._head > HEAD_LIMIT and not self.transport.is_closing():
@@ -124,14 +130,27 @@ class HttpProtocol(HttpToolsProtocol):
         if self._prompt is None or self.flow.write_paused:
             self._to_app()
             return
-        self._whole = None
+        self._taken()
         if not self._prompt(cast(Scope, cycle.scope), bytes(cycle.body), partial(self._reply, cycle)):
             super()._start_asgi_task(cycle, self.app)
 
+    def _is_short(self) -> bool:
+        """Whether the body that is to come is short for certain. Many clients send it right after the head, apart."""
+        length = next((value for name, value in self.headers if name == b"content-length"), b"")
+        return length.isdigit() and len(length) <= _DIGITS
+
     def _to_app(self) -> None:
-        cycle, self._whole = self._whole, None
+        cycle = self._taken()
         assert cycle is not None
         super()._start_asgi_task(cycle, self.app)
+
+    def _taken(self) -> RequestResponseCycle | None:
+        """The request that waits for its end, which it does no more."""
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+        cycle, self._whole = self._whole, None
+        return cycle
 
     def _reply(
         self, cycle: RequestResponseCycle, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes
@@ -175,6 +194,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._watch = self.loop.call_later(self.timeout_keep_alive - idle_s, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._taken()
         if self._watch is not None:
             self._watch.cancel()
         super().connection_lost(exc)

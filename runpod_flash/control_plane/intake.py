@@ -129,6 +129,10 @@ class Intake:
         self._tell_short(short, accepted[0][0])
         return Accepting(outcomes, written)
 
+    def is_new(self, endpoint_id: str, key: str) -> bool:
+        """Whether no job has been submitted with this key, and none is being accepted."""
+        return self._under_way.get(endpoint_id, key) is None and self._store.job_by_key(endpoint_id, key) is None
+
     def _known(self, endpoint_id: str, key: str, client: str | None) -> "JobRecord | asyncio.Future[Outcomes] | None":
         """The job that was submitted with this key, or what will have it; None: it comes for the first time."""
         pending = self._under_way.get(endpoint_id, key)

@@ -81,9 +81,12 @@ class Frames:
             self.event(event := text())
             return len(event)
         entries, bodies = self._group(calls.ENDED)
-        entries.append(ended_entry(record, len(value)))
-        bodies.append(value)
-        return len(value) + _ENTRY_BYTES
+        if value.inline is None:
+            entries.append(ended_entry(record, _ENCODER.encode(value.to_json())))
+            return 2 * _ENTRY_BYTES
+        entries.append(ended_entry(record, value.size))
+        bodies.append(value.inline)
+        return value.size + _ENTRY_BYTES
 
     def accepted(self, jobs: Sequence[tuple[str, str]], *, later: bool = False) -> None:
         """Add keys and ids of accepted jobs; `later`: when they have ended, or at `release`."""
@@ -153,10 +156,10 @@ def _head(kind: str, entries: list[Any]) -> bytes:
     return b'{"type":"%s","jobs":%s}' % (kind.encode(), _json(entries))
 
 
-def value_of(record: JobRecord) -> bytes | None:
-    """The bytes of the value that a job gave, None where it gave none, or they are elsewhere."""
+def value_of(record: JobRecord) -> Payload | None:
+    """The value that a job gave, None where it gave none."""
     output = record.output
-    return output.inline if isinstance(output, Payload) and record.status is JobStatus.COMPLETED else None
+    return output if isinstance(output, Payload) and record.status is JobStatus.COMPLETED else None
 
 
 class Outbox:

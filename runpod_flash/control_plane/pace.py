@@ -20,24 +20,21 @@ _WORTH_S: Final = 0.001
 
 
 class Pace:
-    """How long a pool's calls take: the mean of the last ones, in seconds."""
+    """How long a pool's calls take: the mean of the last ones, in seconds.
+
+    Attributes:
+        depth: how many calls a worker has ahead; none before anything was measured.
+    """
 
     def __init__(self) -> None:
         self._mean_s: float | None = None
+        self.depth = 0
 
     def took(self, seconds: float) -> None:
         """A call has run for so long."""
         mean = self._mean_s
         self._mean_s = seconds if mean is None else mean + _WEIGHT * (seconds - mean)
-
-    @property
-    def depth(self) -> int:
-        """How many calls a worker has ahead; none before anything was measured."""
-        if self._mean_s is None or self._mean_s > _LONG_S:
-            return 0
-        if self._mean_s > _SHORT_S:
-            return 1
-        return min(MOST, int(_AHEAD_S / max(self._mean_s, 1e-6)))
+        self.depth = _depth(self._mean_s)
 
     @property
     def patience_s(self) -> float:
@@ -48,3 +45,11 @@ class Pace:
     def is_worth_moving(self) -> bool:
         """Whether a call that waits behind another is better off on a worker that has become free."""
         return self._mean_s is not None and self._mean_s > _WORTH_S
+
+
+def _depth(mean_s: float) -> int:
+    if mean_s > _LONG_S:
+        return 0
+    if mean_s > _SHORT_S:
+        return 1
+    return min(MOST, int(_AHEAD_S / max(mean_s, 1e-6)))

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from typing import Final
 
 import uvloop
 
@@ -19,6 +20,11 @@ from runpod_flash.errors import FlashError
 from runpod_flash.state_folder import StateFolder
 from worker_runtime.wire import tracing
 
+COLLECT: Final = (5_000, 20, 20)
+"""Thresholds of the garbage collector. Jobs are freed without it; of ten thousand that wait it would look at each again
+and again.
+"""
+
 
 async def _live(chosen: settings.PlaneSettings, state: StateFolder) -> None:
     ahead = _Ahead(chosen, state)
@@ -28,6 +34,7 @@ async def _live(chosen: settings.PlaneSettings, state: StateFolder) -> None:
     finally:
         spawned = ahead.spawned()
     gc.freeze()
+    gc.set_threshold(*COLLECT)
     gc.enable()
     await server.ControlPlane(chosen, state, spawned).run()
 

@@ -33,7 +33,9 @@ class PromptIntake:
         """Accept a job. None: nothing was done, and `Intake.submit` has to. Raises as that does."""
         endpoint = self._catalog.get(endpoint_id)
         intake = self._intake
-        if asked.key is not None or endpoint.is_load_balanced or intake.admit():
+        if endpoint.is_load_balanced or intake.admit():
+            return None
+        if asked.key is not None and not intake.is_new(endpoint_id, asked.key):
             return None
         call = None
         if not endpoint.runs_command:
@@ -45,7 +47,7 @@ class PromptIntake:
         if pool is None:
             return None
         record = intake.record(
-            endpoint, asked.job_id, asked.input if call is None else call, asked.policy, asked.client
+            endpoint, asked.job_id, asked.input if call is None else call, asked.policy, asked.client, asked.key
         )
         (job,), written = queueing.accept([(record, call)], pool)
         return Begun(job, written)

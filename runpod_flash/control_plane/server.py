@@ -51,6 +51,7 @@ from runpod_flash.control_plane.sealing import Seal
 from runpod_flash.control_plane.served_code import ServedCode
 from runpod_flash.control_plane.settings import PlaneSettings
 from runpod_flash.control_plane.sharing import FULL, Sharing
+from runpod_flash.control_plane.start_notices import StartNotices
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.streams import Streams
 from runpod_flash.control_plane.succession import LOOK_S, Succession
@@ -78,8 +79,7 @@ class ControlPlane:
 
     def __init__(self, settings: PlaneSettings, state: StateFolder, spawned: Spawned | None = None) -> None:
         """`spawned`: the process of a fork server of its own interpreter, where one was started already."""
-        self._settings = settings
-        self._state = state
+        self._settings, self._state = settings, state
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._shown, self._port, self._url = "starting", 0, ""
         real = settings.fake_gpus is None
@@ -232,7 +232,8 @@ class ControlPlane:
         self._connect_apps()
         self._supervisor.on_capacity = self._autoscaler.capacity_changed
         if self._forks is not None:
-            self._forks.on_notice, self._forks.on_failed = self._supervisor.said_of_start, self._supervisor.failed_ahead
+            notices = StartNotices(self._fleet, self._announcer)
+            self._forks.on_notice, self._forks.on_failed = notices.not_forked, notices.not_imported
             self._supervisor.on_loaded = self._forks.prepare
         self._catalog.on_change = self._endpoint_changed
         self._catalog.on_delete = self._endpoint_deleted

@@ -6,7 +6,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -349,23 +349,6 @@ class Supervisor:
         news = self._launches.loaded.note(worker.pool, modules)
         if news and worker.launch is not None:
             self.on_loaded(replace(worker.launch, preload=self._launches.loaded.of(worker.pool)))
-
-    def said_of_start(self, launch: WorkerLaunch, text: str) -> None:
-        """Tell the clients of a worker's pool how it is started."""
-        worker = self._by_id.get(launch.worker)
-        if worker is not None:
-            self._announcer.notice(worker.pool, f"start {launch.endpoint}", f"{launch.name}: {text}")
-
-    def failed_ahead(self, launch: WorkerLaunch, failed: Mapping[str, str]) -> None:
-        """Tell the clients of a worker's pool which of the modules that its endpoint names cannot be imported ahead."""
-        worker = self._by_id.get(launch.worker)
-        code = None if worker is None else worker.pool.code
-        if worker is not None and code is not None:
-            for name in (name for name in code.environment.preload if name in failed):
-                text = (
-                    f"{launch.name}: preload={name!r} cannot be imported ahead ({failed[name]}); calls run without that"
-                )
-                self._announcer.notice(worker.pool, f"preload {launch.endpoint} {name}", text)
 
     def hopeless(self, worker: Worker, reason: str, stderr: list[str]) -> None:
         if worker.state is WorkerState.STARTING:

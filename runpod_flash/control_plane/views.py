@@ -58,8 +58,11 @@ def job_json(record: JobRecord, now: float) -> bytes:
     ).encode()
 
 
-def ended_entry(record: JobRecord, size: int) -> str:
-    """The end of a job that gave a value of so many bytes, as the JSON that frames have (`wire.calls`)."""
+def ended_entry(record: JobRecord, size: int | str) -> str:
+    """The end of a job that gave a value of so many bytes, as the JSON that frames have (`wire.calls`).
+
+    `size`: for a value that is elsewhere, the JSON of what describes it.
+    """
     started, finished = record.started_at or record.created_at, record.finished_at or record.created_at
     delay, execution = _milliseconds(record.created_at, started), _milliseconds(started, finished)
     key = "null" if record.idempotency_key is None else _quoted(record.idempotency_key)

@@ -98,7 +98,11 @@ class Platform:
 
 @pytest.fixture(
     scope="module",
-    params=["inline", "real", pytest.param("inline, many", marks=(pytest.mark.slow, pytest.mark.timeout(600)))],
+    params=[
+        "real",
+        pytest.param("inline", marks=pytest.mark.slow),
+        pytest.param("inline, many", marks=(pytest.mark.slow, pytest.mark.timeout(600))),
+    ],
 )
 def platform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """One in this process, and a real control plane with one worker."""

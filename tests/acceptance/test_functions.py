@@ -117,7 +117,16 @@ def f(): return {"error": "none", "flash": 1}
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# What is like one of the others for a whole call: that code and values travel is tested kind by kind in test_shipping.
+LIKE_OTHERS = {
+    "helper that calls a helper", "lambda", "args and keyword-only", "None", "a result of None",
+    "imports inside the body", "an enum and a named tuple of the script",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in LIKE_OTHERS else []) for kind in KINDS]
+)
 def test_every_kind_of_function(shared_place: Place, kind: str) -> None:
     definition, call, expected = KINDS[kind]
     done = shared_place.run_script(f"{HEAD}{definition}\nprint(asyncio.run({call}))")

@@ -185,6 +185,7 @@ for mixed in (lambda: jobs.get.blocking("/x"), lambda: web.run.blocking({"x": 1}
 """
 
 
+@pytest.mark.slow  # that jobs and requests reach a container is tested above
 def test_the_sdk_is_a_client_of_its_image(house: Place, engine: TestEngine) -> None:
     script = CLIENTS.replace("IMAGE", repr(IMAGE))
     lines = house.run_script(script, env=engine.env).good().stdout.splitlines()

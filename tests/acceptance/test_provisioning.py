@@ -69,6 +69,7 @@ def test_edited_code_runs_on_the_next_call_of_the_same_endpoint(shared_place: Pl
     assert endpoints(shared_place)["edited"] == before
 
 
+@pytest.mark.slow
 def test_an_edited_helper_module_runs_on_the_next_call(shared_place: Place) -> None:
     shared_place.write("helper_of_edits.py", "def value(): return 1")
     one = answer(shared_place, "helped", before="import helper_of_edits", result="helper_of_edits.value()")
@@ -92,6 +93,7 @@ print(asyncio.run(f()))
     assert shared_place.run_script(script).good().stdout.splitlines() == ["(1, {'a': [1]})", "(2, {'a': [1, 3]})"]
 
 
+@pytest.mark.slow
 def test_two_scripts_of_one_project_share_workers(shared_place: Place) -> None:
     shared_place.write(
         "shared_code.py",
@@ -166,6 +168,7 @@ except ConfigError as error:
     assert shared_place.run_script(script).good().stdout.split() == ["1", "2", "True"]
 
 
+@pytest.mark.slow
 def test_a_change_between_gpu_and_cpu_makes_the_endpoint_anew(shared_place: Place) -> None:
     script = """
 from runpod_flash import Endpoint

@@ -34,7 +34,14 @@ def settings_read() -> set[str]:
     return found
 
 
-@pytest.mark.parametrize(("name", "text"), code_blocks(), ids=[name for name, _ in code_blocks()])
+def _marks(name: str) -> list[pytest.MarkDecorator]:
+    return [] if name.startswith("README") else [pytest.mark.slow]
+
+
+BLOCKS = [pytest.param(name, text, id=name, marks=_marks(name)) for name, text in code_blocks()]
+
+
+@pytest.mark.parametrize(("name", "text"), BLOCKS)
 def test_code_runs_as_pasted(shared_place: Place, name: str, text: str) -> None:
     shared_place.run_script(text, name=f"{name.lower().replace('-', '_')}.py", timeout_s=120).good()
 

@@ -1,6 +1,8 @@
 """Every row is an outcome, also one that fails, and the others go on; what was measured is kept at once."""
 
 import json
+import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as program
-from benchmarks import registry
+from benchmarks import document as documents
+from benchmarks import registry, table
 from benchmarks.measures import Figure, Goal
 from benchmarks.scene import NotMeasured, Scene
 
@@ -68,3 +71,34 @@ def test_what_cannot_be_meant_is_refused(monkeypatch: pytest.MonkeyPatch, capsys
     with pytest.raises(SystemExit, match="2"):
         run(monkeypatch, "--small")
     assert "--out" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        run(monkeypatch, "--table", "--rows", "good")
+    assert "leave out --rows" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("rows")
+def test_the_table_comes_anew_from_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--table", "--out", str(tmp_path)) == 2
+    assert "bench.json is not there; run `make bench`" in capsys.readouterr().err
+    run(monkeypatch, "--small", "--out", str(tmp_path))
+    before, measured = (tmp_path / "bench.md").read_text(), (tmp_path / "bench.json").read_bytes()
+    (tmp_path / "bench.md").unlink()
+    assert run(monkeypatch, "--table", "--out", str(tmp_path)) == 0
+    assert (tmp_path / "bench.md").read_text() == before
+    assert (tmp_path / "bench.json").read_bytes() == measured
+
+
+def test_the_page_shows_the_pictures_that_were_drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"{table.BEGIN}\n{table.END}\n")
+    monkeypatch.setattr(program, "PAGE", page)
+    results, document = tmp_path / "results", documents.read(program.OUT / "bench.json")
+    assert document is not None
+    shutil.copytree(program.OUT, results)
+    monkeypatch.setattr(program, "OUT", results)
+    program._show(document, results)
+    shown = re.findall(r"results/([\w-]+)\.svg", page.read_text())
+    assert shown[:2] == ["bench", "bench-calls"]
+    assert all((results / f"{name}.svg").exists() for name in shown)

@@ -22,7 +22,8 @@ control plane → client
     accepted  jobs                 [[key, id], …]: they are on disk
     refused   keys problem after   none of these was accepted, and why: a problem document (`after`: its Retry-After)
     ended     jobs                 body: the values, one after the other; `jobs` is [[key, id, size, worker, retries,
-                                   delay, execution], …], times in milliseconds; `key` is null where it had none
+                                   delay, execution], …], times in milliseconds; `key` is null where it had none. For a
+                                   value that is not in the body, what describes it stands for the size
     events    events               what the lines of the event stream say: stages, output, notices; and ends that give
                                    no value inside (`job`, with its `key`)
     unknown   jobs                 ids that were watched or cancelled, and are no jobs here
@@ -118,10 +119,11 @@ _JSON: Final = {True: "true", False: "false"}
 
 
 def _job(key: str, payload: Payload) -> str:
-    if (
-        payload.inline is not None and key.isascii() and key.isalnum()
-    ):  # as ours are; formatting is much quicker than encoding JSON
-        return f'["{key}",{payload.size}]'
+    if key.isascii() and key.isalnum():  # as ours are; formatting is much quicker than encoding JSON
+        if payload.inline is not None:
+            return f'["{key}",{payload.size}]'
+        if payload.range is not None and not payload.until:
+            return f'["{key}",{{"range":"{payload.range}","size":{payload.size}}}]'
     return json.dumps([key, payload.size if payload.inline is not None else payload.to_json()], separators=(",", ":"))
 
 

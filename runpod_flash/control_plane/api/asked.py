@@ -27,4 +27,9 @@ class Asked:
     def query(self, name: str) -> str | None:
         """A parameter of the query, the last one of this name; None where there is none."""
         text = self.scope["query_string"]
-        return QueryParams(text).get(name) if text else None
+        if not text:
+            return None
+        first, _, value = text.partition(b"=")
+        if value.isalnum() and first.isalpha():  # one parameter, with nothing to decode
+            return value.decode() if first == name.encode() else None
+        return QueryParams(text).get(name)

@@ -154,6 +154,26 @@ async def test_values_find_their_calls_and_ids_are_noted(it: Scene) -> None:
 
 
 @played
+async def test_a_value_that_is_elsewhere_is_told_as_where(it: Scene) -> None:
+    one, large, two, alone = it.call(), it.call(), it.call(), it.call(submits_only=True)
+    it.accepted((alone.key, "j4"))
+    payload = Payload(sha256="a" * 64, size=10**6)
+    places = [
+        (one.key, "j1", 3),
+        (large.key, "j2", payload.to_json()),
+        (two.key, "j3", 3),
+        (alone.key, "j4", payload.to_json()),
+    ]
+    it.talk.take({"type": "ended", "jobs": [[*place, "w", 0, 1, 2] for place in places]}, b"onetwo")
+    assert [await call for call in (one, large, two)] == [b"one", payload, b"two"]
+    assert large.facts[1] == "j2"
+    with it.others.follow("j4") as follower:
+        job = await follower.end(0)
+    assert job is not None
+    assert job["output"] == {"flash": {"value": payload.to_json()}}
+
+
+@played
 async def test_an_end_without_a_value_is_the_job(it: Scene) -> None:
     call = it.call()
     job = {"id": "j", "status": "FAILED"}

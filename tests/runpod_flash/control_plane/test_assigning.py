@@ -8,7 +8,7 @@ import pytest
 
 from runpod_flash.control_plane import assigning, causes
 from runpod_flash.control_plane.causes import CauseKind
-from runpod_flash.control_plane.fleet import SMALL, Job, WorkerState
+from runpod_flash.control_plane.fleet import SMALL, Job, Pool, WorkerState
 from runpod_flash.control_plane.pace import Pace
 from tests.support.memory_fleet import Scene, ScriptedWorker
 from worker_runtime.wire import messages
@@ -256,3 +256,28 @@ async def test_with_many_workers_and_jobs_few_are_looked_at(scene: Scene) -> Non
     finally:
         assigning.Assigning._has_place = found  # type: ignore[method-assign]
     assert looks < 6 * 1000
+
+
+def test_who_waits_in_a_long_queue_is_told_now_and_then_and_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assigning, "TELL_S", 0.1)
+
+    async def play() -> None:
+        scene, told = Scene(), list[int]()
+        refresh = scene.announcer.refresh
+
+        def counted(pool: Pool) -> None:
+            told.append(len(pool.queue))
+            refresh(pool)
+
+        scene.announcer.refresh = counted  # type: ignore[method-assign]
+        scene.start()
+        for _ in range(60):
+            scene.dispatcher.pump(scene.pool)
+            await scene.submit()
+            await scene.turns(2)
+        async with asyncio.timeout(10):
+            while 59 not in told:
+                await asyncio.sleep(0.002)
+        assert len(told) < 60, "not at each of them"
+
+    asyncio.run(play())

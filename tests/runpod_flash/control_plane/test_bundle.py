@@ -59,3 +59,17 @@ def test_what_every_worker_imports_is_not_compiled_again(tmp_path: Path, monkeyp
     assert told.stdout.strip() == str(compiled)
     assert f"matches {folder / 'worker_runtime' / 'first.py'}" in told.stderr
     assert compiled.stat().st_mtime_ns == before
+
+
+def test_bytecode_of_another_source_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "sources" / "worker_runtime" / "said.py"
+    source.parent.mkdir(parents=True)
+    source.write_text("SAID = 'old'\n")
+    py_compile.compile(str(source))
+    source.write_text("SAID = 'new!'\n")
+    monkeypatch.setattr(release, "bundle_files", lambda: {"worker_runtime/said.py": source})
+    folder = bundle.ensure(tmp_path / "abc")
+    assert len(list(folder.rglob("*.pyc"))) == 1
+    program = "import sys; sys.path.insert(0, sys.argv[1]); from worker_runtime.said import SAID; print(SAID)"
+    command = [sys.executable, "-I", "-S", "-c", program, str(folder)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "new!\n"

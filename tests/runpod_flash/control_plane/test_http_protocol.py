@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from runpod_flash.control_plane import listening
+from runpod_flash.control_plane import http_protocol, listening
 from runpod_flash.control_plane.http_protocol import HEAD_LIMIT, GatheringTransport, Reply
 
 pytestmark = pytest.mark.anyio
@@ -150,17 +150,36 @@ async def test_what_comes_in_one_piece_is_answered_without_the_app(tmp_path: Pat
         assert prompt.bodies == [b"body"]
 
 
-async def test_what_comes_in_pieces_or_asks_first_goes_to_the_app(tmp_path: Path) -> None:
+async def test_what_comes_in_pieces_is_waited_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prompt = Prompt()
     async with connected(tmp_path, prompt) as (reader, writer):
         whole = post("/prompt", b"body")
-        for cut in (10, len(whole) - 2):
+        for cut in (10, len(whole) - 4, len(whole) - 2):
             writer.write(whole[:cut])
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.01)
             writer.write(whole[cut:])
             head, body = await answer(reader)
             assert body == b"/prompt"
-            assert ("x-by" in head) == (cut == 10)  # the last piece had all but the first line
+            assert "x-by" in head
+        monkeypatch.setattr(http_protocol, "_PIECES_S", 0.001)
+        writer.write(whole[:-2])
+        await asyncio.sleep(0.05)
+        writer.write(whole[-2:])
+        assert "x-by" not in (await answer(reader))[0]
+    async with connected(tmp_path, prompt) as (_, writer):
+        writer.write(whole[:-2])
+        await asyncio.sleep(0.01)
+        writer.transport.abort()
+
+
+async def test_what_is_long_or_asks_first_goes_to_the_app(tmp_path: Path) -> None:
+    prompt = Prompt()
+    async with connected(tmp_path, prompt) as (reader, writer):
+        whole = post("/prompt", b"x" * 10_000)
+        writer.write(whole[:-2])
+        await asyncio.sleep(0.01)
+        writer.write(whole[-2:])
+        assert "x-by" not in (await answer(reader))[0]
         writer.write(post("/prompt", b"", "Expect: 100-continue"))
         assert "x-by" not in (await answer(reader))[0]
 

@@ -53,10 +53,18 @@ def test_what_follows_each_other_goes_in_one_frame_and_the_order_stays() -> None
 
 def test_large_values_are_told_as_where_they_are() -> None:
     box = Frames()
-    tell(box, JobRecord("a", "e", {}, 1.0, JobStatus.COMPLETED, output=Payload(sha256="a" * 64, size=10**6)))
+    tell(box, ended("a", b"one", "ka"))
+    for where in (Payload(sha256="a" * 64, size=10**6), Payload(range="b" * 64, size=10**6, until=4.5)):
+        tell(box, JobRecord("b", "e", {}, 1.0, JobStatus.COMPLETED, output=where))
+    tell(box, ended("c", b"two", "kc"))
     ((header, body),) = taken(box)
-    assert header["events"][0]["job"]["output"] == {"flash": {"value": {"value": "a" * 64, "size": 10**6}}}
-    assert body == b""
+    assert [job[1:3] for job in header["jobs"]] == [
+        ["a", 3],
+        ["b", {"value": "a" * 64, "size": 10**6}],
+        ["b", {"range": "b" * 64, "size": 10**6, "until": 4.5}],
+        ["c", 3],
+    ]
+    assert body == b"onetwo"
 
 
 def test_acceptance_is_told_with_the_end_or_by_itself() -> None:
