@@ -264,11 +264,9 @@ class ControlPlane:
         self._platform.will_read, self._supervisor.on_item = streams.read, streams.item
 
     def _lend(self) -> None:
-        """Let workers be lent to clients."""
         loans = self._loans = Loans(self._dispatcher, self._platform.intake, self._store, self._catalog)
-        supervisor = self._supervisor
         self._dispatcher.lend_through(loans)
-        supervisor.on_loan, supervisor.end_loan, loans.worker_of = loans.heard, loans.end, supervisor.worker
+        self._supervisor.loans, loans.worker_of = loans, self._supervisor.worker
         loans.on_use = self._expiring.used
 
     def _jobs_changed(self, endpoint_id: str) -> None:

@@ -27,8 +27,8 @@ OTHERS = (
     "test_privacy.py",
     "test_server_for_others.py",
 )
-"""Files that are not about the main job: apps, also in development, calls in frames and to lent workers, shared memory, and a server for
-others, of /flash/v1/ alone."""
+"""Files that are not about the main job: apps, also in development, calls in frames and to lent workers, shared memory,
+and a server for others, of /flash/v1/ alone."""
 
 REASONS: dict[str, str] = {
     "test_calls.py::test_a_notebook": _OUTPUT,
