@@ -16,6 +16,7 @@ from runpod_flash.control_plane.couriers import Courier, LinkCourier
 from runpod_flash.control_plane.deadlines import Deadlines
 from runpod_flash.control_plane.fleet import Job, Pool, Worker, WorkerState
 from runpod_flash.control_plane.homes import INSTANCES_PER_WORKER, Homes
+from runpod_flash.control_plane.lender import Lender, NoLoans
 from runpod_flash.control_plane.recorder import Recorder
 from runpod_flash.control_plane.records import JobRecord
 from runpod_flash.control_plane.turn import Step, Turn
@@ -39,7 +40,7 @@ class Assigning:
         fail: ends a job with an error.
         again: queues a job once more, with this record.
         changed: called with a pool where jobs or slots have become free.
-        wanted: called with a pool where jobs wait and workers are lent.
+        loans: which workers are lent to clients.
         on_load: called, at the end of a turn, with the id of each endpoint whose jobs or free slots have changed.
     """
 
@@ -60,7 +61,7 @@ class Assigning:
         self.fail: Callable[[Job, ErrorInfo], None] = lambda job, error: None
         self.again: Callable[[Job, JobRecord], None] = lambda job, record: None
         self.changed: Callable[[Pool], None] = lambda pool: None
-        self.wanted: Callable[[Pool], None] = lambda pool: None
+        self.loans: Lender = NoLoans()
         self.on_load: Callable[[str], None] = lambda endpoint: None
 
     # ---- jobs go out
@@ -91,7 +92,7 @@ class Assigning:
             elif worker is not None:
                 self._queue_at(job, worker)
         if pool.lent and (pool.queue or pool.homes):
-            self.wanted(pool)
+            self.loans.wanted(pool)
         if not pool.queue and pool.holding and pool.pace.is_worth_moving:
             self._move(pool)
         self.look_at(pool)

@@ -6,7 +6,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 from runpod_flash.control_plane import lifecycle
 from runpod_flash.control_plane.announcer import Announcer
@@ -17,6 +17,7 @@ from runpod_flash.control_plane.crashes import Crashes
 from runpod_flash.control_plane.deadlines import Deadlines
 from runpod_flash.control_plane.fleet import Fleet, Job, Pool, Worker, WorkerState
 from runpod_flash.control_plane.job_logs import LogTail
+from runpod_flash.control_plane.lender import Lender
 from runpod_flash.control_plane.pools import Pools
 from runpod_flash.control_plane.recorder import JobStore, Recorder
 from runpod_flash.control_plane.records import JobRecord, LogLine
@@ -34,23 +35,6 @@ logger = logging.getLogger(__name__)
 _LOOK_S: Final = 0.5  # while draining: a job that was queued again is not waited for
 
 
-class Lender(Protocol):
-    """Who lends workers to clients."""
-
-    @property
-    def out(self) -> "list[asyncio.Future[None]]":
-        """What resolves when each of those that are lent is the pool's own again."""
-
-    def wanted(self, pool: Pool) -> None:
-        """Somebody waits for a worker of this pool."""
-
-    def lost(self, worker: Worker, message: str) -> None:
-        """A worker has gone."""
-
-    def hold(self) -> None:
-        """Lend nothing any more."""
-
-
 class Dispatcher:
     """Holds the unfinished jobs, hands them to workers and takes their outcomes.
 
@@ -62,7 +46,6 @@ class Dispatcher:
         recorder: what makes decisions last.
         results: where results that are too large for the JSON go.
         pools: which pool serves a job.
-        loans: which workers are lent to clients, once that is set.
     """
 
     def __init__(
@@ -96,12 +79,10 @@ class Dispatcher:
         self.on_load: Callable[[str], None] = lambda endpoint: None
         self.on_again: Callable[[Job], None] = lambda job: None
         self.on_end: Callable[[Job], None] = lambda job: None
-        self._loans: Lender | None = None
 
-    def lend_through(self, loans: "Lender") -> None:
+    def lend_through(self, loans: Lender) -> None:
         """Say who lends workers."""
-        self._loans = loans
-        self._assigning.wanted = loans.wanted
+        self._assigning.loans = loans
 
     def share(self, memory: Memory) -> None:
         """Say what memory is shared with workers."""
@@ -159,8 +140,7 @@ class Dispatcher:
 
     def take_running(self, record: JobRecord, call: Call, worker: Worker) -> Job:
         """A job that a worker runs already, since its client gave it that directly. It will be written."""
-        pool = worker.pool
-        done: asyncio.Future[JobRecord] = asyncio.get_running_loop().create_future()
+        pool, done = worker.pool, self._turn.loop.create_future()
         job = Job(record, call, pool, time.monotonic(), done, next(self._numbers))
         job.sent, job.attempt, job.worker = True, record.attempts, worker
         worker.running[record.id], worker.begun_at = job, time.monotonic()
@@ -333,8 +313,7 @@ class Dispatcher:
                 self._queue_again(job, never_begun(job))
             job.ahead = job.worker = None
         message = "\n".join([f"the worker was lost: {reason}", *stderr[-20:]])
-        if self._loans is not None:
-            self._loans.lost(worker, message)
+        self._assigning.loans.lost(worker, message)
         for job in reversed(running):
             job.worker = None
             if not job.decided and not self._stopped:
@@ -465,24 +444,17 @@ class Dispatcher:
     async def drained(self, deadline_s: float) -> bool:
         """Wait until nothing runs. False: something still does at the deadline."""
         end = time.monotonic() + deadline_s
-        while running := self._running:
+        while running := [job.done for job in self._jobs if job.running] or self._assigning.loans.out:
             left = end - time.monotonic()
             if left <= 0:
                 return False
             await asyncio.wait(running, timeout=min(left, _LOOK_S), return_when=asyncio.FIRST_COMPLETED)
         return True
 
-    @property
-    def _running(self) -> "list[asyncio.Future[Any]]":
-        """What resolves when each job that runs has ended, and each worker that is lent is back."""
-        lent = [] if self._loans is None else self._loans.out
-        return [*(job.done for job in self._jobs if job.record.status is JobStatus.IN_PROGRESS), *lent]
-
     def hold(self) -> None:
         """Hand out nothing any more; what runs can still end."""
         self._assigning.held = True
-        if self._loans is not None:
-            self._loans.hold()
+        self._assigning.loans.hold()
         for pool in self._fleet.pools.values():
             self._assigning.recall_all(pool)
             pool.paused = "the control plane drains; it goes on after its next start"

@@ -17,7 +17,7 @@ from runpod_flash.control_plane.job_logs import LogTail
 from runpod_flash.control_plane.launchers.base import WorkerProcess
 from runpod_flash.control_plane.pace import Pace
 from runpod_flash.control_plane.records import JobRecord, LogLine
-from worker_runtime.wire.jobs import Call
+from worker_runtime.wire.jobs import Call, JobStatus
 from worker_runtime.wire.specs import EnvironmentRequest, WorkerLaunch
 
 ARTIFACTS_PER_WORKER: Final = 16
@@ -90,6 +90,11 @@ class Job:
     def decided(self) -> bool:
         """Whether its end is decided, told or not."""
         return self.outcome is not None or self.record.status.final
+
+    @property
+    def running(self) -> bool:
+        """Whether an attempt of it runs."""
+        return self.record.status is JobStatus.IN_PROGRESS
 
     @property
     def client(self) -> str | None:

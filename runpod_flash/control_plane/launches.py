@@ -1,5 +1,6 @@
 """What workers of this control plane are started with: where they live, their environment, cores and memory."""
 
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -187,3 +188,13 @@ def _foreign_keys(endpoint: EndpointRecord, env: Mapping[str, str]) -> tuple[str
     """The folder of a key for Runpod's cloud: its worker package would send that one instead of the worker's."""
     home = env.get("HOME")
     return () if not endpoint.runs_command or not home else (str(Path(home) / ".runpod"),)
+
+
+def port_of(endpoint: EndpointRecord) -> int:
+    """A free port; for an image that says its own, by the variable PORT, that one."""
+    own = str((endpoint.body.get("env") or {}).get("PORT", ""))
+    if endpoint.image is not None and own.isascii() and own.isdigit() and 0 < int(own) < 65536:
+        return int(own)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

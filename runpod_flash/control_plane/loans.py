@@ -38,6 +38,10 @@ KEPT: Final = 1024
 """Loans that are over and are remembered, for clients that have not heard of it."""
 
 
+LATE_S: Final = 5.0
+"""Seconds in which a worker says that its loan is over, or what it runs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a client asks for: a worker for calls like this one, the last of which was `job`, and how to reach it."""
@@ -94,12 +98,21 @@ class Loans:
         for worker in list(pool.lent):
             self.end(worker)
 
-    def end(self, worker: Worker) -> None:
-        """Ask for a worker's loan to end, if it is lent. What has begun goes on."""
+    def end(self, worker: Worker, late: Callable[[Worker], None] | None = None) -> None:
+        """Ask for a worker's loan to end, if it is lent. What has begun goes on.
+
+        `late` is called where it is not over after `LATE_S`, and runs nothing that is known.
+        """
         loan = worker.loan
+        if loan is not None and late is not None:
+            asyncio.get_running_loop().call_later(LATE_S, self._late, loan, late)
         if loan is not None and not loan.is_ending and worker.link is not None:
             loan.is_ending = True
             worker.link.send({"type": messages.END_LOAN, "loan": loan.id})
+
+    def _late(self, loan: Loan, late: Callable[[Worker], None]) -> None:
+        if loan in self._out and not loan.worker.running:
+            late(loan.worker)
 
     def hold(self) -> None:
         """Lend nothing any more, and end all."""

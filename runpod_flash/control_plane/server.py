@@ -253,11 +253,9 @@ class ControlPlane:
         self._platform.will_read, self._supervisor.on_item = streams.read, streams.item
 
     def _lend(self) -> None:
-        """Let workers be lent to clients."""
         loans = self._loans = Loans(self._dispatcher, self._platform.intake, self._store, self._catalog)
-        supervisor = self._supervisor
         self._dispatcher.lend_through(loans)
-        supervisor.on_loan, supervisor.end_loan, loans.worker_of = loans.heard, loans.end, supervisor.worker
+        self._supervisor.loans, loans.worker_of = loans, self._supervisor.worker
         loans.on_use = self._expiring.used
 
     def _jobs_changed(self, endpoint_id: str) -> None:
@@ -406,7 +404,7 @@ class ControlPlane:
             catalog=self._catalog,
             blobs=self._blobs,
             values=self._sharing.values,
-            loans=self._loans,
+            loans=self._loans if self._settings.lends else None,
             turn=self._turn,
             hub=self._hub,
             key=ensure_key(self._state.key_path),

@@ -82,6 +82,7 @@ class PlaneSettings:
             in clear (`FLASH_INSECURE=1`); None: for this user only.
         limits: the bounds of the published API. Each has the name of its field: `FLASH_RUN_BYTES=10485760`, and each
             rate that of its operation, as requests in ten seconds and at a time: `FLASH_RATE_RUN=1000/200`.
+        lends: whether workers are lent to programs whose calls come one after the other (`FLASH_DIRECT=0`: none is).
         forks: whether workers are forked, where the system can; else each is started anew (`FLASH_FORK=0`).
         trace: the socket that hears when calls cross which border (`FLASH_TRACE`, `wire.tracing`); "": nobody does.
         runtime_home: where sockets may live (`XDG_RUNTIME_DIR`).
@@ -114,6 +115,7 @@ class PlaneSettings:
     engine_env: Mapping[str, str]
     listen: Listen | None
     limits: Limits
+    lends: bool
     forks: bool
     trace: str
     runtime_home: Path | None
@@ -169,6 +171,7 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
             insecure=env.get("FLASH_INSECURE", "") == "1",
         ),
         limits=_limits(env),
+        lends=env.get("FLASH_DIRECT", "") != "0" and env.get("FLASH_DURABILITY", "") != "power",
         forks=env.get("FLASH_FORK", "") != "0",
         trace=env.get("FLASH_TRACE", ""),
         runtime_home=Path(env["XDG_RUNTIME_DIR"]) if env.get("XDG_RUNTIME_DIR") else None,

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import secrets
 import shutil
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +17,8 @@ from runpod_flash.control_plane.environments import Environment, Environments, I
 from runpod_flash.control_plane.fleet import Fleet, Link, Pool, Worker, WorkerState
 from runpod_flash.control_plane.inventory import Grant, Infeasible, Inventory
 from runpod_flash.control_plane.launchers.base import Launcher
-from runpod_flash.control_plane.launches import Launches, Site, wanted_cuda, wanted_gpus
+from runpod_flash.control_plane.launches import Launches, Site, port_of, wanted_cuda, wanted_gpus
+from runpod_flash.control_plane.lender import Lender, NoLoans
 from runpod_flash.control_plane.pools import AS_IT_IS
 from runpod_flash.control_plane.principals import OWNER, WorkerKey
 from runpod_flash.control_plane.records import EndpointRecord
@@ -60,8 +60,7 @@ class Supervisor:
         on_leaving: called with each worker of a command, or with a server, that is to end.
         on_gone: called with each worker that has ended.
         on_item: called with each item of a stream: worker, job, attempt, item.
-        on_loan: called with what a worker says of the client to which it is lent.
-        end_loan: asks for the end of a worker's loan.
+        loans: which workers are lent to clients.
         on_loaded: called with the launch of workers to come, when it is known what their function imports.
     """
 
@@ -92,8 +91,7 @@ class Supervisor:
         self.on_leaving: Callable[[Worker], None] = lambda worker: None
         self.on_gone: Callable[[Worker], None] = lambda worker: None
         self.on_loaded: Callable[[WorkerLaunch], None] = lambda launch: None
-        self.on_loan: Callable[[Worker, dict[str, Any], Body], None] = lambda worker, header, body: None
-        self.end_loan: Callable[[Worker], None] = lambda worker: None
+        self.loans: Lender = NoLoans()
         self.on_item: Callable[[Worker, str, int, Item], None] = lambda worker, job, attempt, item: None
 
     @property
@@ -184,7 +182,7 @@ class Supervisor:
             started_at=now,
             idle_since=now,
             last_beat=now,
-            port=_port(endpoint) if endpoint.is_load_balanced else 0,
+            port=port_of(endpoint) if endpoint.is_load_balanced else 0,
         )
         pool.workers[identity] = self._by_id[identity] = worker
         self._spawn(self._run(worker, pool.environment, endpoint))
@@ -334,7 +332,7 @@ class Supervisor:
         self._end_if_given_up(worker)
 
     def of_loan(self, worker: Worker, header: dict[str, Any], body: Body) -> None:
-        self.on_loan(worker, header, body)
+        self.loans.heard(worker, header, body)
         if worker.loan is None:
             self.look_at(worker)
 
@@ -370,8 +368,7 @@ class Supervisor:
         """
         worker.state = WorkerState.DRAINING
         if worker.loan is not None:
-            self.end_loan(worker)
-            asyncio.get_running_loop().call_later(_STOP_GRACE_S, self._loan_overdue, worker)
+            self.loans.end(worker, self._terminate)
             return
         if worker.is_server:
             self.on_leaving(worker)
@@ -385,7 +382,7 @@ class Supervisor:
     def retire(self, worker: Worker) -> None:
         """Give a worker no more jobs; it ends when nothing runs in it. What waits for its instances is queued again."""
         if worker.state is WorkerState.READY and (worker.running or worker.requests):
-            self.end_loan(worker)
+            self.loans.end(worker)
             worker.state = WorkerState.DRAINING
             worker.pool.queue.extendleft(reversed(worker.queue))
             worker.queue.clear()
@@ -461,10 +458,6 @@ class Supervisor:
         if worker.state is WorkerState.GONE and worker.process is not None:
             worker.process.kill()
 
-    def _loan_overdue(self, worker: Worker) -> None:
-        if worker.loan is not None and not worker.running:
-            self._terminate(worker)
-
     def _terminate(self, worker: Worker) -> None:
         if worker.process is not None:
             worker.process.terminate()
@@ -498,13 +491,3 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _port(endpoint: EndpointRecord) -> int:
-    """A free port; for an image that says its own, by the variable PORT, that one."""
-    own = str((endpoint.body.get("env") or {}).get("PORT", ""))
-    if endpoint.image is not None and own.isascii() and own.isdigit() and 0 < int(own) < 65536:
-        return int(own)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -20,14 +20,15 @@ OTHERS = (
     "test_deploy.py",
     "test_deployed_calls.py",
     "test_dev.py",
+    "test_direct_calls.py",
     "test_flash_call.py",
     "test_flash_command.py",
     "test_large_values.py",
     "test_privacy.py",
     "test_server_for_others.py",
 )
-"""Files that are not about the main job: apps, also in development, calls in frames, shared memory, and a server for
-others, of /flash/v1/ alone."""
+"""Files that are not about the main job: apps, also in development, calls in frames and to lent workers, shared memory,
+and a server for others, of /flash/v1/ alone."""
 
 REASONS: dict[str, str] = {
     "test_calls.py::test_a_notebook": _OUTPUT,

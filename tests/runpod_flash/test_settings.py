@@ -26,6 +26,7 @@ def test_the_environment(tmp_path: Path) -> None:
             "RUNPOD_API_KEY": "r",
             "FLASH_HOME": str(tmp_path / "h"),
             "FLASH_LOGS": "plain",
+            "FLASH_DIRECT": "0",
             "XDG_RUNTIME_DIR": "/run/user/1",
             "PIP_INDEX_URL": "i",
         },

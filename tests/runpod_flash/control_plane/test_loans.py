@@ -91,7 +91,7 @@ def lending(plane: SmallPlane) -> Loans:
     """The plane lends workers from now on."""
     loans = Loans(plane.dispatcher, plane.platform.intake, plane.store, plane.catalog)
     plane.dispatcher.lend_through(loans)
-    plane.supervisor.on_loan, plane.supervisor.end_loan = loans.heard, loans.end
+    plane.supervisor.loans = loans
     loans.worker_of = plane.supervisor.worker
     return loans
 
