@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
+from runpod_flash import outcome
 from runpod_flash.agreement import Provisioned
 from runpod_flash.backends.base import Backend
 from runpod_flash.backends.conversation import Conversation
@@ -27,6 +28,7 @@ from runpod_flash.settings import Settings
 from runpod_flash.spec import EndpointSpec
 from runpod_flash.standing import Noted, Same, Standing, Standings, same_of
 from worker_runtime.wire.calls import Pattern
+from worker_runtime.wire.class_names import ClassNames
 from worker_runtime.wire.jobs import INLINE_LIMIT, Payload
 from worker_runtime.wire.pieces import Pieces, joined
 from worker_runtime.wire.specs import PackageIndex
@@ -98,8 +100,19 @@ class Sending:
         """Where packages come from."""
 
     @abstractmethod
+    def _names(self) -> ClassNames:
+        """The classes that values in the neutral encoding may be made of."""
+
+    @abstractmethod
     async def _agree(self, backend: Backend, spec: EndpointSpec, target: Callable[..., Any] | None) -> Provisioned:
         """The endpoint, which after this is on the platform as it is declared."""
+
+    async def _fetched(self, waiting: Waiting, payload: Payload) -> Any:
+        """The value of a call that is not in what told its end, and that nobody else will ask for."""
+        backend = await self._backend()
+        value = outcome.loaded(await backend.fetch(payload), waiting.kind.name, waiting.facts, self._names)
+        backend.taken(payload)
+        return value
 
     def _sent(
         self, request: Request, tickets: "list[Ticket] | None" = None, *, submits_only: bool = False

@@ -154,13 +154,6 @@ class Session(Serving, Sending):
             return await self._fetched(waiting, found)
         return outcome.loaded(found, waiting.kind.name, waiting.facts, self._names)
 
-    async def _fetched(self, waiting: Waiting, payload: Payload) -> Any:
-        """The value of a call that is not in what told its end, and that nobody else will ask for."""
-        backend = await self._backend()
-        value = outcome.loaded(await backend.fetch(payload), waiting.kind.name, waiting.facts, self._names)
-        backend.taken(payload)
-        return value
-
     async def _call_alone(self, request: Request, tickets: "list[Ticket] | None") -> Any:
         """`call` where a call is a request of its own, or shall not wait as long as it takes."""
         ticket = await self.submit(request)

@@ -128,7 +128,7 @@ class Channel:
             quiet = self._output is not None and self._output.empty
             if held := self.memory.end(key):
                 more["held"] = held
-        head = _done_head(key, took_us, quiet=quiet)
+        head = _done_head(key, took_us, more.pop("range", None), quiet=quiet)
         self._send(head if not more else head[:-1] + b"," + frames.head_of(more)[1:], joined(value))
         self.memory.tidy()
         if self.after_first is not None:
@@ -160,11 +160,13 @@ class Channel:
         self._c_stdout.flush()
 
 
-def _done_head(key: tuple[str, int], took_us: int | None, *, quiet: bool) -> bytes:
+def _done_head(key: tuple[str, int], took_us: int | None, place: str | None, *, quiet: bool) -> bytes:
     """The header of a call that has ended: the same JSON as of any, made for the many of them."""
     text = f'{{"type":"{messages.DONE}","job":{_quoted(key[0])},"attempt":{key[1]}'
     if took_us is not None:
         text += f',"took":{took_us}'
+    if place is not None:
+        text += f',"range":"{place}"'
     return (text + (',"quiet":true}' if quiet else "}")).encode()
 
 

@@ -28,6 +28,7 @@ IDLE_S: Final = 30.0
 
 _GIVEN_AT_ONCE: Final = 128 * 1024**2  # some ten milliseconds of this process
 _BACKLOG: Final = 128
+_AT_ONCE: Final = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)  # made once: flags are slow to join
 
 
 class Conversation:
@@ -45,7 +46,7 @@ class Conversation:
     def say(self, words: str) -> bool:
         """Send a message. One that does not listen loses it: what it was given then is free again after a while."""
         try:
-            self.socket.send(words.encode(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            self.socket.send(words.encode(), _AT_ONCE)
         except OSError:
             return False
         return True

@@ -81,7 +81,7 @@ class Assigning:
                 self._assign(home.queue.popleft(), home)
             if not home.queue:
                 del pool.homes[home]
-        while pool.queue and not self.resting:
+        while pool.queue and not (self.held or self._recorder.stalled):
             job = pool.queue[0]
             worker = None if job.decided else self._choose(pool, job)
             if worker is None and not job.decided:

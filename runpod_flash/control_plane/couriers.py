@@ -83,7 +83,8 @@ class LinkCourier:
         window = ""
         if job.call.may_stream:
             self.on_stream(job, worker)
-            window = f',"window":{json.dumps(self.window(job.call))}'
+            items, size = self.window(job.call)
+            window = f',"window":[{items},{size}]'
         head = (
             f'{{"type":"{messages.RUN}","job":{_quoted(job.record.id)},"attempt":{job.attempt},"sizes":[{sizes}]'
             f',"timeout_ms":{job.record.timeout_ms},"call":{_head_of(job.call)}{window}}}'

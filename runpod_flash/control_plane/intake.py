@@ -125,7 +125,7 @@ class Intake:
         outcomes, accepted = self._records(endpoint, asked.call, asked, asked.jobs)
         if not accepted:
             return Accepting(outcomes, Written.at_once())
-        written = self.queueing.accept(accepted, pool)[1]
+        _, written = self.queueing.accept(accepted, pool)
         self._tell_short(short, accepted[0][0])
         return Accepting(outcomes, written)
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from runpod_flash.control_plane.database import text
-from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.control_plane.records import JobRecord, PlainOutput
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.jobs import Call, JobStatus, Payload
 
@@ -107,10 +107,12 @@ def named(columns: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
 
 def weight(fixed: Row, state: Row) -> int:
     """How many bytes a job takes and gives, whose rows these are."""
-    return sum(len(value) for value in (fixed[_INPUT], fixed[_ARGUMENTS], state[_RESULT]) if value is not None)
+    return len(fixed[_INPUT]) + len(fixed[_ARGUMENTS] or b"") + len(state[_RESULT] or b"")
 
 
 def _result(output: Any) -> Any:
+    if isinstance(output, PlainOutput):
+        return output.text
     if not isinstance(output, Payload):
         return json.dumps(output)
     return output.inline if output.inline is not None else f"={json.dumps(output.to_json())}"

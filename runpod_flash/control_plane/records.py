@@ -1,5 +1,6 @@
 """What the server knows: frozen records that the store keeps and the loops replace as a whole."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -128,12 +129,25 @@ class Batch:
     fresh: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class PlainOutput:
+    """The result of a plain call: JSON as the worker has written it, which nobody writes anew on its way."""
+
+    text: str
+
+    @property
+    def value(self) -> Any:
+        """What it says."""
+        return json.loads(self.text)
+
+
 @dataclass(frozen=True)  # without slots, so that `changed` is one copy of a dictionary
 class JobRecord:
     """A job. Times are seconds since the epoch.
 
     `input` is a call of ours, or the JSON that came in for a command; `output` the payload that a call gave, or the
-    JSON that goes out. Payloads stay bytes until somebody asks for JSON: `input_json`, `output_json`.
+    JSON that goes out, as a value or as the text of a plain call's worker.
+    Payloads stay bytes until somebody asks for JSON: `input_json`, `output_json`.
     """
 
     id: str
@@ -168,7 +182,10 @@ class JobRecord:
     @property
     def output_json(self) -> Any:
         """The output as the published API has it; None where there is none."""
-        return value_output(self.output) if isinstance(self.output, Payload) else self.output
+        output = self.output
+        if isinstance(output, PlainOutput):
+            return output.value
+        return value_output(output) if isinstance(output, Payload) else output
 
     def changed(self, **changes: Any) -> "JobRecord":
         """The job with other values of some fields: `dataclasses.replace`, at a quarter of its cost."""

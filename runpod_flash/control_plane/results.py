@@ -6,8 +6,9 @@ import logging
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
+from runpod_flash.control_plane.records import PlainOutput
 from runpod_flash.control_plane.store import StoreFull
 from runpod_flash.errors import BackendError
 from worker_runtime.wire.jobs import (
@@ -28,6 +29,13 @@ PATIENCE_S = 10.0
 
 INLINE_RESULT_LIMIT = 15 * 1024**2
 """The largest result that is put into the job's output where a call asks for that: 20 MiB of base64."""
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not allowed in JSON")
+
+
+_decoded: Final = json.JSONDecoder(parse_constant=_no_constant).decode
 
 
 class Values(Protocol):
@@ -77,7 +85,7 @@ def _plain(body: bytes, items: int, *, read: bool) -> Told | ErrorInfo:
         return Told(None)
     if body and len(body) <= PLAIN_LIMIT:
         try:
-            return Told(json.loads(body))
+            return Told(_text_of(body))
         except (ValueError, RecursionError) as error:
             return ErrorInfo(ErrorKind.PLATFORM, "WireError", f"the worker has sent a result that is no JSON: {error}")
     size = f"{len(body)} bytes" if body else f"{items} items with more than {PLAIN_LIMIT} bytes"
@@ -87,6 +95,12 @@ def _plain(body: bytes, items: int, *, read: bool) -> Told | ErrorInfo:
         "from Python"
     )
     return ErrorInfo(ErrorKind.TOO_LARGE, "PayloadTooLarge", text)
+
+
+def _text_of(body: bytes) -> PlainOutput | None:
+    """A plain result as its job has it; null is none. Raises ValueError, RecursionError: it is no JSON."""
+    text = str(body, "utf-8")
+    return None if _decoded(text) is None else PlainOutput(text)
 
 
 def described(call: Call, body: bytes) -> Payload | ErrorInfo:

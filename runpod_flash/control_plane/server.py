@@ -27,7 +27,6 @@ from runpod_flash.control_plane.blobs import Blobs
 from runpod_flash.control_plane.carried import Carried
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.command_workers import CommandWorkers
-from runpod_flash.control_plane.containers import Engine
 from runpod_flash.control_plane.deploys import Deploys
 from runpod_flash.control_plane.disk import DiskGuard
 from runpod_flash.control_plane.dispatcher import Dispatcher
@@ -91,7 +90,7 @@ class ControlPlane:
         self._blobs = Blobs(state.blobs)
         self._disk = DiskGuard(state.plane, lambda: self._store.size() + self._blobs.size, settings.disk_limit)
         self._hub = EventHub()
-        self._engine = self._container_engine()
+        self._engine = siting.engine_of(settings, state)
         self._catalog = Catalog(self._store)
         self._apps = Apps(self._store, self._catalog)
         self._deploys = Deploys(self._apps, self._catalog)
@@ -163,16 +162,6 @@ class ControlPlane:
             self._served,
             self._limits,
             self._authorize,
-        )
-
-    def _container_engine(self) -> Engine:
-        settings, state = self._settings, self._state
-        return Engine.find(
-            settings.container_engine,
-            settings.engine_env,
-            state.runtime.name,
-            state.plane / "containers",
-            for_everybody=settings.allow_images,
         )
 
     def _command_workers(self) -> CommandWorkers:

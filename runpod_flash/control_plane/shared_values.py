@@ -95,6 +95,7 @@ class SharedValues:
     def __init__(self, blobs: Blobs, arena: Arena, server: ArenaServer) -> None:
         self._blobs, self._arena, self._server = blobs, arena, server
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ended: list[str] = []  # jobs whose arguments are let go once their ends were told
         arena.on_overdue = self._overdue
 
     # ---- by name
@@ -185,8 +186,15 @@ class SharedValues:
     def ended(self, record: JobRecord) -> None:
         if record.status in _RETRIED and self._arena.ranges_of(record.id):
             self._spawn(self._file_arguments(record.id))
-        else:
-            self._arena.let_go(record.id)
+            return
+        if not self._ended:
+            asyncio.get_running_loop().call_soon(self._let_go)
+        self._ended.append(record.id)
+
+    def _let_go(self) -> None:
+        ended, self._ended = self._ended, []
+        for job in ended:
+            self._arena.let_go(job)
 
     def unneeded(self, job: str) -> None:
         self._arena.let_go(job)
@@ -226,6 +234,7 @@ class SharedValues:
     async def close(self) -> None:
         """End all conversations, and keep what jobs need as files."""
         self._server.close()
+        self._let_go()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -46,6 +46,17 @@ def site_of(settings: PlaneSettings, state: StateFolder, engine: Engine, volumes
     )
 
 
+def engine_of(settings: PlaneSettings, state: StateFolder) -> Engine:
+    """What runs containers here, if anything does."""
+    return Engine.find(
+        settings.container_engine,
+        settings.engine_env,
+        state.runtime.name,
+        state.plane / "containers",
+        for_everybody=settings.allow_images,
+    )
+
+
 def environments_of(settings: PlaneSettings, state: StateFolder) -> Environments:
     """The environments of workers, and what may be installed in them."""
     return Environments(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from runpod_flash.control_plane.records import EndpointRecord, JobRecord
+from runpod_flash.control_plane.records import EndpointRecord, JobRecord, PlainOutput
 from runpod_flash.hardware import RAM_GB_PER_VCPU
 from runpod_flash.scopes import stage_of
 from worker_runtime.wire.jobs import JobStatus
@@ -49,13 +49,19 @@ def job_json(record: JobRecord, now: float) -> bytes:
     started, ended = record.started_at, record.finished_at
     if record.status is not JobStatus.COMPLETED or record.error is not None or started is None or ended is None:
         return to_json(job_object(record, now))
-    output = "" if record.output is None else f'"output":{_ENCODER.encode(record.output_json)},'
+    output = "" if record.output is None else f'"output":{_output_text(record)},'
     retries = f'"retries":{record.retries},' if record.retries > 0 else ""
     worker = "" if record.worker is None else f',"workerId":{_quoted(record.worker)}'
     return (
         f'{{"delayTime":{_milliseconds(record.created_at, started)},"executionTime":{_milliseconds(started, ended)},'
         f'"id":{_quoted(record.id)},{output}{retries}"status":"COMPLETED"{worker}}}'
     ).encode()
+
+
+def _output_text(record: JobRecord) -> str:
+    if isinstance(record.output, PlainOutput):
+        return record.output.text
+    return _ENCODER.encode(record.output_json)
 
 
 def ended_entry(record: JobRecord, size: int | str) -> str:

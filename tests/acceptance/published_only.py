@@ -41,6 +41,7 @@ REASONS: dict[str, str] = {
         "what is used of the disk is told by /flash/v1/status alone"
     ),
     "test_environments.py::test_a_caller_whose_numpy_differs_from_what_a_dependency_wants": _NOTICE,
+    "test_fork_server.py::test_what_cannot_be_imported_ahead_is_told_and_the_call_runs": _NOTICE,
     "test_gpus.py::test_a_machine_without_a_gpu_runs_on_the_cpu_and_says_so_once_to_each_program": _NOTICE,
     "test_gpus.py::test_another_gpu_than_asked_for_is_used_and_said": _NOTICE,
     "test_images.py::test_a_server_runs_images_of_others_where_it_has_agreed": _KEYS,

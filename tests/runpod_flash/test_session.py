@@ -224,12 +224,15 @@ def interrupted_program(folder: Path, setup: str = "") -> Iterator["subprocess.P
 
 
 def test_the_first_ctrl_c_cancels(tmp_path: Path) -> None:
-    with interrupted_program(tmp_path) as program:
-        start = time.monotonic()
+    with interrupted_program(tmp_path, PATIENT) as program:
         stdout, stderr = program.communicate(timeout=20)
-        assert time.monotonic() - start < 4
     assert (stdout, stderr) == ("interrupted\n", "")
 
+
+PATIENT = """
+from runpod_flash import session
+session._DETACH_S = 60.0
+"""
 
 DETACHED = (
     r"detached from job (\S+)-inline of endpoint '{0}', which may still run; "
@@ -246,13 +249,11 @@ InlineBackend.cancel = cancel
 
 
 def test_a_second_ctrl_c_detaches_and_says_how_to_come_back(tmp_path: Path) -> None:
-    with interrupted_program(tmp_path, SLOW_CANCEL) as program:
+    with interrupted_program(tmp_path, PATIENT + SLOW_CANCEL) as program:
         assert program.stdout is not None
         assert program.stdout.readline() == "cancelling\n"
-        start = time.monotonic()
         program.send_signal(signal.SIGINT)
         stdout, stderr = program.communicate(timeout=20)
-        assert time.monotonic() - start < 1.5
     assert stdout == "interrupted\n"
     assert re.search(DETACHED.format("busy"), stderr)
 
@@ -261,7 +262,7 @@ def test_a_cancellation_that_nobody_answers_is_given_up(tmp_path: Path) -> None:
     with interrupted_program(tmp_path, SLOW_CANCEL) as program:
         start = time.monotonic()
         stdout, _ = program.communicate(timeout=20)
-        assert 1.5 < time.monotonic() - start < 4
+        assert time.monotonic() - start > 1.5, "it was waited for; the cancellation itself would take a minute"
     assert stdout.endswith("interrupted\n")
 
 

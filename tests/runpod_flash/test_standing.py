@@ -98,9 +98,9 @@ def test_plain_arguments_are_encoded_as_any_others(value: Any) -> None:
 class Numbers:
     """Looks like an array of numbers, as far as encoding looks at it."""
 
-    def __init__(self, buffer: Any, isbuiltin: int = 1) -> None:
+    def __init__(self, buffer: Any, **changes: Any) -> None:
         self.buffer = buffer
-        self.dtype = SimpleNamespace(isbuiltin=isbuiltin, hasobject=False)
+        self.dtype = SimpleNamespace(**{"kind": "f", "isbuiltin": 0, "metadata": None, **changes})
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return Numbers, (pickle.PickleBuffer(self.buffer),)
@@ -115,7 +115,8 @@ def test_arrays_of_numbers_are_encoded_as_any_others(size: int, monkeypatch: pyt
     plain = payload.encode_plain(args, kwargs)
     assert plain is not None
     assert (joined(plain), payload.encode(args[0])) == usual
-    assert payload.encode_plain((Numbers(bytearray(size), isbuiltin=0),), {}) is None, "its type may need care"
+    for care in ({"kind": "O"}, {"kind": "V"}, {"isbuiltin": 2}, {"metadata": {"a": lambda: 1}}):
+        assert payload.encode_plain((Numbers(bytearray(size), **care),), {}) is None, f"{care} may need care"
 
 
 def test_an_object_that_only_looks_plain_is_not_taken_for_it() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.endpoint_logs import EndpointLogs, Follower
-from runpod_flash.control_plane.platform import JobPage, JobQuery, Sees, Watched, everything
+from runpod_flash.control_plane.platform import Accepting, JobPage, JobQuery, Sees, Watched, everything
 from runpod_flash.control_plane.records import Batch, EndpointLine, JobRecord, Submission
 from runpod_flash.control_plane.views import about_job, job_object
 from runpod_flash.errors import ContentNotFound, JobNotFound
@@ -42,6 +42,7 @@ class MemoryPlatform:
     book: EndpointLogs = field(default_factory=EndpointLogs)
     asked: JobQuery | None = None
     fault: Exception | None = None
+    at_once: Accepting | None = None  # what `submit_now` gives
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     stopping: bool = False
 
@@ -70,8 +71,8 @@ class MemoryPlatform:
             found.append(await self.submit(endpoint_id, one))
         return found
 
-    def submit_now(self, endpoint_id: str, asked: Batch, /) -> None:
-        """Nothing is accepted at once."""
+    def submit_now(self, endpoint_id: str, asked: Batch, /) -> Accepting | None:
+        return self.at_once
 
     def call_off(self, job_ids: Sequence[str], sees: Sees = everything, /) -> list[str]:
         seen = [job_id for job_id in job_ids if self._seen(job_id, sees)]

@@ -32,6 +32,7 @@ def pry(secrets, handles, private, outside, shared):
     `handles` are file handles of the secrets, `outside` is a process that is not the worker's, `shared` is a folder in
     which nothing may be changed.
     """
+    tempfile.tempdir = os.getcwd()  # which goes with the worker
     attempts = {
         "direct": (readable, secrets),
         "by handle": (by_handles, handles),

@@ -226,7 +226,7 @@ def test_a_call_that_holds_the_gil_is_beaten_for_and_can_be_killed(short_folder:
             is_error(await plane.outcome(job), ErrorKind.CANCELLED)
             beats = [time for time, header, _ in plane.frames[begun:] if header["type"] == messages.BEAT]
             assert len(beats) >= 7
-            assert max(after - before for before, after in itertools.pairwise(beats)) < 0.5
+            assert max(after - before for before, after in itertools.pairwise(beats)) < 0.9, "less than it was held for"
             await plane.frame("gone")
 
     asyncio.run(main())

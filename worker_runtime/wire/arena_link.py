@@ -19,14 +19,13 @@ all that it held is free.
                                    file says that it is in use
 """
 
-import contextlib
 import json
 import select
 import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from worker_runtime.wire.arena_map import ArenaMap
@@ -111,7 +110,7 @@ class ArenaLink:
         """One of the ranges that were given before anybody asked, cut to size."""
         for words in self._heard():
             self._refuse(words)
-        for each in list(self._rooms):
+        for each in reversed(list(self._rooms)):  # what was used last is nearest to the processor
             room, fresh, until = each
             if not size <= room.size <= _MOST_WASTE * size:
                 continue
@@ -197,10 +196,14 @@ class ArenaLink:
         end = time.monotonic() + _ANSWER_S
         while not self.lost and (left := end - time.monotonic()) > 0:
             self._arrival.poll(left * 1000)
+            answer = list[str]()
             for words in self._heard():
                 if words[1:2] == [number]:
-                    return [words[0], *words[2:]]
-                self._refuse(words)
+                    answer = [words[0], *words[2:]]
+                else:
+                    self._refuse(words)
+            if answer:
+                return answer
         return []
 
     def _refuse(self, words: list[str]) -> None:
@@ -210,20 +213,23 @@ class ArenaLink:
         elif words[:1] == ["leased"]:
             self.lost = True  # it is held for ever, and its name is not known any more
 
-    def _heard(self) -> Iterator[list[str]]:
+    def _heard(self) -> list[list[str]]:
         """The words of each message since the last time, but for rooms, which are noted."""
-        with contextlib.suppress(BlockingIOError):
-            while not self.lost:
-                try:
-                    data = self._socket.recv(MESSAGE_LIMIT)
-                except ConnectionError:
-                    data = b""
-                words = data.decode("ascii", "replace").split()
-                self.lost = not words
-                if words[:1] == ["room"]:
-                    self._note_room(words)
-                elif words:
-                    yield words
+        found: list[list[str]] = []
+        while not self.lost:
+            try:
+                data = self._socket.recv(MESSAGE_LIMIT)
+            except BlockingIOError:
+                break
+            except ConnectionError:
+                data = b""
+            words = data.decode("ascii", "replace").split()
+            self.lost = not words
+            if words[:1] == ["room"]:
+                self._note_room(words)
+            elif words:
+                found.append(words)
+        return found
 
     def _note_room(self, words: list[str]) -> None:
         found = Range.parse(words[1])

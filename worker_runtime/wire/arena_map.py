@@ -86,6 +86,11 @@ class ArenaMap:
         self.tidies_late = False
         self._pinned: set[int] = set()
         self._pages: int | None = None
+        self._found = (ctypes.c_uint64 * (3 * _REGIONS))()
+        self._asked = _Scan(
+            ctypes.sizeof(_Scan), 0, 0, 0, 0, ctypes.addressof(self._found), _REGIONS,
+            0, _OF_FILE, _OF_FILE, _PRESENT_OR_SWAPPED, _PRESENT_OR_SWAPPED,
+        )  # fmt: skip
         _pin_at_forks(self)
 
     def contains(self, found: Range) -> bool:
@@ -169,20 +174,16 @@ class ArenaMap:
 
     def _changed(self, start: int, end: int) -> tuple[list[tuple[int, int]], int]:
         """Parts of a range with pages that are not the file's, and how far it was looked at."""
-        vector = (ctypes.c_uint64 * (3 * _REGIONS))()
-        asked = _Scan(
-            ctypes.sizeof(_Scan), 0, self._address + start, self._address + end, 0, ctypes.addressof(vector), _REGIONS,
-            0, _OF_FILE, _OF_FILE, _PRESENT_OR_SWAPPED, _PRESENT_OR_SWAPPED,
-        )  # fmt: skip
+        asked, vector, base = self._asked, self._found, self._address
+        asked.start, asked.end, asked.walk_end = base + start, base + end, 0
         try:
             if self._pages is None:
                 self._pages = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
             count = fcntl.ioctl(self._pages, _SCAN, asked)
         except OSError:  # a kernel before 6.7, or no /proc: all of it is read anew
             return [(start, end)], end
-        base = self._address
         found = [(vector[3 * each] - base, vector[3 * each + 1] - base) for each in range(count)]
-        return found, (asked.walk_end or self._address + end) - base
+        return found, (asked.walk_end or base + end) - base
 
     def __del__(self) -> None:
         if self._pages is not None:

@@ -26,6 +26,7 @@ _VERSIONS = bytes([PROTOCOL, *sys.version_info[:2]])
 _PREFIX = _MARK + _VERSIONS
 _BUFFER_LIMIT = 16 * 1024  # smaller buffers lie in the pickle
 
+_NUMBERS, _OF_A_PACKAGE = frozenset("biufc"), 2  # `kind` and `isbuiltin` of numpy's types
 _PLAIN = frozenset({bool, bytes, float, int, str, type(None)})
 
 TypeKey = Callable[[type], str | None]
@@ -106,7 +107,8 @@ def _is_simple(value: Any) -> bool:
     numpy = sys.modules.get("numpy")
     if numpy is None or kind is not getattr(numpy, "ndarray", None):
         return False
-    return bool(value.dtype.isbuiltin == 1 and not value.dtype.hasobject)
+    numbers = value.dtype
+    return bool(numbers.kind in _NUMBERS and numbers.isbuiltin != _OF_A_PACKAGE and numbers.metadata is None)
 
 
 def decode(payload: Part) -> Any:

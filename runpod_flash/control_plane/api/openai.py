@@ -75,7 +75,7 @@ class OpenAiApi:
         found, record = collected
         if record.status is not JobStatus.COMPLETED:
             return await _failed(job)
-        output = _one(found, record.output)
+        output = _one(found, record.output_json)
         return JSONResponse(output, status_code=_status_of(output))
 
     async def _streamed(self, request: Request, job: "_Pieces") -> Response:
@@ -86,7 +86,7 @@ class OpenAiApi:
             return await _unheard(job)
         if not found and job.record.status is not JobStatus.COMPLETED:
             return await _failed(job)
-        first = found[0] if found else job.record.output
+        first = found[0] if found else job.record.output_json
         if isinstance(first, Mapping) and "error" in first:
             return JSONResponse(first, status_code=_status_of(first))
         return StreamingResponse(_events(first, pieces, job), media_type="text/event-stream")

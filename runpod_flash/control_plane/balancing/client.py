@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -14,6 +15,9 @@ _LONGEST_HEADER: Final = 64 * 1024
 KEEP_S: Final = 30.0
 """Seconds for which an idle connection is kept. `worker_runtime.serve` keeps its own for longer."""
 
+_RESET: Final = (errno.ECONNRESET, errno.EPIPE)
+"""How a connection ends at which a process ended, or closed its end, with something that it had not read."""
+
 FAULTS: Final = (aiohttp.ClientError, OSError, ValueError)
 """What a request to a worker may raise, beside TimeoutError. ValueError: it has sent what is no HTTP."""
 
@@ -23,7 +27,7 @@ class NoAnswer(aiohttp.ClientError):
 
 
 class NotReached(NoAnswer):
-    """There is nobody at the worker's port, so nothing was sent."""
+    """There is nobody at the worker's port who could have read the request: nothing was sent, or it came too late."""
 
 
 class Redirected(aiohttp.ClientError):
@@ -56,10 +60,16 @@ class Client:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request; gives the answer when its head is here. Raises FAULTS.
 
-        At the end the connection is closed, unless it is kept and the whole answer was read.
+        At the end the connection is closed, unless it is kept and the whole answer was read. A server that ended while
+        a request without a body was on its way to it has not read that: NotReached.
         """
         session = self._keeping if keep else self.session
-        answer = await session.request(method, url, headers=headers, data=body, allow_redirects=False)
+        try:
+            answer = await session.request(method, url, headers=headers, data=body, allow_redirects=False)
+        except NoAnswer as error:
+            if keep and body is None and getattr(error.__cause__, "errno", None) in _RESET:
+                raise NotReached(str(error)) from error
+            raise
         try:
             yield answer
         finally:

@@ -28,7 +28,7 @@ class Forwarding:
     ) -> bool:
         """Forward a request. What goes wrong becomes the reply: 502, 504, or 408 and 413 for the request's own body.
 
-        False: nobody is there, nothing was sent, and there is no reply yet.
+        False: nobody is there who has read it, and there is no reply yet.
         """
         try:
             async with asyncio.timeout(limits.balanced_s):

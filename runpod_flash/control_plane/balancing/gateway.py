@@ -129,7 +129,7 @@ class Gateway:
                 await refusals.response(refusal)(ask.scope, ask.receive, ask.send)
 
     async def _answered(self, ask: _Ask, inbound: Inbound) -> bool:
-        """Answer by a worker; False: it has ended before anything was sent to it. Raises Problem: there is none."""
+        """Answer by a worker; False: it has ended before it read anything of this. Raises Problem: there is none."""
         with self.loads.request(ask.endpoint) as ticket:
             worker = await self._pick(ask, ticket)
             forwarding = await self._client.get()

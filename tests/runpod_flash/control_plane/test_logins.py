@@ -1,5 +1,6 @@
 """Programs that ask for a key: a few of each address, for ten minutes, and a key that is given once."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,10 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Scene:
-    return Scene(Place.below(tmp_path).home)
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    scene = Scene(Place.below(tmp_path).home)
+    yield scene
+    scene.store.close()
 
 
 async def refused(scene: Scene, secret: str) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 
+from runpod_flash.control_plane.records import PlainOutput
 from runpod_flash.control_plane.results import INLINE_RESULT_LIMIT, Results, Told, described, outcome_of
 from runpod_flash.control_plane.store import StoreFull
 from tests.support.memory_fleet import MemoryValues
@@ -53,7 +54,7 @@ def test_the_outcome_of_each_kind_of_call() -> None:
     assert of(b"x", stream=True) == Told({"flash": {"items": 3}})
     assert of(BODY) == Told(Payload.inlined(BODY))
     assert of(bytes(INLINE_LIMIT + 1)) == Payload.of(bytes(INLINE_LIMIT + 1))
-    assert of(b'{"a": [1]}', plain=True) == Told({"a": [1]})
+    assert of(b'{"a": [1]}', plain=True) == Told(PlainOutput('{"a": [1]}'))
     assert of(b"null", plain=True) == Told(None)
     assert of(b"", read=True, plain=True) == Told(None)  # a reader of its stream has all of it
 
@@ -64,6 +65,8 @@ def test_a_plain_result_that_is_too_large_or_no_json() -> None:
         (b'"' + bytes(PLAIN_LIMIT) + b'"', ErrorKind.TOO_LARGE, "has 20971522 bytes of JSON"),
         (b"", ErrorKind.TOO_LARGE, "has 7 items with more than 20971520 bytes of JSON"),
         (b"{", ErrorKind.PLATFORM, "that is no JSON"),
+        (b"[NaN]", ErrorKind.PLATFORM, "that is no JSON: NaN"),
+        (b'"\xff"', ErrorKind.PLATFORM, "that is no JSON"),
         (b"[" * 100_000, ErrorKind.PLATFORM, "that is no JSON"),
     ):
         found = outcome_of(call, body, 7, read=False)

@@ -105,6 +105,9 @@ def test_a_worker_reads_arguments_until_its_call_ends_and_longer_if_it_says_so(t
                 assert at.values.lend("w", found.name)
                 assert not at.values.lend("other", found.name)
                 at.values.ended(record("j", JobStatus.COMPLETED))
+                assert at.arena.ranges_of("j"), "its client hears of it first"
+                await asyncio.sleep(0)
+                assert not at.arena.ranges_of("j")
                 assert at.values.shares(found.name)
                 if holds:
                     at.values.holds("w", [found.name])

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from runpod_flash.control_plane.platform import everything
-from runpod_flash.control_plane.records import EndpointRecord, JobRecord, LogLine
+from runpod_flash.control_plane.records import EndpointRecord, JobRecord, LogLine, PlainOutput
 from runpod_flash.control_plane.store import Store, StoreError, StoreFull
 from tests.support.full_disk import run_on_small_disk
 from tests.support.place import ROOT
@@ -55,6 +55,19 @@ def commit(write: Callable[[], Awaitable[Any]]) -> Any:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "flash.db"
+
+
+def test_the_text_of_a_plain_result_is_stored_as_it_is(path: Path) -> None:
+    text = ' {"a": [1, null, "ü"]}'
+    ended = job(status=JobStatus.COMPLETED, started_at=1.0, finished_at=2.0, output=PlainOutput(text))
+    with opened(path) as store:
+        commit(lambda: store.save_job(ended))
+        store.fold()
+        assert store.read("SELECT result FROM jobs") == [(text,)]
+    with opened(path) as store:
+        found = store.job("j1")
+    assert found is not None
+    assert found.output_json == ended.output_json == {"a": [1, None, "ü"]}
 
 
 def test_a_restart_finds_endpoints_and_jobs(path: Path) -> None:

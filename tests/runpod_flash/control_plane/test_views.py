@@ -1,13 +1,14 @@
 """How records look from outside."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from runpod_flash.control_plane.records import EndpointRecord, JobRecord
-from runpod_flash.control_plane.views import endpoint_object, health_object, job_object, workers_object
-from worker_runtime.wire.jobs import JobStatus
+from runpod_flash.control_plane.records import EndpointRecord, JobRecord, PlainOutput
+from runpod_flash.control_plane.views import endpoint_object, health_object, job_json, job_object, workers_object
+from worker_runtime.wire.jobs import JobStatus, Payload
 
 QUEUED = JobRecord("j", "e", {"x": 1}, 1000.0)
 RUNNING = replace(QUEUED, status=JobStatus.IN_PROGRESS, started_at=1001.5, worker="w", attempts=1)
@@ -56,6 +57,24 @@ def test_job_object(record: JobRecord, expected: dict[str, Any]) -> None:
     shown = job_object(record, 1002.0)
     assert shown == expected
     assert list(shown) == sorted(shown)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        QUEUED,
+        RUNNING,
+        DONE,
+        replace(DONE, output=None),
+        replace(DONE, output=PlainOutput('{"a": "\u00fc"}'), retries=2, worker=None),
+        replace(DONE, output=PlainOutput("7"), id='a"b'),
+        replace(DONE, output=Payload.inlined(b"x")),
+        replace(DONE, status=JobStatus.FAILED, output=None, error="ValueError: x"),
+    ],
+)
+def test_the_text_of_a_job_is_that_of_its_object(record: JobRecord) -> None:
+    assert json.loads(job_json(record, 1002.0)) == job_object(record, 1002.0)
+    assert list(json.loads(job_json(record, 1002.0))) == list(job_object(record, 1002.0))
 
 
 def test_health_has_all_keys() -> None:

@@ -14,12 +14,16 @@ import pytest
 from runpod_flash.control_plane.api.access import Access
 from runpod_flash.control_plane.api.channel import ChannelServer
 from runpod_flash.control_plane.api.conversation import Conversations
+from runpod_flash.control_plane.groups import Written
 from runpod_flash.control_plane.keys import Keyring
 from runpod_flash.control_plane.limits import Limits
+from runpod_flash.control_plane.platform import Accepting
 from runpod_flash.control_plane.principals import Scope
 from runpod_flash.control_plane.rates import Rates
 from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.control_plane.store import StoreFull
 from runpod_flash.control_plane.views import job_object
+from runpod_flash.errors import NotPortable
 from tests.support.plane_app import BODY, KEY, PlaneApp
 from tests.support.waiting import wait_until
 from worker_runtime.wire import calls, frames
@@ -136,6 +140,27 @@ async def test_acceptance_that_may_wait_is_told_by_itself_after_a_moment(scene: 
     client = await scene.greeted()
     client.submit(endpoint, [("k", payload(b"x"))], later=True)
     assert (await client.next())[0] == {"type": "accepted", "jobs": [["k", "job-0"]]}
+
+
+@pytest.mark.parametrize("error", [None, StoreFull("no room")])
+async def test_calls_that_only_wait_for_their_commit_are_answered_after_it(
+    scene: Scene, error: StoreFull | None
+) -> None:
+    endpoint, written = await scene.plane.endpoint(), Written()
+    outcomes = {"a": JobRecord("j", endpoint, {}, 1.0), "b": NotPortable("a pickle")}
+    scene.plane.platform.at_once = Accepting(outcomes, written)
+    client = await scene.greeted()
+    client.submit(endpoint, [("a", payload(b"x")), ("b", payload(b"y"))])
+    client.say({"type": calls.WATCH, "jobs": ["none"]})
+    assert (await client.next())[0] == {"type": "unknown", "jobs": ["none"]}, "what came later was answered before"
+    written.resolve(error)
+    header, _ = await client.next()
+    if error is None:
+        assert header == {"type": "accepted", "jobs": [["a", "j"]]}
+        header, _ = await client.next()
+        assert (header["type"], header["keys"], header["problem"]["code"]) == ("refused", ["b"], "NotPortable")
+    else:
+        assert (header["type"], header["keys"], header["problem"]["detail"]) == ("refused", ["a", "b"], "no room")
 
 
 async def test_one_bad_call_is_refused_and_the_others_run(scene: Scene) -> None:

@@ -4,6 +4,9 @@ import asyncio
 import gzip
 import io
 import json
+import select
+import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -413,6 +416,61 @@ async def test_a_worker_that_dies_in_its_answer_leaves_it_incomplete(plane: Bala
             seen.set()
             with pytest.raises(aiohttp.ClientPayloadError):
                 await response.content.read()
+
+
+class Dying:
+    """A server that keeps connections: it answers the first request of each, and ends when the second one is there."""
+
+    def __init__(self, *, reads: bool, when_dead: Callable[[], None]) -> None:
+        self.reads, self.when_dead = reads, when_dead
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> int:
+        self.thread.start()
+        return int(self.listener.getsockname()[1])
+
+    def __exit__(self, *error: object) -> None:
+        self.thread.join(10)
+        self.listener.close()
+
+    def _serve(self) -> None:
+        connection = self.listener.accept()[0]
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst")
+            select.select([connection], [], [], 10)
+            self.listener.close()
+            if self.reads:
+                connection.recv(65536)
+            self.when_dead()
+
+
+@pytest.mark.parametrize(
+    ("reads", "method", "answer"), [(False, "GET", "w2"), (True, "GET", None), (False, "POST", None)]
+)
+async def test_a_request_that_a_killed_worker_had_not_read_goes_to_another(
+    plane: Balanced, reads: bool, method: str, answer: str | None
+) -> None:
+    loop = asyncio.get_running_loop()
+
+    def dead() -> None:
+        loop.call_soon_threadsafe(plane.remove, "w1")
+
+    second = Recorder("w2")
+    async with serving(second) as other:
+        with Dying(reads=reads, when_dead=dead) as port:
+            plane.add("w1", port)
+            plane.change("w1", keeps=True)
+            async with plane.client.get(plane.url()) as response:
+                assert await response.text() == "first"
+            plane.add("w2", other)
+            body = b"x" if method == "POST" else None
+            headers = {"X-Runpod-Worker-Id": "w1"}
+            async with plane.client.request(method, plane.url(), data=body, headers=headers) as response:
+                got = (response.status, await response.text())
+    assert got == (200, answer) if answer else got[0] == 502
+    assert len(second.scopes) == (answer is not None)
 
 
 async def test_nothing_is_tried_twice(plane: Balanced) -> None:
