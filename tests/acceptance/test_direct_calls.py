@@ -50,7 +50,7 @@ def jobs_of(place: Place, name: str) -> list[dict[str, Any]]:
             found += page["jobs"]
             if page.get("more") is None:
                 return found
-            params["before"] = page["more"]
+            params["after"] = page["more"]
 
 
 def is_seen(place: Place, name: str, state: str) -> bool:
