@@ -71,7 +71,7 @@ def test_what_the_socket_does_not_take_waits_and_keeps_its_order(tmp_path: Path)
     async def main() -> None:
         channel, reader, writer = await connected(tmp_path, [])
         for number in range(400):
-            channel._write(list(frames.encode({"n": number}, bytes(10_000))))
+            channel.write(list(frames.encode({"n": number}, bytes(10_000))))
         for number in range(400):
             header, body = await framed.read(reader)
             assert (header, len(body)) == ({"n": number}, 10_000)

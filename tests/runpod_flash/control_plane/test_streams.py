@@ -184,7 +184,7 @@ async def test_any_number_of_items_of_a_plain_call_may_be_unread_for_they_are_it
     stream.yields(*range(9))
     plane.finish(b"[0, 1]")
     await plane.until(lambda: stream.record.status.final)
-    assert stream.record.output == [0, 1]
+    assert stream.record.output_json == [0, 1]
     _, chunks, _ = await plane.platform.stream(stream.endpoint, stream.job_id, 5.0)
     assert chunks == list(range(9))
 
