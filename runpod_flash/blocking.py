@@ -7,7 +7,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, Generic, TypeVar
 
-from runpod_flash.errors import CallError
+from runpod_flash.errors import BackendUnavailable, CallError
 
 T = TypeVar("T")
 
@@ -40,6 +40,17 @@ class Running(Generic[T]):
             concurrent.futures.CancelledError: it was cancelled.
         """
         return self._end.result(timeout)
+
+    def value(self) -> T:
+        """`result`, for a caller who cannot have cancelled it.
+
+        Raises:
+            BackendUnavailable: it was cancelled all the same, since the program is ending.
+        """
+        try:
+            return self.result()
+        except concurrent.futures.CancelledError:
+            raise BackendUnavailable("the program is ending, so nobody waits for this call any more") from None
 
     def wait(self, timeout: float) -> bool:
         """Block until it has ended or `timeout` seconds have passed; whether it has ended."""

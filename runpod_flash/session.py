@@ -6,7 +6,6 @@ The current session is a context variable. Its default does nothing until the fi
 """
 
 import asyncio
-import concurrent.futures
 import contextlib
 import functools
 import sys
@@ -27,7 +26,6 @@ from runpod_flash.crossing import Crossing
 from runpod_flash.delivery import Delivery, Holding, as_taken, encoded, shipped, way_to
 from runpod_flash.deployed import Deployed
 from runpod_flash.errors import (
-    BackendUnavailable,
     ContentNotFound,
     EndpointNotFound,
     FlashError,
@@ -313,7 +311,7 @@ class Session(Serving, Sending):
         try:
             try:
                 running.start()
-                return _result(running)
+                return running.value()
             except KeyboardInterrupt:  # from here on, wherever it comes, another one is caught below
                 running.cancel()
                 running.wait(_DETACH_S)
@@ -336,7 +334,7 @@ class Session(Serving, Sending):
         """Run a coroutine on the bridge and block for its result. Ctrl-C cancels it and waits shortly for its end."""
         running = self.start(coroutine)
         try:
-            return _result(running)
+            return running.value()
         except KeyboardInterrupt:
             running.cancel()
             running.wait(_DETACH_S)
@@ -491,10 +489,3 @@ def use(session: Session) -> Iterator[Session]:
     finally:
         _current.reset(token)
         session.close()
-
-
-def _result(running: Running[T]) -> T:
-    try:
-        return running.result()
-    except concurrent.futures.CancelledError:
-        raise BackendUnavailable("the program is ending, so nobody waits for this call any more") from None

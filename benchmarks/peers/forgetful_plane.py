@@ -30,7 +30,7 @@ class Forgetting:
 def main():
     """Run it until it is asked to stop."""
     forgetting = Forgetting()
-    Store.save_job = lambda store, record: forgetting.save(record)
+    Store.save_job = lambda store, record, **_: forgetting.save(record)
     Store.save_logs = lambda store, job_id, lines: forgetting.save(job_id)
     return program.main()
 

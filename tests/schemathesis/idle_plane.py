@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ from runpod_flash.control_plane.api.openapi.document import routes_of
 from runpod_flash.control_plane.events import EventHub
 from runpod_flash.control_plane.platform import Sees
 from runpod_flash.control_plane.platform_core import PlatformCore
+from runpod_flash.control_plane.prompt_intake import Begun
 from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.control_plane.store import StoreError
 from runpod_flash.control_plane.webhook_sender import WebhookSender
 from tests.support.place import Place
 from tests.support.plane_api import plane_record
@@ -82,6 +84,13 @@ def shorten_waits() -> None:
                 yield line
                 return
 
+    def soon_ended(
+        self: PlatformCore, begun: Begun, timeout_s: float, heard: Callable[[StoreError | None], None]
+    ) -> None:
+        when_ended(self, begun, min(timeout_s, WAIT_S), heard)
+
+    when_ended = PlatformCore.when_ended
+    PlatformCore.when_ended = soon_ended  # type: ignore[method-assign]
     PlatformCore.wait, PlatformCore.stream = short_wait, short_chunks  # type: ignore[method-assign]
     PlatformCore.items = short_items  # type: ignore[method-assign, assignment]
     EventHub.stream = first_event  # type: ignore[method-assign]
