@@ -114,6 +114,11 @@ class Loans:
         if loan in self._out and not loan.worker.running:
             late(loan.worker)
 
+    def left(self, client: str) -> None:
+        """A client has gone: what it has given a worker is to be known now."""
+        for loan in [loan for loan in self._out if loan.template.client == client]:
+            self.end(loan.worker)
+
     def hold(self) -> None:
         """Lend nothing any more, and end all."""
         self._held = True

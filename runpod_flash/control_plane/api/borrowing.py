@@ -36,6 +36,11 @@ class Borrowing:
             return self._loans.lend(wanted_of(header, endpoint, asked.call, self._client))
         return False
 
+    def left(self) -> None:
+        """The client has gone."""
+        if self._loans is not None:
+            self._loans.left(self._client)
+
     async def begun(self, asked: Submit, loan: str, number: int) -> JobRecord:
         """The job of a call that a lent worker was given. Raises Problem, and as `Loans.begun` does."""
         if self._loans is None:

@@ -98,6 +98,7 @@ class ChannelServer:
 
     def left(self, conversation: Conversation, outbox: Outbox) -> None:
         """A client has gone."""
+        conversation.left()
         self._hub.detach(conversation.stream, outbox)
 
 

@@ -92,6 +92,10 @@ class Conversation:
             self._answers.not_lent()
             self._wake()
 
+    def left(self) -> None:
+        """The client's socket is closed."""
+        self._borrowing.left()
+
     async def settled(self) -> None:
         """Wait until all that came was answered."""
         while self._under_way:

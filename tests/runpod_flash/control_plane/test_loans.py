@@ -174,6 +174,15 @@ async def test_somebody_who_waits_gets_the_worker_as_soon_as_it_is_back(at: Scen
 
 
 @played
+async def test_a_client_that_is_gone_has_no_worker(at: Scene) -> None:
+    loan = at.lend()
+    at.loans.left("another")
+    assert not at.frames(messages.END_LOAN)
+    at.loans.left(CLIENT)
+    assert [frame["loan"] for frame in at.frames(messages.END_LOAN)] == [loan]
+
+
+@played
 async def test_a_call_that_takes_long_runs_is_told_of_and_ends_once(at: Scene) -> None:
     loan, key = at.lend(), ordered_hex()
     record = await at.begun(loan, 1, key=key)
