@@ -28,7 +28,7 @@ RECORDS: Final = 32
 _REST_MS: Final = 2.0  # and when no call has come for so long
 _OLD_S: Final = 0.02  # or the first of them ended so long ago
 _BYTES: Final = 256 * 1024  # or they have so many bytes
-_IDLE_S: Final = 1.0  # after the last call the loan is over
+_IDLE_S: Final = 5.0  # after the last call the loan is over
 _CONNECT_S: Final = 0.2
 _CHUNK: Final = 64 * 1024  # more is mapped and unmapped for each read
 
