@@ -22,7 +22,7 @@ from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.frames import Body, Header
 from worker_runtime.wire.jobs import Call, Payload
 
-RECORDS: Final = 32
+RECORDS: Final = 8
 """Calls that were answered are told to the control plane at the latest when there are so many."""
 
 _REST_MS: Final = 2.0  # and when no call has come for so long

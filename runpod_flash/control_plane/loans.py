@@ -10,6 +10,7 @@ While it is lent the dispatcher gives it nothing. See decision 26.
 
 import asyncio
 import logging
+import os
 import secrets
 import time
 from collections import OrderedDict
@@ -166,6 +167,7 @@ class Loans:
         worker, start = loan.worker, 0
         data = bytes(body)
         for _, key, taken, given, begun_at, took_us in calls:
+            os.sched_yield()  # the call that is under way may need this processor
             arguments, value = data[start : start + taken], data[start + taken : start + taken + given]
             start += taken + given
             worker.pool.pace.took(took_us / 1e6)

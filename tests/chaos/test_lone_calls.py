@@ -79,4 +79,4 @@ def test_kills_of_each_kind_lose_nothing_and_begin_nothing_too_often(place: Plac
     assert {job["status"] for job in jobs} <= {"COMPLETED", "FAILED"}
     assert len({job["id"] for job in jobs}) == len(jobs)
     missing = told["calls"] - len(jobs)
-    assert 0 <= missing <= 32 * 3 * KILLS, "what was told is missing only where somebody was killed just then"
+    assert 0 <= missing <= 8 * 3 * KILLS, "what was told is missing only where somebody was killed just then"
