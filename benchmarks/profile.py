@@ -28,12 +28,12 @@ SHOWN = 25
 
 
 def marks_of_calls(scene: Scene) -> list[tuple[str, int]]:
-    """The marks of many calls, one after the other."""
+    """The marks of many calls, one after the other, which all go by the control plane."""
     name = f"flash-trace-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(b"\0" + name.encode())
         listener.settimeout(QUIET_S)
-        env = scene.home().env({tracing.VARIABLE: name})
+        env = scene.home().env({tracing.VARIABLE: name, "FLASH_DIRECT": "0"})
         with scene.driver(["traced_calls.py", name], env) as driver:
             _ = list(_received(listener))  # of the calls that warmed it
             driver.begin("calls", count=scene.sizes.calls)

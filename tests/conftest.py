@@ -23,23 +23,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Each of several processes begins with another folder, so that it finds bytecode of tests that others made."""
-    number, count = os.environ.get("PYTEST_XDIST_WORKER", "")[2:], os.environ.get("PYTEST_XDIST_WORKER_COUNT", "")
-    if number and config.args == config.getini("testpaths"):
-        files = {folder: len(list(folder.rglob("test_*.py"))) for folder in Path(__file__).parent.iterdir()}
-        folders = [folder for folder in sorted(files) if files[folder]]
-        before = [sum(files[each] for each in folders[:place]) for place in range(len(folders))]
-        start = sum(place * int(count) < sum(files.values()) * int(number) for place in before)
-        config.args[:] = [str(folder) for folder in (*folders[start:], *folders[:start])]
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All processes must have them in one order."""
-    items.sort(key=lambda item: item.path)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _state_folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[None]:
     """FLASH_HOME of code that runs inside the test process; FLASH_ and RUNPOD_ variables of the user are taken away."""
