@@ -32,9 +32,11 @@ def main(place: Place) -> None:
     with load(place, JOBS, in_flight=40) as loaded:
         for round_ in (1, 2):
             loaded.begun(200 * round_)
+            wait_until(lambda: any(place.home.glob("planes/*/reserve")), 90, "room is held back again")
+            before = loaded.lines("refusals")
             fill(ballast)
-            wait_until(lambda: loaded.lines("refusals") >= REFUSALS, 60, "submits are refused")
-            fill(ballast)  # what has become free meanwhile
+            wait_until(lambda: loaded.lines("refusals") >= before + REFUSALS, 60, "submits are refused")  # noqa: B023
+            fill(ballast)  # what has become free meanwhile: by now the calls that are refused ask again and again
             before = loaded.lines("refusals")
             wait_until(lambda: loaded.lines("refusals") >= before + REFUSALS, 60, "submits are still refused")  # noqa: B023
             ballast.unlink()
