@@ -105,7 +105,7 @@ def load(environ: Mapping[str, str] | None = None, folder: "Path | None" = None)
         project=path(env["FLASH_PROJECT"]).absolute() if env.get("FLASH_PROJECT") else None,
         same_machine=env.get("FLASH_SAME_MACHINE") == "1",
         in_worker=_is_worker(process),
-        direct=env.get("FLASH_DIRECT", "") != "0",
+        direct=_choice(env, "FLASH_DIRECT", ("1", "0")) == "1",
         logs=_choice(env, "FLASH_LOGS", LOG_STYLES),
         encoding=_choice(env, "FLASH_ENCODING", ENCODINGS),
         **_deployed(process if _is_worker(process) else env),  # a .env that lies near a worker is not its own

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.fake_platform import FakePlatform, serving
+from tests.support.memory import forget_below
 from tests.support.place import Place
 from tests.support.processes import end_processes
 
@@ -35,6 +36,7 @@ def _state_folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixt
         os.environ["FLASH_PUBLISHED_ONLY"] = "1"
     yield
     end_processes(home)
+    forget_below(tmp_path_factory.getbasetemp())
     os.environ.clear()
     os.environ.update(before)
 

@@ -84,11 +84,6 @@ class Lent:
         for descriptor in (self._tickets, self._socket.fileno()):
             self._poll.register(descriptor, select.POLLIN)
 
-    @property
-    def is_over(self) -> bool:
-        """Whether it has ended."""
-        return self._is_over
-
     def next(self) -> Taken | None:
         """Wait for a call. None: a ticket is there first, or the loan is over."""
         while not self._is_over:

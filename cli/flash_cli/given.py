@@ -3,9 +3,10 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from runpod_flash.errors import ConfigError
+from worker_runtime.wire import plain_json
 
 STDIN = "-"
 
@@ -34,7 +35,7 @@ def read(text: str | None, file: str | None, *, stdin: bool = False) -> Any:
 
 def _parsed(text: str, source: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return plain_json.decode(text)
     except json.JSONDecodeError as error:
         lines = text.splitlines()
         shown = lines[error.lineno - 1][:120] if error.lineno <= len(lines) else ""
@@ -42,7 +43,3 @@ def _parsed(text: str, source: str) -> Any:
         raise ConfigError(f"{source} is no JSON: {error.msg} at {where}" + (f": {shown}" if shown else "")) from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{source} is no JSON: {error}") from error
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not allowed in JSON")

@@ -125,7 +125,7 @@ class Direct:
         self._sent_at = self._loop.time()
         if self._looking is None:
             self._looking = self._loop.call_later(SOON_S, self._look)
-        head = f'{{"type":"run","number":{self._number},"key":"{waiting.key}"}}'
+        head = f'{{"type":"{direct.RUN}","number":{self._number},"key":"{waiting.key}"}}'
         self._line.write(frames.whole(head.encode(), arguments))
 
     def _look(self) -> None:

@@ -81,7 +81,7 @@ class Assigning:
                 self._assign(home.queue.popleft(), home)
             if not home.queue:
                 del pool.homes[home]
-        while pool.queue and not (self.held or self._recorder.stalled):
+        while pool.queue and not self.resting:
             job = pool.queue[0]
             worker = None if job.decided else self._choose(pool, job)
             if worker is None and not job.decided:
@@ -129,9 +129,9 @@ class Assigning:
     def _may_be_ahead(worker: Worker, job: Job) -> bool:
         """Whether a job may wait in the worker for its turn. Only one that has never been sent: see decision 0023."""
         pool = worker.pool
-        if len(worker.ahead) >= pool.pace.depth or not job.patient or job.record.attempts or worker.recalled:
+        if len(worker.ahead) >= pool.pace.depth or not job.patient or job.record.attempts:
             return False
-        if worker.loan is not None:
+        if worker.recalled or worker.loan is not None:
             return False
         return pool.key.concurrency == 1 and worker.state is WorkerState.READY and _is_sure(worker)
 

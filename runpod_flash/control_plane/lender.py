@@ -11,9 +11,6 @@ from worker_runtime.wire.frames import Body
 class Lender(Protocol):
     """What must be said to it."""
 
-    worker_of: Callable[[str], Worker | None]
-    """Finds a worker that lives by its id."""
-
     @property
     def out(self) -> "list[asyncio.Future[None]]":
         """What resolves when each of those that are lent is the pool's own again."""
@@ -38,7 +35,6 @@ class NoLoans:
     """Where none is lent."""
 
     def __init__(self) -> None:
-        self.worker_of: Callable[[str], Worker | None] = lambda worker_id: None
         self.out: list[asyncio.Future[None]] = []
 
     def wanted(self, pool: Pool) -> None: ...

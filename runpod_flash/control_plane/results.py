@@ -1,16 +1,16 @@
 """Results: inside the job's output, or stored as values; a disk that is full is given time to get room."""
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Protocol
 
 from runpod_flash.control_plane.records import PlainOutput
 from runpod_flash.control_plane.store import StoreFull
 from runpod_flash.errors import BackendError
+from worker_runtime.wire import plain_json
 from worker_runtime.wire.jobs import (
     PLAIN_LIMIT,
     Call,
@@ -29,13 +29,6 @@ PATIENCE_S = 10.0
 
 INLINE_RESULT_LIMIT = 15 * 1024**2
 """The largest result that is put into the job's output where a call asks for that: 20 MiB of base64."""
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not allowed in JSON")
-
-
-_decoded: Final = json.JSONDecoder(parse_constant=_no_constant).decode
 
 
 class Values(Protocol):
@@ -100,7 +93,7 @@ def _plain(body: bytes, items: int, *, read: bool) -> Told | ErrorInfo:
 def _text_of(body: bytes) -> PlainOutput | None:
     """A plain result as its job has it; null is none. Raises ValueError, RecursionError: it is no JSON."""
     text = str(body, "utf-8")
-    return None if _decoded(text) is None else PlainOutput(text)
+    return None if plain_json.decode(text) is None else PlainOutput(text)
 
 
 def described(call: Call, body: bytes) -> Payload | ErrorInfo:

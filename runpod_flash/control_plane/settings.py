@@ -82,7 +82,7 @@ class PlaneSettings:
             in clear (`FLASH_INSECURE=1`); None: for this user only.
         limits: the bounds of the published API. Each has the name of its field: `FLASH_RUN_BYTES=10485760`, and each
             rate that of its operation, as requests in ten seconds and at a time: `FLASH_RATE_RUN=1000/200`.
-        lends: whether workers are lent to programs whose calls come one after the other (`FLASH_DIRECT=0`: none is).
+        direct: whether programs may give calls straight to workers (`FLASH_DIRECT=0`: none may); see `lends`.
         forks: whether workers are forked, where the system can; else each is started anew (`FLASH_FORK=0`).
         trace: the socket that hears when calls cross which border (`FLASH_TRACE`, `wire.tracing`); "": nobody does.
         runtime_home: where sockets may live (`XDG_RUNTIME_DIR`).
@@ -115,7 +115,7 @@ class PlaneSettings:
     engine_env: Mapping[str, str]
     listen: Listen | None
     limits: Limits
-    lends: bool
+    direct: bool
     forks: bool
     trace: str
     runtime_home: Path | None
@@ -125,6 +125,11 @@ class PlaneSettings:
     def shared_megabytes(self) -> int | None:
         """See `arena_mb`. No memory is shared with others, nor where commits survive a loss of power: it does not."""
         return 0 if self.listen is not None or self.published_only or self.power_safe else self.arena_mb
+
+    @property
+    def lends(self) -> bool:
+        """Whether workers are lent; not where commits survive a loss of power, for then calls must be written first."""
+        return self.direct and not self.power_safe
 
 
 def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
@@ -171,8 +176,8 @@ def load(environ: Mapping[str, str] | None = None) -> PlaneSettings:
             insecure=env.get("FLASH_INSECURE", "") == "1",
         ),
         limits=_limits(env),
-        lends=env.get("FLASH_DIRECT", "") != "0" and env.get("FLASH_DURABILITY", "") != "power",
-        forks=env.get("FLASH_FORK", "") != "0",
+        direct=_choice(env, "FLASH_DIRECT", ("1", "0")) == "1",
+        forks=_choice(env, "FLASH_FORK", ("1", "0")) == "1",
         trace=env.get("FLASH_TRACE", ""),
         runtime_home=Path(env["XDG_RUNTIME_DIR"]) if env.get("XDG_RUNTIME_DIR") else None,
         base_env={

@@ -36,6 +36,9 @@ def test_the_environment(tmp_path: Path) -> None:
     assert (settings.api_key, settings.runpod_api_key, settings.logs) == ("k", "r", "plain")
     assert (settings.home, settings.runtime_home) == (tmp_path / "h", Path("/run/user/1"))
     assert settings.environ["PIP_INDEX_URL"] == "i"
+    assert (settings.direct, load({"FLASH_HOME": str(tmp_path)}, tmp_path).direct) == (False, True)
+    with pytest.raises(ConfigError, match="FLASH_DIRECT is 'off'; it must be one of 1, 0"):
+        load({"FLASH_HOME": str(tmp_path), "FLASH_DIRECT": "off"}, tmp_path)
 
 
 def test_what_was_noted_counts_where_the_environment_is_silent(tmp_path: Path) -> None:

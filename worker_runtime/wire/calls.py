@@ -100,7 +100,7 @@ class Pattern:
     def begun(self, key: str, payload: Payload, loan: str, number: int) -> list[Buffer]:
         """The frame that tells of a call which a lent worker was given."""
         flags = f'"fresh":false,"later":false,"loan":{json.dumps(loan)},"number":{number}'
-        head = f'{{"type":"begun",{self._text},{flags},"jobs":[{_job(key, payload)}]}}'
+        head = f'{{"type":"{BEGUN}",{self._text},{flags},"jobs":[{_job(key, payload)}]}}'
         return frames.pieces(head.encode(), [] if payload.inline is None else [payload.inline])
 
     def frames(self, sent: Sequence[Sent], *, fresh: bool, later: bool) -> list[Buffer]:

@@ -14,7 +14,7 @@ import math
 import pathlib
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from worker_runtime.wire.errors import CannotTravel
 from worker_runtime.wire.neutral_nodes import DEPTH
@@ -39,6 +39,14 @@ def encode(value: Any) -> bytes:
         return _encoder.encode(_converted(value, 0)).encode()
     except RecursionError:
         raise CannotTravel((), f"is nested too deeply; at most {DEPTH} levels travel") from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not allowed in JSON")
+
+
+decode: Final = json.JSONDecoder(parse_constant=_no_constant).decode
+"""Reads JSON as the standard has it, which knows no NaN. Raises ValueError (json.JSONDecodeError), RecursionError."""
 
 
 def _converted(value: Any, depth: int) -> Any:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, Protocol
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
@@ -12,6 +12,7 @@ from starlette.types import Receive
 from runpod_flash.control_plane.api.asked import Scoped
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.errors import PayloadTooLarge
+from worker_runtime.wire import plain_json
 
 ID_LIMIT = 255
 """The longest id or key, in characters."""
@@ -45,7 +46,7 @@ def object_of(data: bytes) -> dict[str, Any]:
     """Bytes as a JSON object. Raises Problem: 400, they are none."""
     try:
         encoding = "utf-8" if data.startswith(_USUAL) else json.detect_encoding(data)
-        body = _decoded(data.decode(encoding, "surrogatepass"))
+        body = plain_json.decode(data.decode(encoding, "surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise Problem(400, f"the request is no JSON: {error}") from error
     if not isinstance(body, dict):
@@ -160,9 +161,4 @@ def _is_id(value: object) -> bool:
     return value == value.encode(errors="ignore").decode()  # JSON can hold halves of characters
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not allowed in JSON")
-
-
 _USUAL: Final = b'{"'  # whatever is not UTF-8 begins in another way
-_decoded: Final = json.JSONDecoder(parse_constant=_no_constant).decode

@@ -64,6 +64,17 @@ def test_whose_pickles_are_loaded(tmp_path: Path) -> None:
         settings.load({**home, "FLASH_PICKLES": "mine"})
 
 
+def test_when_workers_are_lent_and_forked(tmp_path: Path) -> None:
+    home = {"FLASH_HOME": str(tmp_path)}
+    assert (settings.load(home).lends, settings.load(home).forks) == (True, True)
+    assert not settings.load({**home, "FLASH_DIRECT": "0"}).lends
+    assert not settings.load({**home, "FLASH_DURABILITY": "power"}).lends
+    assert not settings.load({**home, "FLASH_FORK": "0"}).forks
+    for name in ("FLASH_DIRECT", "FLASH_FORK"):
+        with pytest.raises(ConfigError, match=f"{name} is 'off'; it must be 1 or 0"):
+            settings.load({**home, name: "off"})
+
+
 @pytest.mark.parametrize(
     ("name", "text"), [("FLASH_PORT", "many"), ("FLASH_LEASE_S", "-1"), ("FLASH_IDLE_EXIT_S", "1h")]
 )
