@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from benchmarks.measures import Figure
-from benchmarks.rows import arrays, calls, commands, durability, growth, held, resting, starts
+from benchmarks.rows import arrays, calls, commands, durability, gpu, growth, held, resting, starts
 from benchmarks.scene import Scene
 
 Row = Callable[[Scene], Iterator[Figure]]
@@ -20,6 +20,7 @@ ROWS: dict[str, Row] = {
     "worker": starts.worker,
     "torch": starts.heavy_module,
     "environment": starts.environment,
+    "gpu": gpu.products,
     "durable": durability.durable,
     "idle": resting.idle,
     "import": commands.importing,

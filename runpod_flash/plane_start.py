@@ -17,11 +17,13 @@ from typing import Any
 from runpod_flash import lazy, release
 from runpod_flash.errors import BackendUnavailable, FlashError
 from runpod_flash.settings import Settings, load
-from runpod_flash.state_folder import PlaneRecord, StateFolder
+from runpod_flash.state_folder import PlaneRecord, StateFolder, is_locked
 
 _LOG_LIMIT = 5_000_000  # bytes after which the log begins anew; one old one is kept
 HOLDING = "--holding"
 """Option of the control plane: the descriptor of a lock, to be closed as soon as it holds that of its state folder."""
+OF_CONTENT = "--content"
+"""Option of the control plane: the content that the package has to have, else it ends at once."""
 
 _SESSION = "runpod_flash.session"
 
@@ -83,17 +85,7 @@ def begin(settings: Settings) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         env = plane_environment(settings.environ, state.home, _folders_to_name())
         if running(state) is None and not is_locked(state.plane_lock):
-            spawn(state, env, [*default_command(), HOLDING, str(lock.fileno())], lock=lock.fileno())
-
-
-def is_locked(path: Path) -> bool:
-    """Whether another process holds this lock. Asked under the start lock only, so it is in nobody's way."""
-    with path.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
+            spawn(state, env, [*default_command(state), HOLDING, str(lock.fileno())], lock=lock.fileno())
 
 
 def running(state: StateFolder) -> PlaneRecord | None:
@@ -102,13 +94,13 @@ def running(state: StateFolder) -> PlaneRecord | None:
     return record if record is not None and record.alive else None
 
 
-def default_command() -> list[str]:
+def default_command(state: StateFolder) -> list[str]:
     """What starts the control plane. Raises BackendUnavailable where this program has no interpreter for it."""
     if not sys.executable:
         raise BackendUnavailable(
             "this program does not know its Python interpreter (sys.executable is empty); run it with python"
         )
-    return [sys.executable, "-P", "-m", "runpod_flash.control_plane"]
+    return [sys.executable, "-P", "-m", "runpod_flash.control_plane", OF_CONTENT, state.content]
 
 
 def plane_environment(environ: Mapping[str, str], home: Path, import_folders: Sequence[Path] = ()) -> dict[str, str]:
@@ -135,10 +127,11 @@ def program(
         BackendUnavailable: this program has no interpreter for it, or is of another version than its files by now.
     """
     if command is None:
-        command = default_command()
+        command = default_command(state)
         if release.hash_now() != state.content:
             raise BackendUnavailable(
-                "the files of runpod_flash have changed since this program imported them; start it again"
+                "the control plane of this program does not run, and the files of runpod_flash have changed since it "
+                "imported them, so that they would start another version; start this program again"
             )
     return list(command), plane_environment(environ, state.home, _folders_to_name())
 

@@ -1,17 +1,18 @@
 """Where the embedded control plane keeps its state on disk, and the record by which clients find it.
 
 FLASH_HOME/
-    planes/<content12>/     record.json  key  flash.db  reserve  plane.log  start.lock  plane.lock
+    planes/<content12>/     record.json  key  flash.db  reserve  plane.log  start.lock  plane.lock  programs.lock
     planes/api_keys.json    of all contents together
     volumes/                network volumes, of all contents together
     blobs/  environments/  bundles/<content12>/  work/
 <runtime>/<12 digits>/      api.sock  calls.sock  workers.sock   (short: paths of sockets end at about 100 characters)
 
 Used by the client and by the control plane. The control plane holds an flock on `plane_lock` as long as it lives, makes
-the key before it listens and writes the record after.
+the key before it listens and writes the record after. Programs that use it share one on `programs_lock`.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -53,6 +54,7 @@ class PlaneRecord:
     drain_s: float = 10.0  # how long its running jobs have when it is asked to stop
     url: str = ""  # where it listens for others, if it does
     calls: str = ""  # the socket on which it speaks frames with clients of this machine, if it does
+    is_new: bool = False  # whether its content has come here for the first time, and takes the place of those before
 
     @property
     def serving(self) -> bool:
@@ -117,6 +119,11 @@ class StateFolder:
     def plane_lock(self) -> Path:
         """Held by the control plane while it lives."""
         return self.plane / "plane.lock"
+
+    @property
+    def programs_lock(self) -> Path:
+        """Shared by the programs that use the control plane, while they live."""
+        return self.plane / "programs.lock"
 
     @property
     def blobs(self) -> Path:
@@ -234,6 +241,16 @@ class StateFolder:
             yield self.runtime_home / "runpod-flash"
         for folder in (tempfile.gettempdir(), "/tmp"):
             yield Path(folder).absolute() / f"runpod-flash-{os.geteuid()}"
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds this lock, also together with others. For a moment nobody else can take it."""
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
 
 
 def write_private(path: Path, content: bytes, *, durable: bool = False) -> None:

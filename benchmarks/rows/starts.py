@@ -71,7 +71,7 @@ def heavy_module(scene: Scene) -> Iterator[Figure]:
     with home.calls("torch_draw", 0, 2) as flash:
         for turn in range(min(3, scene.sizes.starts)):
             first = flash.ask("first_worker", name=f"torch-{turn}")
-            _wait_for_fork_servers(home, turn + 1)
+            wait_for_fork_servers(home, turn + 1)
             ours.append(flash.ask("second_worker", name=f"torch-{turn}", first=first, held_s=HELD_S))
             start = time.perf_counter()
             scene.run(command)
@@ -82,7 +82,7 @@ def heavy_module(scene: Scene) -> Iterator[Figure]:
     )  # fmt: skip
 
 
-def _wait_for_fork_servers(home: Home, number: int) -> None:
+def wait_for_fork_servers(home: Home, number: int) -> None:
     """Until so many of them have imported torch, as the control plane's log says."""
     end = time.monotonic() + PREPARED_S
     while sum("torch imported" in line for line in home.log().splitlines()) < number:

@@ -191,7 +191,7 @@ class Conversation:
         self._settle(waiting, value)
 
     def usual(self, waiting: Waiting) -> None:
-        self._send([waiting], fresh=True)
+        self._send([waiting], fresh=True, noted=True)
 
     def tell_begun(self, waiting: Waiting) -> None:
         if self._way is not None:
@@ -201,14 +201,15 @@ class Conversation:
         if self._way is not None:
             self._way.write(kind.pattern.ask(fields))
 
-    def _send(self, some: Sequence[Waiting], *, fresh: bool) -> None:
+    def _send(self, some: Sequence[Waiting], *, fresh: bool, noted: bool = False) -> None:
+        """`fresh`: the platform was not told of them before. `noted`: nor has that to be noted any more."""
         if not fresh:
             for waiting in [each for each in some if each.loan]:
                 waiting.is_told = True
                 self.tell_begun(waiting)
             some = [each for each in some if not each.loan]
         for kind, group in _by_kind(some):
-            if fresh and kind.notes is not None:
+            if fresh and not noted and kind.notes is not None:
                 kind.notes.leaving([each.key for each in group])
             if self._way is not None:
                 self._way.submit(kind, group, fresh=fresh)

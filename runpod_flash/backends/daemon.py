@@ -8,6 +8,7 @@ goes to `plane.log`; a cause that it knows stands there as a last line `error: â
 import asyncio
 import fcntl
 import os
+import re
 import signal
 import socket
 import time
@@ -15,8 +16,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from runpod_flash.errors import BackendUnavailable
-from runpod_flash.plane_start import is_locked, program, running, spawn
-from runpod_flash.state_folder import PlaneRecord, StateFolder, process_started
+from runpod_flash.plane_start import program, running, spawn
+from runpod_flash.state_folder import PlaneRecord, StateFolder, is_locked, process_started
 
 __all__ = ["all_running", "ensure", "program", "reach", "running", "stop"]
 
@@ -28,6 +29,8 @@ _SILENT_S = 30.0  # a living control plane that does not answer is given this lo
 _PAUSE_S = 0.02
 _BEGIN_S = 10.0  # for one that was begun to say so
 _STARTS = 10  # of one that ends without naming a cause: it was killed, which is no reason to give up
+_TRACEBACK = "Traceback (most recent call last):"
+_LOGGED = re.compile(r"\d{4}-\d\d-\d\d ")  # a line of its log
 _SECOND_S = 0.3  # after the first SIGTERM it drains, at the second it stops at once
 
 
@@ -181,14 +184,15 @@ async def _start(
     state: StateFolder, environ: Mapping[str, str], command: Sequence[str] | None, end: float
 ) -> PlaneRecord:
     whole, env = program(state, environ, command)
-    cause, starts = "", 0
-    while not cause and starts < _STARTS:
+    cause, log_start = "", 0
+    for _ in range(_STARTS):
         pid, log_start = spawn(state, env, whole)
-        starts += 1
         record = await _answering(state, pid, log_start, end)
         if record is not None:
             return record
         cause = _named_cause(state, log_start)
+        if cause or _raised(state, log_start):
+            break
     raise BackendUnavailable(f"the control plane could not start: {cause or _last_words(state, log_start)}")
 
 
@@ -213,6 +217,13 @@ def _named_cause(state: StateFolder, log_start: int) -> str:
         if line.startswith("error: "):
             return line.removeprefix("error: ")
     return ""
+
+
+def _raised(state: StateFolder, log_start: int) -> bool:
+    """Whether its last words are a traceback: it would end so again, as when its files are just being changed."""
+    lines = _said(state, log_start)
+    begins = max((number for number, line in enumerate(lines) if line == _TRACEBACK), default=None)
+    return begins is not None and not any(_LOGGED.match(line) for line in lines[begins:])
 
 
 def _last_words(state: StateFolder, log_start: int) -> str:

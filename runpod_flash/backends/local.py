@@ -1,5 +1,7 @@
 """The embedded control plane of this machine: found or started, then it is HTTP over a unix socket."""
 
+import fcntl
+import functools
 import os
 from pathlib import Path
 
@@ -32,6 +34,7 @@ async def connect(settings: Settings, project: Path | str) -> HttpBackend:
     async def locate() -> Address:
         with output.waiting("flash", "starting the control plane"):
             record = await daemon.ensure(state, settings.environ)
+        _stay(state.programs_lock)
         calls = record.calls if os.path.exists(record.calls) else None  # a cleaner of temporary folders may come by
         return _address(state, daemon.reach(record), calls)
 
@@ -47,6 +50,17 @@ async def connect(settings: Settings, project: Path | str) -> HttpBackend:
     )
     await backend.open()
     return backend
+
+
+@functools.cache
+def _stay(lock: Path) -> int:
+    """Share a lock as long as this program lives. Its control plane stays, too, when a newer one has come beside it.
+
+    Else it would leave between two event loops, and files that have changed since cannot start it again.
+    """
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
 
 
 def _full(message: str) -> dict[str, str]:

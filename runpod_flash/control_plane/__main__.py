@@ -10,7 +10,7 @@ def main() -> int:
     """Run a control plane until it is asked to stop."""
     gc.disable()  # of what is loaded now nothing is garbage: looking for some takes an eighth of the start
     program = lazy.load("runpod_flash.control_plane.program")
-    status: int = program.main(sys.argv[1:] if sys.argv[1:2] == ["--holding"] else ())
+    status: int = program.main(sys.argv[1:])
     return status
 
 

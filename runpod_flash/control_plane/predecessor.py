@@ -5,7 +5,6 @@ declare theirs with the next call.
 """
 
 import contextlib
-import fcntl
 import json
 import logging
 import sqlite3
@@ -19,7 +18,7 @@ from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.records import EndpointRecord, is_ours
 from runpod_flash.control_plane.stage_table import AppRecord, StageRecord, StageRows, VersionRecord
 from runpod_flash.scopes import is_managed
-from runpod_flash.state_folder import StateFolder
+from runpod_flash.state_folder import StateFolder, is_locked
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +47,8 @@ def newest_other(state: StateFolder) -> Path | None:
 
 def still_runs(folder: Path, state: StateFolder) -> bool:
     """Whether the control plane of another version, whose folder this is, lives."""
-    with contextlib.suppress(FileNotFoundError), open(folder / state.plane_lock.name, "rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    lock = folder / state.plane_lock.name
+    return lock.exists() and is_locked(lock)
 
 
 def left_behind(folder: Path, state: StateFolder, check: Check) -> Legacy:

@@ -16,7 +16,7 @@ from runpod_flash import lazy, release
 from runpod_flash.control_plane import bundle, interpreters, settings
 from runpod_flash.control_plane.launchers.fork_server import FORKS, Spawned, own_kind
 from runpod_flash.control_plane.ownership import sole_owner
-from runpod_flash.errors import FlashError
+from runpod_flash.errors import BackendUnavailable, FlashError
 from runpod_flash.state_folder import StateFolder
 from worker_runtime.wire import tracing
 
@@ -42,7 +42,8 @@ async def _live(chosen: settings.PlaneSettings, state: StateFolder) -> None:
 def main(arguments: Sequence[str] = ()) -> int:
     """Run a control plane until it is asked to stop.
 
-    `arguments`: nothing, or "--holding N": the descriptor of a lock, which is closed when the state folder is its own.
+    `arguments`: pairs of an option and its value. "--holding": the descriptor of a lock, which is closed when the state
+    folder is its own; "--content": the hash that the package has to have, as whoever starts this knows it.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
@@ -50,11 +51,17 @@ def main(arguments: Sequence[str] = ()) -> int:
         chosen = settings.load()
         if chosen.trace:
             tracing.begin(chosen.trace)
+        options = dict(zip(arguments[::2], arguments[1::2], strict=True))
         state = StateFolder(chosen.home, release.content_hash(), chosen.runtime_home)
+        if options.get("--content", state.content) != state.content:
+            raise BackendUnavailable(
+                "the files of runpod_flash have changed since the program that starts this control plane read them; "
+                "start that program again"
+            )
         state.prepare()
         with sole_owner(state), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            if arguments:
-                os.close(int(arguments[1]))
+            if "--holding" in options:
+                os.close(int(options["--holding"]))
             runner.run(_live(chosen, state))
     except (FlashError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")

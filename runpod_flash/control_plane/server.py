@@ -436,6 +436,7 @@ class ControlPlane:
             drain_s=self._settings.drain_s,
             url=self._url,
             calls="" if self._settings.published_only else str(self._state.calls_socket),
+            is_new=self._succession.is_new,
         )
 
     async def _watch_leases(self) -> None:
@@ -450,8 +451,8 @@ class ControlPlane:
         """Leave when nobody has been here for a while, even where an endpoint keeps a minimum of workers.
 
         One with an app's stage that lasts stays, since nobody who asks its endpoints would start it again.
-        One that has a successor leaves as soon as its clients have gone and its jobs have ended. A server for others
-        stays: they cannot start it again.
+        One that has a successor leaves as soon as the programs that use it have ended, and its jobs too. A server for
+        others stays: they cannot start it again.
         """
         if self._settings.listen is not None:
             return
@@ -466,7 +467,8 @@ class ControlPlane:
             if not limit:
                 continue
             quiet_since = self._balanced.quiet_since
-            stays = self._apps.holds_endpoints() and self._shown != "superseded"
+            superseded = self._shown == "superseded"
+            stays = self._succession.is_used() if superseded else self._apps.holds_endpoints()
             if stays or not self._platform.idle or self._hub.clients or quiet_since is None:
                 idle_since = time.monotonic()
             elif time.monotonic() - max(idle_since, self._hub.last_left, quiet_since) > limit:

@@ -14,7 +14,7 @@ from runpod_flash.control_plane.predecessor import Check, Legacy, left_behind, n
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.errors import BackendError, NameTaken
 from runpod_flash.scopes import stage_of
-from runpod_flash.state_folder import StateFolder, process_started, write_private
+from runpod_flash.state_folder import StateFolder, is_locked, process_started, write_private
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,9 @@ class Succession:
     """What a control plane has of the version before it, and leaves to the one after it.
 
     Attributes:
+        is_new: whether this version takes the place of those that run: it has never run before, or did not live to take
+            over what the one before has left. One that comes back does not, else two that programs use in turn would
+            drive each other out.
         on_adopted: called with each endpoint that is taken over while this control plane serves already.
     """
 
@@ -39,6 +42,7 @@ class Succession:
         self._apps = apps
         self._check = check
         self._before = newest_other(state) if is_new else None
+        self.is_new = is_new or self._pending.exists()
         self.on_adopted: Callable[[EndpointRecord], None] = lambda endpoint: None
 
     # ---- the one before
@@ -121,12 +125,16 @@ class Succession:
 
     # ---- the one after
 
+    def is_used(self) -> bool:
+        """Whether a program lives that has turned to this control plane, connected or not."""
+        return is_locked(self._state.programs_lock)
+
     def has_successor(self) -> bool:
-        """Whether a control plane of another content of the package has come after this one."""
+        """Whether a control plane of a new content of the package has come after this one."""
         mine = process_started(os.getpid()) or 0.0
         for other in self._state.others():
             record = other.read_record()
-            if record is not None and record.serving and record.started > mine and record.alive:
+            if record is not None and record.is_new and record.serving and record.started > mine and record.alive:
                 return True
         return False
 

@@ -54,6 +54,42 @@ def test_the_older_one_ends_its_calls_and_leaves(place: Place, tmp_path: Path) -
     wait_until(lambda: states(place) == ["serving"], 30, "the older one has left")
 
 
+TWICE = """
+import asyncio, sys, time
+from pathlib import Path
+from runpod_flash import Endpoint
+@Endpoint(name="twice", cpu="cpu3c-1-2", workers=1)
+def f(number): return number
+async def first(folder):
+    print(await f(1), flush=True)
+    (folder / "called").touch()
+    while not (folder / "go-1").exists(): await asyncio.sleep(0.02)
+asyncio.run(first(Path(sys.argv[1])))
+while not (Path(sys.argv[1]) / "go-2").exists(): time.sleep(0.02)
+print(asyncio.run(f(2)))
+"""
+
+
+@pytest.mark.slow
+def test_a_program_between_two_event_loops_keeps_the_older_one(place: Place, tmp_path: Path) -> None:
+    twice = [str(place.write("twice.py", TWICE)), str(place.project)]
+    newer = {"PYTHONPATH": newer_version(tmp_path / "newer"), "FLASH_IDLE_EXIT_S": "4"}
+    with place.start(twice, env={"FLASH_IDLE_EXIT_S": "1"}) as program:
+        try:
+            wait_until((place.project / "called").exists, 30, "it has made its first call")
+            place.flash("server", "start", env=newer).good()
+            wait_until(lambda: states(place) == ["serving", "superseded"], 30, "a newer one has come")
+            (place.project / "go-1").touch()
+            wait_until(lambda: states(place) == ["superseded"], 30, "the newer one has left, as nobody uses it")
+            (place.project / "go-2").touch()
+            assert finished(program).split() == ["1", "2"]
+        finally:
+            program.kill()
+    wait_until(lambda: states(place) == [], 30, "nobody uses the older one any more")
+    logs = "".join(path.read_text() for path in place.home.glob("planes/*/plane.log"))
+    assert logs.count("serving on port") == 2, "each was started once"
+
+
 @pytest.mark.slow
 def test_keys_that_one_version_has_made_hold_with_another(place: Place, tmp_path: Path) -> None:
     newer = {"PYTHONPATH": newer_version(tmp_path / "newer")}

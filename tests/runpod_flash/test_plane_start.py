@@ -12,7 +12,7 @@ import pytest
 from runpod_flash import plane_start
 from runpod_flash.release import content_hash
 from runpod_flash.settings import load
-from runpod_flash.state_folder import StateFolder
+from runpod_flash.state_folder import StateFolder, is_locked
 from tests.support.place import ROOT, Place
 from tests.support.processes import processes_of
 from tests.support.waiting import wait_until
@@ -49,9 +49,9 @@ def test_nobody_else_starts_one_until_it_has_its_own_lock(place: Place) -> None:
     place.run(["-c", BEGIN]).good()
     with state.start_lock.open("ab") as lock:
         # The program that began it has ended: the lock is with the control plane, or its own has taken its place.
-        wait_until(lambda: plane_start.is_locked(state.plane_lock) or plane_start.is_locked(state.start_lock))
+        wait_until(lambda: is_locked(state.plane_lock) or is_locked(state.start_lock))
         wait_until(lambda: not fcntl.flock(lock, fcntl.LOCK_EX))
-        assert plane_start.is_locked(state.plane_lock)
+        assert is_locked(state.plane_lock)
     wait_until(lambda: (record := plane_start.running(state)) is not None and record.serving)
 
 
@@ -72,6 +72,15 @@ def test_the_option_is_the_number_of_a_lock(place: Place) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert os.strerror(9) in done.stderr
+
+
+def test_files_that_have_changed_since_start_nothing(place: Place) -> None:
+    told = [*plane_start.default_command(state_of(place))[:-1], "0" * 64]
+    done = subprocess.run(told, env=place.env(), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "files of runpod_flash have changed" in done.stderr
+    assert "start that program again" in done.stderr
+    assert not list(place.home.glob("planes/*"))
 
 
 @pytest.mark.slow

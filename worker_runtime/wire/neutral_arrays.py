@@ -4,7 +4,6 @@ Buffers keep the byte order that the header names (numpy), or are little-endian 
 Neither package is imported here before a payload names it.
 """
 
-import ctypes
 import importlib
 import re
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.neutral_nodes import Decoder, Encoder, Kind, Node, natural, text
 from worker_runtime.wire.neutral_plain import bytes_of, check_size, encode_bytes
+from worker_runtime.wire.tensors import raw_bytes
 
 _PLAIN_DTYPE = re.compile(r"[<>|][biufcmMSUV][0-9]+(\[[0-9]*[A-Za-z]+\])?")
 _OBJECTS = "objects"
@@ -138,7 +138,7 @@ def _encode_tensor(encoder: Encoder, value: Any) -> list[Node]:
     _check_little_endian()
     plain = value.detach().resolve_conj().resolve_neg().cpu().contiguous()
     size = plain.numel() * plain.element_size()
-    raw: Any = _Raw.at(plain, size) if size else b""
+    raw: Any = raw_bytes(plain, size) if size else b""
     return [
         name,
         list(plain.shape),
@@ -146,17 +146,6 @@ def _encode_tensor(encoder: Encoder, value: Any) -> list[Node]:
         isinstance(value, torch.nn.Parameter),
         encoder.buffer(raw),
     ]
-
-
-class _Raw:
-    """The memory of a tensor as bytes, without a copy and without numpy."""
-
-    @staticmethod
-    def at(tensor: Any, size: int) -> memoryview:
-        """A view of the `size` bytes of a contiguous tensor, which lives as long as the view."""
-        array = (ctypes.c_ubyte * size).from_address(tensor.data_ptr())
-        array.tensor = tensor  # type: ignore[attr-defined]
-        return memoryview(array).cast("B")
 
 
 def _decode_tensor(decoder: Decoder, nodes: list[Node]) -> Any:

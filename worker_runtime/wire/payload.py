@@ -17,7 +17,7 @@ from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from worker_runtime.wire import PROTOCOL, regions
+from worker_runtime.wire import PROTOCOL, regions, tensors
 from worker_runtime.wire.errors import VersionMismatch, WireError
 from worker_runtime.wire.pieces import WHOLE_LIMIT, Encoded, Part, Pieces, joined
 
@@ -235,6 +235,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if isinstance(obj, type):
             return self._reduce_class(obj)
         own = _reduce_by_definition(obj)
+        if own is NotImplemented:
+            own = tensors.reduced(obj)
         if own is not NotImplemented:
             return own
         if self._modules is not None:

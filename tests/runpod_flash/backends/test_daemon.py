@@ -124,6 +124,7 @@ def test_the_cause_it_names_is_told(state: StateFolder) -> None:
     with pytest.raises(BackendUnavailable, match=r"last words:(.|\n)*RuntimeError: unexpected(.|\n)*plane\.log"):
         ensure(state, "die")
     assert "old one" in state.log.read_text()
+    assert state.log.read_text().count("Traceback") == 1, "it would raise that again, so it is not tried again"
 
 
 def test_one_that_is_killed_while_it_starts_is_started_again(
@@ -245,4 +246,4 @@ def test_the_environment_is_an_allow_list() -> None:
 def test_without_an_interpreter_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "")
     with pytest.raises(BackendUnavailable, match="interpreter"):
-        plane_start.default_command()
+        plane_start.default_command(StateFolder(Path("/h"), CONTENT))

@@ -196,6 +196,7 @@ async def test_a_call_waits_a_moment_for_the_worker_that_was_asked_for(scene: Sc
     assert [key for header, _ in scene.way.of("submit") for key, _ in header["jobs"]].count(waiting.key) == 0
     scene.talk.take({"type": "not_lent"}, b"")
     assert scene.way.of("submit")[-1][0]["jobs"][0][0] == waiting.key
+    assert scene.noted.count(waiting.key) == 1
     scene.ended(waiting)
     await scene.lone(FIRST * 2 - 1)
     assert len(scene.way.of(calls.ASK)) == 1, "who was refused asks later the next time"
@@ -274,6 +275,7 @@ async def test_after_goodbye_only_what_was_not_begun_is_sent_again(scene: Scene)
         await asyncio.sleep(0)
     assert not scene.talk.has_worker
     assert not scene.way.of("begun")
+    assert scene.noted.count(waiting.key) == 1
 
 
 @test

@@ -2,6 +2,8 @@
 
 import asyncio
 import fcntl
+import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +19,7 @@ from runpod_flash.control_plane.principals import OWNER
 from runpod_flash.control_plane.records import EndpointRecord
 from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.succession import Succession
-from runpod_flash.state_folder import StateFolder
+from runpod_flash.state_folder import PlaneRecord, StateFolder, process_started
 from tests.support.listening_plane import BODY
 
 pytestmark = pytest.mark.anyio
@@ -118,6 +120,55 @@ async def test_one_that_was_killed_in_the_middle_of_it_goes_on(tmp_path: Path) -
     await again.succession.begin()
     assert again.catalog.list() == [endpoint]
     again.store.close()
+
+
+@pytest.fixture
+def later() -> Iterator[int]:
+    """The number of a process that started after this one."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process.pid
+        process.kill()
+
+
+def test_a_version_that_comes_back_takes_no_place(tmp_path: Path, later: int) -> None:
+    version, other = Version(tmp_path, "a"), Version(tmp_path, "b")
+    started = process_started(later) or 0.0
+    assert started > (process_started(os.getpid()) or 0.0)
+    for state, is_new, comes in (("serving", False, False), ("starting", True, False), ("serving", True, True)):
+        record = PlaneRecord(later, started, "2", "b", 1, 1, "", "", state=state, is_new=is_new)
+        other.state.write_record(record)
+        assert version.succession.has_successor() == comes, (state, is_new)
+    version.store.close()
+    other.store.close()
+
+
+async def test_it_is_new_until_it_has_taken_over(tmp_path: Path) -> None:
+    older = Version(tmp_path, "a")
+    assert older.succession.is_new
+    with older.running():
+        newer = Version(tmp_path, "b")
+        await newer.succession.begin()
+        newer.store.close()
+    newer = Version(tmp_path, "b")
+    assert newer.succession.is_new, "it was killed while it waited for the other one"
+    older.store.close()
+    await newer.succession.begin()
+    newer.store.close()
+    again = Version(tmp_path, "b")
+    assert not again.succession.is_new
+    again.store.close()
+
+
+def test_it_is_used_while_a_program_holds_the_lock(tmp_path: Path) -> None:
+    version = Version(tmp_path, "a")
+    assert not version.succession.is_used()
+    with version.state.programs_lock.open("ab") as first, version.state.programs_lock.open("ab") as second:
+        for file in (first, second):
+            fcntl.flock(file, fcntl.LOCK_SH)
+        first.close()
+        assert version.succession.is_used()
+    assert not version.succession.is_used()
+    version.store.close()
 
 
 def test_no_port_is_wished_where_none_was_noted(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from worker_runtime.wire import neutral, plain_json
+from worker_runtime.wire import neutral, payload, plain_json
 from worker_runtime.wire.class_names import ClassNames
 from worker_runtime.wire.errors import CannotTravel
 
@@ -244,11 +244,56 @@ def torch_plain() -> None:
     assert plain_json.encode({"t": torch.tensor([[1, 2]]), "one": torch.tensor(0.5)}) == b'{"t":[[1,2]],"one":0.5}'
 
 
+def torch_pickled() -> None:
+    import torch
+
+    grid = torch.rand(8, 6)
+    tensors = [
+        torch.arange(6).reshape(2, 3), torch.tensor(3.5), torch.zeros(0, 3), grid.t(), torch.tensor([True, False]),
+        torch.ones(2, dtype=torch.bfloat16), torch.tensor([1 + 2j]).conj(), torch.nn.Parameter(torch.rand(2)),
+        torch.rand(2, requires_grad=True), torch.rand(2).to(torch.float8_e4m3fn), grid[1:, ::2], grid[3], torch.rand(0),
+        torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last), torch.rand(4).expand(3, 4), torch.rand(100, 300),
+        torch.rand(3, requires_grad=True) * 2, torch.eye(3).to_sparse(), torch.rand(2, 1, 3).transpose(0, 2),
+    ]  # fmt: skip
+    for tensor in tensors:
+        found = payload.decode(payload.encode(tensor))
+        assert (found.dtype, found.shape, type(found)) == (tensor.dtype, tensor.shape, type(tensor))
+        assert (found.requires_grad, found.layout) == (tensor.requires_grad, tensor.layout)
+        assert torch.equal(found.to_dense().to(torch.complex64), tensor.to_dense().to(torch.complex64))
+    for tensor in (grid.t(), tensors[13]):
+        assert payload.decode(payload.encode(tensor)).stride() == tensor.stride()
+
+
+def torch_pickled_shape() -> None:
+    import torch
+
+    large = torch.rand(1000, 100)
+    assert payload.encode_pieces(large).size < large.nbytes + 4096  # type: ignore[union-attr]  # once
+    assert len(payload.encode(large[5])) < 4096  # of a view what it shows
+    both = payload.decode(payload.encode([large, large]))
+    assert both[0] is both[1]
+    original = large.clone()
+    received = payload.decode(bytearray(payload.encode(large)))
+    with torch.no_grad():
+        received.add_(1)  # its memory is its own, also over bytes that cannot be written to
+        payload.decode(payload.encode(large)).add_(1)
+    assert torch.equal(large, original)
+    layer = torch.nn.Linear(40, 30)
+    layer.note = large  # type: ignore[assignment]
+    found = payload.decode(payload.encode(layer))
+    assert torch.equal(found(torch.ones(40)), layer(torch.ones(40)))
+    assert torch.equal(found.note, large)
+    marked = torch.ones(3)
+    marked.name_of_it = "kept"  # type: ignore[attr-defined]
+    assert payload.decode(payload.encode(marked)).name_of_it == "kept"
+
+
 CHECKS: dict[str, tuple[Callable[[], None], ...]] = {
     "numpy": (numpy_arrays, numpy_structured, numpy_objects_and_scalars, numpy_refusals, numpy_hostile, numpy_plain),
     "pandas": (pandas_frames, pandas_series_and_scalars),
     "pillow": (pillow_images, pillow_hostile),
     "torch": (torch_tensors, torch_plain),
+    "torch-pickles": (torch_pickled, torch_pickled_shape),
 }
 
 

@@ -20,7 +20,7 @@ def array_checks(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], No
     python = make_python(tmp_path_factory.mktemp("arrays"))
 
     def run(package: str) -> None:
-        if package == "torch":
+        if package.startswith("torch"):
             install_torch(python)
         command = [python, "-m", "tests.worker_runtime.wire.array_checks", package]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
