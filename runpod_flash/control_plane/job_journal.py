@@ -181,9 +181,11 @@ class JobJournal:
         """The jobs in memory that were submitted with this key, each at an endpoint of its own, in their order."""
         return self._keys.get(key, ())
 
-    def save(self, record: JobRecord) -> bool:
-        """Let the next commit write a job as it is now. False: its end is written, or will be, and stays."""
-        entry = self._entries.get(record.id)
+    def save(self, record: JobRecord, entry: Entry | None) -> bool:
+        """Let the next commit write a job as it is now. False: its end is written, or will be, and stays.
+
+        `entry`: the job, if it is in memory.
+        """
         if entry is None:
             entry = self._enter(Entry(record, self._next_number))
             self._next_number += 1
@@ -245,8 +247,10 @@ class JobJournal:
         for entry, before in self._changed.items():
             entry.written = True
             self._first_rows.setdefault(entry, row)
-            self._counters.count(before, entry.record)
-            if entry.record.status.final:
+            record = entry.record
+            if record.status.final or record.retries:
+                self._counters.count(before, record)
+            if record.status.final:
                 self._end(entry)
         self._changed.clear()
         self._forgotten.clear()

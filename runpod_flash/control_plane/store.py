@@ -148,12 +148,13 @@ class Store:
 
         Several of one turn of the loop are one row, with the last of them.
         """
-        is_new = is_first or _is_new(record)
-        if not is_new and self._journal.entry(record.id) is None and self._has_ended(record.id):
+        entry, final = self._journal.entry(record.id), record.status.final
+        if entry is None and not is_first and (final or record.attempts) and self._has_ended(record.id):
             return Written.at_once()
-        if self._journal.save(record) and record.status.final and record.webhook is not None:
+        if self._journal.save(record, entry) and final and record.webhook is not None:
             self._group.add([(_WANT_WEBHOOK, [record.id, record.finished_at or record.created_at])])
-        self._schedule()
+        if not self._due:
+            self._schedule()
         return self._group.written
 
     def reopen_job(self, record: JobRecord) -> Awaitable[None]:
@@ -316,15 +317,16 @@ class Store:
     def write(self, *statements: Statement) -> "asyncio.Future[Any]":
         """Write in the next group; resolves after its commit with the number of rows of the last statement."""
         future = self._group.add(statements)
-        self._schedule()
+        if not self._due:
+            self._schedule()
         return future
 
     def _schedule(self) -> None:
-        if not self._due:
-            self._due = True
-            self._turn.at_end(Step.COMMIT, self._flush)
-            if self._folding is None:
-                self._folding = asyncio.get_running_loop().call_later(_QUIET_S, self._look)
+        """Let a commit come."""
+        self._due = True
+        self._turn.at_end(Step.COMMIT, self._flush)
+        if self._folding is None:
+            self._folding = self._turn.loop.call_later(_QUIET_S, self._look)
 
     def _flush(self) -> None:
         self._due = False
@@ -413,11 +415,6 @@ class Store:
             pause = _REFUSED_PAUSE_S
         if self._journal.ended:
             self._folding = asyncio.get_running_loop().call_later(pause, self._look)
-
-
-def _is_new(record: JobRecord) -> bool:
-    """Whether it has just come, so that no other of its id has ended."""
-    return not (record.attempts or record.status.final)
 
 
 def _number(found: tuple[int, Any]) -> int:
