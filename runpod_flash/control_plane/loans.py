@@ -10,7 +10,6 @@ While it is lent the dispatcher gives it nothing. See decision 26.
 
 import asyncio
 import logging
-import os
 import secrets
 import time
 from collections import OrderedDict
@@ -164,10 +163,9 @@ class Loans:
                 self._is_over(loan, header["last"])
 
     def _recorded(self, loan: Loan, calls: list[list[Any]], body: Body) -> None:
-        worker, start = loan.worker, 0
+        worker, start, saved = loan.worker, 0, None
         data = bytes(body)
         for _, key, taken, given, begun_at, took_us in calls:
-            os.sched_yield()  # the call that is under way may need this processor
             arguments, value = data[start : start + taken], data[start + taken : start + taken + given]
             start += taken + given
             worker.pool.pace.took(took_us / 1e6)
@@ -182,7 +180,9 @@ class Loans:
                 created_at=begun_at, started_at=begun_at, finished_at=begun_at + took_us / 1e6, attempts=1,
                 status=JobStatus.COMPLETED, output=Payload.inlined(value), worker=worker.id,
             )  # fmt: skip
-            self._store.save_job(ended, is_first=True).then(partial(self._written, worker))
+            saved = self._store.save_job(ended, is_first=True)
+        if saved is not None:  # of one turn, so that one commit writes all
+            saved.then(partial(self._written, worker))
         worker.idle_since = time.monotonic()
         worker.pool.crashes = Crashes()
         self.on_use(loan.template.endpoint)
