@@ -27,8 +27,11 @@ from worker_runtime.wire.jobs import Call, Payload
 from worker_runtime.wire.pieces import Encoded, Pieces, joined
 from worker_runtime.wire.ranges import Range
 
-RECORDS: Final = 8
-"""Calls that were answered are told to the control plane at the latest when there are so many."""
+RECORDS: Final = 4
+"""Calls that were answered are told to the control plane at the latest when there are so many.
+
+What it does with them takes a processor for as long as each of them took: more at once, and the next call waits for it.
+"""
 
 _REST_MS: Final = 2.0  # and when no call has come for so long
 _OLD_S: Final = 0.02  # or the first of them ended so long ago

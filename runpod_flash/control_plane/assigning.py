@@ -75,6 +75,15 @@ class Assigning:
         else:
             self._queue_at(job, home)
 
+    def came(self, job: Job) -> None:
+        """Queue a job that has come, and hand it out where nobody waits before it."""
+        self.queue(job)
+        pool = job.pool
+        if len(pool.queue) > 1 and pool.queue[-1] is job and not pool.lent:
+            self.look_at(pool)  # whom those before it wait for, it waits for, too
+        else:
+            self.pump(pool)
+
     def pump(self, pool: Pool) -> None:
         """Hand queued jobs to workers until one of both runs out."""
         for home in list(pool.homes):

@@ -10,7 +10,6 @@ While it is lent the dispatcher gives it nothing. See decision 26.
 
 import asyncio
 import logging
-import os
 import secrets
 import time
 from collections import OrderedDict
@@ -181,9 +180,8 @@ class Loans:
                 self._is_over(loan, header["last"])
 
     def _recorded(self, loan: Loan, calls: list[list[Any]], body: Body) -> None:
-        worker, values = loan.worker, _Values(self._dispatcher.memory, bytes(body))
+        worker, saved, values = loan.worker, None, _Values(self._dispatcher.memory, bytes(body))
         for number, key, taken, given, begun_at, took_us in calls:
-            os.sched_yield()  # the call that is under way may need this processor
             arguments, value = values.next(taken), values.next(given)
             worker.pool.pace.took(took_us / 1e6)
             job_id = direct.job_of(key)
@@ -199,7 +197,9 @@ class Loans:
             )  # fmt: skip
             if value.range is not None:
                 loan.result = number, Range.parse(given), Range.parse(value.range)
-            self._store.save_job(ended, is_first=True).then(partial(self._written, worker))
+            saved = self._store.save_job(ended, is_first=True)
+        if saved is not None:  # of one turn, so that one commit writes all
+            saved.then(partial(self._written, worker))
         worker.idle_since = time.monotonic()
         worker.pool.crashes = Crashes()
         self.on_use(loan.template.endpoint)
