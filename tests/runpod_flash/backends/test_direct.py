@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import sys
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -311,6 +312,10 @@ async def test_who_prints_gets_no_worker(scene: Scene) -> None:
     assert not scene.way.of(calls.ASK)
 
 
+class Bytes(bytearray):
+    """Of which it is seen that nobody uses them any more."""
+
+
 class Room:
     """A room that a test sees: its bytes are kept by the memory."""
 
@@ -319,7 +324,9 @@ class Room:
 
     def written(self, size: int, *, again: bool) -> memoryview:
         self.memory.said.append(("written", self.found.number, again))
-        return memoryview(bytearray(size))
+        written = Bytes(size)
+        weakref.finalize(written, self.memory.said.append, ("unused", self.found.number))
+        return memoryview(written)
 
     def reuse(self) -> None:
         self.memory.said.append(("reuse", self.found.number))
@@ -380,7 +387,8 @@ async def test_large_values_lie_in_ranges_of_the_program(scene: Scene) -> None:
     assert (Range.parse(answer["room"]).number, answer["fresh"]) == (101, False)
     worker.say({"type": "done", "number": 1, "size": LARGE}, b"")
     assert len(await waiting) == LARGE
-    assert memory.said == [("reuse", PLACED.range), ("written", 101, True)]
+    assert memory.said[:2] == [("reuse", PLACED.range), ("written", 101, True)]
+    del waiting
     while (await worker.next("read"))[0]["number"] != 1:
         pass
     waiting = scene.call(PLACED)  # a result of that size is expected
@@ -388,12 +396,12 @@ async def test_large_values_lie_in_ranges_of_the_program(scene: Scene) -> None:
     assert Range.parse(header["room"]).number == 102
     worker.say({"type": "done", "number": 2, "held": "known"}, b"small")
     assert bytes(await waiting) == b"small"
-    assert memory.said[2:] == [("free", PLACED.range), ("reuse", 102)]
+    assert memory.said[2:] == [("unused", 101), ("free", PLACED.range), ("reuse", 102)]
     waiting = scene.call(PLACED)
     assert "room" not in (await worker.next("run"))[0]
     worker.say({"type": "done", "number": 3, "held": "unknown"}, b"small")
     await waiting
-    assert len(memory.said) == 4, "nobody knows how long that is used"
+    assert len(memory.said) == 5, "nobody knows how long that is used"
     assert not taken
 
 
@@ -416,6 +424,25 @@ async def test_ranges_of_a_call_that_was_told_are_given_back_by_a_word(scene: Sc
     assert type(waiting.result()) is memoryview
     assert memory.said == [("written", 101, False)], "the arguments are the job's"
     assert taken == [Payload.in_range(found, 5.0)]
+
+
+@test
+async def test_a_result_of_which_the_control_plane_will_tell_is_there_until_then(scene: Scene) -> None:
+    memory, worker = await with_memory(scene)
+    waiting = scene.call(PLACED)
+    while not scene.way.of("begun"):
+        await asyncio.sleep(direct_module.SOON_S)
+    worker.say({"type": "need", "number": 1, "size": LARGE})
+    for kind in ("run", "room"):
+        await worker.next(kind)
+    worker.say({"type": "done", "number": 1, "size": LARGE})
+    await waiting
+    told = [waiting.key, "j", Payload.in_range(Range(7, 101, 65536, LARGE), 5.0).to_json(), "w", 0, 1, 2]
+    del waiting
+    await asyncio.sleep(0)  # the loop lets go of it
+    assert memory.said == [("free", PLACED.range), ("written", 101, False)]
+    scene.talk.take({"type": "ended", "jobs": [told]}, b"")
+    assert memory.said[2:] == [("unused", 101)]
 
 
 @test
