@@ -16,7 +16,7 @@ from runpod_flash.backends.borrowed import Memory
 from runpod_flash.backends.direct import Direct
 from runpod_flash.backends.events import FinalJobs, Json
 from runpod_flash.backends.patience import Busy, Patience, is_busy, retry_after
-from runpod_flash.backends.waiting import Kind, Notes, Waiting, begun_frame, job_of
+from runpod_flash.backends.waiting import InRoom, Kind, Notes, Waiting, begun_frame, job_of
 from runpod_flash.calls import Ticket
 from runpod_flash.errors import BackendUnavailable, FlashError, JobNotFound
 from runpod_flash.output import Output
@@ -195,7 +195,7 @@ class Conversation:
     def answered(self, waiting: Waiting, value: Buffer) -> None:
         if waiting.is_told and len(value) > direct.LARGE:
             self._read[waiting.key] = value
-        self._settle(waiting, value)
+        self._settle(waiting, InRoom(value) if isinstance(value, memoryview) else value)
 
     def usual(self, waiting: Waiting) -> None:
         self._send([waiting], fresh=True, noted=True)

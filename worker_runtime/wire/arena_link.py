@@ -117,7 +117,7 @@ class ArenaLink:
         None: there is no room.
         """
         with self._lock:
-            return self._room(size, oldest=True) or self._ask(size)
+            return self._room(size) or self._ask(size)
 
     def give_back(self, found: Range, *, unbacked: bool = False) -> None:
         """Say that a range that was placed or offered is of no use to anybody. `unbacked`: nor is there memory."""
@@ -134,15 +134,14 @@ class ArenaLink:
                 return
         self._send(f"free {found.name}")
 
-    def _room(self, size: int, *, oldest: bool = False) -> tuple[Range, bool] | None:
-        """One of the ranges that were given before anybody asked. `oldest`: what was used last is left for others."""
+    def _room(self, size: int) -> tuple[Range, bool] | None:
+        """One of the ranges that were given before anybody asked."""
         for words in self._heard():
             self._refuse(words)
         while self._returned:
             room, until = self._returned.popleft()
             self._rooms.append((room, False, until))
-        rooms = list(self._rooms)
-        for each in rooms if oldest else reversed(rooms):  # what was used last is nearest to the processor
+        for each in reversed(list(self._rooms)):  # what was used last is nearest to the processor
             room, fresh, until = each
             if not size <= room.size <= _MOST_WASTE * size:
                 continue
