@@ -10,11 +10,11 @@ from benchmarks.measures import Figure
 from benchmarks.rows.starts import wait_for_fork_servers
 from benchmarks.scene import NotMeasured, Scene
 
-PRODUCTS = ((256, 200), (8192, 20))
+PRODUCTS = ((256, 200), (2048, 100), (8192, 20))
 """Rows of a matrix, and products in a turn."""
 
 TENSOR_MB, TENSORS, WARM = 100, 10, 5
-PEER, FRESH_PEER = "the same in one process", "the same in a new interpreter"
+PEER, FRESH_PEER = "in the function", "the same in a new interpreter"
 FRESH = "import torch; a = torch.rand(256, 256, device={device!r}); print(float((a @ a)[0, 0]))"
 
 
@@ -25,28 +25,35 @@ def products(scene: Scene, device: str = "cuda") -> Iterator[Figure]:
         raise NotMeasured("this machine has no NVIDIA GPU, or torch does not reach it")
     for way, fork in (("forked", "1"), ("spawned", "0")):
         home = scene.home()
-        with scene.driver(["gpu_calls.py", "endpoint", device], home.env({"FLASH_FORK": fork})) as flash:
-            yield from _warm(scene, flash, way, device)
+        with scene.driver(["gpu_calls.py", device], home.env({"FLASH_FORK": fork})) as flash:
+            yield from _warm(scene, flash, way)
             if fork == "1":
                 wait_for_fork_servers(home, 1)
             yield _first(scene, flash, way, fresh)
-    with scene.driver(["gpu_calls.py", "endpoint", device], scene.home().env()) as flash:
+    with scene.driver(["gpu_calls.py", device], scene.home().env()) as flash:
         flash.ask("tensors", megabytes=TENSOR_MB, count=2)
         times = tuple(seconds * 1e3 for seconds in flash.ask("tensors", megabytes=TENSOR_MB, count=TENSORS))
     yield Figure(f"tensor of {TENSOR_MB} MB on the CPU there and back", "ms", times)
 
 
-def _warm(scene: Scene, flash: Driver, way: str, device: str) -> Iterator[Figure]:
-    with scene.driver(["gpu_calls.py", "bare", device]) as bare:
-        for size, count in PRODUCTS:
-            ours, theirs = [], []
-            for driver in (flash, bare):
-                driver.ask("products", size=size, count=WARM)
-            for _ in range(scene.sizes.turns):
-                ours.append(median(flash.ask("products", size=size, count=count)) * 1e3)
-                theirs.append(median(bare.ask("products", size=size, count=count)) * 1e3)
-            what = f"product of {size}² matrices on a GPU, {way} worker"
-            yield Figure(what, "ms", tuple(ours), PEER, tuple(theirs), note="float32; its first element is the result")
+def _warm(scene: Scene, flash: Driver, way: str) -> Iterator[Figure]:
+    for size, count in PRODUCTS:
+        flash.ask("products", size=size, count=WARM)
+        turns = [flash.ask("products", size=size, count=count) for _ in range(scene.sizes.turns)]
+        calls, bare, added = zip(*map(_medians_ms, turns), strict=True)
+        what = f"product of {size}² matrices on a GPU, {way} worker"
+        yield Figure(
+            what, "ms", calls, PEER, bare, note="float32, TF32 off; it ends when an element has been read back"
+        )
+        yield Figure(f"what the call adds to that ({size}², {way})", "ms", added)
+
+
+def _medians_ms(times: list[tuple[float, float]]) -> tuple[float, float, float]:
+    return (
+        median(outside for outside, _ in times) * 1e3,
+        median(inside for _, inside in times) * 1e3,
+        median(outside - inside for outside, inside in times) * 1e3,
+    )
 
 
 def _first(scene: Scene, flash: Driver, way: str, fresh: list[str]) -> Figure:

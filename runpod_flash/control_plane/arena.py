@@ -209,6 +209,32 @@ class Arena:
         self._release(held, who, 0)
         return until
 
+    def inherit(self, found: Range, named: Range) -> bool:
+        """The one who held a range has ended before it read the value in it: a result for whom it is held, as any.
+
+        `named`: what it is called from now on. False: it is not there.
+        """
+        held = self._find(found)
+        if held is None or held.is_needed:
+            return False
+        if held.room:
+            self._leave_room(held)
+        del self._held[found.number]
+        held.found = Range(named.arena, named.number, held.found.offset, held.found.size)
+        held.marked, held.writer = False, None
+        held.holders.clear()
+        self._held[named.number] = held
+        if not self._note(held, named):
+            self._look(held)
+            return False
+        held.result = named
+        self._hold(held)
+        return True
+
+    def unnamed(self, found: Range) -> Range:
+        """A name for what lies in a range now, and will not be found there: another number."""
+        return Range(found.arena, self.new_number(), found.offset, found.size)
+
     def drop_result(self, found: Range) -> None:
         """The result in it is needed no more, or kept elsewhere."""
         held = self._find(found)

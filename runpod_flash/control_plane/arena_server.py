@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -32,11 +33,15 @@ _AT_ONCE: Final = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)  # made once: f
 
 
 class Conversation:
-    """One process. `worker`: its id, where it is one; None: a program of the owner, or nobody before it said hello."""
+    """One process. `worker`: its id, where it is one; None: a program of the owner, or nobody before it said hello.
+
+    `name`: what a program calls it.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
         self.worker: str | None = None
+        self.name = ""
         self.greeted = False
 
     def room(self, found: Range, until: float) -> None:
@@ -68,6 +73,8 @@ class ArenaServer:
         self._arena, self._key, self._token_of = arena, key, token_of
         self._talking: dict[int, Conversation] = {}  # by descriptor
         self._workers: dict[str, Conversation] = {}
+        self._pins: Counter[str] = Counter()  # by name: workers that may use what the program holds
+        self._pinned: dict[str, list[Conversation]] = {}  # that have ended meanwhile
         self._socket: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.on_full: Callable[[str], None] = lambda worker_id: None
@@ -99,6 +106,23 @@ class ArenaServer:
     def worker(self, worker_id: str) -> Conversation | None:
         """The conversation with a worker; None: it has none, and cannot use the arena."""
         return self._workers.get(worker_id)
+
+    def pin(self, name: str) -> None:
+        """What the program of this name holds is not free when it ends, until `unpin`: a worker may use it."""
+        self._pins[name] += 1
+
+    def unpin(self, name: str) -> None:
+        """Once for each `pin`."""
+        self._pins[name] -= 1
+        if self._pins[name] <= 0:
+            del self._pins[name]
+            for talker in self._pinned.pop(name, ()):
+                self._arena.left(talker)
+
+    def has_left(self, name: str) -> bool:
+        """Whether the program of this name, which is pinned, has ended, as far as can be heard now."""
+        self.hear()
+        return name in self._pinned
 
     def hear(self) -> None:
         """Read what has been said until now."""
@@ -142,6 +166,8 @@ class ArenaServer:
         if said.get("worker") is not None:
             talker.worker = str(said["worker"])
             self._workers[talker.worker] = talker
+        else:
+            talker.name = str(said.get("name") or "")
         file = self._arena.file
         answer = json.dumps({"arena": file.number, "size": file.size, "marks": file.marks}).encode()
         socket.send_fds(talker.socket, [answer], [file.descriptor])
@@ -190,7 +216,10 @@ class ArenaServer:
         if talker.worker is not None and self._workers.get(talker.worker) is talker:
             del self._workers[talker.worker]
         talker.socket.close()
-        self._arena.left(talker)
+        if talker.name in self._pins:
+            self._pinned.setdefault(talker.name, []).append(talker)
+        else:
+            self._arena.left(talker)
 
     # ---- time
 

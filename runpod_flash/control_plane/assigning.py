@@ -6,6 +6,7 @@ queue ── a worker is free ─────────────▶ running
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -24,10 +25,10 @@ from runpod_flash.errors import BackendError
 from worker_runtime.wire import messages
 from worker_runtime.wire.jobs import ErrorInfo, ErrorKind
 
-TELL_S: Final = 0.01
+TELL_S: Final = 0.05
 """So often, in seconds, clients are told what changes in a queue."""
 
-_LOOK_S: Final = 0.01  # between two looks at those who have jobs ahead
+_LOOK_S: Final = (0.01, 0.05)  # between two looks at those who have jobs ahead: at least, at most
 
 
 class Assigning:
@@ -73,6 +74,15 @@ class Assigning:
             job.pool.queue.append(job)
         else:
             self._queue_at(job, home)
+
+    def came(self, job: Job) -> None:
+        """Queue a job that has come, and hand it out where nobody waits before it."""
+        self.queue(job)
+        pool = job.pool
+        if len(pool.queue) > 1 and pool.queue[-1] is job and not pool.lent:
+            self.look_at(pool)  # whom those before it wait for, it waits for, too
+        else:
+            self.pump(pool)
 
     def pump(self, pool: Pool) -> None:
         """Hand queued jobs to workers until one of both runs out."""
@@ -171,7 +181,7 @@ class Assigning:
             worker.ahead[job.record.id] = job
             worker.pool.holding[worker] = None
             self._holding[worker.pool] = None
-            self._look_soon()
+            self._look_within(worker.begun_at + worker.pool.pace.patience_s - time.monotonic())
         worker.pool.freedom.changed(worker)
         self.courier(job.pool).promise(worker)
         self._recorder.start(job, started, lambda written: self._started(job, worker, started.attempts, written))
@@ -296,24 +306,29 @@ class Assigning:
         if fullest is not None:
             self.recall(fullest, 1)
 
-    def _look_soon(self) -> None:
+    def _look_within(self, seconds: float) -> None:
         if self._looking is None:
-            self._looking = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+            least, most = _LOOK_S
+            self._looking = self._turn.loop.call_later(min(max(seconds, least), most), self._look)
 
     def _look(self) -> None:
-        """Take back what waits behind a call that turns out to be long."""
+        """Take back what waits behind a call that turns out to be long; look again when the first could be that."""
         self._looking = None
-        now = time.monotonic()
+        now, left = time.monotonic(), math.inf
         for pool in list(self._holding):
-            for worker in [worker for worker in pool.holding if not worker.ahead]:
-                del pool.holding[worker]
+            patience_s = pool.pace.patience_s
             for worker in list(pool.holding):
-                if now - worker.begun_at > pool.pace.patience_s:
+                due = worker.begun_at + patience_s - now
+                if not worker.ahead:
+                    del pool.holding[worker]
+                elif due < 0:
                     self.recall(worker)
+                else:
+                    left = min(left, due)
             if not pool.holding:
                 del self._holding[pool]
         if self._holding:
-            self._look_soon()
+            self._look_within(left)
 
     def look_at(self, pool: Pool) -> None:
         """Something has changed in the pool: whoever is concerned is told at the end of this turn."""
@@ -343,7 +358,9 @@ class Assigning:
 
     def _tell_late(self) -> None:
         pools, self._late = self._late, {}
+        now = time.monotonic()
         for pool in pools:
+            pool.told_at = now
             self._announcer.refresh(pool)
 
 

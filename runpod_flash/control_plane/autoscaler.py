@@ -26,6 +26,9 @@ PACE_S = 0.005
 CALM_S = 0.02
 """The same where all that has come runs: nobody waits for a worker, and idle ones end after seconds."""
 
+FULL_S = 0.05
+"""The same where jobs wait and there are as many workers as there may be. What changes that is looked at by itself."""
+
 
 class Autoscaler:
     """Event driven: nothing runs while nothing changes.
@@ -44,6 +47,7 @@ class Autoscaler:
         self._paced: dict[str, asyncio.TimerHandle] = {}
         self._calm: dict[str, asyncio.TimerHandle] = {}
         self._looked: dict[str, float] = {}  # when, by the clock of the loop
+        self._full: set[str] = set()  # endpoints that had all the workers they may have when they were looked at
         self._closed = False
         self.rests: Callable[[EndpointRecord], bool] = lambda endpoint: False
 
@@ -53,7 +57,9 @@ class Autoscaler:
             self._due[endpoint] = asyncio.get_running_loop().call_soon(self._look, endpoint)
 
     def jobs_changed(self, endpoint: str) -> None:
-        """The same, but not before `PACE_S` have passed since the last look; where nothing waits, in `CALM_S`."""
+        """The same, but `PACE_S` after the last look; where no worker can be added, `FULL_S`; where nothing waits, in
+        `CALM_S`.
+        """
         if self._closed or endpoint in self._due or endpoint in self._paced:
             return
         waits = any(pool.has_work for pool in self._fleet.of(endpoint))
@@ -63,7 +69,8 @@ class Autoscaler:
         if not waits:
             self._calm[endpoint] = loop.call_later(CALM_S, self._after_pause, endpoint, self._calm)
             return
-        pause = self._looked.get(endpoint, -math.inf) + PACE_S - loop.time()
+        pace = FULL_S if endpoint in self._full else PACE_S
+        pause = self._looked.get(endpoint, -math.inf) + pace - loop.time()
         if pause <= 0:
             self.load_changed(endpoint)
         else:
@@ -122,6 +129,7 @@ class Autoscaler:
             endpoint = self._catalog.get(endpoint_id)
         except EndpointNotFound:
             del self._looked[endpoint_id]
+            self._full.discard(endpoint_id)
             for pool in self._fleet.of(endpoint_id):
                 self._supervisor.abandon(pool)
                 self._fleet.discard(pool)
@@ -145,6 +153,7 @@ class Autoscaler:
             if not remembers and not (pool.gave_up and replacing.old_servers(endpoint, pools)):
                 self._fleet.discard(pool)
         self._look_again(endpoint, pools, limits, idle_timeout)
+        self._note_full(endpoint, pools, limits.maximum)
 
     def _grow(self, endpoint: EndpointRecord, pool: Pool, pools: list[Pool], limits: scaling.Limits) -> None:
         live = versions.live(pool, endpoint)
@@ -213,6 +222,13 @@ class Autoscaler:
         strangers.sort(key=lambda worker: worker.idle_since)
         for worker in strangers[: max(0, len(strangers) - IDLE_STRANGERS)]:
             self._supervisor.stop(worker)
+
+    def _note_full(self, endpoint: EndpointRecord, pools: list[Pool], most: int) -> None:
+        waiting = [pool for pool in pools if pool.has_work]
+        if waiting and all(len(versions.live(pool, endpoint)) >= most for pool in waiting):
+            self._full.add(endpoint.id)
+        else:
+            self._full.discard(endpoint.id)
 
     def _look_again(self, endpoint: EndpointRecord, pools: list[Pool], limits: scaling.Limits, timeout: float) -> None:
         """Set the timer for the next moment at which something is due without a change of load."""

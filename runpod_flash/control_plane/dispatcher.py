@@ -133,8 +133,7 @@ class Dispatcher:
             self._pause(job, min(record.retry_at - time.time(), call.backoff.max_delay_s))
             return job
         pool.gave_up = ""
-        self._assigning.queue(job)
-        self.pump(pool)
+        self._assigning.came(job)
         self._deadlines.accepted(job)  # most have begun by now, and wait for nothing
         return job
 

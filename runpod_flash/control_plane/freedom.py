@@ -42,18 +42,22 @@ class Freedom(Generic[W]):
 
     def freest(self, fits: Callable[[W], bool] | None = None) -> W | None:
         """The worker with the least load, of those that fit; None where all that can take anything do not."""
+        if fits is None:
+            return self._top()
         passed: list[tuple[int, float, int, W]] = []
-        found: W | None = None
-        while self._heap and found is None:
-            top = self._heap[0]
-            load, _, _, worker = top
-            if worker.load != load:
-                heapq.heappop(self._heap)
-                self._standing.discard((id(worker), load))
-            elif fits is None or fits(worker):
-                found = worker
-            else:
-                passed.append(heapq.heappop(self._heap))
+        while (found := self._top()) is not None and not fits(found):
+            passed.append(heapq.heappop(self._heap))
         for each in passed:
             heapq.heappush(self._heap, each)
         return found
+
+    def _top(self) -> W | None:
+        """The freest of all."""
+        heap = self._heap
+        while heap:
+            load, _, _, worker = heap[0]
+            if worker.load == load:
+                return worker
+            heapq.heappop(heap)
+            self._standing.discard((id(worker), load))
+        return None

@@ -1,18 +1,19 @@
 """What happens to jobs: kept in memory, appended to the journal, and brought to the table `jobs` later.
 
-    save ── memory ── one row for each job that has changed ──▶ journal   in the commit of the loop's turn
-               └── jobs that have ended, some at a time ─────▶ jobs      when nothing else is done, or too many wait
+    save ── memory ── one row for all jobs that have changed ──▶ journal   in the commit of the loop's turn
+               └── jobs that have ended, some at a time ──────▶ jobs      when nothing else is done, or too many wait
 
 A row of the journal is gone when all jobs with earlier ones are in the table. What is in memory goes before the table.
 """
 
 import sqlite3
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from runpod_flash.control_plane.counters import Counters
+from runpod_flash.control_plane.job_records import Change, pack
 from runpod_flash.control_plane.job_replay import replay
 from runpod_flash.control_plane.job_rows import FIXED, STATE, Row, fixed_row, record_of, state_row, weight
 from runpod_flash.control_plane.records import JobRecord
@@ -24,14 +25,11 @@ FOLD_ABOVE_BYTES: Final = 32 * 1024**2
 """The same for the bytes of what they took and gave."""
 
 SHORTEN_ABOVE: Final = 200_000
-"""Rows of the journal above which jobs go to the table that have not ended, so that it can be cut behind them."""
+"""Changes in the journal above which jobs go to the table that have not ended, so that it can be cut behind them."""
 
-_COLUMNS: Final = ("seq", "job", *STATE, *FIXED)
-_APPEND: Final = f"INSERT INTO journal ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
-_LAST_NUMBERS: Final = ("SELECT max(seq) FROM jobs", "SELECT max(job) FROM journal")
+_APPEND: Final = "INSERT INTO journal (seq, jobs) VALUES (?, ?)"
 _CLIENT: Final = FIXED.index("client")
 _ENDED: Final = STATE.index("finished_at")
-_NO_FIXED: Final = (None,) * len(FIXED)
 _TABLE: Final = ("seq", *STATE, *FIXED, "expires_at")
 _CHANGING: Final = (*STATE, "client", "facts", "created_at", "expires_at")
 _TO_TABLE: Final = (
@@ -74,11 +72,11 @@ class Entry:
 
 @dataclass(slots=True)
 class Folded:
-    """What one transaction brings to the table. `rows`: how many the journal loses."""
+    """What one transaction brings to the table. `kept`: the first row that the journal keeps."""
 
     ended: list[Entry]
     waiting: list[Entry] = field(default_factory=list)
-    rows: int = 0
+    kept: int = 0
 
     @property
     def entries(self) -> list[Entry]:
@@ -99,16 +97,16 @@ class JobJournal:
         self._changed: dict[Entry, JobRecord | None] = {}  # since the last commit, with what they were before
         self._ended: deque[Entry] = deque()  # and not in the table yet, in that order
         self._ended_bytes = 0
-        self._first_rows: dict[Entry, int] = {}  # of the entries that have rows in the journal, in the rows' order
-        self._next_row = 1
+        self._forgotten: list[int] = []  # numbers of jobs that are taken from the disk with the next commit
+        self._first_rows: dict[Entry, int] = {}  # of the entries that are in the journal, in the rows' order
+        self._row, self._next_row = 1, 1  # the first that the journal has, and the one that comes next
         self._next_number = 1
-        self._rows = 0  # how many the journal has
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Read what an earlier run has left."""
+        """Read what an earlier run has left. Not in a transaction."""
         self._counters.load(connection)
-        found, last = replay(connection)
-        for each in found:
+        replayed = replay(connection)
+        for each in replayed.found:
             entry = self._enter(Entry(record_of(each.values), each.number))
             entry.written = True
             if each.row is None:
@@ -118,11 +116,23 @@ class JobJournal:
             self._counters.count(entry.counted, entry.record)
             if entry.record.status.final:
                 self._end(entry)
-        in_journal = sorted((each for each in found if each.row is not None), key=lambda each: each.row or 0)
+        in_journal = sorted((each for each in replayed.found if each.row is not None), key=lambda each: each.row or 0)
         self._first_rows = {self._entries[each.values["id"]]: each.row or 0 for each in in_journal}
-        (self._rows,) = connection.execute("SELECT count(*) FROM journal").fetchone()
-        numbers = [connection.execute(sql).fetchone()[0] or 0 for sql in _LAST_NUMBERS]
-        self._next_row, self._next_number = last + 1, max(numbers) + 1
+        self._row, self._next_row = replayed.first, replayed.after
+        (last,) = connection.execute("SELECT max(seq) FROM jobs").fetchone()
+        self._next_number = max(last or 0, replayed.last_number) + 1
+        if replayed.old:
+            self._settle(connection)
+
+    def _settle(self, connection: sqlite3.Connection) -> None:
+        """Bring all to the table that a journal of an earlier release says."""
+        waiting = [entry for entry in self._first_rows if not entry.record.status.final]
+        folded = Folded(list(self._ended), waiting, self._next_row)
+        connection.execute("BEGIN IMMEDIATE")
+        self._bring(connection, folded)
+        connection.execute("DELETE FROM old_journal")
+        connection.execute("COMMIT")
+        self.folded(folded)
 
     # ---- memory
 
@@ -131,8 +141,8 @@ class JobJournal:
 
     @property
     def changes(self) -> int:
-        """How many rows the next commit appends."""
-        return len(self._changed)
+        """How many changes the next commit writes."""
+        return len(self._changed) + len(self._forgotten)
 
     @property
     def ended(self) -> int:
@@ -151,6 +161,11 @@ class JobJournal:
         """Those of an endpoint that are in memory."""
         return [entry for entry in self._entries.values() if entry.record.endpoint == endpoint]
 
+    def forget_numbers(self, numbers: Sequence[int]) -> None:
+        """With the next commit the jobs of these numbers are gone from the table: what was said of them is over."""
+        if self._next_row > self._row:
+            self._forgotten += numbers
+
     def forget(self, endpoint: str) -> None:
         """The jobs of an endpoint are gone from the disk, of which none has ended since `fold`."""
         for entry in self.of(endpoint):
@@ -166,9 +181,11 @@ class JobJournal:
         """The jobs in memory that were submitted with this key, each at an endpoint of its own, in their order."""
         return self._keys.get(key, ())
 
-    def save(self, record: JobRecord) -> bool:
-        """Let the next commit write a job as it is now. False: its end is written, or will be, and stays."""
-        entry = self._entries.get(record.id)
+    def save(self, record: JobRecord, entry: Entry | None) -> bool:
+        """Let the next commit write a job as it is now. False: its end is written, or will be, and stays.
+
+        `entry`: the job, if it is in memory.
+        """
         if entry is None:
             entry = self._enter(Entry(record, self._next_number))
             self._next_number += 1
@@ -189,6 +206,7 @@ class JobJournal:
             else:
                 entry.become(before)
         self._changed.clear()
+        self._forgotten.clear()
 
     def _enter(self, entry: Entry) -> Entry:
         record = entry.record
@@ -214,45 +232,56 @@ class JobJournal:
     # ---- to the journal
 
     def append(self, connection: sqlite3.Connection) -> None:
-        """Write what has changed."""
-        connection.executemany(_APPEND, [_row(row, entry) for row, entry in enumerate(self._changed, self._next_row)])
-
-    def append_one(self, connection: sqlite3.Connection) -> None:
-        """Write what has changed, which is one job."""
-        (entry,) = self._changed
-        connection.execute(_APPEND, _row(self._next_row, entry))
+        """Write what has changed: one statement."""
+        changes: list[Change] = [(number,) for number in self._forgotten]
+        changes += [
+            (entry.number, *entry.state) if entry.written else (entry.number, *entry.state, *entry.fixed)
+            for entry in self._changed
+        ]
+        connection.execute(_APPEND, (self._next_row, pack(changes)))
 
     def committed(self) -> None:
         """What `append` wrote is on disk."""
-        for number, (entry, before) in enumerate(self._changed.items(), self._next_row):
+        row = self._next_row
+        self._next_row += self.changes
+        for entry, before in self._changed.items():
             entry.written = True
-            self._first_rows.setdefault(entry, number)
-            self._counters.count(before, entry.record)
-            if entry.record.status.final:
+            self._first_rows.setdefault(entry, row)
+            record = entry.record
+            if record.status.final or record.retries:
+                self._counters.count(before, record)
+            if record.status.final:
                 self._end(entry)
-        self._next_row += len(self._changed)
-        self._rows += len(self._changed)
         self._changed.clear()
+        self._forgotten.clear()
 
     # ---- to the table
 
     @property
+    def _length(self) -> int:
+        """How many changes the journal has."""
+        return self._next_row - self._row
+
+    @property
     def is_full(self) -> bool:
         """Whether so much has ended that it has to go to the table now."""
-        return len(self._ended) > FOLD_ABOVE or self._ended_bytes > FOLD_ABOVE_BYTES or self._rows > SHORTEN_ABOVE
+        return len(self._ended) > FOLD_ABOVE or self._ended_bytes > FOLD_ABOVE_BYTES or self._length > SHORTEN_ABOVE
 
     def fold(self, connection: sqlite3.Connection, most: int) -> "Folded":
         """Write up to so many of the jobs that have ended to the table, and cut the journal behind them."""
         folded = Folded([self._ended[place] for place in range(min(most, len(self._ended)))])
-        if not folded.ended or self._rows > SHORTEN_ABOVE:
+        if not folded.ended or self._length > SHORTEN_ABOVE:
             folded.waiting = self._oldest(most, set(folded.ended))
+        gone = set(folded.entries)
+        folded.kept = next((row for entry, row in self._first_rows.items() if entry not in gone), self._next_row)
+        self._bring(connection, folded)
+        behind = "" if folded.kept == self._next_row else f" WHERE seq < {folded.kept}"  # to empty it costs nothing
+        connection.execute(f"DELETE FROM journal{behind}")
+        return folded
+
+    def _bring(self, connection: sqlite3.Connection, folded: "Folded") -> None:
         to_table(connection, folded.entries)
         self._counters.save(connection, [(entry.counted, entry.record) for entry in folded.entries])
-        gone = set(folded.entries)
-        kept = next((row for entry, row in self._first_rows.items() if entry not in gone), self._next_row)
-        behind = "" if kept == self._next_row else f" WHERE seq < {kept}"  # to empty it costs next to nothing
-        folded.rows = connection.execute(f"DELETE FROM journal{behind}").rowcount
-        return folded
 
     def folded(self, what: "Folded") -> None:
         """What `fold` wrote is on disk."""
@@ -264,11 +293,11 @@ class JobJournal:
         for entry in what.waiting:
             self._first_rows.pop(entry, None)
             entry.counted = entry.record
-        self._rows -= what.rows
+        self._row = what.kept
 
     def _oldest(self, most: int, but: set[Entry]) -> list[Entry]:
         """Unfinished jobs whose rows stand in front, where the journal is too long."""
-        if self._rows <= SHORTEN_ABOVE:
+        if self._length <= SHORTEN_ABOVE:
             return []
         before = self._next_row - SHORTEN_ABOVE // 2
         found = (
@@ -277,11 +306,6 @@ class JobJournal:
             if row < before and not entry.record.status.final and entry not in self._changed and entry not in but
         )
         return [entry for entry, _ in zip(found, range(most), strict=False)]
-
-
-def _row(number: int, entry: Entry) -> tuple[Any, ...]:
-    """What has become of a job, as `_COLUMNS`."""
-    return (number, entry.number, *entry.state, *(_NO_FIXED if entry.written else entry.fixed))
 
 
 def to_table(connection: sqlite3.Connection, entries: list[Entry]) -> None:

@@ -214,3 +214,12 @@ ALTER TABLE jobs ADD COLUMN result BLOB;        -- in place of output
 -- Counters are kept by the store, with the rows that it brings here.
 DROP TRIGGER IF EXISTS job_arrived;
 DROP TRIGGER IF EXISTS job_changed;
+
+-- version 7
+-- One row of the journal has all that one commit says of jobs, packed: see control_plane/job_records.py. Rows of the
+-- release before are brought to `jobs` when the file is opened.
+ALTER TABLE journal RENAME TO old_journal;
+CREATE TABLE journal (
+    seq  INTEGER PRIMARY KEY,      -- order of what happened; between two rows lie as many numbers as the first has changes
+    jobs BLOB NOT NULL
+);

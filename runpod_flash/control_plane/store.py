@@ -45,11 +45,9 @@ _LAST: Final = 2**63 - 1
 _REOPEN: Final = (
     "DELETE FROM job_chunks WHERE job = ?",
     "DELETE FROM webhooks WHERE job = ?",
-    "DELETE FROM journal WHERE job = (SELECT seq FROM jobs WHERE id = ?)",
     "UPDATE jobs SET finished_at = NULL WHERE id = ?",
 )
 _SAVE_LOGS = "INSERT INTO job_logs (job, lines) VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET lines = excluded.lines"
-_LEFT_OVER: Final = "DELETE FROM journal WHERE job IN (SELECT seq FROM jobs WHERE endpoint = ?)"
 _WAITING: Final = "SELECT 1 FROM webhooks WHERE webhooks.job = jobs.id AND due_at IS NOT NULL"
 _EXPIRED: Final = f"SELECT seq FROM jobs WHERE expires_at < ? AND NOT EXISTS ({_WAITING}) LIMIT ?"
 
@@ -125,14 +123,13 @@ class Store:
         """Forget an endpoint with its jobs and counters. Written at once."""
         self.fold()
         numbers = [entry.number for entry in self._journal.of(endpoint_id)]
+        numbers += [number for (number,) in self.read("SELECT seq FROM jobs WHERE endpoint = ?", endpoint_id)]
 
         def delete(connection: sqlite3.Connection) -> None:
-            connection.executemany("DELETE FROM journal WHERE job = ?", [(number,) for number in numbers])
-            connection.execute(_LEFT_OVER, [endpoint_id])
             for table, column in (("endpoints", "id"), ("jobs", "endpoint"), ("counters", "endpoint")):
                 connection.execute(f"DELETE FROM {table} WHERE {column} = ?", [endpoint_id])
 
-        written = self._at_once(delete)
+        written = self._at_once(delete, forgotten=numbers)
         if written.error is None:
             self._counters.drop(endpoint_id)
             self._journal.forget(endpoint_id)
@@ -151,12 +148,13 @@ class Store:
 
         Several of one turn of the loop are one row, with the last of them.
         """
-        is_new = is_first or _is_new(record)
-        if not is_new and self._journal.entry(record.id) is None and self._has_ended(record.id):
+        entry, final = self._journal.entry(record.id), record.status.final
+        if entry is None and not is_first and (final or record.attempts) and self._has_ended(record.id):
             return Written.at_once()
-        if self._journal.save(record) and record.status.final and record.webhook is not None:
+        if self._journal.save(record, entry) and final and record.webhook is not None:
             self._group.add([(_WANT_WEBHOOK, [record.id, record.finished_at or record.created_at])])
-        self._schedule()
+        if not self._due:
+            self._schedule()
         return self._group.written
 
     def reopen_job(self, record: JobRecord) -> Awaitable[None]:
@@ -172,7 +170,7 @@ class Store:
                 connection.execute(sql, [record.id])
             to_table(connection, [entry])
 
-        written = self._at_once(reopen)
+        written = self._at_once(reopen, forgotten=[entry.number])
         if written.error is None:
             self._journal.enter_again(entry)
         return written
@@ -277,9 +275,12 @@ class Store:
             await asyncio.sleep(0)
         total, removed = 0, _COLLECTED_AT_ONCE
         while removed == _COLLECTED_AT_ONCE:  # in parts, between which others have their turn
-            left_over = f"DELETE FROM journal WHERE job IN ({_EXPIRED})"
-            values = [now, _COLLECTED_AT_ONCE]
-            removed = await self.write((left_over, values), (f"DELETE FROM jobs WHERE seq IN ({_EXPIRED})", values))
+            numbers = [number for (number,) in self.read(_EXPIRED, now, _COLLECTED_AT_ONCE)]
+            if not numbers:
+                break
+            self._journal.forget_numbers(numbers)
+            marks = ", ".join("?" * len(numbers))
+            removed = await self.write((f"DELETE FROM jobs WHERE seq IN ({marks})", numbers))
             total += removed
         return total
 
@@ -316,15 +317,16 @@ class Store:
     def write(self, *statements: Statement) -> "asyncio.Future[Any]":
         """Write in the next group; resolves after its commit with the number of rows of the last statement."""
         future = self._group.add(statements)
-        self._schedule()
+        if not self._due:
+            self._schedule()
         return future
 
     def _schedule(self) -> None:
-        if not self._due:
-            self._due = True
-            self._turn.at_end(Step.COMMIT, self._flush)
-            if self._folding is None:
-                self._folding = asyncio.get_running_loop().call_later(_QUIET_S, self._look)
+        """Let a commit come."""
+        self._due = True
+        self._turn.at_end(Step.COMMIT, self._flush)
+        if self._folding is None:
+            self._folding = self._turn.loop.call_later(_QUIET_S, self._look)
 
     def _flush(self) -> None:
         self._due = False
@@ -346,8 +348,8 @@ class Store:
 
     def _commit(self, group: Group) -> Sequence[int]:
         """Write a group and what has changed; the rows of each of its statements."""
-        if not group.statements and self._journal.changes == 1:
-            self._journal.append_one(self._connection)  # a statement by itself is a transaction
+        if not group.statements:
+            self._journal.append(self._connection)  # a statement by itself is a transaction
             return ()
         self._connection.execute("BEGIN IMMEDIATE")
         counts = [[self._connection.execute(*each).rowcount for each in few][-1] for few, _ in group.statements]
@@ -356,15 +358,23 @@ class Store:
         self._connection.execute("COMMIT")
         return counts
 
-    def _at_once(self, work: Callable[[sqlite3.Connection], None]) -> Written:
-        """Do something rare in a transaction of its own, after all that was asked for before."""
+    def _at_once(self, work: Callable[[sqlite3.Connection], None], *, forgotten: Sequence[int]) -> Written:
+        """Do something rare in a transaction of its own, after all that was asked for before.
+
+        `forgotten`: the numbers of the jobs of which the journal has something to say no more.
+        """
         self._flush()
+        self._journal.forget_numbers(forgotten)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
+            if self._journal.changes:
+                self._journal.append(self._connection)
             work(self._connection)
             self._connection.execute("COMMIT")
         except (sqlite3.Error, ValueError, OverflowError) as error:
+            self._journal.refused()
             return Written.at_once(self._roll_back(error, 1))
+        self._journal.committed()
         return Written.at_once()
 
     def _roll_back(self, error: Exception, writes: int) -> StoreError:
@@ -405,11 +415,6 @@ class Store:
             pause = _REFUSED_PAUSE_S
         if self._journal.ended:
             self._folding = asyncio.get_running_loop().call_later(pause, self._look)
-
-
-def _is_new(record: JobRecord) -> bool:
-    """Whether it has just come, so that no other of its id has ended."""
-    return not (record.attempts or record.status.final)
 
 
 def _number(found: tuple[int, Any]) -> int:

@@ -1,7 +1,7 @@
 """The end of a turn of the event loop: what was put off until then is done once, in order, by one callback.
 
     take ─┐
-    take ─┼─ the loop has run all that was ready ─ COMMIT ─ STAGES ─ WORKERS ─ CLIENTS
+    take ─┼─ the loop has run all that was ready ─ COMMIT ─ WORKERS ─ CLIENTS ─ STAGES
     take ─┘
 
 So a commit has all that one turn has decided, and what it allows to be sent leaves in the same turn: each hop of a
@@ -22,9 +22,9 @@ class Step(IntEnum):
     """What is done at the end of a turn, in this order."""
 
     COMMIT = 0
-    STAGES = 1  # what jobs wait for may have changed
-    WORKERS = 2  # frames to workers leave
-    CLIENTS = 3  # frames to clients leave
+    WORKERS = 1  # frames to workers leave
+    CLIENTS = 2  # frames to clients leave
+    STAGES = 3  # what jobs wait for may have changed, and nobody waits for that; what is told of it leaves a turn later
 
 
 class Turn:

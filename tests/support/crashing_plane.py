@@ -24,6 +24,8 @@ from runpod_flash.control_plane.catalog import Catalog
 from runpod_flash.control_plane.dispatcher import Dispatcher
 from runpod_flash.control_plane.fleet import Fleet, Worker
 from runpod_flash.control_plane.inventory import Grant
+from runpod_flash.control_plane.job_records import unpack
+from runpod_flash.control_plane.job_rows import FIXED, STATE
 from runpod_flash.control_plane.outbox import Render
 from runpod_flash.control_plane.platform_core import PlatformCore
 from runpod_flash.control_plane.records import JobRecord, Submission
@@ -170,12 +172,16 @@ class Life:
 
     def committed_attempts(self, job: str) -> int:
         """How many starts of a job are on disk."""
-        numbers = "SELECT seq FROM jobs WHERE id = ? UNION SELECT job FROM journal WHERE id = ?"
-        starts = "SELECT seq AS job, attempts FROM jobs UNION ALL SELECT job, attempts FROM journal"
-        row = self.store._connection.execute(
-            f"SELECT max(attempts) FROM ({starts}) WHERE job IN ({numbers})", [job, job]
-        )
-        return int(row.fetchone()[0] or 0)
+        connection = self.store._connection
+        rows = connection.execute("SELECT seq, attempts FROM jobs WHERE id = ?", [job]).fetchall()
+        numbers, attempts = [number for number, _ in rows], [attempts or 0 for _, attempts in rows]
+        for (record,) in connection.execute("SELECT jobs FROM journal ORDER BY seq"):
+            for number, *said in unpack(record):
+                if said[len(STATE) :] and said[len(STATE) + FIXED.index("id")] == job:
+                    numbers.append(number)
+                if said and number in numbers:
+                    attempts.append(said[STATE.index("attempts")])
+        return max(attempts, default=0)
 
     def crash(self) -> None:
         """SIGKILL."""

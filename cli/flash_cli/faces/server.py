@@ -45,7 +45,7 @@ def server_start(
 
 @server.command("add")
 def server_add(
-    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the endpoint.")],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the endpoint.")],
     command: Annotated[str, typer.Option(metavar="TEXT", help="What each worker runs, 'python handler.py' say.")],
     directory: Annotated[Path, typer.Option(metavar="FOLDER", help="Where it runs; without it, here.")] = Path(),
     env: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A variable; repeatable.")] = None,

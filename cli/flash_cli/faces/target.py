@@ -32,7 +32,7 @@ def target_use(
 @target.command("add")
 def target_add(
     url: Annotated[str, typer.Argument(metavar="URL", help="The platform's URL.")],
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="What you call it.")] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="What you call it.")] = None,
     key: _Key = None,
     key_stdin: _KeyStdin = False,
     check: _Check = True,

@@ -1,5 +1,6 @@
 """A database of an earlier release, as that left it: every job is there, and unfinished ones go on."""
 
+import asyncio
 import hashlib
 import json
 import sqlite3
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from runpod_flash.control_plane import database
+from runpod_flash.control_plane.job_rows import FIXED, STATE, fixed_row, state_row
 from runpod_flash.control_plane.records import JobRecord
 from runpod_flash.control_plane.store import Store
 from tests.runpod_flash.control_plane.test_platform_core import played
@@ -180,3 +182,40 @@ def test_unfinished_jobs_of_version_5_go_on(version_5: Path) -> None:
         assert plane.store.counts("e1") == {"completed": 5, "failed": 1, "retried": 1}
 
     played(go_on, is_kept)(version_5.parent)
+
+
+def test_the_journal_of_version_6_is_brought_to_the_table(tmp_path: Path) -> None:
+    path = tmp_path / "flash.db"
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    steps = database._schema()
+    for step in range(1, 7):
+        connection.executescript(steps[step])
+    connection.execute("INSERT INTO endpoints VALUES ('e1', '/p', 'e1', ?, 'hash', 1, ?, '')", (json.dumps(BODY), NOW))
+    first = given(1, Call(ARTIFACT, Payload.inlined(b"a")), idempotency_key="k")
+    others = [given(number, Call(ARTIFACT, Payload.inlined(b"b"))) for number in (2, 3)]
+    runs = {"status": JobStatus.IN_PROGRESS, "attempts": 1, "started_at": NOW, "worker": "w"}
+    ended = first.changed(**{**runs, "status": JobStatus.COMPLETED}, finished_at=NOW + 9, output=Payload.inlined(b"r"))
+    marks = ", ".join("?" * (2 + len(STATE) + len(FIXED)))
+    said = [(1, first, True), (2, others[0], True), (1, first.changed(**runs), False), (3, others[1], True),
+            (1, ended, False), (2, others[0].changed(**runs), False)]  # fmt: skip
+    for row, (number, record, is_new) in enumerate(said, 1):
+        fixed = fixed_row(record) if is_new else [None] * len(FIXED)
+        connection.execute(f"INSERT INTO journal VALUES ({marks})", [row, number, *state_row(record, "c"), *fixed])
+    connection.execute("PRAGMA user_version = 6")
+    connection.close()
+    for _ in range(2):  # brought up to date, then read again
+        store = Store.open(path)
+        assert store.unfinished_jobs() == [others[0].changed(**runs), others[1]]
+        assert (store.job("j1"), store.job_by_key("e1", "k")) == (ended, "j1")
+        assert store.counts("e1") == {"completed": 1, "failed": 0, "retried": 0}
+        assert store.read("SELECT (SELECT count(*) FROM old_journal), count(*) FROM journal") == [(0, 0)]
+        store.close()
+    store = Store.open(path)
+    asyncio.run(_saved(store, given(4, {"plain": 1})))
+    assert [job.id for job in store.unfinished_jobs()] == ["j2", "j3", "j4"]
+    store.close()
+
+
+async def _saved(store: Store, record: JobRecord) -> None:
+    await store.save_job(record)

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,8 @@ from hypothesis import assume, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from runpod_flash.control_plane.job_records import Change, pack, unpack
+from runpod_flash.control_plane.job_rows import FIXED, STATE
 from runpod_flash.control_plane.platform import everything
 from runpod_flash.control_plane.records import EndpointRecord, JobRecord, LogLine, PlainOutput
 from runpod_flash.control_plane.store import Store, StoreError, StoreFull
@@ -89,7 +91,7 @@ def test_a_restart_finds_endpoints_and_jobs(path: Path) -> None:
 def test_writes_of_one_turn_of_the_loop_are_one_commit(path: Path) -> None:
     async def write(store: Store) -> list[str]:
         commits: list[str] = []
-        store._connection.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
+        store._connection.set_trace_callback(lambda sql: commits.append(sql) if "INTO journal" in sql else None)
 
         async def one(number: int) -> None:
             for step in range(3):
@@ -145,21 +147,55 @@ def test_one_who_waits_can_be_cancelled_without_harm_to_the_group(path: Path) ->
 
 
 def test_the_input_is_written_once(path: Path) -> None:
-    async def write(store: Store) -> list[str]:
+    async def write(store: Store) -> None:
         given = job(input={"some": "thing"})
         await store.save_job(given)
-        later: list[str] = []
-        store._connection.set_trace_callback(later.append)
         await store.save_job(given.changed(attempts=1, status=JobStatus.IN_PROGRESS))
         await store.save_job(given.changed(attempts=1, status=JobStatus.COMPLETED, finished_at=2.0))
-        return later
 
     with opened(path) as store:
-        statements = asyncio.run(write(store))
-        assert sum("INSERT INTO journal" in statement for statement in statements) == 2
-        assert not any("thing" in statement for statement in statements)
+        asyncio.run(write(store))
+        assert ["thing" in str(changes) for changes in said(store)] == [True, False, False]
         ended = job(input={"some": "thing"}, attempts=1, status=JobStatus.COMPLETED, finished_at=2.0)
         assert store.job("j1") == ended
+
+
+def said(store: Store) -> list[Sequence[Change]]:
+    """What the journal says, by its rows."""
+    return [unpack(record) for (record,) in store.read("SELECT jobs FROM journal ORDER BY seq")]
+
+
+def test_what_is_taken_from_the_disk_does_not_come_back_from_a_journal_that_goes_on(path: Path) -> None:
+    """A job that waits in front keeps all rows of the journal behind it."""
+    over = {"status": JobStatus.FAILED, "attempts": 1, "finished_at": 2000.0}
+    with opened(path) as store:
+        commit(lambda: store.save_endpoint(endpoint()))
+        commit(lambda: store.save_endpoint(endpoint("e2")))
+        commit(lambda: store.save_job(job("waits")))
+        for each in (job("old", keep_s=5.0), job("again", keep_s=99.0), job("theirs", endpoint="e2")):
+            commit(lambda each=each: store.save_job(each))  # type: ignore[misc]
+            commit(lambda each=each: store.save_job(each.changed(**over)))  # type: ignore[misc]
+        commit(lambda: store.save_job(job("queued", endpoint="e2")))
+        commit(lambda: store.delete_endpoint("e2"))
+        assert asyncio.run(store.collect(2010.0)) == 1
+        commit(lambda: store.reopen_job(job("again", keep_s=99.0, attempts=1)))
+        assert len(said(store)) > 6, "all is still there"
+    with opened(path) as store:
+        assert [found.id for found in store.unfinished_jobs()] == ["waits", "again"]
+        assert [store.job(name) for name in ("old", "theirs", "queued")] == [None, None, None]
+        assert store.job("again") == job("again", keep_s=99.0, attempts=1)
+        assert store.counts("e1") == {"completed": 0, "failed": 2, "retried": 0}
+        commit(lambda: store.save_job(job("new")))
+        assert [found.id for found in store.unfinished_jobs()] == ["waits", "again", "new"]
+
+
+def test_a_damaged_record_of_the_journal_is_named(path: Path) -> None:
+    with opened(path) as store:
+        commit(lambda: store.save_job(job()))
+        ((record,),) = store.read("SELECT jobs FROM journal")
+        store._connection.execute("UPDATE journal SET jobs = ?", [record[:-1] + b"?"])
+    with pytest.raises(StoreError, match=r"flash\.db is damaged.*journal.*move it"):
+        Store.open(path)
 
 
 def test_counters_outlive_jobs_and_go_with_the_endpoint(path: Path) -> None:
@@ -215,7 +251,10 @@ def test_a_key_finds_its_job_at_its_endpoint_only(path: Path) -> None:
 def test_facts_of_a_later_release_are_passed_over_and_missing_ones_have_their_default(path: Path) -> None:
     with opened(path) as store:
         commit(lambda: store.save_job(job(attempts=3)))
-        store._connection.execute("""UPDATE journal SET facts = '{"ttl_ms": 7, "mood": "good"}'""")
+        ((change,),) = said(store)
+        facts = 1 + len(STATE) + FIXED.index("facts")
+        later = (*change[:facts], '{"ttl_ms": 7, "mood": "good"}', *change[facts + 1 :])
+        store._connection.execute("UPDATE journal SET jobs = ?", [pack([later])])
     with opened(path) as store:
         assert store.job("j1") == job(attempts=3, ttl_ms=7)
 
