@@ -169,9 +169,7 @@ class Direct:
         self.refused()
         self.hear()
         self._tell_read()
-        memory, waiting = self._memory, self._end()
-        if memory is not None and waiting is not None and waiting.arguments is not None and waiting.arguments.range:
-            waiting.source = memory.source(waiting.arguments)
+        self._end()
 
     def _ask(self, last: Waiting) -> None:
         try:
@@ -280,6 +278,9 @@ class Direct:
             self._looking.cancel()
             self._looking = None
         waiting, self._waiting = self._waiting, None
+        arguments = None if waiting is None else waiting.arguments
+        if waiting is not None and self._memory is not None and arguments is not None and arguments.range is not None:
+            waiting.source = self._memory.source(arguments)  # for a control plane that may be another one
         return waiting
 
 

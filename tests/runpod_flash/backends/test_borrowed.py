@@ -183,17 +183,25 @@ async def test_a_room_without_memory_that_was_not_written_is_said_to_have_none(s
     assert memory.said == [("unbacked", 101)], "the arguments are needed"
 
 
-@test
-async def test_arguments_are_brought_to_the_next_control_plane(scene: Scene) -> None:
-    memory, worker = await with_memory(scene)
-    waiting = scene.call(PLACED)
-    await worker.next("run")
-    scene.talk.down()
-    while not scene.way.of("begun"):
-        await asyncio.sleep(0)
-    moved = Range(8, 9, 65536, LARGE).name
-    assert scene.way.of("begun")[0][0]["jobs"] == [[waiting.key, {"range": moved, "size": LARGE}]]
-    assert memory.said == []
+@pytest.mark.parametrize("worker_first", [False, True])
+def test_arguments_are_brought_to_the_next_control_plane(worker_first: bool) -> None:
+    @test
+    async def brought(scene: Scene) -> None:
+        memory, worker = await with_memory(scene)
+        waiting, before = scene.call(PLACED), scene.way
+        await worker.next("run")
+        if worker_first:
+            worker.socket.close()
+            while scene.talk.has_worker:
+                await asyncio.sleep(0)
+        scene.talk.down()
+        while scene.way is before or not scene.way.of("begun"):
+            await asyncio.sleep(0)
+        moved = Range(8, 9, 65536, LARGE).name
+        assert scene.way.of("begun")[0][0]["jobs"] == [[waiting.key, {"range": moved, "size": LARGE}]]
+        assert memory.said == []
+
+    brought()
 
 
 @test
