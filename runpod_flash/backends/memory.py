@@ -107,6 +107,8 @@ class SharedMemory:
         link, found = self._link, Range.parse(payload.range or "")
 
         def anew() -> Payload:
+            if link is not None:
+                link.look()
             now = self._opened()
             if link is None or now is None or now is link or not link.has(found):
                 return payload

@@ -191,6 +191,12 @@ class ArenaLink:
         self._will_use(found, use)
         return found, words[2] == "1"
 
+    def look(self) -> None:
+        """Hear what was said, so that `lost` is true where the control plane has gone."""
+        with self._lock:
+            for words in self._heard():
+                self._refuse(words)
+
     # ---- reading
 
     def has(self, found: Range) -> bool:

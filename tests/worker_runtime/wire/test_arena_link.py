@@ -229,6 +229,9 @@ def test_a_control_plane_that_has_gone_is_noticed(tmp_path: Path) -> None:
     assert placed is not None
     view = link.view(placed)
     plane.close()
+    assert not link.lost
+    link.look()
+    assert link.lost
     assert link.place(pieces(b"b")) is None
     assert link.lost
     assert bytes(view[-1:]) == b"a"
