@@ -38,7 +38,7 @@ _OLD_S: Final = 0.02  # or the first of them ended so long ago
 _BYTES: Final = 256 * 1024  # or they have so many bytes
 _IDLE_S: Final = 5.0  # after the last call the loan is over
 _CONNECT_S: Final = 0.2
-_ROOM_S: Final = 0.05  # within which the client says where a result goes
+_ROOM_S: Final = 0.5  # within which the client says where a result goes; it may have to ask for that itself
 _CHUNK: Final = 64 * 1024  # more is mapped and unmapped for each read
 
 Room = tuple[Range, bool]
@@ -88,7 +88,7 @@ class Lent:
         self._room: Room | None = None  # the answer
         self._is_answered = False
         self._unread = 0  # the number of the last call, if its result lies in a room and may not have been read
-        self._is_greeted = self._is_over = False
+        self._is_greeted = self._is_over = self._is_gone = False
         self._records: list[list[Any]] = []
         self._bodies: list[Body] = []
         self._since = self._used = time.monotonic()
@@ -233,7 +233,7 @@ class Lent:
         with contextlib.suppress(OSError):
             self._say({"type": direct.BYE, "last": self._last})
         self._socket.close()
-        unread = {"unread": self._unread} if self._unread else {}
+        unread = {"unread": self._unread, "gone": self._is_gone} if self._unread else {}
         self._channel.send({"type": messages.LOAN_OVER, "loan": self._loan, "last": self._last, **unread})
 
     def _patience_ms(self) -> float:
@@ -261,8 +261,9 @@ class Lent:
             for header, body in self._splitter.feed(data):
                 self._hear(header, body)
         except (OSError, WireError, KeyError, TypeError):  # it speaks another language
-            return False
-        return bool(data)
+            data = b""
+        self._is_gone = not data
+        return not self._is_gone
 
     def _hear(self, header: Header, body: Body) -> None:
         trace.mark(trace.CHILD_GOT)

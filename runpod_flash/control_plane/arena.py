@@ -209,14 +209,14 @@ class Arena:
         self._release(held, who, 0)
         return until
 
-    def inherit(self, found: Range, named: Range) -> bool:
-        """The one who held a range has ended before it read the value in it: a result for whom it is held, as any.
+    def inherit(self, found: Range, named: Range) -> None:
+        """The one who held a range has ended before it read the value in it: that is a result now, as any.
 
-        `named`: what it is called from now on. False: it is not there.
+        `named`: what it is called from now on.
         """
         held = self._find(found)
         if held is None or held.is_needed:
-            return False
+            return
         if held.room:
             self._leave_room(held)
         del self._held[found.number]
@@ -224,12 +224,11 @@ class Arena:
         held.marked, held.writer = False, None
         held.holders.clear()
         self._held[named.number] = held
-        if not self._note(held, named):
+        if self._note(held, named):
+            held.result = named
+            self._hold(held)
+        else:
             self._look(held)
-            return False
-        held.result = named
-        self._hold(held)
-        return True
 
     def unnamed(self, found: Range) -> Range:
         """A name for what lies in a range now, and will not be found there: another number."""

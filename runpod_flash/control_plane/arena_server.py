@@ -28,6 +28,7 @@ IDLE_S: Final = 30.0
 """Seconds without use after which memory behind free ranges is given to the system."""
 
 _GIVEN_AT_ONCE: Final = 128 * 1024**2  # some ten milliseconds of this process
+_END_S: Final = 5.0  # which the end of a process may take
 _BACKLOG: Final = 128
 _AT_ONCE: Final = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)  # made once: flags are slow to join
 
@@ -75,6 +76,7 @@ class ArenaServer:
         self._workers: dict[str, Conversation] = {}
         self._pins: Counter[str] = Counter()  # by name: workers that may use what the program holds
         self._pinned: dict[str, list[Conversation]] = {}  # that have ended meanwhile
+        self._awaited: dict[str, tuple[asyncio.TimerHandle, Callable[[], None]]] = {}  # what is done when one ends
         self._socket: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.on_full: Callable[[str], None] = lambda worker_id: None
@@ -94,8 +96,9 @@ class ArenaServer:
     def close(self) -> None:
         """End all conversations."""
         loop = asyncio.get_running_loop()
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, *(timer for timer, _ in self._awaited.values())):
+            if timer is not None:
+                timer.cancel()
         for talker in list(self._talking.values()):
             self._end(talker)
         if self._socket is not None:
@@ -109,6 +112,7 @@ class ArenaServer:
 
     def pin(self, name: str) -> None:
         """What the program of this name holds is not free when it ends, until `unpin`: a worker may use it."""
+        self._stop_waiting(name)  # it goes on
         self._pins[name] += 1
 
     def unpin(self, name: str) -> None:
@@ -119,10 +123,24 @@ class ArenaServer:
             for talker in self._pinned.pop(name, ()):
                 self._arena.left(talker)
 
-    def has_left(self, name: str) -> bool:
-        """Whether the program of this name, which is pinned, has ended, as far as can be heard now."""
+    def when_left(self, name: str, act: Callable[[], None]) -> None:
+        """Do something as soon as the program of this name has ended, which is pinned and seems to end now.
+
+        It is not done where that goes on: it borrows once more, or a moment is over.
+        """
         self.hear()
-        return name in self._pinned
+        if name in self._pinned:
+            act()
+            return
+        self.pin(name)
+        timer = asyncio.get_running_loop().call_later(_END_S, self._stop_waiting, name)
+        self._awaited[name] = timer, act
+
+    def _stop_waiting(self, name: str) -> None:
+        timer, _ = self._awaited.pop(name, (None, None))
+        if timer is not None:
+            timer.cancel()
+            self.unpin(name)
 
     def hear(self) -> None:
         """Read what has been said until now."""
@@ -218,6 +236,9 @@ class ArenaServer:
         talker.socket.close()
         if talker.name in self._pins:
             self._pinned.setdefault(talker.name, []).append(talker)
+            if talker.name in self._awaited:
+                self._awaited[talker.name][1]()
+                self._stop_waiting(talker.name)
         else:
             self._arena.left(talker)
 

@@ -136,6 +136,7 @@ class Loan:
     memory: str = ""  # what the shared memory of the client is called, where values may lie there
     result: tuple[int, Range, Range] | None = None  # the last large one: its number, where it lies, its name
     jobs: dict[int, Job] = field(default_factory=dict)  # those that run or ran, by the client's number
+    is_left: bool = False  # its client has gone
     is_ending: bool = False  # the worker was asked to take no more
     last: int | None = None  # the number of the last that has begun, once it is over in good order
     lost: str = ""  # how its worker was lost, where it was

@@ -127,6 +127,7 @@ class Loans:
     def left(self, client: str) -> None:
         """A client has gone: what it has given a worker is to be known now."""
         for loan in [loan for loan in self._out if loan.template.client == client]:
+            loan.is_left = True
             self.end(loan.worker)
 
     def hold(self) -> None:
@@ -174,7 +175,8 @@ class Loans:
                 arguments = Payload.inlined(bytes(body)) if place is None else Payload.in_range(Range.parse(place))
                 self._has_begun(loan, header["number"], header["key"], arguments)
             case _:
-                self._unread(loan, header.get("unread"))
+                if loan.is_left or header.get("gone"):
+                    self._unread(loan, header.get("unread"))
                 self._is_over(loan, header["last"])
 
     def _recorded(self, loan: Loan, calls: list[list[Any]], body: Body) -> None:

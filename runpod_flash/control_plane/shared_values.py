@@ -69,7 +69,7 @@ class Memory(Protocol):
         ...
 
     def inherit(self, client: str, found: Range, named: Range) -> None:
-        """The last result that such a program was given may not have been read: if it has ended, it is kept."""
+        """The last result that such a program was given may not have been read: if it ends now, it is kept."""
 
     def ended(self, record: JobRecord) -> None:
         """A job has ended, and that is on disk."""
@@ -230,8 +230,7 @@ class SharedValues:
         return self._arena.unnamed(Range.parse(name))
 
     def inherit(self, client: str, found: Range, named: Range) -> None:
-        if self._server.has_left(client):
-            self._arena.inherit(found, named)
+        self._server.when_left(client, lambda: self._arena.inherit(found, named))
 
     def ended(self, record: JobRecord) -> None:
         if record.status in _RETRIED and self._arena.ranges_of(record.id):

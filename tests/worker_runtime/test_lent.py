@@ -401,7 +401,7 @@ def test_a_result_for_which_there_is_no_room_goes_the_usual_way(short_folder: Pa
             await third.next()
             third.socket.close()
             told, _ = await plane.frame(messages.LOAN_OVER, loan=third.loan, last=1)
-            assert told["unread"] == 1, "its client may not have read the result"
+            assert (told["unread"], told["gone"]) == (1, True), "its client may not have read the result"
 
     with_memory(short_folder, body, _given)
 

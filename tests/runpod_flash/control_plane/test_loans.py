@@ -403,12 +403,16 @@ async def test_what_lay_in_memory_is_recorded_under_names_that_nobody_else_gets(
 
 @played
 async def test_the_last_result_may_not_have_been_read(at: Scene) -> None:
-    memory, loan = sharing(at)
-    key = ordered_hex()
-    at.says(messages.RECORDED, loan, calls=[[4, key, ARGUMENTS.name, RESULT.name, BEGUN_AT, 5]])
-    at.says(messages.LOAN_OVER, loan, last=4, unread=4)
-    name = (await at.final(direct.job_of(key))).output.range
-    assert memory.said[1:] == [("inherit", "theirs", RESULT, Range.parse(name)), ("returned", "theirs")]
+    for leaves, gone in ((False, False), (True, False), (False, True)):
+        memory, loan = sharing(at)
+        key = ordered_hex()
+        at.says(messages.RECORDED, loan, calls=[[4, key, ARGUMENTS.name, RESULT.name, BEGUN_AT, 5]])
+        if leaves:
+            at.loans.left(CLIENT)
+        at.says(messages.LOAN_OVER, loan, last=4, unread=4, gone=gone)
+        name = (await at.final(direct.job_of(key))).output.range
+        kept = [("inherit", "theirs", RESULT, Range.parse(name))] if leaves or gone else []
+        assert memory.said[1:] == [*kept, ("returned", "theirs")]
 
 
 @played

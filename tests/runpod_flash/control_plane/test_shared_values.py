@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,9 @@ class Server:
     def unpin(self, name: str) -> None:
         self.pins.append(f"-{name}")
 
-    def has_left(self, name: str) -> bool:
-        return name in self.ended
+    def when_left(self, name: str, act: Callable[[], None]) -> None:
+        if name in self.ended:
+            act()
 
     def worker(self, worker_id: str) -> Process | None:
         return self.talker if worker_id == "w" else None

@@ -329,14 +329,19 @@ def test_what_is_used_on_is_known_before_it_is_told(plane: Plane) -> None:
 
 
 def test_what_a_program_held_stays_while_a_worker_may_use_it(plane: Plane) -> None:
-    program = plane.link({**OWNER, "name": "program"})
+    program, ended = plane.link({**OWNER, "name": "program"}), list[str]()
     placed = program.place(pieces(b"a"))
     assert placed is not None
     plane.do(lambda: plane.server.pin("program"))
-    assert not plane.do(lambda: plane.server.has_left("program"))
+    plane.do(lambda: plane.server.when_left("program", lambda: ended.append("too early")))
+    plane.do(lambda: plane.server.pin("program"))  # it borrows once more, so that it goes on
+    plane.do(lambda: plane.server.unpin("program"))
+    plane.do(lambda: plane.server.when_left("program", lambda: ended.append("soon")))
     del program
     gc.collect()
-    assert plane.do(lambda: plane.server.has_left("program"))
+    wait_until(lambda: ended == ["soon"], what="it has ended")
+    plane.do(lambda: plane.server.when_left("program", lambda: ended.append("at once")))
+    assert ended == ["soon", "at once"]
     assert plane.do(lambda: plane.arena.find(placed.name)) == placed
     plane.do(lambda: plane.server.unpin("program"))
     assert plane.do(lambda: plane.arena.used) == 0
