@@ -40,7 +40,7 @@ class Dispatcher:
 
     Attributes:
         on_load: called with an endpoint's id at the end of each turn of the loop in which the number of its queued or
-            running jobs or free workers may have changed.
+            running jobs or free workers may have changed; where nothing waits, now and then.
         on_end: called with each job whose end is on disk.
         on_again: called with each job of which an attempt has ended and another will follow.
         recorder: what makes decisions last.
