@@ -21,7 +21,9 @@ def load(name: str, *, without: str = "") -> Any:
     `without`: a module that it can do without, and that is not imported for it where that would be the first time.
     """
     if without in sys.modules or not without:
-        return importlib.import_module(name)
+        found = sys.modules.get(name)
+        is_whole = found is not None and not getattr(found.__spec__, "_initializing", False)
+        return found if is_whole else importlib.import_module(name)
     sys.modules[without] = None  # type: ignore[assignment] # as importlib has it: there is none
     try:
         return importlib.import_module(name)

@@ -312,7 +312,7 @@ def _is_local(path: str) -> bool:
 
 
 def _search_path() -> tuple[str, ...]:
-    return tuple(folder or os.getcwd() for folder in sys.path if isinstance(folder, str))
+    return tuple([folder or os.getcwd() for folder in sys.path if isinstance(folder, str)])
 
 
 def _stamp(path: str) -> _Stamp:

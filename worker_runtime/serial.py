@@ -30,7 +30,7 @@ from worker_runtime.tickets import Tickets
 from worker_runtime.wire import direct, frames, messages, trace
 from worker_runtime.wire.frames import Body, Header
 from worker_runtime.wire.jobs import Call
-from worker_runtime.wire.pieces import joined
+from worker_runtime.wire.pieces import Pieces
 from worker_runtime.wire.specs import ArtifactManifest
 
 logger = logging.getLogger("worker_runtime")
@@ -176,8 +176,9 @@ class Serial:
             outcome = self._called(key, lambda: self._execution(lent.call_of(taken), outlet), outlet)
         cancelled, took_us = self._interrupts.end(key), (time.perf_counter_ns() - begun) // 1000
         value = outcome.value
-        small = outcome.error is None and isinstance(value, bytes) and len(value) <= direct.LIMIT
-        if small and self._channel.was_silent(reads) and lent.answer(taken, joined(value), took_us):
+        may = outcome.error is None and (isinstance(value, Pieces) or len(value) <= direct.LIMIT)
+        if may and self._channel.was_silent(reads) and lent.answer(taken, value, took_us):
+            self._channel.memory.tidy()
             return
         lent.tell(taken)
         if cancelled and outcome.error is not None:

@@ -28,6 +28,11 @@ class SharedMemory:
         self._lock = threading.Lock()
         self._ranges: dict[Key, list[Range]] = {}
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether there is any, as far as is known."""
+        return self._socket is not None or (self._link is not None and not self._link.lost)
+
     def begin(self, key: Key, names: Iterable[str]) -> None:
         """A call has come whose values lie in these ranges. Raises WireError."""
         ranges = [Range.parse(name) for name in names]
@@ -43,6 +48,11 @@ class SharedMemory:
             return []
         link.lent.difference_update(found.number for found in ranges)
         return [found.name for found in ranges if link.in_use(found)]
+
+    def go_on(self, name: str) -> bool:
+        """Use a range on that is somebody else's, and wait until that is known. False: it is not there any more."""
+        link = self._opened()
+        return link is not None and link.keep(Range.parse(name))
 
     def __getitem__(self, name: str) -> memoryview:
         """The bytes of a value. Raises KeyError where they cannot be had."""
@@ -63,6 +73,11 @@ class SharedMemory:
         """Write an encoded value. None: there is no room, or no shared memory."""
         link = self._opened()
         return None if link is None else link.place(pieces)
+
+    def fill(self, target: Range, pieces: Pieces, *, fresh: bool) -> bool:
+        """Write an encoded value where somebody has made room for it; see `ArenaLink.fill`. False: it cannot be."""
+        link = self._opened()
+        return link is not None and link.has(target) and link.fill(target, pieces, fresh=fresh)
 
     def _opened(self) -> ArenaLink | None:
         with self._lock:

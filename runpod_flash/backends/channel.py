@@ -58,6 +58,10 @@ class Channel:
         """End it. May be called twice."""
         self._end(None)
 
+    def pump(self) -> None:
+        """Hear what has arrived."""
+        self._readable()
+
     def write(self, pieces: list[Buffer]) -> None:
         """Write frames, or what makes them up."""
         if self._closed:

@@ -4,25 +4,30 @@ A pool of httpx looks at all of its connections for each request, so hundreds th
 lane is a client with one connection, for one request at a time; many of them do not know of each other.
 """
 
+import asyncio
 import contextlib
+import importlib.util
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
 
 from runpod_flash import lazy
-from runpod_flash.backends.near import NearTransport
 from runpod_flash.errors import ConfigError
 from runpod_flash.release import VERSION
 
 if TYPE_CHECKING:
-    from runpod_flash.backends.near_requests import NearRequests
+    from runpod_flash.backends.near import Lines, NearRequests
 
 CONNECT_S = 10.0
 TIMEOUT = httpx.Timeout(connect=CONNECT_S, read=60.0, write=60.0, pool=None)
+
+_NEAR: Final = "runpod_flash.backends.near"
+_READS_ITSELF: Final = importlib.util.find_spec("httptools") is not None
+"""Whether there is what `near` needs. Code of workers may be in an interpreter of another version, which lacks it."""
 
 _KEPT_S = 3.0  # an idle connection is kept so long
 _IDLE_LANES = 8
@@ -86,9 +91,15 @@ class Lanes:
 
         Raises httpx.HTTPError; ConfigError: certificates cannot be read.
         """
-        if url.startswith("/") and method != "HEAD" and _speaks_clear(self._address):
+        if url.startswith("/") and method != "HEAD" and _has_near(self._address):
             if self._near is None:
-                self._near = _near_requests(self._address, self._kept)
+                headers_of_all = {
+                    "Host": urlsplit(self._address.url).netloc,
+                    "Accept": "*/*",
+                    **_headers(self._address),
+                }
+                lines = _lines(self._address, self._kept)
+                self._near = lazy.load(_NEAR).NearRequests(lines, list(headers_of_all.items()), CONNECT_S)
             return Answered(*await self._near.ask(method, url, headers, content, silence_s))
         timeout = httpx.Timeout(connect=CONNECT_S, read=silence_s, write=60.0, pool=None)
         async with self.lane() as client:
@@ -100,6 +111,7 @@ class Lanes:
         self._closed = True
         if self._near is not None:
             self._near.close()
+            await asyncio.sleep(0)  # the loop may end after this, and has to close it before
         idle, self._idle = self._idle, []
         for client in idle:
             await client.aclose()
@@ -120,9 +132,10 @@ def _is_near(address: Address) -> bool:
     return address.socket is not None or urlsplit(address.url).hostname in ("localhost", "127.0.0.1", "::1")
 
 
-def _speaks_clear(address: Address) -> bool:
-    """Whether it is on this machine, and without TLS."""
-    return address.socket is not None or (_is_near(address) and urlsplit(address.url).scheme == "http")
+def _has_near(address: Address) -> bool:
+    """Whether `near` is the way to it: it is on this machine, and without TLS."""
+    clear = address.socket is not None or (_is_near(address) and urlsplit(address.url).scheme == "http")
+    return clear and _READS_ITSELF
 
 
 def new_client(address: Address, kept: int | None = None, trust: ssl.SSLContext | None = None) -> httpx.AsyncClient:
@@ -130,10 +143,14 @@ def new_client(address: Address, kept: int | None = None, trust: ssl.SSLContext 
     kept = kept if kept is not None else requests_at_once(address) * 2
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=kept, keepalive_expiry=_KEPT_S)
     headers = _headers(address)
-    near = _near(address, kept)
-    if near is not None:  # no proxy of the environment is for it
+    transport: httpx.AsyncBaseTransport | None = None
+    if _has_near(address):
+        transport = lazy.load(_NEAR).NearTransport(_lines(address, kept))
+    elif address.socket is not None:
+        transport = httpx.AsyncHTTPTransport(uds=address.socket, limits=limits)
+    if transport is not None:  # no proxy of the environment is for it
         return httpx.AsyncClient(
-            base_url=address.url, transport=near, verify=False, headers=headers, timeout=TIMEOUT, trust_env=False
+            base_url=address.url, transport=transport, verify=False, headers=headers, timeout=TIMEOUT, trust_env=False
         )
     return httpx.AsyncClient(
         base_url=address.url,
@@ -150,23 +167,12 @@ def _headers(address: Address) -> dict[str, str]:
     return {"User-Agent": f"runpod-flash/{VERSION}", **authorization}
 
 
-def _near_requests(address: Address, kept: int) -> "NearRequests":
-    """The way to a platform on this machine for requests whose answers are read whole. Loaded by the first of them."""
+def _lines(address: Address, kept: int) -> "Lines":
+    """Connections to a platform to which `near` is the way."""
     parts = urlsplit(address.url)
     place = address.socket or (parts.hostname or "", parts.port or 80)
-    headers = {"Host": parts.netloc, "Accept": "*/*", **_headers(address)}
-    made: NearRequests = lazy.load("runpod_flash.backends.near_requests").NearRequests(
-        place, list(headers.items()), kept, _KEPT_S, CONNECT_S
-    )
+    made: Lines = lazy.load(_NEAR).Lines(place, kept, _KEPT_S)
     return made
-
-
-def _near(address: Address, kept: int) -> NearTransport | None:
-    """The way to a platform on this machine that speaks in clear; None to others."""
-    parts = urlsplit(address.url)
-    if not _speaks_clear(address):
-        return None
-    return NearTransport(parts.hostname or "", parts.port or 80, address.socket, kept, _KEPT_S)
 
 
 async def holding(client: httpx.AsyncClient, lanes: Lanes) -> AsyncGenerator[None, None]:

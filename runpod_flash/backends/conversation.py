@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
+from runpod_flash.backends.borrowed import Memory
 from runpod_flash.backends.direct import Direct
 from runpod_flash.backends.events import FinalJobs, Json
 from runpod_flash.backends.patience import Busy, Patience, is_busy, retry_after
@@ -19,7 +20,7 @@ from runpod_flash.backends.waiting import Kind, Notes, Waiting, begun_frame, job
 from runpod_flash.calls import Ticket
 from runpod_flash.errors import BackendUnavailable, FlashError, JobNotFound
 from runpod_flash.output import Output
-from worker_runtime.wire import calls
+from worker_runtime.wire import calls, direct
 from worker_runtime.wire.calls import Buffer
 from worker_runtime.wire.frames import Header
 from worker_runtime.wire.ids import ordered_hex
@@ -57,6 +58,7 @@ class Conversation:
 
     Attributes:
         unsent: called with arguments in shared memory that the platform did not accept.
+        taken: called with results in shared memory that were read before the platform told of them.
     """
 
     def __init__(
@@ -69,12 +71,13 @@ class Conversation:
         platform: Callable[[], str] = lambda: "the platform",
         *,
         directly: bool = False,
+        memory: Memory | None = None,
     ) -> None:
         """`refusal`: the error that a problem document means. `platform`: what messages call it.
 
-        `directly`: calls may go straight to workers, where the platform lends some.
+        `directly`: calls may go straight to workers, where the platform lends some. `memory`: what is shared with it.
         """
-        self._directly = directly
+        self._directly, self._memory = directly, memory
         self._direct: Direct | None = None
         self._platform = platform
         self._ready, self._refusal, self._on_event, self._others, self._output = (
@@ -85,6 +88,8 @@ class Conversation:
             output,
         )
         self.unsent: Callable[[Payload], None] = lambda payload: None
+        self.taken: Callable[[Payload], None] = lambda payload: None
+        self._read: set[str] = set()  # keys of calls that a worker has answered, and of which the platform will tell
         self._loop = asyncio.get_running_loop()
         self._way: Way | None = None
         self._ways = 0  # how many there were
@@ -188,6 +193,8 @@ class Conversation:
         return self._direct is not None and self._direct.kind is not None
 
     def answered(self, waiting: Waiting, value: Buffer) -> None:
+        if waiting.is_told and len(value) > direct.LARGE:
+            self._read.add(waiting.key)
         self._settle(waiting, value)
 
     def usual(self, waiting: Waiting) -> None:
@@ -236,7 +243,7 @@ class Conversation:
         """There is a way now: what was submitted is submitted again, what was accepted is watched."""
         self._way = way
         self._ways += 1
-        self._direct = Direct(self) if self._directly and way.lends else None
+        self._direct = Direct(self, self._memory) if self._directly and way.lends else None
         unknown = [each for each in self._calls.values() if each.job_id is None]
         leaving = set(map(id, self._leaving))
         self._send([each for each in unknown if id(each) not in leaving], fresh=False)
@@ -249,6 +256,7 @@ class Conversation:
         """The way is lost; it is made again where calls are under way."""
         self._way = None
         self._stop_direct()
+        self._read.clear()
         if self._calls and not self._closed:
             self._recover()
 
@@ -268,9 +276,9 @@ class Conversation:
         self.fail(list(self._calls.values()), BackendUnavailable("the connection was closed"))
 
     def _stop_direct(self) -> None:
-        direct, self._direct = self._direct, None
-        if direct is not None:
-            direct.close()
+        ended, self._direct = self._direct, None
+        if ended is not None:
+            ended.close()
 
     def _recover(self) -> None:
         if not self._closed and (self._recovery is None or self._recovery.done()):
@@ -320,11 +328,18 @@ class Conversation:
                 value = body if size == whole else body[start : start + size]
                 start += size
             waiting = self._calls.get(key)
+            if waiting is not None and waiting.loan and self._direct is not None:
+                self._direct.hear()  # the worker has answered before it told the control plane, if it has
+                waiting = self._calls.get(key)
             if waiting is not None:
                 waiting.facts = entry
                 self._settle(waiting, value)
-            else:
-                self._others.arrive(job_of(entry, value))
+                continue
+            if key in self._read:
+                self._read.discard(key)
+                if isinstance(value, Payload):
+                    self.taken(value)
+            self._others.arrive(job_of(entry, value))
 
     def _event(self, event: Json) -> None:
         if event.get("event") != "job":
@@ -402,7 +417,7 @@ class Conversation:
             self._direct.settled(waiting, good=not isinstance(outcome, dict | FlashError | None))
         if self._patience:
             self._patience.pop(waiting.key, None)
-        if waiting.arguments is not None and waiting.arguments.range is not None:
+        if waiting.arguments is not None and waiting.arguments.range is not None and not waiting.loan:
             self.unsent(waiting.arguments)
         if waiting.kind.one_less():
             self._kinds.discard(waiting.kind)

@@ -4,7 +4,8 @@
                                                  longer than `SOON_S`, or the worker is lost: begun ──▶ control plane
                                                  the worker says bye: what it has not begun goes the usual way
 
-Belongs to a conversation. At most one call is with the worker, and then no other is under way.
+Belongs to a conversation. At most one call is with the worker, and then no other is under way. Large values lie in
+ranges of this program's (`borrowed`), which the worker reads and writes.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from hmac import compare_digest
 from typing import Final, Protocol
 
+from runpod_flash.backends.borrowed import Memory, Ranges
 from runpod_flash.backends.channel import Channel
 from runpod_flash.backends.streak import Streak
 from runpod_flash.backends.waiting import Kind, Waiting
@@ -52,8 +54,9 @@ class Direct:
         kind: what calls the worker takes that is there; None where none is.
     """
 
-    def __init__(self, calls: Calls) -> None:
-        self._calls, self._loop = calls, asyncio.get_running_loop()
+    def __init__(self, calls: Calls, memory: Memory | None = None) -> None:
+        """`memory`: what is shared with the platform."""
+        self._calls, self._loop, self._memory = calls, asyncio.get_running_loop(), memory
         self.kind: Kind | None = None
         self._streak = Streak()
         self._candidate: Waiting | None = None  # the lone call that goes the usual way
@@ -63,6 +66,7 @@ class Direct:
         self._number = 0
         self._waiting: Waiting | None = None  # the call that the worker has
         self._next: Waiting | None = None  # the call that waits for one that was asked for
+        self._ranges: Ranges | None = None  # those that the worker may use; None: it shares no memory
         self._sent_at = 0.0
         self._looking: asyncio.TimerHandle | None = None
 
@@ -75,7 +79,7 @@ class Direct:
             self._stop_waiting()
             return False
         kind = self.kind if self._asked is None else self._asked.kind
-        if waiting.kind is kind and _fits(waiting.arguments):
+        if waiting.kind is kind and self._fits(waiting.arguments):
             return True
         if waiting.kind.pattern.goes_directly:
             self._candidate = waiting
@@ -117,7 +121,7 @@ class Direct:
         if self._line is None:
             self._next = waiting
             return
-        arguments = waiting.arguments.inline if waiting.arguments is not None else None
+        arguments = waiting.arguments
         assert arguments is not None
         self._number += 1
         waiting.loan, waiting.number = self._loan, self._number
@@ -125,13 +129,25 @@ class Direct:
         self._sent_at = self._loop.time()
         if self._looking is None:
             self._looking = self._loop.call_later(SOON_S, self._look)
-        head = f'{{"type":"{direct.RUN}","number":{self._number},"key":"{waiting.key}"}}'
-        self._line.write(frames.whole(head.encode(), arguments))
+        more = "" if self._ranges is None else self._ranges.of_call(self._number, arguments)
+        head = f'{{"type":"{direct.RUN}","number":{self._number},"key":"{waiting.key}"{more}}}'
+        self._line.write(frames.whole(head.encode(), arguments.inline or b""))
+
+    def _fits(self, arguments: Payload | None) -> bool:
+        """Whether a call with these arguments can go to the worker that is there, or comes."""
+        if arguments is None:
+            return False
+        if arguments.inline is not None:
+            return arguments.size <= direct.LIMIT
+        may = self._ranges is not None or (self._asked is not None and self._memory is not None)
+        return arguments.range is not None and may
 
     def _look(self) -> None:
         """Tell of the call that the worker has, where it takes long."""
         self._looking = None
         waiting = self._waiting
+        if waiting is None:
+            self._tell_read()
         if waiting is None or waiting.is_told:
             return
         left = self._sent_at + SOON_S - self._loop.time()
@@ -142,15 +158,24 @@ class Direct:
 
     # ---- a worker comes and goes
 
+    def hear(self) -> None:
+        """Hear now what the worker has said: the control plane may hear of the same from it."""
+        if self._line is not None:
+            self._line.pump()
+
     def close(self) -> None:
         """There is no way to the control plane any more; all calls are brought to the next one."""
         self._next = None
         self.refused()
-        self._end()
+        self.hear()
+        self._tell_read()
+        memory, waiting = self._memory, self._end()
+        if memory is not None and waiting is not None and waiting.arguments is not None and waiting.arguments.range:
+            waiting.source = memory.source(waiting.arguments)
 
     def _ask(self, last: Waiting) -> None:
         try:
-            asked = self._asked = _Asked(last.kind, self._came)
+            asked = self._asked = _Asked(last.kind, self._came, "" if self._memory is None else self._memory.name)
         except OSError:  # no such sockets here
             self._streak.failed()
             return
@@ -186,15 +211,37 @@ class Direct:
         if line is not self._line:
             self._greet(line, header)
         elif kind == direct.DONE:
-            waiting = self._waiting
-            if waiting is not None and header["number"] == self._number:
-                waiting.facts = (waiting.key, direct.job_of(waiting.key), len(body), self._worker, 0, 0, 0)
-                self._calls.answered(waiting, body)
+            self._done(header, body)
+        elif kind == direct.NEED:
+            if self._ranges is not None:
+                line.tell(self._ranges.room_for(header["number"], header["size"]))
         elif kind == direct.BYE:
+            self._free_ranges()
             waiting = self._end()
             if waiting is not None and not waiting.is_told and waiting.number > header["last"]:
                 waiting.loan = ""
                 self._calls.usual(waiting)
+
+    def _done(self, header: Header, body: Buffer) -> None:
+        waiting, ranges = self._waiting, self._ranges
+        if waiting is None or header["number"] != self._number:
+            if ranges is not None:
+                ranges.late(header["number"])
+            return
+        value = body if ranges is None else ranges.value(waiting, header, body)
+        waiting.facts = (waiting.key, direct.job_of(waiting.key), len(value), self._worker, 0, 0, 0)
+        self._calls.answered(waiting, value)
+
+    def _tell_read(self) -> None:
+        number = 0 if self._ranges is None else self._ranges.unsaid
+        if number and self._line is not None and self._ranges is not None:
+            self._ranges.unsaid = 0
+            self._line.tell({"type": direct.READ, "number": number})
+
+    def _free_ranges(self) -> None:
+        """The worker does nothing any more for this program."""
+        if self._ranges is not None:
+            self._ranges.free()
 
     def _greet(self, line: Channel, header: Header) -> None:
         """Raises ValueError where it is not the worker that was asked for."""
@@ -207,20 +254,25 @@ class Direct:
         asked.close()
         self._line, self.kind, self._loan, self._worker = line, asked.kind, header["loan"], header["worker"]
         self._number = 0
+        if self._memory is not None and header.get("memory"):
+            self._ranges = Ranges(self._memory)
         line.tell({"type": direct.WELCOME, "answer": asked.fields["answer"]})
+        if self._next is not None and not self._fits(self._next.arguments):
+            self._stop_waiting()
         waiting, self._next = self._next, None
         if waiting is not None:
             self.run(waiting)
 
     def _lost(self, line: Channel) -> None:
         if line is self._line:
+            self._free_ranges()
             waiting = self._end()
             if waiting is not None:
                 self.tell(waiting)
 
     def _end(self) -> Waiting | None:
         """The loan is over. Gives the call that the worker has."""
-        line, self._line, self.kind = self._line, None, None
+        line, self._line, self.kind, self._ranges = self._line, None, None, None
         if line is not None:
             line.close()
             self._streak.served(self._number)
@@ -234,12 +286,12 @@ class Direct:
 class _Asked:
     """A worker was asked for: where it finds this client, and by what they know each other."""
 
-    def __init__(self, kind: Kind, came: Callable[[socket.socket], None]) -> None:
-        """Raises OSError."""
+    def __init__(self, kind: Kind, came: Callable[[socket.socket], None], memory: str) -> None:
+        """`memory`: what the shared memory of this program is called. Raises OSError."""
         self.kind, self.lines, self._came = kind, list[Channel](), came
         self.timer: asyncio.TimerHandle | None = None
         address, token, answer = (os.urandom(16).hex() for _ in range(3))
-        self.fields = {"address": f"flash-{address}", "token": token, "answer": answer}
+        self.fields = {"address": f"flash-{address}", "token": token, "answer": answer, "memory": memory}
         self._loop = asyncio.get_running_loop()
         self._socket = socket.socket(socket.AF_UNIX)
         self._let_go = weakref.finalize(self, self._socket.close)
@@ -269,7 +321,3 @@ class _Asked:
             return
         sock.setblocking(False)
         self._came(sock)
-
-
-def _fits(arguments: Payload | None) -> bool:
-    return arguments is not None and arguments.inline is not None and arguments.size <= direct.LIMIT

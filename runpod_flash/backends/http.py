@@ -381,8 +381,10 @@ class HttpBackend(JobApi):
 
     def _converse(self, ready: Ready) -> Conversation:
         taken = ready, self._problem, self._take, self._final_jobs, self._output
-        conversation = Conversation(*taken, lambda: self._connection.platform, directly=self._directly)
-        conversation.unsent = self.unsent
+        conversation = Conversation(
+            *taken, lambda: self._connection.platform, directly=self._directly, memory=self._memory
+        )
+        conversation.unsent, conversation.taken = self.unsent, self.taken
         return conversation
 
     def _problem(self, problem: Json) -> FlashError:

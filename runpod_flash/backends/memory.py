@@ -3,8 +3,10 @@
 Both need the embedded control plane on this machine, and room there. Where one is missing, values go their plain way.
 """
 
+import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +22,30 @@ if TYPE_CHECKING:
 _AGAIN_S: Final = 5.0  # between two tries to reach it
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A range of this program's, for a worker that is lent. `is_fresh`: there may be no memory behind it yet."""
+
+    found: Range
+    is_fresh: bool
+    link: "ArenaLink"
+
+    def written(self, size: int, *, again: bool) -> memoryview:
+        """What a worker has written: so many bytes, to be read and changed where they lie.
+
+        The range is given back when nothing refers to them any more; `again`: as by `reuse`.
+        """
+        return self.link.own(self.found.beginning(size), again=again)
+
+    def reuse(self) -> None:
+        """It is free, and nobody but that worker has known it."""
+        self.link.reuse(self.found)
+
+    def free(self, *, unbacked: bool = False) -> None:
+        """It is free. `unbacked`: there may be no memory behind it."""
+        self.link.give_back(self.found, unbacked=unbacked)
+
+
 class SharedMemory:
     """What one program shares with a control plane. Opened by the first large value; follows it over its restarts.
 
@@ -27,10 +53,14 @@ class SharedMemory:
         path: the socket where the control plane shares memory, if it does.
         key: gives the key of this user.
         on_full: called with a message when there was no room for a value.
+
+    Attributes:
+        name: its own, under which the control plane keeps it for workers that are lent to this program.
     """
 
     def __init__(self, path: Path, key: Callable[[], str | None], on_full: Callable[[str], None]) -> None:
         self._path, self._key, self._on_full = path, key, on_full
+        self.name = os.urandom(16).hex()
         self._link: ArenaLink | None = None
         self._next_try = 0.0
 
@@ -57,6 +87,35 @@ class SharedMemory:
             if link.has(found):
                 link.give_back(found)
 
+    # ---- for a worker that is lent
+
+    def offer(self, size: int) -> Room | None:
+        """A range of this program's, into which a worker may write so many bytes. None: there is no room."""
+        link = self._opened()
+        found = None if link is None else link.offer(size)
+        return None if link is None or found is None else Room(*found, link)
+
+    def reuse(self, payload: Payload) -> None:
+        """A value that was placed is of no use to anybody, and nobody but a lent worker has known it."""
+        if payload.range is not None and (link := self._link) is not None:
+            found = Range.parse(payload.range)
+            if link.has(found):
+                link.reuse(found)
+
+    def source(self, payload: Payload) -> Callable[[], Payload]:
+        """What gives a value that was placed, where the control plane can find it that there is then."""
+        link, found = self._link, Range.parse(payload.range or "")
+
+        def anew() -> Payload:
+            now = self._opened()
+            if link is None or now is None or now is link or not link.has(found):
+                return payload
+            return self.place(Pieces([link.view(found)])) or payload
+
+        return anew
+
+    # ---- results
+
     def view(self, payload: Payload) -> memoryview | None:
         """The bytes of a result, to be read and changed where they lie. None: they are not there any more, or not here.
 
@@ -80,7 +139,7 @@ class SharedMemory:
             arenas, key = lazy.load("worker_runtime.wire.arena_link"), self._key()
             if key is not None and self._path.exists():
                 try:
-                    hello = {"protocol": PROTOCOL, "key": key}
+                    hello = {"protocol": PROTOCOL, "key": key, "name": self.name}
                     self._link = arenas.ArenaLink(arenas.greeted(str(self._path), hello))
                 except arenas.ArenaLost:
                     return None

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from runpod_flash.calls import Ticket
@@ -102,11 +102,12 @@ class Waiting(asyncio.Future[Any]):
         loan: of the lent worker that it was given to, "" where it goes the usual way.
         number: of the call in that loan.
         is_told: the control plane was told of it, where it went there.
+        source: gives its arguments anew, where it went there and the control plane may be another one now.
     """
 
     __slots__ = (
-        "arguments", "facts", "given_up", "is_told", "job_id", "key", "kind", "loan", "number", "submits_only",
-        "tickets",
+        "arguments", "facts", "given_up", "is_told", "job_id", "key", "kind", "loan", "number", "source",
+        "submits_only", "tickets",
     )  # fmt: skip
 
     def __init__(
@@ -123,6 +124,7 @@ class Waiting(asyncio.Future[Any]):
         self.loan: str = ""
         self.number: int = 0
         self.is_told: bool = False
+        self.source: Callable[[], Payload] | None = None
         self.given_up: asyncio.Future[None] | None = None
 
     @property
@@ -152,6 +154,8 @@ def frames_of(kind: Kind, some: Sequence[Waiting], *, fresh: bool) -> list[Buffe
 def begun_frame(waiting: Waiting) -> list[Buffer]:
     """The frame that tells of a call which a lent worker was given."""
     assert waiting.arguments is not None
+    if waiting.source is not None:
+        waiting.arguments = waiting.source()
     return waiting.kind.pattern.begun(waiting.key, waiting.arguments, waiting.loan, waiting.number)
 
 

@@ -209,6 +209,31 @@ class Arena:
         self._release(held, who, 0)
         return until
 
+    def inherit(self, found: Range, named: Range) -> None:
+        """The one who held a range has ended before it read the value in it: that is a result now, as any.
+
+        `named`: what it is called from now on.
+        """
+        held = self._find(found)
+        if held is None or held.is_needed:
+            return
+        if held.room:
+            self._leave_room(held)
+        del self._held[found.number]
+        held.found = Range(named.arena, named.number, held.found.offset, held.found.size)
+        held.marked, held.writer = False, None
+        held.holders.clear()
+        self._held[named.number] = held
+        if self._note(held, named):
+            held.result = named
+            self._hold(held)
+        else:
+            self._look(held)
+
+    def unnamed(self, found: Range) -> Range:
+        """A name for what lies in a range now, and will not be found there: another number."""
+        return Range(found.arena, self.new_number(), found.offset, found.size)
+
     def drop_result(self, found: Range) -> None:
         """The result in it is needed no more, or kept elsewhere."""
         held = self._find(found)

@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -27,16 +28,21 @@ IDLE_S: Final = 30.0
 """Seconds without use after which memory behind free ranges is given to the system."""
 
 _GIVEN_AT_ONCE: Final = 128 * 1024**2  # some ten milliseconds of this process
+_END_S: Final = 5.0  # which the end of a process may take
 _BACKLOG: Final = 128
 _AT_ONCE: Final = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)  # made once: flags are slow to join
 
 
 class Conversation:
-    """One process. `worker`: its id, where it is one; None: a program of the owner, or nobody before it said hello."""
+    """One process. `worker`: its id, where it is one; None: a program of the owner, or nobody before it said hello.
+
+    `name`: what a program calls it.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
         self.worker: str | None = None
+        self.name = ""
         self.greeted = False
 
     def room(self, found: Range, until: float) -> None:
@@ -68,6 +74,9 @@ class ArenaServer:
         self._arena, self._key, self._token_of = arena, key, token_of
         self._talking: dict[int, Conversation] = {}  # by descriptor
         self._workers: dict[str, Conversation] = {}
+        self._pins: Counter[str] = Counter()  # by name: workers that may use what the program holds
+        self._pinned: dict[str, list[Conversation]] = {}  # that have ended meanwhile
+        self._awaited: dict[str, tuple[asyncio.TimerHandle, Callable[[], None]]] = {}  # what is done when one ends
         self._socket: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.on_full: Callable[[str], None] = lambda worker_id: None
@@ -87,8 +96,9 @@ class ArenaServer:
     def close(self) -> None:
         """End all conversations."""
         loop = asyncio.get_running_loop()
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, *(timer for timer, _ in self._awaited.values())):
+            if timer is not None:
+                timer.cancel()
         for talker in list(self._talking.values()):
             self._end(talker)
         if self._socket is not None:
@@ -99,6 +109,38 @@ class ArenaServer:
     def worker(self, worker_id: str) -> Conversation | None:
         """The conversation with a worker; None: it has none, and cannot use the arena."""
         return self._workers.get(worker_id)
+
+    def pin(self, name: str) -> None:
+        """What the program of this name holds is not free when it ends, until `unpin`: a worker may use it."""
+        self._stop_waiting(name)  # it goes on
+        self._pins[name] += 1
+
+    def unpin(self, name: str) -> None:
+        """Once for each `pin`."""
+        self._pins[name] -= 1
+        if self._pins[name] <= 0:
+            del self._pins[name]
+            for talker in self._pinned.pop(name, ()):
+                self._arena.left(talker)
+
+    def when_left(self, name: str, act: Callable[[], None]) -> None:
+        """Do something as soon as the program of this name has ended, which is pinned and seems to end now.
+
+        It is not done where that goes on: it borrows once more, or a moment is over.
+        """
+        self.hear()
+        if name in self._pinned:
+            act()
+            return
+        self.pin(name)
+        timer = asyncio.get_running_loop().call_later(_END_S, self._stop_waiting, name)
+        self._awaited[name] = timer, act
+
+    def _stop_waiting(self, name: str) -> None:
+        timer, _ = self._awaited.pop(name, (None, None))
+        if timer is not None:
+            timer.cancel()
+            self.unpin(name)
 
     def hear(self) -> None:
         """Read what has been said until now."""
@@ -142,6 +184,8 @@ class ArenaServer:
         if said.get("worker") is not None:
             talker.worker = str(said["worker"])
             self._workers[talker.worker] = talker
+        else:
+            talker.name = str(said.get("name") or "")
         file = self._arena.file
         answer = json.dumps({"arena": file.number, "size": file.size, "marks": file.marks}).encode()
         socket.send_fds(talker.socket, [answer], [file.descriptor])
@@ -190,7 +234,13 @@ class ArenaServer:
         if talker.worker is not None and self._workers.get(talker.worker) is talker:
             del self._workers[talker.worker]
         talker.socket.close()
-        self._arena.left(talker)
+        if talker.name in self._pins:
+            self._pinned.setdefault(talker.name, []).append(talker)
+            if talker.name in self._awaited:
+                self._awaited[talker.name][1]()
+                self._stop_waiting(talker.name)
+        else:
+            self._arena.left(talker)
 
     # ---- time
 

@@ -18,6 +18,7 @@ from runpod_flash.control_plane.launchers.base import WorkerProcess
 from runpod_flash.control_plane.pace import Pace
 from runpod_flash.control_plane.records import JobRecord, LogLine
 from worker_runtime.wire.jobs import Call, JobStatus
+from worker_runtime.wire.ranges import Range
 from worker_runtime.wire.specs import EnvironmentRequest, WorkerLaunch
 
 ARTIFACTS_PER_WORKER: Final = 16
@@ -132,7 +133,10 @@ class Loan:
     worker: "Worker"
     call: Call
     template: JobRecord  # of their jobs
+    memory: str = ""  # what the shared memory of the client is called, where values may lie there
+    result: tuple[int, Range, Range] | None = None  # the last large one: its number, where it lies, its name
     jobs: dict[int, Job] = field(default_factory=dict)  # those that run or ran, by the client's number
+    is_left: bool = False  # its client has gone
     is_ending: bool = False  # the worker was asked to take no more
     last: int | None = None  # the number of the last that has begun, once it is over in good order
     lost: str = ""  # how its worker was lost, where it was

@@ -10,7 +10,6 @@ While it is lent the dispatcher gives it nothing. See decision 26.
 
 import asyncio
 import logging
-import os
 import secrets
 import time
 from collections import OrderedDict
@@ -27,11 +26,14 @@ from runpod_flash.control_plane.fleet import Job, Loan, Pool, Worker, WorkerStat
 from runpod_flash.control_plane.intake import Intake
 from runpod_flash.control_plane.principals import OWNER
 from runpod_flash.control_plane.records import Batch, EndpointRecord, JobRecord, Policy
+from runpod_flash.control_plane.shared_values import Memory
 from runpod_flash.control_plane.store import Store, StoreError, StoreFull
 from worker_runtime.wire import direct, messages
 from worker_runtime.wire.errors import WireError
+from worker_runtime.wire.fields import require
 from worker_runtime.wire.frames import Body, Header
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload
+from worker_runtime.wire.ranges import Range
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +47,10 @@ LATE_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a client asks for: a worker for calls like this one, the last of which was `job`, and how to reach it."""
+    """What a client asks for: a worker for calls like this one, the last of which was `job`, and how to reach it.
+
+    `memory`: what its shared memory is called; "": it has none.
+    """
 
     endpoint: EndpointRecord
     call: Call
@@ -54,6 +59,7 @@ class Wanted:
     address: str
     token: str = field(repr=False)
     answer: str = field(repr=False)
+    memory: str = ""
 
 
 class Loans:
@@ -82,7 +88,9 @@ class Loans:
             return False
         call, client = wanted.call, wanted.client
         template = self._intake.record(wanted.endpoint, "", call, Policy(), client)
-        loan = worker.loan = Loan(secrets.token_hex(8), worker, call, template)
+        shares = self._dispatcher.memory.borrowed(worker.id, wanted.memory)
+        memory = wanted.memory if shares else ""
+        loan = worker.loan = Loan(secrets.token_hex(8), worker, call, template, memory)
         worker.pool.lent[worker] = None
         self._known[loan.id] = loan
         self._out[loan] = asyncio.get_running_loop().create_future()
@@ -90,7 +98,8 @@ class Loans:
             self._known.popitem(last=False)
         self._dispatcher.free(worker)
         assert worker.link is not None
-        told = {"type": messages.LEND, "loan": loan.id, "worker": worker.id, "call": direct.head_of(call)}
+        told = {"type": messages.LEND, "loan": loan.id, "worker": worker.id, "memory": shares}
+        told["call"] = direct.head_of(call)
         worker.link.send({**told, "address": wanted.address, "token": wanted.token, "answer": wanted.answer})
         return True
 
@@ -118,6 +127,7 @@ class Loans:
     def left(self, client: str) -> None:
         """A client has gone: what it has given a worker is to be known now."""
         for loan in [loan for loan in self._out if loan.template.client == client]:
+            loan.is_left = True
             self.end(loan.worker)
 
     def hold(self) -> None:
@@ -143,6 +153,8 @@ class Loans:
         worker.loan = None
         worker.pool.lent.pop(worker, None)
         over = self._out.pop(loan, None)
+        if loan.memory:
+            self._dispatcher.memory.returned_from(loan.memory)
         if over is not None:
             over.set_result(None)
 
@@ -159,30 +171,35 @@ class Loans:
             case messages.RECORDED:
                 self._recorded(loan, header["calls"], body)
             case messages.BEGUN:
-                self._has_begun(loan, header["number"], header["key"], body)
+                place = header.get("range")
+                arguments = Payload.inlined(bytes(body)) if place is None else Payload.in_range(Range.parse(place))
+                self._has_begun(loan, header["number"], header["key"], arguments)
             case _:
+                if loan.is_left or header.get("gone"):
+                    self._unread(loan, header.get("unread"))
                 self._is_over(loan, header["last"])
 
     def _recorded(self, loan: Loan, calls: list[list[Any]], body: Body) -> None:
-        worker, start = loan.worker, 0
-        data = bytes(body)
-        for _, key, taken, given, begun_at, took_us in calls:
-            os.sched_yield()  # the call that is under way may need this processor
-            arguments, value = data[start : start + taken], data[start + taken : start + taken + given]
-            start += taken + given
+        worker, saved, values = loan.worker, None, _Values(self._dispatcher.memory, bytes(body))
+        for number, key, taken, given, begun_at, took_us in calls:
+            arguments, value = values.next(taken), values.next(given)
             worker.pool.pace.took(took_us / 1e6)
             job_id = direct.job_of(key)
             if self._dispatcher.unfinished(job_id) is not None:
-                self._dispatcher.finished(worker, job_id, 1, None, value)
+                self._answered(worker, job_id, value.inline if isinstance(given, int) else Range.parse(given))
                 continue
             if self._store.recent(job_id) is not None:
                 continue
             ended = loan.template.changed(
-                id=job_id, input=loan.call.with_arguments(Payload.inlined(arguments)), idempotency_key=key,
+                id=job_id, input=loan.call.with_arguments(arguments), idempotency_key=key,
                 created_at=begun_at, started_at=begun_at, finished_at=begun_at + took_us / 1e6, attempts=1,
-                status=JobStatus.COMPLETED, output=Payload.inlined(value), worker=worker.id,
+                status=JobStatus.COMPLETED, output=value, worker=worker.id,
             )  # fmt: skip
-            self._store.save_job(ended, is_first=True).then(partial(self._written, worker))
+            if value.range is not None:
+                loan.result = number, Range.parse(given), Range.parse(value.range)
+            saved = self._store.save_job(ended, is_first=True)
+        if saved is not None:  # of one turn, so that one commit writes all
+            saved.then(partial(self._written, worker))
         worker.idle_since = time.monotonic()
         worker.pool.crashes = Crashes()
         self.on_use(loan.template.endpoint)
@@ -191,15 +208,26 @@ class Loans:
         except StoreFull:  # nothing new is accepted any more, so that the next call hears why
             self.end(worker)
 
+    def _answered(self, worker: Worker, job_id: str, value: bytes | Range | None) -> None:
+        """A call was answered that is known already."""
+        if isinstance(value, Range):
+            self._dispatcher.memory.filled(worker.id, value)
+        self._dispatcher.finished(worker, job_id, 1, None, value or b"")
+
+    def _unread(self, loan: Loan, number: int | None) -> None:
+        """The client may have ended before it has read the result of its last call."""
+        if loan.result is not None and loan.result[0] == number:
+            self._dispatcher.memory.inherit(loan.memory, *loan.result[1:])
+
     def _written(self, worker: Worker, error: StoreError | None) -> None:
         if error is not None:  # its caller has the result; the next call hears what is wrong
             logger.error("calls that worker %s has answered cannot be written: %s", worker.id, error)
             self.end(worker)
 
-    def _has_begun(self, loan: Loan, number: int, key: str, body: Body) -> None:
+    def _has_begun(self, loan: Loan, number: int, key: str, arguments: Payload) -> None:
         job_id = direct.job_of(key)
         if self._dispatcher.unfinished(job_id) is None and self._store.recent(job_id) is None:
-            job = self._run(loan, number, key, loan.call.with_arguments(Payload.inlined(bytes(body))))
+            job = self._run(loan, number, key, loan.call.with_arguments(arguments))
             self._dispatcher.recorder.start(job, job.record, lambda written: None)
 
     def _is_over(self, loan: Loan, last: int) -> None:
@@ -236,10 +264,13 @@ class Loans:
         return found
 
     def _run(self, loan: Loan, number: int, key: str, call: Call) -> Job:
-        """The job that a lent worker runs already."""
-        now, worker = time.time(), loan.worker
+        """The job that a lent worker runs already. Raises ContentNotFound."""
+        now, worker, memory = time.time(), loan.worker, self._dispatcher.memory
+        memory.keep(call, direct.job_of(key))
         record = loan.template.changed(id=direct.job_of(key), input=call, idempotency_key=key, created_at=now)
         job = self._dispatcher.take_running(lifecycle.start(record, worker.id, now), call, worker)
+        for name in call.values:
+            memory.lend(worker.id, name)
         loan.jobs = {number: job, **{n: each for n, each in loan.jobs.items() if not each.decided}}
         return job
 
@@ -278,4 +309,19 @@ def wanted_of(header: Mapping[str, Any], endpoint: EndpointRecord, call: Call, c
     for name, text in texts.items():
         if not isinstance(text, str) or not 1 <= len(text) <= 100 or not text.isascii():
             raise WireError(f"field {name!r} is {text!r:.80}; it must be 1 to 100 ASCII characters")
-    return Wanted(endpoint, call, client, **texts)  # type: ignore[arg-type]  # they are texts
+    memory = require(header, "memory", str, default="")
+    return Wanted(endpoint, call, client, **texts, memory=memory)  # type: ignore[arg-type]  # they are texts
+
+
+class _Values:
+    """What was recorded of calls, one after the other."""
+
+    def __init__(self, memory: Memory, data: bytes) -> None:
+        self._memory, self._data, self._start = memory, data, 0
+
+    def next(self, place: int | str) -> Payload:
+        """So many bytes; or what lay in a range, which is somebody else's by now. Raises WireError."""
+        if isinstance(place, str):
+            return Payload.in_range(self._memory.unnamed(place))
+        start, self._start = self._start, self._start + place
+        return Payload.inlined(self._data[start : self._start])

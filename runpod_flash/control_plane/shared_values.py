@@ -54,6 +54,23 @@ class Memory(Protocol):
     def discard(self, worker: str, found: Range) -> None:
         """Nobody wants what a worker has written."""
 
+    def borrowed(self, worker: str, client: str) -> bool:
+        """A worker is lent to a program: what that holds stays until `returned_from`. False: nothing is shared."""
+        ...
+
+    def returned_from(self, client: str) -> None:
+        """A loan is over that was `borrowed`."""
+
+    def filled(self, worker: str, found: Range) -> None:
+        """A worker has written a result into a range of the program to which it is lent; `received` follows."""
+
+    def unnamed(self, name: str) -> Range:
+        """What to call a value of such a program, which nobody else gets. Raises WireError."""
+        ...
+
+    def inherit(self, client: str, found: Range, named: Range) -> None:
+        """The last result that such a program was given may not have been read: if it ends now, it is kept."""
+
     def ended(self, record: JobRecord) -> None:
         """A job has ended, and that is on disk."""
 
@@ -83,6 +100,18 @@ class NoMemory:
         return None
 
     def discard(self, worker: str, found: Range) -> None: ...
+
+    def borrowed(self, worker: str, client: str) -> bool:
+        return False
+
+    def returned_from(self, client: str) -> None: ...
+
+    def filled(self, worker: str, found: Range) -> None: ...
+
+    def unnamed(self, name: str) -> Range:
+        return Range.parse(name)
+
+    def inherit(self, client: str, found: Range, named: Range) -> None: ...
 
     def ended(self, record: JobRecord) -> None: ...
 
@@ -182,6 +211,26 @@ class SharedValues:
         talker = self._server.worker(worker)
         if talker is not None:
             self._arena.free(talker, found)
+
+    def borrowed(self, worker: str, client: str) -> bool:
+        if not client or self._server.worker(worker) is None:
+            return False
+        self._server.pin(client)
+        return True
+
+    def returned_from(self, client: str) -> None:
+        self._server.unpin(client)
+
+    def filled(self, worker: str, found: Range) -> None:
+        talker = self._server.worker(worker)
+        if talker is not None:
+            self._arena.lease(talker, found)
+
+    def unnamed(self, name: str) -> Range:
+        return self._arena.unnamed(Range.parse(name))
+
+    def inherit(self, client: str, found: Range, named: Range) -> None:
+        self._server.when_left(client, lambda: self._arena.inherit(found, named))
 
     def ended(self, record: JobRecord) -> None:
         if not self._arena.ranges_of(record.id):

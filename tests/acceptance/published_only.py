@@ -23,6 +23,7 @@ OTHERS = (
     "test_direct_calls.py",
     "test_flash_call.py",
     "test_flash_command.py",
+    "test_large_direct_calls.py",
     "test_large_values.py",
     "test_privacy.py",
     "test_server_for_others.py",

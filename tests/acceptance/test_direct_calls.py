@@ -60,10 +60,11 @@ def is_seen(place: Place, name: str, state: str) -> bool:
 
 def run(place: Place, body: str, name: str, *arguments: str, **env: str) -> str:
     """Run a script with `body` as its main coroutine; gives what it printed."""
-    return place.run_script(_script(body), arguments=[name, *arguments], env=env).good().stdout.strip()
+    return place.run_script(script(body), arguments=[name, *arguments], env=env).good().stdout.strip()
 
 
-def _script(body: str) -> str:
+def script(body: str) -> str:
+    """A program with `body` as its main coroutine; its first argument is the name of the endpoint."""
     lines = "".join(f"    {line}\n" for line in body.strip().splitlines())
     return f"{LENT}async def main():\n{lines}asyncio.run(main())\n"
 
@@ -158,9 +159,9 @@ open("lent", "w").close()
 while not os.path.exists("stop"): assert await f(1) == 1
 print("good")
 """
-    with begun(shared_place, _script(first), "shared") as process:
+    with begun(shared_place, script(first), "shared") as process:
         wait_until((shared_place.project / "lent").exists, 30, "it has the worker")
-        second = _script("for number in range(20): assert await f(number) == number\nprint('served')")
+        second = script("for number in range(20): assert await f(number) == number\nprint('served')")
         served = shared_place.run_script(second, name="second.py", arguments=["shared"]).good()
         (shared_place.project / "stop").touch()
         assert (served.stdout.strip(), finished(process)) == ("served", "good")
@@ -176,8 +177,8 @@ await asyncio.sleep(0)
 time.sleep(6.0)
 print(await task)
 """
-    shared_place.write("second.py", _script("print(await f(2))"))
-    with begun(shared_place, _script(blocked), "secret") as process:
+    shared_place.write("second.py", script("print(await f(2))"))
+    with begun(shared_place, script(blocked), "secret") as process:
         wait_until((shared_place.project / "runs").exists, 30, "the call runs")
         assert not is_seen(shared_place, "secret", "IN_PROGRESS")
         with shared_place.start(["second.py", "secret"]) as second:
@@ -194,7 +195,7 @@ await wait_for("zero")
 assert not conversation().has_worker
 print(await f("again"))
 """
-    with begun(shared_place, _script(body), "idle") as process:
+    with begun(shared_place, script(body), "idle") as process:
         wait_until(lambda: workers(shared_place, "idle"), 30, "there is one")
         wait_until(lambda: not workers(shared_place, "idle"), 20, "it is gone")
         (shared_place.project / "zero").touch()
@@ -231,7 +232,7 @@ try: print(await task)
 except WorkerLost as error: print("lost", error.attempts)
 print(await f(3))
 """
-    with begun(shared_place, _script(body), name, retries) as process:
+    with begun(shared_place, script(body), name, retries) as process:
         wait_until(starts.exists, 30, "the call runs")
         for child in children(shared_place):
             child.kill()
@@ -250,7 +251,7 @@ try: print(await task)
 except WorkerLost as error: print("lost")
 print(await f(3))
 """
-    with begun(place, _script(body), "plane", retries) as process:
+    with begun(place, script(body), "plane", retries) as process:
         wait_until(starts.exists, 30, "the call runs")
         control_plane(place).send_signal(signal.SIGKILL)
         assert finished(process).splitlines() == (["lost", "3"] if retries == "0" else ["1", "3"])
@@ -279,7 +280,7 @@ def test_a_client_that_is_killed_finds_its_call_again(shared_place: Place) -> No
 await lent()
 await f(7, 2.0, starts="killed-begun")
 """
-    with begun(shared_place, _script(body), "recovers") as process:
+    with begun(shared_place, script(body), "recovers") as process:
         wait_until((shared_place.project / "killed-begun").exists, 30, "the call runs")
         process.kill()
     found = run(shared_place, "job = (await f.recover.aio())[-1]\nprint(await job.result())", "recovers")

@@ -242,7 +242,7 @@ def test_accepted_jobs_keep_their_version_over_a_sigkill(place: Place) -> None:
         here.switch(endpoint, two)
         jobs.append(here.run(endpoint, {"seconds": 0}))
         control_plane(place).kill()
-    place.flash("server", "start").good()
+    place.serve()
     with deployed(place) as here:
         assert [here.ended(endpoint, job)["output"] for job in jobs] == [1, 1, 1, 2]
 

@@ -227,7 +227,7 @@ def _case(max_examples: int) -> Any:
     return case
 
 
-class TestSomeRuns(_case(60)):  # type: ignore[misc]
+class TestSomeRuns(_case(30)):  # type: ignore[misc]
     """A few runs, with every change."""
 
 

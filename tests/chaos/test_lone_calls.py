@@ -11,6 +11,7 @@ from tests.chaos.killing import VICTIMS, Killer
 from tests.support.place import Place
 from tests.support.plane_api import begun, finished, plane_client
 from tests.support.waiting import wait_until
+from worker_runtime.lent import RECORDS
 
 pytestmark = [
     pytest.mark.slow,
@@ -79,4 +80,4 @@ def test_kills_of_each_kind_lose_nothing_and_begin_nothing_too_often(place: Plac
     assert {job["status"] for job in jobs} <= {"COMPLETED", "FAILED"}
     assert len({job["id"] for job in jobs}) == len(jobs)
     missing = told["calls"] - len(jobs)
-    assert 0 <= missing <= 8 * 3 * KILLS, "what was told is missing only where somebody was killed just then"
+    assert 0 <= missing <= RECORDS * 3 * KILLS, "what was told is missing only where somebody was killed just then"

@@ -123,6 +123,6 @@ class Deployed:
 def deployed(place: Place) -> Iterator[Deployed]:
     """The control plane of a place, started if it is not."""
     if not list(place.home.glob("planes/*/record.json")):
-        place.flash("server", "start").good()
+        place.serve()
     with plane_client(place) as client:
         yield Deployed(client)

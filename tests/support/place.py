@@ -1,7 +1,7 @@
 """A place of its own for a test: a state folder, a project folder and a way to run programs there."""
 
+import asyncio
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -13,6 +13,10 @@ from typing import Any
 
 from uv import find_uv_bin
 
+from flash_cli import plane
+from runpod_flash.backends import daemon
+from runpod_flash.release import content_hash
+from runpod_flash.state_folder import StateFolder
 from tests.support.processes import end_processes, no_process_left, processes_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,15 +147,28 @@ class Place:
                 process.kill()
 
     def endpoints(self) -> list[dict[str, Any]]:
-        """What `flash status` says of each endpoint of this state folder."""
-        status = json.loads(self.flash("status", "--json").good().stdout)
-        return [endpoint for plane in status["planes"] for endpoint in plane["endpoints"]]
+        """What `flash status` says of each endpoint of this state folder, asked without that program."""
+        said = [plane.overview(*each) for each in daemon.all_running(self._state)]
+        return [endpoint for each in said for endpoint in each["endpoints"]]
+
+    def serve(self) -> None:
+        """Start the control plane if it does not run: what `flash server start` does, without that program."""
+        asyncio.run(daemon.ensure(self._state, self.env()))
 
     def close(self) -> None:
-        """Stop the control plane of this place as a user would; fail when anything outlives it; kill that."""
+        """Stop the control planes of this place; fail when anything outlives them; kill that."""
         try:
             if processes_of(self.home):
-                self.flash("server", "stop")
+                self._stop()
             no_process_left(self.home)
         finally:
             end_processes(self.home)
+
+    def _stop(self) -> None:
+        """What `flash server stop --now` does, without that program."""
+        for folder, _ in daemon.all_to_stop(self._state):
+            daemon.stop(folder, now=True)
+
+    @property
+    def _state(self) -> StateFolder:
+        return StateFolder(self.home, content_hash())

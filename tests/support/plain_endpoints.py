@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parent
 def plain_endpoint(place: Place, name: str, *, balanced: bool = False, workers: int = 1) -> str:
     """Make one in the place, whose control plane is started; its id."""
     if not list(place.home.glob("planes/*/record.json")):
-        place.flash("server", "start").good()
+        place.serve()
     queued = {"type": "QUEUE_DELAY", "queueDelay": 0}
     counted = {"type": "REQUEST_COUNT", "requestCount": 1000}
     body: dict[str, Any] = {

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import pickle
 import signal
 import socket
 import sys
@@ -14,9 +15,13 @@ from typing import Any
 import pytest
 
 from tests.worker_runtime.scripted_plane import Plane, by_name, by_value, is_error
+from tests.worker_runtime.wire.test_arena_link import Plane as Memory
 from worker_runtime.wire import direct, frames, messages, payload
+from worker_runtime.wire.arena_link import ArenaLink
 from worker_runtime.wire.ids import ordered_hex
 from worker_runtime.wire.jobs import ErrorKind
+from worker_runtime.wire.pieces import Pieces
+from worker_runtime.wire.ranges import Range
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are lent on Linux alone")
 
@@ -26,8 +31,10 @@ Frame = tuple[dict[str, Any], bytes]
 class Client:
     """Where a worker comes to. Use it as an asynchronous context manager: it is lent the plane's worker inside."""
 
-    def __init__(self, plane: Plane, artifact: tuple[str, bytes], *, answer: str = "good") -> None:
-        self.plane, self.artifact, self.answer = plane, artifact, answer
+    def __init__(
+        self, plane: Plane, artifact: tuple[str, bytes], *, answer: str = "good", memory: bool = False
+    ) -> None:
+        self.plane, self.artifact, self.answer, self.memory = plane, artifact, answer, memory
         self.number, self.keys = 0, [""]
         self.loan = f"loan-{os.urandom(4).hex()}"
         self.splitter, self.heard = frames.Splitter(), list[Frame]()
@@ -41,9 +48,13 @@ class Client:
             listening.listen()
             lend = {"type": messages.LEND, "loan": self.loan, "address": address, "token": "who", "answer": "good"}
             name = await self.plane.ship(self.artifact)
-            await self.plane.send({**lend, "worker": "w1", "call": {"artifact": name}})
+            shared = {"memory": True} if self.memory else {}
+            await self.plane.send({**lend, "worker": "w1", "call": {"artifact": name}, **shared})
             self.socket, _ = await asyncio.wait_for(loop.sock_accept(listening), 10)
-        assert await self.next() == ({"type": "hello", "loan": self.loan, "token": "who", "worker": "w1"}, b"")
+        assert await self.next() == (
+            {"type": "hello", "loan": self.loan, "token": "who", "worker": "w1", **shared},
+            b"",
+        )
         await self.say({"type": direct.WELCOME, "answer": self.answer})
         return self
 
@@ -119,6 +130,7 @@ def test_calls_are_answered_and_recorded_some_at_a_time(short_folder: Path) -> N
         assert [(number, key) for number, key, *_ in calls] == list(enumerate(client.keys))[1:]
         told = [(header, data) for _, header, data in plane.frames if header["type"] == messages.RECORDED]
         assert len(told) < 100
+        assert max(len(header["calls"]) for header, _ in told) == 4  # as many as a kill may cost
         start, (header, data) = 0, told[-1]
         for _, _, taken, given, begun_at, took_us in header["calls"]:
             assert payload.decode(data[start : start + taken])[0] == (payload.decode(data[start + taken :][:given]),)
@@ -290,3 +302,140 @@ def test_a_worker_that_is_drained_says_goodbye_first(short_folder: Path) -> None
         assert len(recorded(plane)) == 1
 
     main(short_folder, body, "same")
+
+
+class Program:
+    """A client that shares memory: it writes arguments, and reads results in rooms of its own."""
+
+    def __init__(self, client: Client, link: ArenaLink) -> None:
+        self.client, self.link = client, link
+
+    async def run(self, value: Any, room: Range | None = None, **more: Any) -> Range:
+        """Give it a call with a large argument; gives where that lies."""
+        client, encoded = self.client, payload.encode_pieces(((value,), {}))
+        assert isinstance(encoded, Pieces)
+        placed = self.link.place(encoded)
+        assert placed is not None
+        client.number += 1
+        client.keys.append(ordered_hex())
+        run = {"type": direct.RUN, "number": client.number, "key": client.keys[-1], "range": placed.name}
+        await client.say({**run, **({"room": room.name} if room is not None else {}), **more})
+        return placed
+
+    async def needs(self) -> Range:
+        """It asks for room, and gets some."""
+        header, _ = await self.client.next()
+        assert (header["type"], header["number"]) == (direct.NEED, self.client.number)
+        whole, fresh = self.link.offer(header["size"]) or pytest.fail("it is full")
+        await self.client.say({"type": direct.ROOM, "number": header["number"], "room": whole.name, "fresh": fresh})
+        return whole
+
+    async def read(self, room: Range) -> tuple[Any, dict[str, Any]]:
+        """The value that lies in a room now, and what was said of it."""
+        header, body = await self.client.next()
+        assert (header["type"], header["number"], body) == (direct.DONE, self.client.number, b"")
+        return payload.decode(self.link.own(room.beginning(header["size"]), again=True)), header
+
+
+def with_memory(folder: Path, body: Callable[[Plane, Program, Memory], Any], act: Callable[..., Any]) -> None:
+    """As `main`, with memory that control plane, worker and client share."""
+    memory = Memory(folder, 33 * 1024 * 1024, {"w1": "secret"})
+
+    async def whole() -> None:
+        async with asyncio.timeout(30), Plane(folder, settings={"arena": memory.path}) as plane:
+            artifact = by_value(act)
+            await plane.call(artifact, b"")
+            async with Client(plane, artifact, memory=True) as client:
+                await body(plane, Program(client, memory.link()), memory)
+
+    try:
+        asyncio.run(whole())
+    finally:
+        memory.close()
+
+
+LARGE = b"x" * 3_000_000
+
+
+def _given(value: bytes) -> bytes:
+    return value
+
+
+def test_large_values_are_read_and_written_in_ranges_of_the_client(short_folder: Path) -> None:
+    async def body(plane: Plane, program: Program, memory: Memory) -> None:
+        client = program.client
+        placed = [await program.run(LARGE)]
+        room = await program.needs()
+        value, told = await program.read(room)
+        assert value == LARGE
+        assert "held" not in told
+        placed.append(await program.run(LARGE, room))
+        assert (await program.read(room))[0] == LARGE
+        placed.append(await program.run(2 * LARGE, room))  # it is too small
+        other = await program.needs()
+        assert (await program.read(other))[0] == 2 * LARGE
+        await plane.until(lambda: len(recorded(plane)) == 3, "records")
+        calls = recorded(plane)
+        assert [taken for _, _, taken, *_ in calls] == [each.name for each in placed]
+        given = [Range.parse(given) for _, _, _, given, *_ in calls]
+        assert [each.number for each in given] == [room.number, room.number, other.number]
+        assert given[2].size > 2 * len(LARGE)
+        assert messages.BEGUN not in plane.kinds()
+        await client.say({"type": direct.READ, "number": 2})
+        await client.say({"type": direct.READ, "number": 3})
+        client.socket.close()
+        assert "unread" not in await plane.frame(messages.LOAN_OVER, loan=client.loan, last=3)
+
+    with_memory(short_folder, body, _given)
+
+
+def test_a_result_for_which_there_is_no_room_goes_the_usual_way(short_folder: Path) -> None:
+    async def body(plane: Plane, program: Program, memory: Memory) -> None:
+        await no_room(plane, program)
+        async with Client(plane, by_value(_given), memory=True) as again:
+            await no_room(plane, Program(again, program.link), {"type": direct.ROOM, "number": 1})
+        async with Client(plane, by_value(_given), memory=True) as third:
+            other = Program(third, program.link)
+            await other.run(LARGE)
+            await other.needs()
+            await third.next()
+            third.socket.close()
+            told, _ = await plane.frame(messages.LOAN_OVER, loan=third.loan, last=1)
+            assert (told["unread"], told["gone"]) == (1, True), "its client may not have read the result"
+
+    with_memory(short_folder, body, _given)
+
+
+async def no_room(plane: Plane, program: Program, *answers: dict[str, Any]) -> None:
+    """The worker asks for room, and gets none."""
+    client = program.client
+    placed = await program.run(LARGE)
+    assert (await client.next())[0]["type"] == direct.NEED
+    for answer in answers:
+        await client.say(answer)
+    told, data = await plane.frame(messages.BEGUN, loan=client.loan)
+    assert (told["range"], data) == (placed.name, b"")
+    done, _ = await plane.frame(messages.DONE, job=told["job"])
+    assert payload.decode(program.link.view(Range.parse(done["range"]))) == LARGE
+    await client.bye(1)
+
+
+def test_arguments_that_are_used_on_are_held_before_the_answer(short_folder: Path) -> None:
+    async def body(plane: Plane, program: Program, memory: Memory) -> None:
+        placed = await program.run({"buffer": pickle.PickleBuffer(bytearray(LARGE))})
+        header, data = await program.client.next()
+        assert (header["type"], header["held"]) == (direct.DONE, direct.KNOWN)
+        assert payload.decode(data) == len(LARGE)
+        program.link.give_back(placed)
+        memory.do(lambda: None)
+        assert memory.do(lambda: memory.arena.find(placed.name)) == placed
+
+    with_memory(short_folder, body, _kept_buffer)
+
+
+def _kept_buffer(value: Any) -> int:
+    import builtins
+
+    kept = builtins.__dict__.setdefault("kept", [])
+    kept.append(value)
+    return len(value) if isinstance(value, bytes) else len(value["buffer"])

@@ -4,7 +4,7 @@ It has a socket of its own, whose messages are short and never wait for each oth
 values: what the control plane says meanwhile is read with the next one. When the last process that has the socket ends,
 all that it held is free.
 
-    process → control plane        hello, as JSON; then words:
+    process → control plane        hello, as JSON (a program's `name` is its own); then words:
         alloc N SIZE               a range of so many bytes, please; N numbers questions
         lease N NAME               this range is in use here from now on; N is 0 where no answer is waited for
         free NAME                  it is not any more; as often as it was leased
@@ -16,7 +16,7 @@ all that it held is free.
         full N                     there is none
         leased N, gone N
         room NAME FRESH UNTIL      a range to be used without a word until then (the machine's clock): a mark in the
-                                   file says that it is in use
+                                   file says that it is in use; without that mark it may be used once more
 """
 
 import json
@@ -24,7 +24,7 @@ import select
 import socket
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,6 +40,7 @@ HELLO_S = 2.0
 _ANSWER_S = 0.25  # after that a value goes the plain way
 _MOST_WASTE = 2  # a room that is so many times larger than the value is left for another
 _ROOMS = 4
+_USED = 32  # rooms in use of which it is known until when they may be used again
 
 
 class ArenaLost(Exception):
@@ -66,6 +67,9 @@ class ArenaLink:
         self._lock = threading.Lock()
         self._number = 0
         self._rooms: deque[tuple[Range, bool, float]] = deque(maxlen=_ROOMS)
+        self._returned: deque[tuple[Range, float]] = deque()  # rooms that are free again, from any thread
+        self._used: OrderedDict[int, tuple[Range, float]] = OrderedDict()  # rooms in use, and until when they are rooms
+        self._own: dict[int, bool] = {}  # ranges of this process that it reads; whether they can be used again
         self._unsent: deque[bytes] = deque()
         self.lent: set[int] = set()
         self.lost = False
@@ -94,29 +98,57 @@ class ArenaLink:
             found = self._room(pieces.size) or self._ask(pieces.size)
         if found is None:
             return None
-        target, fresh = found
+        whole, fresh = found
+        target = whole.beginning(pieces.size)
+        return target if self.fill(target, pieces, fresh=fresh) else None
+
+    def fill(self, target: Range, pieces: Pieces, *, fresh: bool) -> bool:
+        """Write an encoded value into a range. `fresh`: there may be no memory behind it yet. False: there is none."""
         try:
             self._map.write(target, pieces, fresh=fresh)
         except OSError:
             self._send(f"unbacked {target.name}")
-            return None
-        return target
+            return False
+        return True
 
-    def give_back(self, found: Range) -> None:
-        """Say that a range that was placed is of no use to anybody."""
+    def offer(self, size: int) -> tuple[Range, bool] | None:
+        """A range of at least so many bytes, into which another process shall write, and whether it is fresh.
+
+        None: there is no room.
+        """
+        with self._lock:
+            return self._room(size, oldest=True) or self._ask(size)
+
+    def give_back(self, found: Range, *, unbacked: bool = False) -> None:
+        """Say that a range that was placed or offered is of no use to anybody. `unbacked`: nor is there memory."""
+        self._used.pop(found.number, None)
+        self._send(f"{'unbacked' if unbacked else 'free'} {found.name}")
+
+    def reuse(self, found: Range) -> None:
+        """As `give_back`, without a word where it can be used again. Nobody may know its name. From any thread."""
+        whole, until = self._used.pop(found.number, (found, 0.0))
+        if time.monotonic() < until:
+            self._map.unmark(whole)
+            if time.monotonic() < until:  # then nobody has seen the mark
+                self._returned.append((whole, until))
+                return
         self._send(f"free {found.name}")
 
-    def _room(self, size: int) -> tuple[Range, bool] | None:
-        """One of the ranges that were given before anybody asked, cut to size."""
+    def _room(self, size: int, *, oldest: bool = False) -> tuple[Range, bool] | None:
+        """One of the ranges that were given before anybody asked. `oldest`: what was used last is left for others."""
         for words in self._heard():
             self._refuse(words)
-        for each in reversed(list(self._rooms)):  # what was used last is nearest to the processor
+        while self._returned:
+            room, until = self._returned.popleft()
+            self._rooms.append((room, False, until))
+        rooms = list(self._rooms)
+        for each in rooms if oldest else reversed(rooms):  # what was used last is nearest to the processor
             room, fresh, until = each
             if not size <= room.size <= _MOST_WASTE * size:
                 continue
             self._rooms.remove(each)
             if self._entered(room, until):
-                return _cut(room, size), fresh
+                return room, fresh
         return None
 
     def _entered(self, room: Range, until: float) -> bool:
@@ -124,6 +156,9 @@ class ArenaLink:
         if time.monotonic() < until:
             self._map.mark(room)
             if time.monotonic() < until:  # then it is seen in time
+                self._used[room.number] = room, until
+                if len(self._used) > _USED:
+                    self._used.popitem(last=False)
                 return not self.lost
             self._map.unmark(room)
         return self._answer("lease", room.name) == ["leased"]
@@ -141,7 +176,7 @@ class ArenaLink:
         if len(words) != 3 or words[0] != "range":
             return None
         found = Range.parse(words[1])
-        return (_cut(found, size), words[2] == "1") if self._map.contains(found) and found.size >= size else None
+        return (found, words[2] == "1") if self._map.contains(found) and found.size >= size else None
 
     # ---- reading
 
@@ -158,6 +193,19 @@ class ArenaLink:
         if not self.has(found):
             raise WireError(f"range {found.name} is none of this control plane's memory")
         return self._map.view(found)
+
+    def own(self, found: Range, *, again: bool) -> memoryview:
+        """As `view`, of a range that was offered, and that another process has written.
+
+        When nothing refers to it any more the range is given back; `again`: it can be used again.
+        """
+        self._own[found.number] = again
+        return self._map.view(found)
+
+    def keep(self, found: Range) -> bool:
+        """Go on using a range when another process needs it no more, which waits for this. False: it is not there."""
+        with self._lock:
+            return self._answer("lease", found.name) == ["leased"]
 
     def lease(self, found: Range, until: float) -> memoryview | None:
         """As `view`, of a range that is held until then. None: it is not there any more."""
@@ -183,7 +231,12 @@ class ArenaLink:
         return self._map.in_use(found)
 
     def _unused(self, found: Range) -> None:
-        if found.number not in self.lent:
+        again = self._own.pop(found.number, None)
+        if again:
+            self.reuse(found)
+        elif again is not None:
+            self.give_back(found)
+        elif found.number not in self.lent:
             self._send(f"free {found.name}")
 
     # ---- the socket
@@ -251,11 +304,6 @@ class ArenaLink:
             return
         except OSError:
             self.lost = True
-
-
-def _cut(found: Range, size: int) -> Range:
-    """The beginning of a range, which is larger than what is written into it."""
-    return Range(found.arena, found.number, found.offset, size)
 
 
 def greeted(path: str, hello: Mapping[str, Any]) -> socket.socket:

@@ -44,6 +44,10 @@ class Range:
         """Where it ends."""
         return self.offset + self.size
 
+    def beginning(self, size: int) -> "Range":
+        """So many bytes of it, where it is larger than what is written into it."""
+        return Range(self.arena, self.number, self.offset, size)
+
     @staticmethod
     def parse(name: str) -> "Range":
         """The range of a name. Raises WireError."""

@@ -11,7 +11,7 @@ from runpod_flash.control_plane.principals import Need, Principal
 from runpod_flash.control_plane.problems import Problem
 from runpod_flash.control_plane.rates import is_rated
 from runpod_flash.control_plane.records import Batch, JobRecord
-from runpod_flash.errors import EndpointNotFound
+from runpod_flash.errors import ContentNotFound, EndpointNotFound
 from worker_runtime.wire import calls
 from worker_runtime.wire.calls import Submit
 from worker_runtime.wire.errors import WireError
@@ -50,7 +50,10 @@ class Borrowing:
         except EndpointNotFound as error:  # else its client would make the endpoint anew, and run the call once more
             raise Problem(409, f"{error}, so that the call that it ran has no job") from error
         batch = Batch(asked.call, asked.jobs, client=self._client, fresh=False)
-        return await self._loans.begun(batch, endpoint, loan, number)
+        try:
+            return await self._loans.begun(batch, endpoint, loan, number)
+        except ContentNotFound as error:  # the same
+            raise Problem(409, f"{error}: the call that it ran has no job") from error
 
 
 def lent_by(header: Mapping[str, Any]) -> tuple[str, int]:

@@ -17,7 +17,7 @@ def test_without_a_control_plane_there_is_nothing_to_ask(place: Place) -> None:
 
 @pytest.mark.slow
 def test_made_listed_revoked(place: Place) -> None:
-    place.flash("server", "start").good()
+    place.serve()
     assert place.flash("server", "keys", "list").good().stdout == "no keys\n"
     made = place.flash("server", "keys", "create", "--user", "alice", "--name", "a laptop").good()
     key = made.stdout.strip()
@@ -34,7 +34,7 @@ def test_made_listed_revoked(place: Place) -> None:
 
 @pytest.mark.slow
 def test_what_is_wrong_is_said(place: Place) -> None:
-    place.flash("server", "start").good()
+    place.serve()
     for arguments, status, said in (
         (["create"], 2, "--user"),
         (["create", "--user", "a", "--scope", "admin"], 2, "--scope"),

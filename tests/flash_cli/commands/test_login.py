@@ -32,7 +32,7 @@ def here(tmp_path: Path) -> Place:
 @pytest.fixture
 def owner(shared_place: Place) -> Place:
     """The place of the control plane that others log in to."""
-    shared_place.flash("server", "start").good()
+    shared_place.serve()
     return shared_place
 
 

@@ -105,7 +105,7 @@ def test_what_a_worker_says_before_it_crashes_and_why_it_ended(shared_place: Pla
         "workers": {"min": 1, "max": 1, "idleTimeout": 60},
         "scaling": {"type": "QUEUE_DELAY", "queueDelay": 0},
     }
-    shared_place.flash("server", "start").good()
+    shared_place.serve()
     with plane_client(shared_place) as client:
         endpoint = client.post("/v2/serverless", json=body).raise_for_status().json()["id"]
         url = f"/flash/v1/endpoints/{endpoint}/logs"

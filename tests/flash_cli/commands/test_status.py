@@ -31,7 +31,7 @@ def test_none_runs(place: Place) -> None:
 
 
 def test_one_without_endpoints(place: Place) -> None:
-    place.flash("server", "start").good()
+    place.serve()
     assert "no endpoints" in place.flash("status").good().stdout
 
 
@@ -53,7 +53,7 @@ def test_an_endpoint_with_its_jobs_and_workers(place: Place) -> None:
 
 @pytest.mark.slow
 def test_what_is_at_the_chosen_target(place: Place) -> None:
-    place.flash("server", "start").good()
+    place.serve()
     record = plane_record(place)
     key = (plane_folder(place) / "key").read_text().strip()
     there = {"FLASH_TARGET": f"http://127.0.0.1:{record['port']}", "FLASH_API_KEY": key}
@@ -90,7 +90,7 @@ def test_one_that_has_the_published_api_alone(place: Place) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("state", "status"), [("starting", 0), ("stopping", 0), ("serving", 1)])
 def test_one_that_starts_or_stops_need_not_answer(place: Place, state: str, status: int) -> None:
-    place.flash("server", "start").good()
+    place.serve()
     deaf = {**plane_record(place), "state": state, "socket": "/nowhere", "port": 1}
     (plane_folder(place) / "record.json").write_text(json.dumps(deaf))
     shown = place.flash("status")

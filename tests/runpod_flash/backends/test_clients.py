@@ -1,6 +1,8 @@
 """HTTP clients of a platform."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +12,12 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from runpod_flash.backends.clients import Address, Lanes, requests_at_once
+from runpod_flash.backends import clients
+from runpod_flash.backends.clients import Address, Lanes, new_client, requests_at_once
 from runpod_flash.errors import ConfigError
 from tests.support.certificates import make_certificate
 from tests.support.fake_platform import KEY, FakePlatform, serving
+from tests.support.place import ROOT
 
 
 @contextmanager
@@ -135,3 +139,21 @@ def test_lanes_are_clients() -> None:
 )
 def test_requests_to_a_platform_afar_wait_for_each_other_less(url: str, socket: str | None, number: int) -> None:
     assert requests_at_once(Address(url, None, url, "", socket)) == number
+
+
+def test_where_the_parser_is_not_httpx_has_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = "import sys; sys.modules['httptools'] = None; from runpod_flash.backends import clients as c; "
+    code = f"{looked}sys.exit(c._READS_ITSELF or c._NEAR in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    monkeypatch.setattr(clients, "_READS_ITSELF", False)
+
+    async def main(url: str) -> None:
+        lanes = Lanes(Address(url, KEY, "the fake", ""))
+        assert (await lanes.ask("GET", "/lb/ep/x", {}, None, 10.0)).status == 200
+        await lanes.aclose()
+        async with new_client(Address("http://flash", KEY, "the fake", "", socket="/nowhere/at/all")) as client:
+            with pytest.raises(httpx.ConnectError):
+                await client.get("/")
+
+    with answering() as url:
+        asyncio.run(main(url))

@@ -19,6 +19,7 @@ from runpod_flash.output import Output
 from worker_runtime.wire import calls, direct, frames
 from worker_runtime.wire.calls import Pattern
 from worker_runtime.wire.jobs import Call, Payload
+from worker_runtime.wire.ranges import Range
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are lent on Linux alone")
 
@@ -57,8 +58,8 @@ class Worker:
         self.socket.setblocking(False)
         self.socket.connect("\0" + self.asked["address"])
 
-    def hello(self, token: str | None = None) -> None:
-        self.say({"type": "hello", "loan": "l1", "token": token or self.asked["token"], "worker": "w1"})
+    def hello(self, token: str | None = None, **more: Any) -> None:
+        self.say({"type": "hello", "loan": "l1", "token": token or self.asked["token"], "worker": "w1", **more})
 
     def say(self, header: dict[str, Any], body: bytes = b"") -> None:
         self.socket.sendall(b"".join(frames.encode(header, body)))
@@ -105,8 +106,8 @@ class Scene:
     def refusal(self, problem: Any) -> BackendUnavailable:
         return BackendUnavailable(problem["detail"])
 
-    def call(self, data: bytes = b"x", kind: Kind | None = None, **how: Any) -> Waiting:
-        return self.talk.submit(kind or self.kind, Payload.inlined(data), **how)
+    def call(self, data: bytes | Payload = b"x", kind: Kind | None = None, **how: Any) -> Waiting:
+        return self.talk.submit(kind or self.kind, data if isinstance(data, Payload) else Payload.inlined(data), **how)
 
     def ended(self, waiting: Waiting, value: bytes = b"v") -> None:
         self.talk.take({"type": "ended", "jobs": [[waiting.key, f"j-{waiting.key}", len(value), "w", 0, 1, 2]]}, value)
@@ -308,3 +309,169 @@ async def test_who_prints_gets_no_worker(scene: Scene) -> None:
         scene.ended(waiting)
         await waiting
     assert not scene.way.of(calls.ASK)
+
+
+class Room:
+    """A room that a test sees: its bytes are kept by the memory."""
+
+    def __init__(self, memory: "Memory", found: Range, is_fresh: bool) -> None:
+        self.memory, self.found, self.is_fresh = memory, found, is_fresh
+
+    def written(self, size: int, *, again: bool) -> memoryview:
+        self.memory.said.append(("written", self.found.number, again))
+        return memoryview(bytearray(size))
+
+    def reuse(self) -> None:
+        self.memory.said.append(("reuse", self.found.number))
+
+    def free(self, *, unbacked: bool = False) -> None:
+        self.memory.said.append(("unbacked" if unbacked else "free", self.found.number))
+
+
+class Memory:
+    """Shared memory, as far as calls to a lent worker use it."""
+
+    name = "theirs"
+
+    def __init__(self) -> None:
+        self.said: list[tuple[Any, ...]] = []
+        self.number, self.is_fresh = 100, False
+
+    def offer(self, size: int) -> Any:
+        self.number += 1
+        return Room(self, Range(7, self.number, 65536, 2 * size), self.is_fresh)
+
+    def reuse(self, payload: Payload) -> None:
+        self.said.append(("reuse", payload.range))
+
+    def give_back(self, payload: Payload) -> None:
+        self.said.append(("free", payload.range))
+
+    def source(self, payload: Payload) -> Callable[[], Payload]:
+        return lambda: Payload.in_range(Range(8, 9, 65536, payload.size))
+
+
+LARGE = 10 * direct.LARGE
+PLACED = Payload.in_range(Range(7, 1, 65536, LARGE))
+
+
+async def with_memory(scene: Scene) -> tuple[Memory, Worker]:
+    """A worker that shares memory with the client."""
+    memory = Memory()
+    scene.talk._direct = direct_module.Direct(scene.talk, memory)
+    await scene.lone(FIRST)
+    worker = Worker(scene)
+    assert worker.asked["memory"] == "theirs"
+    worker.hello(memory=True)
+    await worker.next("welcome")
+    return memory, worker
+
+
+@test
+async def test_large_values_lie_in_ranges_of_the_program(scene: Scene) -> None:
+    memory, worker = await with_memory(scene)
+    taken: list[Payload] = []
+    scene.talk.taken = taken.append
+    waiting = scene.call(PLACED)
+    header, body = await worker.next("run")
+    assert (header["range"], header.get("room"), body) == (PLACED.range, None, b"")
+    worker.say({"type": "need", "number": 1, "size": LARGE})
+    answer, _ = await worker.next("room")
+    assert (Range.parse(answer["room"]).number, answer["fresh"]) == (101, False)
+    worker.say({"type": "done", "number": 1, "size": LARGE}, b"")
+    assert len(await waiting) == LARGE
+    assert memory.said == [("reuse", PLACED.range), ("written", 101, True)]
+    while (await worker.next("read"))[0]["number"] != 1:
+        pass
+    waiting = scene.call(PLACED)  # a result of that size is expected
+    header, _ = await worker.next("run")
+    assert Range.parse(header["room"]).number == 102
+    worker.say({"type": "done", "number": 2, "held": "known"}, b"small")
+    assert bytes(await waiting) == b"small"
+    assert memory.said[2:] == [("free", PLACED.range), ("reuse", 102)]
+    waiting = scene.call(PLACED)
+    assert "room" not in (await worker.next("run"))[0]
+    worker.say({"type": "done", "number": 3, "held": "unknown"}, b"small")
+    await waiting
+    assert len(memory.said) == 4, "nobody knows how long that is used"
+    assert not taken
+
+
+@test
+async def test_ranges_of_a_call_that_was_told_are_given_back_by_a_word(scene: Scene) -> None:
+    memory, worker = await with_memory(scene)
+    taken: list[Payload] = []
+    scene.talk.taken = taken.append
+    waiting = scene.call(PLACED)
+    while not scene.way.of("begun"):
+        await asyncio.sleep(direct_module.SOON_S)
+    assert scene.way.of("begun")[0][0]["jobs"][0][1] == {"range": PLACED.range, "size": LARGE}
+    worker.say({"type": "need", "number": 1, "size": LARGE})
+    for kind in ("run", "room"):
+        await worker.next(kind)
+    worker.say({"type": "done", "number": 1, "size": LARGE})
+    found = Range(7, 101, 65536, LARGE)
+    told = [waiting.key, "j", Payload.in_range(found, 5.0).to_json(), "w", 0, 1, 2]
+    scene.talk.take({"type": "ended", "jobs": [told]}, b"")  # by another way, which was faster
+    assert type(waiting.result()) is memoryview
+    assert memory.said == [("written", 101, False)], "the arguments are the job's"
+    assert taken == [Payload.in_range(found, 5.0)]
+
+
+@test
+async def test_what_the_worker_may_still_use_is_given_to_nobody(scene: Scene) -> None:
+    memory, worker = await with_memory(scene)
+    first = scene.call(PLACED)
+    worker.say({"type": "need", "number": 1, "size": LARGE})
+    for kind in ("run", "room"):
+        await worker.next(kind)
+    first.kind.conversation.tell_begun(first)  # type: ignore[attr-defined]  # as it does after a while
+    first.is_told = True
+    event = {"event": "job", "key": first.key, "job": {"id": "j1", "status": "CANCELLED"}}
+    scene.talk.take({"type": "events", "events": [event]}, b"")
+    await first
+    assert memory.said == []
+    second = scene.call(PLACED)
+    worker.say({"type": "done", "number": 1, "size": LARGE})
+    worker.say({"type": "bye", "last": 1})
+    while scene.way.of("submit")[-1][0]["jobs"][0][0] != second.key:
+        await asyncio.sleep(0)
+    assert memory.said == [("free", 101)]
+
+
+@test
+async def test_a_room_without_memory_that_was_not_written_is_said_to_have_none(scene: Scene) -> None:
+    memory, worker = await with_memory(scene)
+    memory.is_fresh = True
+    scene.call(PLACED)
+    worker.say({"type": "need", "number": 1, "size": LARGE})
+    for kind in ("run", "room"):
+        await worker.next(kind)
+    worker.socket.close()
+    while not scene.way.of("begun"):
+        await asyncio.sleep(0)
+    assert memory.said == [("unbacked", 101)], "the arguments are needed"
+
+
+@test
+async def test_arguments_are_brought_to_the_next_control_plane(scene: Scene) -> None:
+    memory, worker = await with_memory(scene)
+    waiting = scene.call(PLACED)
+    await worker.next("run")
+    scene.talk.down()
+    while not scene.way.of("begun"):
+        await asyncio.sleep(0)
+    moved = Range(8, 9, 65536, LARGE).name
+    assert scene.way.of("begun")[0][0]["jobs"] == [[waiting.key, {"range": moved, "size": LARGE}]]
+    assert memory.said == []
+
+
+@test
+async def test_a_worker_that_shares_no_memory_gets_no_large_call(scene: Scene) -> None:
+    scene.talk._direct = direct_module.Direct(scene.talk, Memory())
+    await scene.lone(FIRST)
+    waiting = scene.call(PLACED)
+    worker = Worker(scene)
+    worker.hello()
+    await worker.next("welcome")
+    assert scene.way.of("submit")[-1][0]["jobs"][0][0] == waiting.key

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runpod_flash.control_plane import api_key_file
@@ -42,6 +42,7 @@ def written(path: Path, keys: tuple[ApiKey, ...] = (KEY,)) -> dict[str, Any]:
 
 
 @given(KEYS)
+@settings(max_examples=30)
 def test_it_gives_what_it_was_given(tmp_path_factory: pytest.TempPathFactory, keys: tuple[ApiKey, ...]) -> None:
     path = tmp_path_factory.mktemp("keys") / "api_keys.json"
     assert KeyFile(path).read() == ()

@@ -254,6 +254,32 @@ class Uses(RuleBasedStateMachine):
         mark(self.file, room)
         self.entered.add((who, room))
 
+    @precondition(lambda self: self.entered)
+    @rule(data=st.data())
+    def use_again(self, data: Any) -> None:
+        """Who is done with a room takes the mark away, as long as nobody has seen it."""
+        each = data.draw(st.sampled_from(sorted(self.entered, key=lambda each: each[1].number)))
+        room = each[1]
+        if self.is_room(room):
+            os.pwrite(self.file.descriptor, bytes(MARK.size), self.file.marks + mark_of(room.offset))
+            self.entered.discard(each)
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data())
+    def inherit(self, data: Any) -> None:
+        """A program has ended, and nobody else uses its range."""
+        found = self.a_range(data)
+        if any(count and each == found for (_, each), count in self.held.items()):
+            return
+        named = self.arena.unnamed(found)
+        held = self.arena._held.get(found.number)
+        may = held is not None and not held.is_needed
+        self.arena.inherit(found, named)
+        if may:
+            self.entered = {each for each in self.entered if each[1] != found}
+            self.known.append(named)
+            self.results.add(named)
+
     def rooms(self) -> list[tuple[Process, Range]]:
         return [(process, room) for process in self.processes for room in process.rooms if self.is_room(room)]
 

@@ -12,12 +12,14 @@ import pytest
 from runpod_flash.control_plane.fleet import Worker, WorkerState
 from runpod_flash.control_plane.loans import Loans, Wanted, wanted_of
 from runpod_flash.control_plane.records import Batch, JobRecord
+from runpod_flash.control_plane.shared_values import NoMemory
 from runpod_flash.control_plane.store import StoreFull
 from tests.support.small_plane import ScriptedProcess, SmallPlane, small_plane
 from worker_runtime.wire import direct, messages
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.ids import ordered_hex
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, read_output
+from worker_runtime.wire.ranges import Range
 
 CLIENT = "client"
 BEGUN_AT = 4e9  # so that nobody takes it for old
@@ -333,3 +335,103 @@ def test_a_question_that_cannot_be_read(tmp_path: Path) -> None:
     for bad in ({"token": 7}, {"address": ""}, {"answer": "x" * 101}, {"job": "ü"}):
         with pytest.raises(WireError, match=next(iter(bad))):
             wanted_of({**good, **bad}, None, Call("a", Payload.inlined(b"")), "c")  # type: ignore[arg-type]
+
+
+class Memory(NoMemory):
+    """Shared memory as loans use it: keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[Any, ...]] = []
+
+    def borrowed(self, worker: str, client: str) -> bool:
+        self.said.append(("borrowed", client))
+        return bool(client)
+
+    def returned_from(self, client: str) -> None:
+        self.said.append(("returned", client))
+
+    def keep(self, call: Call, job: str) -> None:
+        self.said += [("keep", name) for name in call.values]
+
+    def lend(self, worker: str, name: str) -> bool:
+        self.said.append(("lend", name))
+        return True
+
+    def unnamed(self, name: str) -> Range:
+        found = Range.parse(name)
+        return Range(found.arena, found.number + 1000, found.offset, found.size)
+
+    def filled(self, worker: str, found: Range) -> None:
+        self.said.append(("filled", found.name))
+
+    def received(self, worker: str, found: Range) -> Payload | None:
+        return Payload.in_range(found, 9.0)
+
+    def inherit(self, client: str, found: Range, named: Range) -> None:
+        self.said.append(("inherit", client, found, named))
+
+
+ARGUMENTS, RESULT = Range(7, 1, 65536, 300_000), Range(7, 2, 655360, 400_000)
+
+
+def sharing(at: Scene) -> tuple[Memory, str]:
+    """The plane shares memory, and has lent a worker to a client that does; gives the loan's id."""
+    memory = Memory()
+    at.plane.dispatcher.share(memory)
+    assert at.loans.lend(replace(at.wanted(), memory="theirs"))
+    assert at.frames(messages.LEND)[-1]["memory"] is True
+    return memory, str(at.frames(messages.LEND)[-1]["loan"])
+
+
+@played
+async def test_what_lay_in_memory_is_recorded_under_names_that_nobody_else_gets(at: Scene) -> None:
+    memory, loan = sharing(at)
+    keys = [ordered_hex() for _ in range(3)]
+    places = [(ARGUMENTS.name, RESULT.name), (1, RESULT.name), (ARGUMENTS.name, 2)]
+    entries = [[number, key, *place, BEGUN_AT, 5] for number, (key, place) in enumerate(zip(keys, places, strict=True))]
+    at.says(messages.RECORDED, loan, b"aVV", calls=entries)
+    records = [await at.final(direct.job_of(key)) for key in keys]
+    outputs = [record.output for record in records]
+    assert [output.range for output in outputs[:2]] == [memory.unnamed(RESULT.name).name] * 2
+    assert outputs[2].inline == b"VV"
+    given = [record.input.arguments for record in records if isinstance(record.input, Call)]
+    unnamed = memory.unnamed(ARGUMENTS.name).name
+    assert [(each.range, each.inline) for each in given] == [(unnamed, None), (None, b"a"), (unnamed, None)]
+    at.says(messages.LOAN_OVER, loan, last=3, unread=0)
+    assert memory.said == [("borrowed", "theirs"), ("returned", "theirs")], "no job needs them"
+
+
+@played
+async def test_the_last_result_may_not_have_been_read(at: Scene) -> None:
+    for leaves, gone in ((False, False), (True, False), (False, True)):
+        memory, loan = sharing(at)
+        key = ordered_hex()
+        at.says(messages.RECORDED, loan, calls=[[4, key, ARGUMENTS.name, RESULT.name, BEGUN_AT, 5]])
+        if leaves:
+            at.loans.left(CLIENT)
+        at.says(messages.LOAN_OVER, loan, last=4, unread=4, gone=gone)
+        name = (await at.final(direct.job_of(key))).output.range
+        kept = [("inherit", "theirs", RESULT, Range.parse(name))] if leaves or gone else []
+        assert memory.said[1:] == [*kept, ("returned", "theirs")]
+
+
+@played
+async def test_a_call_that_takes_long_needs_its_arguments_and_its_result_is_one_like_any(at: Scene) -> None:
+    memory, loan = sharing(at)
+    key = ordered_hex()
+    batch = Batch(at.plane.call(), [(key, Payload.in_range(ARGUMENTS))], client=CLIENT)
+    await at.loans.begun(batch, at.plane.catalog.get(at.endpoint), loan, 1)
+    assert memory.said[1:] == [("keep", ARGUMENTS.name), ("lend", ARGUMENTS.name)]
+    at.says(messages.RECORDED, loan, calls=[[1, key, ARGUMENTS.name, RESULT.name, BEGUN_AT, 5]])
+    assert (await at.final(direct.job_of(key))).output == Payload.in_range(RESULT, 9.0)
+    assert memory.said[3:] == [("filled", RESULT.name)]
+    at.says(messages.BEGUN, loan, number=2, key=ordered_hex(), range=ARGUMENTS.name)
+    assert memory.said[4:] == [("keep", ARGUMENTS.name), ("lend", ARGUMENTS.name)]
+    at.plane.supervisor.gone(at.worker, "it was killed", [])
+    assert ("returned", "theirs") in memory.said
+
+
+@played
+async def test_a_client_without_shared_memory_is_lent_workers_too(at: Scene) -> None:
+    at.lend()
+    assert at.frames(messages.LEND)[-1]["memory"] is False

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,18 @@ class Server:
 
     def __init__(self) -> None:
         self.talker = Process()
+        self.pins: list[str] = []
+        self.ended: set[str] = set()
+
+    def pin(self, name: str) -> None:
+        self.pins.append(name)
+
+    def unpin(self, name: str) -> None:
+        self.pins.append(f"-{name}")
+
+    def when_left(self, name: str, act: Callable[[], None]) -> None:
+        if name in self.ended:
+            act()
 
     def worker(self, worker_id: str) -> Process | None:
         return self.talker if worker_id == "w" else None
@@ -201,5 +213,46 @@ def test_what_cannot_be_kept_stays_for_the_next_time(tmp_path: Path, monkeypatch
             await at.values.close()
         await adopt(former(at.folder, at.state), at.blobs)
         assert at.blobs.path(found.name).read_bytes() == b"abc"
+
+    asyncio.run(run())
+
+
+def test_a_result_that_its_program_may_not_have_read_is_one_like_any_when_that_has_ended(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with scene(tmp_path) as at:
+            found = at.write(at.client, b"abc")
+            assert at.values.borrowed("w", "program")
+            assert not at.values.borrowed("w", "")
+            assert not at.values.borrowed("unknown", "program")
+            named = at.values.unnamed(found.name)
+            assert (named.offset, named.size) == (found.offset, found.size)
+            at.values.inherit("program", found, named)
+            assert not at.values.has(named.name), "it goes on"
+            at.server.ended.add("program")
+            at.values.inherit("program", found, named)
+            at.values.returned_from("program")
+            at.arena.left(at.client)
+            assert not at.values.has(found.name)
+            assert await at.values.read(named.name) == b"abc"
+            at.arena.pass_time(time.monotonic() + 2 * HELD_S)
+            await until(lambda: not at.values.shares(named.name))
+            assert await at.values.read(named.name) == b"abc"
+            assert at.server.pins == ["program", "-program"]
+
+    asyncio.run(run())
+
+
+def test_a_result_in_a_room_of_the_program_goes_to_whoever_waits_for_the_job(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with scene(tmp_path) as at:
+            found = at.write(at.client, b"abc")
+            at.values.filled("w", found)
+            told = at.values.received("w", found)
+            assert told is not None
+            assert told.range == found.name
+            at.arena.free(at.client, found)
+            assert at.values.has(found.name), "nobody has taken it"
+            at.arena.taken(found)
+            assert not at.values.has(found.name)
 
     asyncio.run(run())

@@ -682,7 +682,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 TestStoreMachine = StoreMachine.TestCase
-TestStoreMachine.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
+TestStoreMachine.settings = settings(max_examples=15, stateful_step_count=15, deadline=None)
 
 
 def test_full_is_an_error_of_the_store() -> None:

@@ -1,6 +1,7 @@
 """A process's end of an arena, over real sockets and real memory; the control plane's end runs on a loop of its own."""
 
 import asyncio
+import gc
 import os
 import pickle
 import signal
@@ -45,10 +46,10 @@ class Held:
 class Plane:
     """The control plane's end."""
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, size: int, tokens: dict[str, str] | None = None) -> None:
         self.file = ArenaFile.create(folder / "arenas", folder / "state", size)
         self.arena = Arena(self.file)
-        self.server = ArenaServer(self.arena, "key", {"w": "token"}.get)
+        self.server = ArenaServer(self.arena, "key", (tokens or {"w": "token"}).get)
         self.path = str(folder / "arena.sock")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -248,3 +249,99 @@ def test_memory_that_is_not_there_is_no_signal(tmp_path: Path) -> None:
         for path in shared.iterdir():
             path.unlink()
         shared.rmdir()
+
+
+def test_a_room_is_used_again_without_a_word(plane: Plane) -> None:
+    writer, reader = plane.link(), plane.link(WORKER)
+    first = writer.place(pieces(b"a"))
+    assert first is not None
+    writer.reuse(first)  # it was asked for, so that it is given back by a word
+    plane.do(lambda: None)
+    placed, said = set(), []
+    plane.server._obey = lambda talker, data: said.append(data)  # type: ignore[method-assign]  # to be seen
+    for fill in (b"b", b"c", b"d"):
+        found = writer.place(pieces(fill))
+        assert found is not None
+        placed.add(found)
+        view = reader.view(found)
+        assert bytes(view[-1:]) == fill
+        del view
+        writer.reuse(found)
+    plane.do(lambda: None)
+    assert len(placed) == 1
+    assert said == [b"free " + found.name.encode()] * 3, "the reader's, which is none that it was lent"
+    assert plane.do(lambda: plane.arena.used) == first_size(placed)
+
+
+def first_size(placed: set[Range]) -> int:
+    """What the arena has in use for one of these."""
+    return -(-next(iter(placed)).size // (64 * 1024)) * 64 * 1024
+
+
+def test_a_room_whose_time_is_over_goes_back(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = plane.link()
+    first = writer.place(pieces(b"a"))
+    assert first is not None
+    writer.give_back(first)
+    plane.do(lambda: None)
+    room = writer.place(pieces(b"b"))
+    assert room is not None
+    until = writer._used[room.number][1]
+    monkeypatch.setattr(time, "monotonic", lambda: until + 2)
+    plane.do(lambda: plane.arena.pass_time(until + 2))
+    assert plane.do(lambda: plane.arena.find(room.name)) == room, "its mark is believed"
+    writer.reuse(room)
+    plane.do(lambda: None)
+    assert plane.do(lambda: plane.arena.find(room.name)) is None
+
+
+def test_another_process_writes_into_a_room_and_what_it_wrote_is_read_there(plane: Plane) -> None:
+    program, worker = plane.link(), plane.link(WORKER)
+    offered = program.offer(2 * MEGABYTE)
+    assert offered is not None
+    whole, fresh = offered
+    assert fresh
+    for fill in (b"a", b"b"):
+        value = pieces(fill)
+        assert worker.fill(whole.beginning(value.size), value, fresh=fresh)
+        read = payload.decode(program.own(whole.beginning(value.size), again=fill == b"b"))
+        assert read.buffer.tobytes() == fill * MEGABYTE
+        read.buffer[:] = b"z" * MEGABYTE
+        del read
+        plane.do(lambda: None)
+        (whole, fresh) = program.offer(MEGABYTE) or pytest.fail("it is full")
+        assert not fresh
+
+
+def test_what_is_used_on_is_known_before_it_is_told(plane: Plane) -> None:
+    program, worker = plane.link(), plane.link(WORKER)
+    placed = program.place(pieces(b"a"))
+    assert placed is not None
+    view = worker.view(placed)
+    assert worker.keep(placed)
+    program.give_back(placed)
+    plane.do(lambda: None)
+    assert plane.do(lambda: plane.arena.find(placed.name)) == placed
+    del view
+    plane.do(lambda: None)
+    assert plane.do(lambda: plane.arena.find(placed.name)) is None
+    assert not worker.keep(placed)
+
+
+def test_what_a_program_held_stays_while_a_worker_may_use_it(plane: Plane) -> None:
+    program, ended = plane.link({**OWNER, "name": "program"}), list[str]()
+    placed = program.place(pieces(b"a"))
+    assert placed is not None
+    plane.do(lambda: plane.server.pin("program"))
+    plane.do(lambda: plane.server.when_left("program", lambda: ended.append("too early")))
+    plane.do(lambda: plane.server.pin("program"))  # it borrows once more, so that it goes on
+    plane.do(lambda: plane.server.unpin("program"))
+    plane.do(lambda: plane.server.when_left("program", lambda: ended.append("soon")))
+    del program
+    gc.collect()
+    wait_until(lambda: ended == ["soon"], what="it has ended")
+    plane.do(lambda: plane.server.when_left("program", lambda: ended.append("at once")))
+    assert ended == ["soon", "at once"]
+    assert plane.do(lambda: plane.arena.find(placed.name)) == placed
+    plane.do(lambda: plane.server.unpin("program"))
+    assert plane.do(lambda: plane.arena.used) == 0
