@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, cast
 
 from runpod_flash.control_plane import lifecycle
@@ -40,7 +40,7 @@ class Dispatcher:
 
     Attributes:
         on_load: called with an endpoint's id at the end of each turn of the loop in which the number of its queued or
-            running jobs or free workers may have changed.
+            running jobs or free workers may have changed; where nothing waits, now and then.
         on_end: called with each job whose end is on disk.
         on_again: called with each job of which an attempt has ended and another will follow.
         recorder: what makes decisions last.
@@ -76,6 +76,7 @@ class Dispatcher:
         self._jobs = Unfinished()
         self._numbers = itertools.count()
         self._stopped = False
+        self._freed: dict[Pool, None] | None = None  # where ends have come, while others of them are about to be heard
         self.on_load: Callable[[str], None] = lambda endpoint: None
         self.on_again: Callable[[Job], None] = lambda job: None
         self.on_end: Callable[[Job], None] = lambda job: None
@@ -209,6 +210,17 @@ class Dispatcher:
         self._assigning.free(worker)
         self.pump(worker.pool)
 
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Several attempts end inside: jobs are handed out once, when all that is known."""
+        self._freed = {}
+        try:
+            yield
+        finally:
+            freed, self._freed = self._freed, None
+            for pool in freed:
+                self.pump(pool)
+
     def finished(self, worker: Worker, job_id: str, attempt: int, error: ErrorInfo | None, body: Body | Range) -> None:
         """An attempt has ended. A late word about an older attempt is ignored."""
         job = find(worker, job_id)
@@ -228,7 +240,10 @@ class Dispatcher:
                 self._succeeded(job, worker, _as_bytes(body))
         else:
             self._discard(worker, body)
-        self.pump(worker.pool)
+        if self._freed is None:
+            self.pump(worker.pool)
+        else:
+            self._freed[worker.pool] = None
 
     def _discard(self, worker: Worker, value: Body | Range) -> None:
         if isinstance(value, Range):

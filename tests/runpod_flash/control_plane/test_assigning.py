@@ -74,6 +74,26 @@ async def test_nothing_waits_in_a_worker_while_another_is_free(scene: Scene) -> 
 
 
 @played
+async def test_ends_that_come_together_are_all_heard_before_anything_is_handed_out(scene: Scene) -> None:
+    worker = scene.start()
+    jobs = [await scene.submit() for _ in range(1 + scene.pool.pace.depth + 3)]
+    await scene.turns()
+    assert len(scene.pool.queue) == 3
+    with scene.dispatcher.together():
+        for job in jobs[:4]:
+            worker.done(job)
+        assert len(scene.pool.queue) == 3
+    assert not scene.pool.queue
+    await scene.turns()
+    assert len(worker.calls) == len(jobs) - 4
+    worker.done(jobs[4])
+    for job in jobs[5:]:
+        worker.done(job)
+    await scene.dispatcher.settle()
+    scene.check_ends()
+
+
+@played
 async def test_what_may_not_wait_in_a_worker_waits_in_the_queue_and_all_behind_it(scene: Scene) -> None:
     worker = scene.start()
     await scene.submit()
