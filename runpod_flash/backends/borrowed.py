@@ -48,12 +48,13 @@ class Ranges:
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
         self._rooms: dict[int, Room] = {}  # that the worker may write to, by call
+        self._arguments = Payload.inlined(b"")  # of the last call
         self._expected = 0  # the size of the next result, if it is large
         self.unsaid = 0
 
     def of_call(self, number: int, arguments: Payload) -> str:
         """What the frame of a call has to say of them: JSON, to be put behind its other fields."""
-        self.unsaid = 0
+        self.unsaid, self._arguments = 0, arguments
         text = "" if arguments.range is None else f',"range":"{arguments.range}"'
         room = self._memory.offer(self._expected) if self._expected else None
         if room is not None:
@@ -101,8 +102,8 @@ class Ranges:
             room.reuse()
 
     def _free_arguments(self, waiting: Waiting, held: str | None) -> None:
-        arguments, waiting.arguments = waiting.arguments, None
-        if arguments is None or held == direct.UNKNOWN:
+        arguments, waiting.arguments = self._arguments, None  # though they may be a job's by now
+        if held == direct.UNKNOWN:
             return
         if held is None and not waiting.is_told:
             self._memory.reuse(arguments)

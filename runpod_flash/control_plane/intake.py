@@ -1,6 +1,7 @@
 """How jobs come in: accepted, written, brought to their pool; replayed after a restart; tried once more."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
@@ -176,11 +177,17 @@ class Intake:
         self._open(endpoint)
         call = asked.call.with_arguments(arguments)
         record, now = self.record(endpoint, job_id, call, asked.policy, asked.client, key), time.time()
-        cut_off = lifecycle.cut_off_at_start(record, call, lost, now)
+        cut_off, memory = lifecycle.cut_off_at_start(record, call, lost, now), self._dispatcher.memory
         if cut_off.status.final:
-            await self.queueing.end([cut_off])
+            with contextlib.suppress(ContentNotFound):  # of a control plane that has gone
+                memory.keep(call, job_id)
+            try:
+                await self.queueing.end([cut_off])
+            finally:
+                memory.ended(cut_off)
         else:
             await self._admitted(endpoint, asked.call)
+            memory.keep(call, job_id)
             await self.queueing.bring([(cut_off, call)])
         return {key: cut_off}
 

@@ -26,10 +26,11 @@ import asyncio, json, os, sys, time
 from runpod_flash import Endpoint, session
 from runpod_flash.errors import WorkerLost
 here = os.getcwd()
-def lone(number):
+large = int(sys.argv[1])
+def lone(number, more=b""):
     with open(os.path.join(here, "starts"), "a") as file: file.write(f"{number}\\n")
     if number % 50 == 7: time.sleep(0.02)
-    return number
+    return number, more
 once = Endpoint(name="once", cpu="cpu3c-1-2", workers=(1, 1), retries=0)(lone)
 often = Endpoint(name="often", cpu="cpu3c-1-2", workers=(1, 1))(lone)
 async def main():
@@ -38,7 +39,8 @@ async def main():
         for function in (once, often):
             for _ in range(100):
                 number += 1
-                try: assert await function(number) == number
+                more = number.to_bytes(4, "big") * (large // 4)
+                try: assert await function(number, more) == (number, more)
                 except WorkerLost: lost.append(number)
                 link = session.current()._links[asyncio.get_running_loop()]
                 direct += link.backend.conversation is not None and link.backend.conversation.has_worker
@@ -47,10 +49,11 @@ asyncio.run(main())
 """
 
 
-def test_kills_of_each_kind_lose_nothing_and_begin_nothing_too_often(place: Place) -> None:
+@pytest.mark.parametrize("large", ["0", "600000"])  # bytes of an argument and a result
+def test_kills_of_each_kind_lose_nothing_and_begin_nothing_too_often(place: Place, large: str) -> None:
     starts = place.project / "starts"
     killer = Killer(place, starts, random.Random(7))
-    with begun(place, CLIENT) as process:
+    with begun(place, CLIENT, large) as process:
         wait_until(lambda: starts.exists() and starts.stat().st_size > 1000, 60, "calls run")
         for _ in range(KILLS):
             for kind in VICTIMS:

@@ -127,7 +127,7 @@ async def test_ranges_of_a_call_that_was_told_are_given_back_by_a_word(scene: Sc
     told = [waiting.key, "j", Payload.in_range(found, 5.0).to_json(), "w", 0, 1, 2]
     scene.talk.take({"type": "ended", "jobs": [told]}, b"")  # by another way, which was faster
     assert len(waiting.result().taken()) == LARGE
-    assert memory.said == [("written", 101, False), ("unused", 101)], "the arguments are the job's"
+    assert memory.said == [("free", PLACED.range), ("written", 101, False), ("unused", 101)]
     assert taken == [Payload.in_range(found, 5.0)]
 
 
@@ -178,7 +178,7 @@ async def test_a_room_without_memory_that_was_not_written_is_said_to_have_none(s
     for kind in ("run", "room"):
         await worker.next(kind)
     worker.socket.close()
-    while not scene.way.of("begun"):
+    while not (scene.way.of("begun") and memory.said):
         await asyncio.sleep(0)
     assert memory.said == [("unbacked", 101)], "the arguments are needed"
 

@@ -367,6 +367,10 @@ class Memory(NoMemory):
     def received(self, worker: str, found: Range) -> Payload | None:
         return Payload.in_range(found, 9.0)
 
+    def ended(self, record: JobRecord) -> None:
+        if record.status is not JobStatus.COMPLETED:
+            self.said.append(("ended", record.id))
+
     def inherit(self, client: str, found: Range, named: Range) -> None:
         self.said.append(("inherit", client, found, named))
 
@@ -435,3 +439,17 @@ async def test_a_call_that_takes_long_needs_its_arguments_and_its_result_is_one_
 async def test_a_client_without_shared_memory_is_lent_workers_too(at: Scene) -> None:
     at.lend()
     assert at.frames(messages.LEND)[-1]["memory"] is False
+
+
+@pytest.mark.parametrize("retries", [0, None])
+def test_arguments_of_a_call_that_was_cut_off_stay_for_the_next_attempt(tmp_path: Path, retries: int | None) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as at:
+            memory, loan = sharing(at)
+            at.plane.supervisor.gone(at.worker, "it was killed", [])
+            batch = Batch(at.plane.call(retries=retries), [(ordered_hex(), Payload.in_range(ARGUMENTS))], client=CLIENT)
+            record = await at.loans.begun(batch, at.plane.catalog.get(at.endpoint), loan, 1)
+            assert ("keep", ARGUMENTS.name) in memory.said
+            assert (("ended", record.id) in memory.said) is record.status.final is (retries == 0)
+
+    asyncio.run(main())
