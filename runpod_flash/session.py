@@ -19,7 +19,7 @@ from runpod_flash import output as output_module
 from runpod_flash import settings as settings_module
 from runpod_flash.agreement import Declarations, Provisioned, VolumeIds, provision
 from runpod_flash.backends.base import Backend, Json
-from runpod_flash.backends.waiting import Waiting
+from runpod_flash.backends.waiting import InRoom, Waiting
 from runpod_flash.blocking import Bridge, Running
 from runpod_flash.calls import JobOptions, Request, Ticket, detached
 from runpod_flash.crossing import Crossing
@@ -150,6 +150,8 @@ class Session(Serving, Sending):
             return await self.value(waiting.ticket, found, once=True)
         if type(found) is Payload:
             return await self._fetched(waiting, found)
+        if type(found) is InRoom:
+            found = found.taken()
         return outcome.loaded(found, waiting.kind.name, waiting.facts, self._names)
 
     async def _call_alone(self, request: Request, tickets: "list[Ticket] | None") -> Any:

@@ -16,7 +16,7 @@ from runpod_flash.backends.borrowed import Memory
 from runpod_flash.backends.direct import Direct
 from runpod_flash.backends.events import FinalJobs, Json
 from runpod_flash.backends.patience import Busy, Patience, is_busy, retry_after
-from runpod_flash.backends.waiting import Kind, Notes, Waiting, begun_frame, job_of
+from runpod_flash.backends.waiting import InRoom, Kind, Notes, Waiting, begun_frame, job_of
 from runpod_flash.calls import Ticket
 from runpod_flash.errors import BackendUnavailable, FlashError, JobNotFound
 from runpod_flash.output import Output
@@ -89,7 +89,7 @@ class Conversation:
         )
         self.unsent: Callable[[Payload], None] = lambda payload: None
         self.taken: Callable[[Payload], None] = lambda payload: None
-        self._read: set[str] = set()  # keys of calls that a worker has answered, and of which the platform will tell
+        self._read: dict[str, Buffer] = {}  # results, by key, of which the platform will tell: it needs them until then
         self._loop = asyncio.get_running_loop()
         self._way: Way | None = None
         self._ways = 0  # how many there were
@@ -194,8 +194,8 @@ class Conversation:
 
     def answered(self, waiting: Waiting, value: Buffer) -> None:
         if waiting.is_told and len(value) > direct.LARGE:
-            self._read.add(waiting.key)
-        self._settle(waiting, value)
+            self._read[waiting.key] = value
+        self._settle(waiting, InRoom(value) if isinstance(value, memoryview) else value)
 
     def usual(self, waiting: Waiting) -> None:
         self._send([waiting], fresh=True, noted=True)
@@ -335,10 +335,8 @@ class Conversation:
                 waiting.facts = entry
                 self._settle(waiting, value)
                 continue
-            if key in self._read:
-                self._read.discard(key)
-                if isinstance(value, Payload):
-                    self.taken(value)
+            if self._read.pop(key, None) is not None and isinstance(value, Payload):
+                self.taken(value)
             self._others.arrive(job_of(entry, value))
 
     def _event(self, event: Json) -> None:
@@ -348,6 +346,7 @@ class Conversation:
         job, key = event["job"], event.get("key")
         waiting = self._calls.get(key) if key is not None else None
         if waiting is None:
+            self._read.pop(str(key), None)
             self._others.arrive(job)
             return
         self._learn([(waiting.key, str(job.get("id")))])
@@ -380,6 +379,8 @@ class Conversation:
             notes.accepted(some)
 
     def _refused(self, keys: Sequence[str], problem: Json, after_s: float | None) -> None:
+        for key in keys:
+            self._read.pop(key, None)
         refused = [self._calls[key] for key in keys if key in self._calls]
         status = int(problem.get("status") or 500)
         if refused and is_busy(status, after_s):

@@ -84,11 +84,29 @@ class Kind:
         return True
 
 
+class InRoom:
+    """A value in a range of this program's, which is used again when nothing refers to the value any more.
+
+    It is taken out once: the loop keeps the future of a call for longer than its caller keeps the value.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: memoryview) -> None:
+        self._value: memoryview | None = value
+
+    def taken(self) -> memoryview:
+        """The value, which from now on only its user keeps."""
+        value, self._value = self._value, None
+        assert value is not None
+        return value
+
+
 class Waiting(asyncio.Future[Any]):
     """A call under way.
 
-    Its result is the value as bytes, or as a payload that says where they are; the job as JSON where that gave none; or
-    None: accepted.
+    Its result is the value as bytes, or as a payload that says where they are, or in a room; the job as JSON where that
+    gave none; or None: accepted.
 
     Attributes:
         key: under which it is submitted.

@@ -40,6 +40,7 @@ HELLO_S = 2.0
 _ANSWER_S = 0.25  # after that a value goes the plain way
 _MOST_WASTE = 2  # a room that is so many times larger than the value is left for another
 _ROOMS = 4
+_WRITTEN_HERE, _READ_HERE = 1, 2  # what a range is used for
 _USED = 32  # rooms in use of which it is known until when they may be used again
 
 
@@ -69,6 +70,7 @@ class ArenaLink:
         self._rooms: deque[tuple[Range, bool, float]] = deque(maxlen=_ROOMS)
         self._returned: deque[tuple[Range, float]] = deque()  # rooms that are free again, from any thread
         self._used: OrderedDict[int, tuple[Range, float]] = OrderedDict()  # rooms in use, and until when they are rooms
+        self._uses: dict[int, int] = {}  # for what the range at an offset was used last
         self._own: dict[int, bool] = {}  # ranges of this process that it reads; whether they can be used again
         self._unsent: deque[bytes] = deque()
         self.lent: set[int] = set()
@@ -95,7 +97,7 @@ class ArenaLink:
     def place(self, pieces: Pieces) -> Range | None:
         """Write an encoded value into the arena. None: there is no room, so it has to go another way."""
         with self._lock:
-            found = self._room(pieces.size) or self._ask(pieces.size)
+            found = self._room(pieces.size, _WRITTEN_HERE) or self._ask(pieces.size, _WRITTEN_HERE)
         if found is None:
             return None
         whole, fresh = found
@@ -117,7 +119,7 @@ class ArenaLink:
         None: there is no room.
         """
         with self._lock:
-            return self._room(size, oldest=True) or self._ask(size)
+            return self._room(size, _READ_HERE) or self._ask(size, _READ_HERE)
 
     def give_back(self, found: Range, *, unbacked: bool = False) -> None:
         """Say that a range that was placed or offered is of no use to anybody. `unbacked`: nor is there memory."""
@@ -134,22 +136,30 @@ class ArenaLink:
                 return
         self._send(f"free {found.name}")
 
-    def _room(self, size: int, *, oldest: bool = False) -> tuple[Range, bool] | None:
-        """One of the ranges that were given before anybody asked. `oldest`: what was used last is left for others."""
+    def _room(self, size: int, use: int) -> tuple[Range, bool] | None:
+        """One of the ranges that were given before anybody asked.
+
+        Best is one that was used last, as it is nearest to the processor, and for the same: then its pages are in the
+        page tables that are needed.
+        """
         for words in self._heard():
             self._refuse(words)
         while self._returned:
             room, until = self._returned.popleft()
             self._rooms.append((room, False, until))
-        rooms = list(self._rooms)
-        for each in rooms if oldest else reversed(rooms):  # what was used last is nearest to the processor
+        fitting = [each for each in reversed(self._rooms) if size <= each[0].size <= _MOST_WASTE * size]
+        for each in sorted(fitting, key=lambda each: self._uses.get(each[0].offset, use) != use):
             room, fresh, until = each
-            if not size <= room.size <= _MOST_WASTE * size:
-                continue
             self._rooms.remove(each)
             if self._entered(room, until):
+                self._will_use(room, use)
                 return room, fresh
         return None
+
+    def _will_use(self, room: Range, use: int) -> None:
+        if len(self._uses) >= _USED:
+            self._uses.clear()
+        self._uses[room.offset] = use
 
     def _entered(self, room: Range, until: float) -> bool:
         """Take a room. When its time is over the control plane is asked."""
@@ -171,12 +181,15 @@ class ArenaLink:
                 return not self.lost
         return self._answer("lease", found.name) == ["leased"]
 
-    def _ask(self, size: int) -> tuple[Range, bool] | None:
+    def _ask(self, size: int, use: int) -> tuple[Range, bool] | None:
         words = self._answer("alloc", str(size))
         if len(words) != 3 or words[0] != "range":
             return None
         found = Range.parse(words[1])
-        return (found, words[2] == "1") if self._map.contains(found) and found.size >= size else None
+        if not self._map.contains(found) or found.size < size:
+            return None
+        self._will_use(found, use)
+        return found, words[2] == "1"
 
     # ---- reading
 

@@ -345,3 +345,18 @@ def test_what_a_program_held_stays_while_a_worker_may_use_it(plane: Plane) -> No
     assert plane.do(lambda: plane.arena.find(placed.name)) == placed
     plane.do(lambda: plane.server.unpin("program"))
     assert plane.do(lambda: plane.arena.used) == 0
+
+
+def test_a_range_is_used_for_the_same_as_before_where_that_can_be(plane: Plane) -> None:
+    program = plane.link()
+    uses: set[tuple[str, int]] = set()
+    for turn in range(6):
+        placed, offered = program.place(pieces(b"a")), program.offer(MEGABYTE)
+        assert placed is not None
+        assert offered is not None
+        uses |= {("place", placed.offset), ("offer", offered[0].offset)}
+        given_back = [placed, offered[0]][:: 1 - 2 * (turn % 2)]  # in either order
+        for each in given_back:
+            program.reuse(each)
+        plane.do(lambda: None)
+    assert len(uses) == 2
