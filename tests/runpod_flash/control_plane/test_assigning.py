@@ -301,3 +301,22 @@ def test_who_waits_in_a_long_queue_is_told_now_and_then_and_at_last(monkeypatch:
         assert len(told) < 60, "not at each of them"
 
     asyncio.run(play())
+
+
+@played
+async def test_where_all_runs_who_looks_after_workers_hears_of_it_at_once_and_then_now_and_then(scene: Scene) -> None:
+    worker, heard = scene.start(), list[str]()
+    await scene.turns()
+    await until(lambda: not scene.dispatcher._assigning._late)
+    scene.dispatcher.on_load = heard.append
+    for number in range(20):
+        job = await scene.submit()
+        await scene.turns()
+        worker.done(job)
+        await scene.turns()
+        assert heard or number
+    assert len(heard) < 20
+    before = len(heard)
+    await until(lambda: len(heard) > before)  # of what was not told
+    await scene.dispatcher.settle()
+    scene.check_ends()
