@@ -6,6 +6,7 @@ queue ── a worker is free ─────────────▶ running
 """
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -75,6 +76,14 @@ class Assigning:
             job.pool.queue.append(job)
         else:
             self._queue_at(job, home)
+
+    @staticmethod
+    def unqueue(job: Job) -> None:
+        """Take a job out of where it waits."""
+        for queue in (job.pool.queue, *(one.queue for one in job.pool.homes)):
+            with contextlib.suppress(ValueError):  # it waits in one of them only
+                queue.remove(job)
+        job.pool.pausing.discard(job)
 
     def came(self, job: Job) -> None:
         """Queue a job that has come, and hand it out where nobody waits before it."""

@@ -6,7 +6,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from runpod_flash.control_plane import lifecycle
 from runpod_flash.control_plane.announcer import Announcer
@@ -21,13 +21,13 @@ from runpod_flash.control_plane.lender import Lender
 from runpod_flash.control_plane.pools import Pools
 from runpod_flash.control_plane.recorder import JobStore, Recorder
 from runpod_flash.control_plane.records import JobRecord, LogLine
-from runpod_flash.control_plane.results import Results, Told, Values, outcome_of
+from runpod_flash.control_plane.results import Results, Told, Values, as_kept, outcome_of
 from runpod_flash.control_plane.shared_values import Memory
 from runpod_flash.control_plane.streams import Streams
 from runpod_flash.control_plane.turn import Turn
 from runpod_flash.control_plane.unfinished import Unfinished
 from worker_runtime.wire.frames import Body
-from worker_runtime.wire.jobs import INLINE_LIMIT, Call, ErrorInfo, ErrorKind, JobStatus, Payload, Progress
+from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, Progress
 from worker_runtime.wire.ranges import Range
 
 logger = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ class Dispatcher:
         job.done.cancel()
         job.outcome = job.record
         self._deadlines.ended(job)
-        self._unqueue(job)
+        self._assigning.unqueue(job)
         if job.worker is not None:
             self._release(job.worker, job)
         self._forget(job)
@@ -237,7 +237,7 @@ class Dispatcher:
             if error is not None:
                 self._failed_attempt(job, error)
             else:
-                self._succeeded(job, worker, _as_bytes(body))
+                self._succeeded(job, worker, as_kept(body))
         else:
             self._discard(worker, body)
         if self._freed is None:
@@ -436,20 +436,13 @@ class Dispatcher:
         if job.ahead is not None and job.sent:  # it may begin just now
             job.record = job.record.changed(attempts=job.attempt)
         elif worker is None and job.record.status is JobStatus.IN_QUEUE:
-            self._unqueue(job)
+            self._assigning.unqueue(job)
         self._fail(job, error)
         if worker is not None and job.sent:
             self._assigning.courier(job.pool).call_off(job, worker)
         elif worker is not None:
             self._release(worker, job)
         self.pump(job.pool)
-
-    @staticmethod
-    def _unqueue(job: Job) -> None:
-        for queue in (job.pool.queue, *(one.queue for one in job.pool.homes)):
-            with contextlib.suppress(ValueError):  # it waits in one of them only
-                queue.remove(job)
-        job.pool.pausing.discard(job)
 
     def drop_instance(self, instance: str, sees: Callable[[str], bool]) -> None:
         """Close an instance where it lives. Nothing happens where it is unknown, or of an endpoint that is not seen."""
@@ -500,13 +493,6 @@ class Dispatcher:
 
     def _release(self, worker: Worker, job: Job) -> None:
         self._assigning.release(worker, job)
-
-
-def _as_bytes(body: Body | Range) -> bytes | Range:
-    """A result as it is kept. A large one stays as it is: nobody changes it, so that it is as good as bytes."""
-    if isinstance(body, Range):
-        return body
-    return bytes(body) if len(body) <= INLINE_LIMIT else cast(bytes, body)
 
 
 _NOT_THERE = ErrorInfo(
