@@ -6,7 +6,7 @@ at the first call), `web` and `asyncio` (by `client` and `http_verbs`, at the fi
 `backends.connect`), `pathlib`, `dotenv` (where there is a .env file) and `platformdirs` (where FLASH_HOME is not set;
 by `settings`, when it reads), `packaging.requirements` (by `options`, at the first call of an endpoint with
 dependencies), `importlib.metadata` (by `outcome`, for a message), `difflib` (for messages with a hint, by `wording`
-and others), `pydantic` (by `route_types`, for routes), `backends.near_requests` (by `backends.clients`),
+and others), `pydantic` (by `route_types`, for routes), `backends.near` (by `backends.clients`),
 `session` and `volume_calls` (by `volumes`, when something is asked of one).
 """
 

@@ -52,24 +52,33 @@ class LocalFiles:
         hashes: their sha256 by the same path.
     """
 
-    __slots__ = ("_checked", "_path", "_stamps", "contents", "hashes")
+    __slots__ = ("_checked", "_path", "_seen", "_stamps", "contents", "hashes")
 
     def __init__(self, contents: Mapping[str, bytes], stamps: Mapping[str, _Stamp], path: tuple[str, ...]) -> None:
         self.contents = contents
         self.hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
         self._stamps = tuple(stamps.items())
         self._path = path
+        self._seen: list[str] | None = None  # `sys.path` as it was when it meant that, whatever the current folder is
         self._checked = time.monotonic()
 
     def unchanged(self) -> bool:
         """Whether disk and `sys.path` are as they were. With very many files, looked up once in 50 ms at most."""
-        if self._path != _search_path():
+        if sys.path != self._seen and not self._is_same_path():
             return False
+        if not self._stamps:
+            return True
         now = time.monotonic()
         if len(self._stamps) > _CHECK_ALWAYS and now - self._checked < _CHECK_EVERY_S:
             return True
         self._checked = now
         return all(_stamp(path) == stamp for path, stamp in self._stamps)
+
+    def _is_same_path(self) -> bool:
+        if self._path != _search_path():
+            return False
+        self._seen = sys.path.copy() if "" not in sys.path else None
+        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,12 +142,12 @@ class Lent:
             room = self._written(taken, value)
             if room is None:
                 return False
-        told = {"type": direct.DONE, "number": taken.number, **self._held(taken)}
+        told = self._held(taken)
+        if room is not None:
+            told["size"] = room.size
         with contextlib.suppress(OSError):  # the client has gone; its job has ended all the same
-            if room is None:
-                self._say(told, joined(value))
-            else:
-                self._say({**told, "size": room.size})
+            self._say_whole(_done_head(taken.number, told), joined(value))
+            if room is not None:
                 self._unread = taken.number
         self._record(taken, joined(value), room, took_us)
         return True
@@ -279,10 +279,19 @@ class Lent:
         elif header["type"] == direct.ROOM and header["number"] == self._needed:
             self._room, self._is_answered = _room_of(header), True
 
-    def _say(self, header: Header, body: Body = b"") -> None:
+    def _say(self, header: Header) -> None:
+        self._say_whole(frames.head_of(header), b"")
+
+    def _say_whole(self, head: bytes, body: Body) -> None:
         if os.getpid() != self._pid:
             os._exit(0)  # as in `Channel`
-        frames.send_whole(self._socket, frames.encode(header, body))
+        frames.send_whole(self._socket, frames.whole(head, body))
+
+
+def _done_head(number: int, more: Header) -> bytes:
+    """The header of a call that has ended: the same JSON as of any, made for the many of them."""
+    head = f'{{"type":"{direct.DONE}","number":{number}}}'.encode()
+    return head if not more else head[:-1] + b"," + frames.head_of(more)[1:]
 
 
 def _room_of(header: Header) -> Room | None:

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 
 from runpod_flash.errors import BackendUnavailable
 from runpod_flash.plane_start import program, running, spawn
-from runpod_flash.state_folder import PlaneRecord, StateFolder, is_locked, process_started
+from runpod_flash.state_folder import PlaneRecord, StateFolder, is_locked, process_started, write_private
 
 __all__ = ["all_running", "ensure", "program", "reach", "running", "stop"]
 
@@ -29,6 +29,7 @@ _SILENT_S = 30.0  # a living control plane that does not answer is given this lo
 _PAUSE_S = 0.02
 _BEGIN_S = 10.0  # for one that was begun to say so
 _STARTS = 10  # of one that ends without naming a cause: it was killed, which is no reason to give up
+_NEEDED_BYTES = 256 * 1024  # with less room than this none can start
 _TRACEBACK = "Traceback (most recent call last):"
 _LOGGED = re.compile(r"\d{4}-\d\d-\d\d ")  # a line of its log
 _SECOND_S = 0.3  # after the first SIGTERM it drains, at the second it stops at once
@@ -190,7 +191,7 @@ async def _start(
         record = await _answering(state, pid, log_start, end)
         if record is not None:
             return record
-        cause = _named_cause(state, log_start)
+        cause = _named_cause(state, log_start) or _unwritable(state)
         if cause or _raised(state, log_start):
             break
     raise BackendUnavailable(f"the control plane could not start: {cause or _last_words(state, log_start)}")
@@ -216,6 +217,16 @@ def _named_cause(state: StateFolder, log_start: int) -> str:
     for line in reversed(_said(state, log_start)):
         if line.startswith("error: "):
             return line.removeprefix("error: ")
+    return ""
+
+
+def _unwritable(state: StateFolder) -> str:
+    """Why nothing more can be written to the state folder, so that its log says nothing either; empty where it can."""
+    try:
+        write_private(probe := state.plane / "probe", bytes(_NEEDED_BYTES))
+        probe.unlink()
+    except OSError as error:
+        return f"{state.plane} cannot be written ({error.strerror or error}); make room there or set FLASH_HOME"
     return ""
 
 

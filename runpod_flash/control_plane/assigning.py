@@ -6,6 +6,7 @@ queue ── a worker is free ─────────────▶ running
 """
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -42,7 +43,8 @@ class Assigning:
         again: queues a job once more, with this record.
         changed: called with a pool where jobs or slots have become free.
         loans: which workers are lent to clients.
-        on_load: called, at the end of a turn, with the id of each endpoint whose jobs or free slots have changed.
+        on_load: called, at the end of a turn or in a moment, with the id of each endpoint whose jobs or free slots have
+            changed.
     """
 
     def __init__(
@@ -74,6 +76,14 @@ class Assigning:
             job.pool.queue.append(job)
         else:
             self._queue_at(job, home)
+
+    @staticmethod
+    def unqueue(job: Job) -> None:
+        """Take a job out of where it waits."""
+        for queue in (job.pool.queue, *(one.queue for one in job.pool.homes)):
+            with contextlib.suppress(ValueError):  # it waits in one of them only
+                queue.remove(job)
+        job.pool.pausing.discard(job)
 
     def came(self, job: Job) -> None:
         """Queue a job that has come, and hand it out where nobody waits before it."""
@@ -331,11 +341,18 @@ class Assigning:
             self._look_within(left)
 
     def look_at(self, pool: Pool) -> None:
-        """Something has changed in the pool: whoever is concerned is told at the end of this turn."""
-        if pool not in self._untold:
-            if not self._untold:
-                self._turn.at_end(Step.STAGES, self._tell_all)
-            self._untold[pool] = None
+        """Something has changed in the pool: whoever is concerned is told at the end of this turn, or in a moment where
+        that was done a moment ago.
+        """
+        if pool in self._untold:
+            return
+        if pool.is_calm and not pool.told:  # there is nothing to tell, but for who looks after idle workers
+            if pool in self._late:
+                return
+            self._tell_later(pool)
+        if not self._untold:
+            self._turn.at_end(Step.STAGES, self._tell_all)
+        self._untold[pool] = None
 
     def _tell_all(self) -> None:
         pools, self._untold = self._untold, {}
@@ -347,6 +364,10 @@ class Assigning:
             if pool.has_work:
                 pool.told_at = now
             self._announcer.refresh(pool)
+        self._tell_load(pools)
+        self._tell_load(pools)
+
+    def _tell_load(self, pools: Iterable[Pool]) -> None:
         for endpoint in dict.fromkeys([pool.key.endpoint for pool in pools]):
             self.on_load(endpoint)
 
@@ -362,6 +383,7 @@ class Assigning:
         for pool in pools:
             pool.told_at = now
             self._announcer.refresh(pool)
+        self._tell_load(pools)
 
 
 def find(worker: Worker, job_id: str) -> Job | None:

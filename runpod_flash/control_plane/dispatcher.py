@@ -5,8 +5,8 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, Final, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
 
 from runpod_flash.control_plane import lifecycle
 from runpod_flash.control_plane.announcer import Announcer
@@ -21,13 +21,13 @@ from runpod_flash.control_plane.lender import Lender
 from runpod_flash.control_plane.pools import Pools
 from runpod_flash.control_plane.recorder import JobStore, Recorder
 from runpod_flash.control_plane.records import JobRecord, LogLine
-from runpod_flash.control_plane.results import Results, Told, Values, outcome_of
+from runpod_flash.control_plane.results import Results, Told, Values, as_kept, outcome_of
 from runpod_flash.control_plane.shared_values import Memory
 from runpod_flash.control_plane.streams import Streams
 from runpod_flash.control_plane.turn import Turn
 from runpod_flash.control_plane.unfinished import Unfinished
 from worker_runtime.wire.frames import Body
-from worker_runtime.wire.jobs import INLINE_LIMIT, Call, ErrorInfo, ErrorKind, JobStatus, Payload, Progress
+from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, Progress
 from worker_runtime.wire.ranges import Range
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Dispatcher:
 
     Attributes:
         on_load: called with an endpoint's id at the end of each turn of the loop in which the number of its queued or
-            running jobs or free workers may have changed.
+            running jobs or free workers may have changed; where nothing waits, now and then.
         on_end: called with each job whose end is on disk.
         on_again: called with each job of which an attempt has ended and another will follow.
         recorder: what makes decisions last.
@@ -76,6 +76,7 @@ class Dispatcher:
         self._jobs = Unfinished()
         self._numbers = itertools.count()
         self._stopped = False
+        self._freed: dict[Pool, None] | None = None  # where ends have come, while others of them are about to be heard
         self.on_load: Callable[[str], None] = lambda endpoint: None
         self.on_again: Callable[[Job], None] = lambda job: None
         self.on_end: Callable[[Job], None] = lambda job: None
@@ -155,7 +156,7 @@ class Dispatcher:
         job.done.cancel()
         job.outcome = job.record
         self._deadlines.ended(job)
-        self._unqueue(job)
+        self._assigning.unqueue(job)
         if job.worker is not None:
             self._release(job.worker, job)
         self._forget(job)
@@ -209,6 +210,17 @@ class Dispatcher:
         self._assigning.free(worker)
         self.pump(worker.pool)
 
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Several attempts end inside: jobs are handed out once, when all that is known."""
+        self._freed = {}
+        try:
+            yield
+        finally:
+            freed, self._freed = self._freed, None
+            for pool in freed:
+                self.pump(pool)
+
     def finished(self, worker: Worker, job_id: str, attempt: int, error: ErrorInfo | None, body: Body | Range) -> None:
         """An attempt has ended. A late word about an older attempt is ignored."""
         job = find(worker, job_id)
@@ -225,10 +237,13 @@ class Dispatcher:
             if error is not None:
                 self._failed_attempt(job, error)
             else:
-                self._succeeded(job, worker, _as_bytes(body))
+                self._succeeded(job, worker, as_kept(body))
         else:
             self._discard(worker, body)
-        self.pump(worker.pool)
+        if self._freed is None:
+            self.pump(worker.pool)
+        else:
+            self._freed[worker.pool] = None
 
     def _discard(self, worker: Worker, value: Body | Range) -> None:
         if isinstance(value, Range):
@@ -421,20 +436,13 @@ class Dispatcher:
         if job.ahead is not None and job.sent:  # it may begin just now
             job.record = job.record.changed(attempts=job.attempt)
         elif worker is None and job.record.status is JobStatus.IN_QUEUE:
-            self._unqueue(job)
+            self._assigning.unqueue(job)
         self._fail(job, error)
         if worker is not None and job.sent:
             self._assigning.courier(job.pool).call_off(job, worker)
         elif worker is not None:
             self._release(worker, job)
         self.pump(job.pool)
-
-    @staticmethod
-    def _unqueue(job: Job) -> None:
-        for queue in (job.pool.queue, *(one.queue for one in job.pool.homes)):
-            with contextlib.suppress(ValueError):  # it waits in one of them only
-                queue.remove(job)
-        job.pool.pausing.discard(job)
 
     def drop_instance(self, instance: str, sees: Callable[[str], bool]) -> None:
         """Close an instance where it lives. Nothing happens where it is unknown, or of an endpoint that is not seen."""
@@ -485,13 +493,6 @@ class Dispatcher:
 
     def _release(self, worker: Worker, job: Job) -> None:
         self._assigning.release(worker, job)
-
-
-def _as_bytes(body: Body | Range) -> bytes | Range:
-    """A result as it is kept. A large one stays as it is: nobody changes it, so that it is as good as bytes."""
-    if isinstance(body, Range):
-        return body
-    return bytes(body) if len(body) <= INLINE_LIMIT else cast(bytes, body)
 
 
 _NOT_THERE = ErrorInfo(

@@ -273,6 +273,11 @@ class Pool:
         """Whether jobs or requests wait for a worker."""
         return bool(self.queue) or self.waiting_requests > 0
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether all that has come runs."""
+        return not self.queue and not self.waiting_requests and self.building is None
+
     def live(self, generation: int | None) -> Iterator[Worker]:
         """The workers that can take new jobs now or soon: of this generation, None of any."""
         for worker in self.workers.values():

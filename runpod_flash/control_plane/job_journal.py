@@ -27,8 +27,10 @@ FOLD_ABOVE_BYTES: Final = 32 * 1024**2
 SHORTEN_ABOVE: Final = 200_000
 """Changes in the journal above which jobs go to the table that have not ended, so that it can be cut behind them."""
 
+_LAST_KEY: Final = "SELECT max(idempotency_key) FROM jobs WHERE idempotency_key IS NOT NULL"
 _APPEND: Final = "INSERT INTO journal (seq, jobs) VALUES (?, ?)"
 _CLIENT: Final = FIXED.index("client")
+_KEY: Final = FIXED.index("idempotency_key")
 _ENDED: Final = STATE.index("finished_at")
 _TABLE: Final = ("seq", *STATE, *FIXED, "expires_at")
 _CHANGING: Final = (*STATE, "client", "facts", "created_at", "expires_at")
@@ -101,6 +103,7 @@ class JobJournal:
         self._first_rows: dict[Entry, int] = {}  # of the entries that are in the journal, in the rows' order
         self._row, self._next_row = 1, 1  # the first that the journal has, and the one that comes next
         self._next_number = 1
+        self._last_key = ""  # none in the table comes after it
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Read what an earlier run has left. Not in a transaction."""
@@ -121,6 +124,7 @@ class JobJournal:
         self._row, self._next_row = replayed.first, replayed.after
         (last,) = connection.execute("SELECT max(seq) FROM jobs").fetchone()
         self._next_number = max(last or 0, replayed.last_number) + 1
+        self._last_key = connection.execute(_LAST_KEY).fetchone()[0] or ""
         if replayed.old:
             self._settle(connection)
 
@@ -180,6 +184,10 @@ class JobJournal:
     def with_key(self, key: str) -> tuple[Entry, ...]:
         """The jobs in memory that were submitted with this key, each at an endpoint of its own, in their order."""
         return self._keys.get(key, ())
+
+    def may_be_in_table(self, key: str) -> bool:
+        """Whether the table may have a job of this key. Keys of our SDK grow with time: none of a new one is there."""
+        return key <= self._last_key
 
     def save(self, record: JobRecord, entry: Entry | None) -> bool:
         """Let the next commit write a job as it is now. False: its end is written, or will be, and stays.
@@ -281,6 +289,8 @@ class JobJournal:
 
     def _bring(self, connection: sqlite3.Connection, folded: "Folded") -> None:
         to_table(connection, folded.entries)
+        keys = (entry.fixed[_KEY] for entry in folded.entries)
+        self._last_key = max(self._last_key, max(filter(None, keys), default=""))
         self._counters.save(connection, [(entry.counted, entry.record) for entry in folded.entries])
 
     def folded(self, what: "Folded") -> None:

@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, cast
 
 from runpod_flash.control_plane.fleet import Worker
@@ -24,6 +25,9 @@ class WorkerEvents(Protocol):
 
     def expected(self, worker_id: str) -> Worker | None:
         """The worker that was started under this id."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """What is told inside came together."""
 
     def connected(self, worker: Worker, link: "WorkerLink") -> None: ...
 
@@ -138,10 +142,14 @@ class _Conversation(asyncio.Protocol):
         except WireError as error:
             self._break(error)
             return
-        for header, body in heard:
-            if self not in self._conversations:
-                return
-            self._hear(header, body)
+        if len(heard) == 1:
+            self._hear(*heard[0])
+            return
+        with self._events.together():
+            for header, body in heard:
+                if self not in self._conversations:
+                    return
+                self._hear(header, body)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.end()

@@ -5,13 +5,15 @@ import logging
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from runpod_flash.control_plane.records import PlainOutput
 from runpod_flash.control_plane.store import StoreFull
 from runpod_flash.errors import BackendError
 from worker_runtime.wire import plain_json
+from worker_runtime.wire.frames import Body
 from worker_runtime.wire.jobs import (
+    INLINE_LIMIT,
     PLAIN_LIMIT,
     Call,
     ErrorInfo,
@@ -46,6 +48,13 @@ class Told:
     """The `output` of a job that ended well, as its record has it."""
 
     output: Any
+
+
+def as_kept(body: Body | Range) -> bytes | Range:
+    """A result as it is kept. A large one stays as it is: nobody changes it, so that it is as good as bytes."""
+    if isinstance(body, Range):
+        return body
+    return bytes(body) if len(body) <= INLINE_LIMIT else cast(bytes, body)
 
 
 def outcome_of(call: Call, body: bytes | Range, items: int, *, read: bool) -> Told | Payload | ErrorInfo | Range:

@@ -233,7 +233,9 @@ class SharedValues:
         self._server.when_left(client, lambda: self._arena.inherit(found, named))
 
     def ended(self, record: JobRecord) -> None:
-        if record.status in _RETRIED and self._arena.ranges_of(record.id):
+        if not self._arena.ranges_of(record.id):
+            return
+        if record.status in _RETRIED:
             self._spawn(self._file_arguments(record.id))
             return
         if not self._ended:

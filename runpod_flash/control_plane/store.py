@@ -211,8 +211,11 @@ class Store:
         for entry in reversed(self._journal.with_key(key)):
             if entry.record.endpoint == endpoint_id:
                 return entry.record.id
+        stored = text(key)
+        if not self._journal.may_be_in_table(stored):
+            return None
         sql = "SELECT id FROM jobs WHERE endpoint = ? AND idempotency_key = ? ORDER BY seq DESC LIMIT 1"
-        rows = self.read(sql, endpoint_id, text(key))
+        rows = self.read(sql, endpoint_id, stored)
         return rows[0][0] if rows else None
 
     def endpoint_of(self, job_id: str) -> str | None:

@@ -6,6 +6,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,9 @@ class Supervisor:
             ended.cancel()
 
     # ---- what workers say (links.WorkerEvents)
+
+    def together(self) -> AbstractContextManager[None]:
+        return self._dispatcher.together()
 
     def expected(self, worker_id: str) -> Worker | None:
         worker = self._by_id.get(worker_id)

@@ -132,8 +132,9 @@ assert await f(1, 0.05) == 1
 await lent()
 task = asyncio.create_task(f(2, 30.0, starts="begun"))
 await wait_for("begun")
-await asyncio.sleep(0.05)
-assert conversation()._calls and all(each.job_id for each in conversation()._calls.values())
+assert conversation()._calls
+async with asyncio.timeout(20):
+    while not all(each.job_id for each in conversation()._calls.values()): await asyncio.sleep(0.005)
 task.cancel()
 assert isinstance((await asyncio.gather(task, return_exceptions=True))[0], asyncio.CancelledError)
 for number in range(30):

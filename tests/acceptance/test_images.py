@@ -104,6 +104,7 @@ def test_a_container_takes_jobs_and_nothing_of_it_is_left(api: httpx.Client, eng
     wait_until(lambda: not engine.containers(), 30, "the container of a deleted endpoint ends")
 
 
+@pytest.mark.slow
 def test_a_container_answers_requests_at_its_port(api: httpx.Client, engine: TestEngine) -> None:
     endpoint = made(api, {**WEB, "args": "web --at $PORT", "startScript": None, "env": {"SHADE": "dark"}})
     answer = api.post(f"/lb/{endpoint}/some/path", json={"x": [1]}).json()

@@ -54,6 +54,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_code_data_and_results_travel_inside_calls(place: Place) -> None:
     done = place.run_script(SCRIPT, env={"FLASH_PUBLISHED_ONLY": "1"}).good()
     result, arguments, job = done.stdout.splitlines()

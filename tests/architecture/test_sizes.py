@@ -1,9 +1,12 @@
 """Files and functions stay small enough to be read at once."""
 
 import ast
-import functools
+import gc
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from tests.support.place import ROOT
 
@@ -17,9 +20,29 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@functools.cache
-def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
+@dataclass(frozen=True)
+class Facts:
+    """What is asked of a file."""
+
+    lines: int
+    says_what_for: bool
+    functions: list[tuple[str, int]]  # lengths by name
+
+
+@pytest.fixture(scope="module")
+def facts() -> dict[str, Facts]:
+    """Those of all files that are not empty, each read once."""
+    gc.disable()  # a tree is large, and none of it is garbage
+    try:
+        return {name(path): facts_of(path.read_text()) for path in SOURCES if path.stat().st_size}
+    finally:
+        gc.enable()
+
+
+def facts_of(text: str) -> Facts:
+    tree = ast.parse(text)
+    lengths = [(each.name, length(each)) for each in functions(tree)]
+    return Facts(len(text.splitlines()), bool(ast.get_docstring(tree)), lengths)
 
 
 def functions(node: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -37,13 +60,12 @@ def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
-def test_files_and_functions_are_short() -> None:
-    lines = {name(path): len(path.read_text().splitlines()) for path in SOURCES}
-    assert {path: number for path, number in lines.items() if number > FILE_LINES} == {}
-    lengths = {(name(path), each.name): length(each) for path in SOURCES for each in functions(tree(path))}
-    assert {function: number for function, number in lengths.items() if number > FUNCTION_LINES} == {}
+def test_files_and_functions_are_short(facts: dict[str, Facts]) -> None:
+    assert {path: each.lines for path, each in facts.items() if each.lines > FILE_LINES} == {}
+    lengths = {(path, *function) for path, each in facts.items() for function in each.functions}
+    assert {function for function in lengths if function[-1] > FUNCTION_LINES} == set()
+    assert lengths
 
 
-def test_each_module_says_what_it_is_for() -> None:
-    written = [path for path in SOURCES if path.stat().st_size]
-    assert [name(path) for path in written if not ast.get_docstring(tree(path))] == []
+def test_each_module_says_what_it_is_for(facts: dict[str, Facts]) -> None:
+    assert [path for path, each in facts.items() if not each.says_what_for] == []

@@ -226,6 +226,19 @@ def test_changes_are_seen(
     assert after.hashes != before.hashes or sys.path[0] == str(folder / "pkg")
 
 
+def test_another_current_folder_is_seen_where_it_is_searched(
+    write: Write, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write({"a.py": "", "other/b.py": ""})
+    for path, is_searched in ((list(sys.path), False), (["", *sys.path], True)):
+        monkeypatch.setattr(sys, "path", path)
+        monkeypatch.chdir(folder)
+        files = LocalModules().files(["a"])
+        assert all(files.unchanged() for _ in range(3))
+        monkeypatch.chdir(folder / "other")
+        assert files.unchanged() is not is_searched
+
+
 def test_an_edit_that_imports_more_is_followed(write: Write) -> None:
     write({"a.py": "", "b.py": ""})
     modules = LocalModules()

@@ -20,6 +20,7 @@ from runpod_flash.control_plane.balancing.picking import Upstream
 from runpod_flash.control_plane.http_protocol import HttpProtocol
 from runpod_flash.control_plane.limits import Limits
 from runpod_flash.errors import EndpointNotFound
+from tests.support.prompt_server import PromptServer
 
 ENDPOINT = "abc123"
 
@@ -44,13 +45,13 @@ async def serving(app: ASGIApp, **settings: Any) -> AsyncIterator[int]:
         ws="websockets-sansio",
         **settings,
     )
-    server = uvicorn.Server(config)
+    server = PromptServer(config)
     task = asyncio.create_task(server._serve())  # `serve` would take the signals of the test process
     await until(lambda: server.started or task.done())
     try:
         yield int(server.servers[0].sockets[0].getsockname()[1])
     finally:
-        server.should_exit = True
+        server.end()
         await asyncio.wait_for(task, 10)
 
 

@@ -48,6 +48,7 @@ class PlayedWorker:
     world: "World"
     worker: Worker
     calls: dict[str, int] = field(default_factory=dict)
+    is_asked: bool = False  # for what it has not begun
 
     def send_whole(self, head: bytes, body: bytes = b"") -> None:
         self.send(frames.parse(head), body)
@@ -56,6 +57,8 @@ class PlayedWorker:
         if header["type"] == messages.RUN:
             self.world.begun(header["job"], header["attempt"])
             self.calls[header["job"]] = header["attempt"]
+        elif header["type"] == messages.TAKE_BACK:
+            self.is_asked = True
 
     def close(self) -> None:
         """The link is closed by the control plane."""
@@ -251,7 +254,11 @@ class Life:
             self.dispatcher.worker_lost(played.worker, "its link broke", [])
 
     def answer(self, played: PlayedWorker, job: str, error: ErrorInfo | None = None) -> None:
-        """A worker says that a call has ended; the value says which attempt gave it."""
+        """A worker says that a call has ended; the value says which attempt gave it. Before, that it has begun all."""
+        if played.is_asked:
+            played.is_asked = False
+            with self.on_loop():
+                self.dispatcher.given_back(played.worker, [])
         attempt = played.calls.pop(job)
         body = b"" if error is not None else f"{job} {attempt}".encode()
         with self.on_loop():

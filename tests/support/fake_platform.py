@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tests.support.prompt_server import PromptServer
 from tests.support.waiting import wait_until
 
 KEY = "fake-key"
@@ -306,7 +307,7 @@ def serving(
         timeout_graceful_shutdown=1,
         ssl_certfile=certificate,
     )
-    server = uvicorn.Server(config)
+    server = PromptServer(config)
 
     async def run() -> None:
         platform.loop = asyncio.get_running_loop()
@@ -320,5 +321,6 @@ def serving(
         yield "http://fake" if socket else f"{scheme}://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         platform.break_streams()
-        server.should_exit = True
+        if server.started and platform.loop is not None:
+            platform.loop.call_soon_threadsafe(server.end)
         thread.join(10)

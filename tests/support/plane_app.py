@@ -28,6 +28,7 @@ from runpod_flash.control_plane.store import Store
 from runpod_flash.control_plane.volume_files import VolumeFiles
 from runpod_flash.control_plane.volumes import Volumes
 from tests.support.memory_platform import MemoryPlatform
+from tests.support.prompt_server import PromptServer
 from tests.support.waiting import wait_until
 
 KEY = "the-key"
@@ -138,7 +139,7 @@ async def served_app(app: ASGIApp, hub: EventHub) -> AsyncIterator[httpx.AsyncCl
     config = uvicorn.Config(
         app, http=HttpProtocol, port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=5
     )
-    server = uvicorn.Server(config)
+    server = PromptServer(config)
     serving = asyncio.create_task(server._serve())  # `serve` would take the signals of the test process
     await asyncio.to_thread(wait_until, lambda: server.started or serving.done())
     port = server.servers[0].sockets[0].getsockname()[1]
@@ -146,5 +147,5 @@ async def served_app(app: ASGIApp, hub: EventHub) -> AsyncIterator[httpx.AsyncCl
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False) as client:
         yield client
     hub.close()
-    server.should_exit = True
+    server.end()
     await asyncio.wait_for(serving, 10)

@@ -1,5 +1,6 @@
 """Print the path of an installed interpreter: `python -m tests.support.pythons 3.12`. Exit status 1: there is none."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ def candidates(version: str) -> Iterator[str]:
         yield str(folder / "bin" / f"python{version}")
 
 
+@functools.cache
 def find_python(version: str) -> str | None:
     """The first candidate that starts and is of this version; a shim that leads nowhere is none."""
     for path in candidates(version):

@@ -473,7 +473,10 @@ def test_nothing_survives_any_ending(short_folder: Path, isolate: bool, ending: 
 
 
 def _command(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has ended just now
+        return b""
 
 
 def test_code_that_changes_needs_no_new_worker_but_other_local_modules_do(short_folder: Path) -> None:

@@ -30,6 +30,7 @@ def test_none_runs(place: Place) -> None:
     }
 
 
+@pytest.mark.slow
 def test_one_without_endpoints(place: Place) -> None:
     place.serve()
     assert "no endpoints" in place.flash("status").good().stdout

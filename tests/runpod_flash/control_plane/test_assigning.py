@@ -74,6 +74,26 @@ async def test_nothing_waits_in_a_worker_while_another_is_free(scene: Scene) -> 
 
 
 @played
+async def test_ends_that_come_together_are_all_heard_before_anything_is_handed_out(scene: Scene) -> None:
+    worker = scene.start()
+    jobs = [await scene.submit() for _ in range(1 + scene.pool.pace.depth + 3)]
+    await scene.turns()
+    assert len(scene.pool.queue) == 3
+    with scene.dispatcher.together():
+        for job in jobs[:4]:
+            worker.done(job)
+        assert len(scene.pool.queue) == 3
+    assert not scene.pool.queue
+    await scene.turns()
+    assert len(worker.calls) == len(jobs) - 4
+    worker.done(jobs[4])
+    for job in jobs[5:]:
+        worker.done(job)
+    await scene.dispatcher.settle()
+    scene.check_ends()
+
+
+@played
 async def test_what_may_not_wait_in_a_worker_waits_in_the_queue_and_all_behind_it(scene: Scene) -> None:
     worker = scene.start()
     await scene.submit()
@@ -281,3 +301,22 @@ def test_who_waits_in_a_long_queue_is_told_now_and_then_and_at_last(monkeypatch:
         assert len(told) < 60, "not at each of them"
 
     asyncio.run(play())
+
+
+@played
+async def test_where_all_runs_who_looks_after_workers_hears_of_it_at_once_and_then_now_and_then(scene: Scene) -> None:
+    worker, heard = scene.start(), list[str]()
+    await scene.turns()
+    await until(lambda: not scene.dispatcher._assigning._late)
+    scene.dispatcher.on_load = heard.append
+    for number in range(20):
+        job = await scene.submit()
+        await scene.turns()
+        worker.done(job)
+        await scene.turns()
+        assert heard or number
+    assert len(heard) < 20
+    before = len(heard)
+    await until(lambda: len(heard) > before)  # of what was not told
+    await scene.dispatcher.settle()
+    scene.check_ends()

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from runpod_flash.control_plane import crashes
-from runpod_flash.control_plane.autoscaler import IDLE_STRANGERS, PACE_S
+from runpod_flash.control_plane.autoscaler import FULL_S, IDLE_STRANGERS, PACE_S
 from runpod_flash.control_plane.environments import Environment, InstallFailed
 from runpod_flash.control_plane.fleet import WorkerState
 from runpod_flash.control_plane.records import Policy
@@ -388,3 +388,24 @@ async def test_many_jobs_that_come_and_go_are_looked_at_now_and_then(plane: Smal
     seen = len(looks)
     await asyncio.sleep(2 * PACE_S)
     assert len(looks) == seen
+
+
+@pytest.mark.parametrize(("most", "pause"), [(1, FULL_S), (3, PACE_S)])
+def test_where_no_worker_can_be_added_it_is_looked_at_less_often(tmp_path: Path, most: int, pause: float) -> None:
+    async def play(plane: SmallPlane) -> None:
+        endpoint = await plane.endpoint(workers=workers(0, most))
+        await plane.submit(endpoint)
+        await plane.until(lambda: plane.launcher.processes)
+        plane.autoscaler.load_changed(endpoint)
+        await plane.turns()
+        delays: list[float] = []
+        loop, now = asyncio.get_running_loop(), asyncio.get_running_loop().time()
+        plane.autoscaler._looked[endpoint] = now
+        with pytest.MonkeyPatch.context() as patched:  # a clock that stands, and timers that can be seen
+            patched.setattr(loop, "time", lambda: now)
+            patched.setattr(loop, "call_later", lambda delay, *_: delays.append(delay) or loop.call_soon(delays.copy))
+            for _ in range(5):
+                plane.autoscaler.jobs_changed(endpoint)
+        assert delays == [pytest.approx(pause)]
+
+    played(play)(tmp_path)

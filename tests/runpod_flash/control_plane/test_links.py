@@ -1,10 +1,11 @@
 """The worker link over a real socket: who is let in, what is handed on, how it ends."""
 
 import asyncio
+import contextlib
 import json
 import struct
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ class Heard:
     worker: Worker
     heard: list[tuple[Any, ...]] = field(default_factory=list)
     link: WorkerLink | None = None
+    lots: list[int] = field(default_factory=list)  # how many came together
 
     def expected(self, worker_id: str) -> Worker | None:
         return self.worker if worker_id == "w" and self.link is None else None
@@ -51,6 +53,12 @@ class Heard:
     def unbegun(self, worker: Worker, jobs: list[str]) -> None:
         if jobs:
             self.heard.append(("unbegun", jobs))
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        before = len(self.heard)
+        yield
+        self.lots.append(len(self.heard) - before)
 
     def gave_back(self, worker: Worker, jobs: list[tuple[str, int]]) -> None:
         self.heard.append(("back", jobs))
@@ -128,6 +136,20 @@ async def test_what_a_worker_says_is_handed_on_in_order(line: Line) -> None:
         ("gone", "exited with code 3", ["bye"]),
     ]
     assert await line.reader.read() == b""
+
+
+@played
+async def test_what_comes_together_is_handed_on_together(line: Line) -> None:
+    line.say(HELLO)
+    await framed.read(line.reader)
+    done = [{"type": messages.DONE, "job": f"j{number}", "attempt": 1} for number in range(4)]
+    line.say(done[0])
+    await line.until("done")
+    assert line.events.lots == []
+    line.writer.write(b"".join(piece for header in done[1:] for piece in frames.encode(header)))
+    while len(line.events.heard) < 4:
+        await asyncio.sleep(0.002)
+    assert line.events.lots == [3]
 
 
 @played

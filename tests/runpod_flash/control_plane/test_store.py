@@ -248,6 +248,26 @@ def test_a_key_finds_its_job_at_its_endpoint_only(path: Path) -> None:
         assert store.job_by_key("e2", "k\ud800") is None
 
 
+def test_keys_that_grow_with_time_are_looked_for_in_the_table_only_when_they_come_again(path: Path) -> None:
+    def asked(store: Store, key: str) -> tuple[str | None, int]:
+        """The job of a key, and how many queries that took."""
+        queries: list[str] = []
+        store._connection.set_trace_callback(queries.append)
+        found = store.job_by_key("e1", key)
+        store._connection.set_trace_callback(None)
+        return found, len(queries)
+
+    ended = job(status=JobStatus.COMPLETED, finished_at=2.0, idempotency_key="key-5")
+    with opened(path) as store:
+        assert asked(store, "key-1") == (None, 0)
+        commit(lambda: store.save_job(ended))
+        assert asked(store, "key-5") == ("j1", 0)
+        store.fold()
+        assert [asked(store, f"key-{number}") for number in (4, 5, 6)] == [(None, 1), ("j1", 1), (None, 0)]
+    with opened(path) as store:
+        assert [asked(store, key) for key in ("key-5", "key-6", "ä")] == [("j1", 1), (None, 0), (None, 0)]
+
+
 def test_facts_of_a_later_release_are_passed_over_and_missing_ones_have_their_default(path: Path) -> None:
     with opened(path) as store:
         commit(lambda: store.save_job(job(attempts=3)))
