@@ -28,10 +28,11 @@ from worker_runtime.wire.pieces import Encoded, Pieces, joined
 from worker_runtime.wire.ranges import Range
 
 RECORDS: Final = 4
-"""Calls that were answered are told to the control plane at the latest when there are so many.
+"""Calls that were answered are told to the control plane at the latest when there are so many, and another begins.
 
-What it does with them takes a processor for as long as each of them took: more at once, and the next call waits for it.
+What it does with them takes a processor for as long as each of them took: more at once, and a call waits for it.
 """
+
 
 _REST_MS: Final = 2.0  # and when no call has come for so long
 _OLD_S: Final = 0.02  # or the first of them ended so long ago
@@ -91,6 +92,7 @@ class Lent:
         self._is_greeted = self._is_over = self._is_gone = False
         self._records: list[list[Any]] = []
         self._bodies: list[Body] = []
+        self._is_due = False  # to be told when the next call begins: its program sleeps then, so a processor is free
         self._since = self._used = time.monotonic()
         self._pid = os.getpid()
         self._socket = socket.socket(socket.AF_UNIX)
@@ -194,8 +196,8 @@ class Lent:
         arguments = len(taken.body) if taken.range is None else taken.range.name
         self._records.append([taken.number, taken.key, arguments, given, taken.begun_at, took_us])
         self._bodies += (taken.body, value)
-        if len(self._records) >= RECORDS or now - self._since > _OLD_S or sum(map(len, self._bodies)) > _BYTES:
-            self.flush()
+        is_much = len(self._records) >= RECORDS or sum(map(len, self._bodies)) > _BYTES
+        self._is_due = is_much or now - self._since > _OLD_S
 
     def tell(self, taken: Taken | None = None) -> None:
         """Tell the control plane of a call that it has begun, once; None: of the one that runs. From any thread."""
@@ -217,6 +219,7 @@ class Lent:
 
     def flush(self) -> None:
         """Tell the control plane what was answered."""
+        self._is_due = False
         if self._records:
             records, self._records = self._records, []
             bodies, self._bodies = self._bodies, []
@@ -242,6 +245,8 @@ class Lent:
         return max(0.0, self._used + _IDLE_S - time.monotonic()) * 1000
 
     def _begin(self, taken: Taken) -> Taken:
+        if self._is_due:
+            self.flush()
         if taken.range is not None:
             self._memory.begin((taken.job, 1), [taken.range.name])
         taken.begun_at = time.time()

@@ -10,6 +10,7 @@ While it is lent the dispatcher gives it nothing. See decision 26.
 
 import asyncio
 import logging
+import os
 import secrets
 import time
 from collections import OrderedDict
@@ -182,6 +183,7 @@ class Loans:
     def _recorded(self, loan: Loan, calls: list[list[Any]], body: Body) -> None:
         worker, saved, values = loan.worker, None, _Values(self._dispatcher.memory, bytes(body))
         for number, key, taken, given, begun_at, took_us in calls:
+            os.sched_yield()  # the call that is under way may need this processor
             arguments, value = values.next(taken), values.next(given)
             worker.pool.pace.took(took_us / 1e6)
             job_id = direct.job_of(key)
