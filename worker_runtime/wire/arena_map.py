@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from worker_runtime.wire import copying
 from worker_runtime.wire.pieces import Pieces
 from worker_runtime.wire.ranges import MARK, Range, mark_of
 
@@ -115,7 +116,7 @@ class ArenaMap:
             os.posix_fallocate(self._descriptor, target.offset, target.size)
         if fresh or self._touched.get(target.offset, 0) < target.end:
             self._touch(target)
-        pieces.write_into(self._written[target.offset : target.end])
+        copying.write(pieces, self._written[target.offset : target.end])
 
     def _touch(self, target: Range) -> None:
         with contextlib.suppress(OSError):  # a kernel before 5.14: each page comes with its first write

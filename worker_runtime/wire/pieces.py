@@ -34,14 +34,6 @@ class Pieces:
         """They are not needed any more; nothing of the value is referred to from here."""
         self.parts, self.size = (), 0
 
-    def write_into(self, target: memoryview) -> None:
-        """Copy them to the beginning of a writable view of bytes, which is large enough."""
-        start = 0
-        for part in self.parts:
-            end = start + len(part)
-            target[start:end] = part
-            start = end
-
 
 Encoded: TypeAlias = bytes | Pieces
 

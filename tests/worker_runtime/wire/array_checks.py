@@ -3,14 +3,17 @@
 python -m tests.worker_runtime.wire.array_checks numpy      all checks of a package; says which it ran
 """
 
+import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
 
-from worker_runtime.wire import neutral, payload, plain_json
+from worker_runtime.wire import copying, neutral, payload, plain_json
 from worker_runtime.wire.class_names import ClassNames
 from worker_runtime.wire.errors import CannotTravel
+from worker_runtime.wire.pieces import Pieces
 
 NAMES = ClassNames()
 
@@ -288,10 +291,41 @@ def torch_pickled_shape() -> None:
     assert payload.decode(payload.encode(marked)).name_of_it == "kept"
 
 
+def numpy_copied() -> None:
+    import numpy as np
+
+    class NoThread(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    started = list[str]()
+
+    class Counted(threading.Thread):
+        def start(self) -> None:
+            started.append(self.name)
+            super().start()
+
+    usual = os.sched_getaffinity, threading.Thread
+    for cores, kind, threads in ((1, Counted, 0), (2, Counted, 1), (3, Counted, 2), (9, Counted, 3), (4, NoThread, 0)):
+        for extra in (0, 1, 4095, 4097):
+            data = np.random.default_rng(extra).integers(0, 256, copying.SHARED_FROM + extra, dtype=np.uint8).tobytes()
+            target = bytearray(len(data) + 3)
+            started.clear()
+            os.sched_getaffinity = lambda _, cores=cores: set(range(cores))  # type: ignore[assignment,misc]
+            threading.Thread = kind  # type: ignore[misc]
+            try:
+                copying.write(Pieces([b"a", data, memoryview(b"b")]), memoryview(target))
+            finally:
+                os.sched_getaffinity, threading.Thread = usual  # type: ignore[misc]
+            assert target == b"a" + data + b"b\0", (cores, kind, extra)
+            assert len(started) == threads, (cores, started)
+
+
 CHECKS: dict[str, tuple[Callable[[], None], ...]] = {
     "numpy": (numpy_arrays, numpy_structured, numpy_objects_and_scalars, numpy_refusals, numpy_hostile, numpy_plain),
     "pandas": (pandas_frames, pandas_series_and_scalars),
     "pillow": (pillow_images, pillow_hostile),
+    "numpy-copies": (numpy_copied,),
     "torch": (torch_tensors, torch_plain),
     "torch-pickles": (torch_pickled, torch_pickled_shape),
 }

@@ -5,9 +5,7 @@ from worker_runtime.wire.pieces import Pieces, joined
 
 def test_pieces_are_one_after_the_other() -> None:
     pieces = Pieces([b"ab", bytearray(b"c"), b"", memoryview(b"de")])
-    target = bytearray(7)
-    pieces.write_into(memoryview(target))
-    assert (len(pieces), pieces.joined(), bytes(target)) == (5, b"abcde", b"abcde\0\0")
+    assert (len(pieces), pieces.joined()) == (5, b"abcde")
     assert joined(pieces) == b"abcde"
     assert joined(b"x") == b"x"
 
