@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 
-from worker_runtime import isolation, keeper
+from worker_runtime import isolation, keeper, system
 from worker_runtime.call_loop import CallWorker
 from worker_runtime.command_loop import CommandWorker
 from worker_runtime.init import ChildBegins
@@ -106,6 +106,7 @@ class Unwanted(Exception):
 async def _live(launch: WorkerLaunch, held: keeper.Keeper) -> int:
     if name := launch.env.get(tracing.VARIABLE):
         tracing.begin(name)
+    system.give_way()  # the child has written a result, and is about to begin the next call
     return await _kind(launch)(launch, held).run()
 
 

@@ -37,6 +37,16 @@ def test_a_worker_says_hello_ready_started_done_in_this_order(short_folder: Path
     asyncio.run(main())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
+def test_the_parent_does_not_take_the_processor_from_user_code(short_folder: Path) -> None:
+    async def main() -> None:
+        async with Plane(short_folder) as plane:
+            assert await plane.call(by_value(lambda: os.sched_getscheduler(0))) == os.sched_getscheduler(0)
+            assert os.sched_getscheduler(plane.process.pid) == os.SCHED_BATCH
+
+    asyncio.run(main())
+
+
 def test_a_worker_over_tcp(short_folder: Path) -> None:
     async def main() -> None:
         async with Plane(short_folder, tcp=True) as plane:
