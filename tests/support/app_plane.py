@@ -1,11 +1,13 @@
 """Apps of a real control plane, by the SDK's own way to it."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from flash_cli.platform import connected
 from runpod_flash import settings
+from runpod_flash.backends import local
 from runpod_flash.backends.base import AppStore
 from tests.support.place import Place
 
@@ -20,11 +22,17 @@ PAGES = (
 def with_apps(place: Place, do: Callable[[AppStore], Awaitable[T]]) -> T:
     """Do something with the apps of this place's control plane, which is started where none runs."""
 
+    chosen = settings.load(place.env(), place.project)
+
     async def main() -> T:
-        async with connected(settings.load(place.env(), place.project), place.project) as backend:
+        async with connected(chosen, place.project) as backend:
             return await do(backend.apps)
 
-    return asyncio.run(main())
+    try:
+        return asyncio.run(main())
+    finally:  # as the end of a program: a control plane that a newer one has followed waits for that
+        os.close(local._stay(local.state_folder(chosen).programs_lock))
+        local._stay.cache_clear()
 
 
 def pages(name: str, text: str, **changes: Any) -> dict[str, Any]:
