@@ -16,7 +16,7 @@ from runpod_flash import lazy, release
 from runpod_flash.control_plane import bundle, interpreters, settings
 from runpod_flash.control_plane.launchers.fork_server import FORKS, Spawned, own_kind
 from runpod_flash.control_plane.ownership import sole_owner
-from runpod_flash.errors import BackendUnavailable, FlashError
+from runpod_flash.errors import BackendUnavailable, ConfigError, FlashError
 from runpod_flash.state_folder import StateFolder
 from worker_runtime.wire import tracing
 
@@ -39,6 +39,17 @@ async def _live(chosen: settings.PlaneSettings, state: StateFolder) -> None:
     await server.ControlPlane(chosen, state, spawned).run()
 
 
+def _options(arguments: Sequence[str]) -> dict[str, str]:
+    """Raises ConfigError."""
+    options = dict(zip(arguments[::2], arguments[1::2], strict=False))
+    if len(arguments) % 2 or not options.keys() <= {"--holding", "--content"}:
+        raise ConfigError(
+            f"the control plane was started with {' '.join(arguments)!r}; variables set it, and it takes nothing "
+            "but --holding N and --content HASH, each once"
+        )
+    return options
+
+
 def main(arguments: Sequence[str] = ()) -> int:
     """Run a control plane until it is asked to stop.
 
@@ -51,7 +62,7 @@ def main(arguments: Sequence[str] = ()) -> int:
         chosen = settings.load()
         if chosen.trace:
             tracing.begin(chosen.trace)
-        options = dict(zip(arguments[::2], arguments[1::2], strict=True))
+        options = _options(arguments)
         state = StateFolder(chosen.home, release.content_hash(), chosen.runtime_home)
         if options.get("--content", state.content) != state.content:
             raise BackendUnavailable(

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from runpod_flash.errors import BackendError, FlashError
 
 _GOODBYE_S: Final = 15.0  # for the stage to be removed
 _AGAIN_S: Final = 1.0
+_BEHIND_S: Final = 0.1  # what a function prints comes over another connection than its answer, and is shown first
 
 Complete = Callable[[BuildManifest, Mapping[str, Path]], Awaitable[BuildManifest]]
 """Adds to a manifest what only the target knows, given the file of each artifact by its id. Raises FlashError."""
@@ -138,11 +140,13 @@ class _Session:
             documents=lambda state: self._documents.of(state, self._used),
         )
         self._used: set[str] = set()  # endpoints that were called
+        self._untold: deque[Ended] = deque()  # requests whose line is shown in a moment
         self._renew = asyncio.Event()
 
     async def live(self, sockets: list[socket.socket]) -> None:
         """Serve until cancelled. Raises FlashError: there is nothing to serve."""
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._tell_all)
             stack.push_async_callback(self._upstream.close)
             stack.push_async_callback(self._warming.close)
             stack.push_async_callback(self._writings.close)
@@ -191,7 +195,16 @@ class _Session:
 
     def _visited(self, ended: Ended) -> None:
         self._used.add(ended.endpoint)
-        self._reporter.visited(ended)
+        self._untold.append(ended)
+        asyncio.get_running_loop().call_later(_BEHIND_S, self._tell)
+
+    def _tell(self) -> None:
+        if self._untold:
+            self._reporter.visited(self._untold.popleft())
+
+    def _tell_all(self) -> None:
+        while self._untold:
+            self._tell()
 
     def taken_up(self, before: State, now: State, warnings: Sequence[str], took_s: float) -> None:
         """See `project.Told`: workers of what was used before start now, with the new code."""
