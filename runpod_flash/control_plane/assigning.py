@@ -365,7 +365,6 @@ class Assigning:
                 pool.told_at = now
             self._announcer.refresh(pool)
         self._tell_load(pools)
-        self._tell_load(pools)
 
     def _tell_load(self, pools: Iterable[Pool]) -> None:
         for endpoint in dict.fromkeys([pool.key.endpoint for pool in pools]):

@@ -13,11 +13,14 @@ from tests.support.place import Place
 
 @dataclass(frozen=True)
 class Verdict:
-    """The figures. `starts` is how often user code has begun, `attempts` how many starts the journal has."""
+    """The figures. `starts` is how often user code has begun, `attempts` how many starts the journal has, `retries` how
+    many of these followed one that was taken for lost.
+    """
 
     jobs: int
     starts: int
     attempts: int
+    retries: int
     cut_off: int
 
     def __str__(self) -> str:
@@ -37,7 +40,7 @@ def check(place: Place, folder: Path, numbers: Iterable[int], once_every: int = 
     assert all(value in (None, [number, value_of(number)]) for number, _, value in results), "a wrong value"
     assert all(once_every and number % once_every == 0 for number in cut_off), "a call that may start again is lost"
     assert len({job for _, job, _ in results}) == len(results), "two calls were one job"
-    attempts, statuses, completed = _journal(place)
+    attempts, retries, statuses, completed = _journal(place)
     assert Counter(statuses.values()) == Counter(COMPLETED=len(results) - len(cut_off), FAILED=len(cut_off))
     assert completed == len(results) - len(cut_off), "the counters have seen another number of ends than there are jobs"
     assert {job for _, job, _ in results} == set(statuses), "the journal has other jobs than the program"
@@ -48,14 +51,17 @@ def check(place: Place, folder: Path, numbers: Iterable[int], once_every: int = 
         if once_every and number % once_every == 0:
             # Another attempt may follow one that was written down and certainly never sent to its worker.
             assert starts[number] <= 1, f"call {number} may start once and has started {starts[number]} times"
-    return Verdict(len(results), sum(starts.values()), sum(attempts.values()), len(cut_off))
+    return Verdict(len(results), sum(starts.values()), sum(attempts.values()), retries, len(cut_off))
 
 
-def _journal(place: Place) -> tuple[dict[str, int], dict[str, str], int]:
-    """Attempts and states by job, and the counter of completed jobs, from the database of a stopped control plane."""
+def _journal(place: Place) -> tuple[dict[str, int], int, dict[str, str], int]:
+    """Attempts by job, all retries, states by job and the counter of completed jobs, from the database of a stopped
+    control plane.
+    """
     (path,) = place.home.glob("planes/*/flash.db")
     connection = sqlite3.connect(path)
     rows = connection.execute("SELECT id, attempts, status FROM jobs").fetchall()
+    (retries,) = connection.execute("SELECT sum(retries) FROM jobs").fetchone()
     (completed,) = connection.execute("SELECT sum(completed) FROM counters").fetchone()
     connection.close()
-    return {job: attempts for job, attempts, _ in rows}, {job: status for job, _, status in rows}, completed
+    return {job: attempts for job, attempts, _ in rows}, retries, {job: status for job, _, status in rows}, completed
