@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from worker_runtime import packages_seen
+from worker_runtime import packages_seen, system
 from worker_runtime.channel import Channel
 from worker_runtime.execute import Artifacts
 from worker_runtime.runners import Concurrent
@@ -37,6 +37,7 @@ def live(setup: Mapping[str, Any]) -> None:
     channel.keep_to_this_program()
     tickets, aside = channel.receive_ends()
     faulthandler.enable()
+    system.wake_in_time()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "httpcore"):  # which name every request, those of our own client too
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -9,6 +9,8 @@ RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC = 1, 2, 4, 8, 0x20, 0x1000, 0x
 UNBINDABLE, PRIVATE = 1 << 17, 1 << 18
 """Flags of `mount`."""
 
+_SET_TIMER_SLACK = 29  # of prctl(2)
+
 
 def libc() -> ctypes.CDLL:
     """The C library of this process; its calls leave errno for `check`."""
@@ -46,3 +48,12 @@ def give_way() -> None:
     """
     with contextlib.suppress(AttributeError, OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def wake_in_time() -> None:
+    """Let this thread, and those that it starts, wake up from a sleep when it is over and not up to 50 µs later.
+
+    Linux gathers wake-ups within that time, to save power. Nothing happens where that is not to be changed.
+    """
+    with contextlib.suppress(AttributeError):
+        libc().prctl(_SET_TIMER_SLACK, ctypes.c_ulong(1), *[ctypes.c_ulong(0)] * 3)

@@ -281,6 +281,11 @@ def myself():
     }
 
 
+def scheduling():
+    with open("/proc/self/timerslack_ns") as file:
+        return int(file.read()), os.sched_getscheduler(0)
+
+
 def imports(name):
     import importlib
 
