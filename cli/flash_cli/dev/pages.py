@@ -1,7 +1,5 @@
 """The dev server's own pages: what there is, `/ping`, and Swagger over the project's document."""
 
-import functools
-import importlib.util
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,23 +11,9 @@ from starlette.types import Receive, Scope, Send
 from flash_cli.dev import document
 from flash_cli.dev.route_documents import Document
 from flash_cli.dev.state import Project, State
-from runpod_flash.errors import BackendError
+from runpod_flash import swagger
 
 _HERE: Final = Path(__file__).parent
-_OURS: Final = "start.js"
-_FILES: Final[Mapping[str, str]] = {
-    _OURS: "text/javascript",
-    "swagger-ui-bundle.js": "text/javascript",
-    "swagger-ui.css": "text/css",
-    "favicon-32x32.png": "image/png",
-}
-_HEADERS: Final[Mapping[str, str]] = {
-    # Swagger's own styles have images as data; scripts and styles in the page itself are refused
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
-    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-cache",
-}
 
 
 Documents = Callable[[State], Awaitable[Mapping[str, Document]]]
@@ -55,8 +39,8 @@ class Pages:
         if path == "/ping":
             response: Response = JSONResponse({"status": "healthy"})
         elif path == "/docs":
-            response = FileResponse(_HERE / "page.html", media_type="text/html", headers=_HEADERS)
-        elif path.startswith("/docs/") and path.removeprefix("/docs/") in _FILES:
+            response = FileResponse(_HERE / "page.html", media_type="text/html", headers=swagger.HEADERS)
+        elif path.startswith("/docs/") and path.removeprefix("/docs/") in swagger.FILES:
             response = _file(path.removeprefix("/docs/"))
         elif path == "/openapi.json":
             response = await self._document(await project.settled(), scope)
@@ -69,7 +53,7 @@ class Pages:
 
     async def _document(self, state: State, scope: Scope) -> Response:
         found = document.of(state.table, _base(scope), await self._documents(state))
-        return JSONResponse(found, headers=_HEADERS)
+        return JSONResponse(found, headers=swagger.HEADERS)
 
 
 def _overview(state: State, base: str) -> dict[str, Any]:
@@ -87,14 +71,4 @@ def _base(scope: Scope) -> str:
 
 
 def _file(name: str) -> Response:
-    folder = _HERE if name == _OURS else _swagger()
-    return FileResponse(folder / name, media_type=_FILES[name], headers=_HEADERS)
-
-
-@functools.cache
-def _swagger() -> Path:
-    """The folder of Swagger's files. Its package is found, not imported: that would load zipfile and tempfile."""
-    package = importlib.util.find_spec("swagger_ui_bundle")
-    if package is None or package.origin is None:
-        raise BackendError("package swagger-ui-bundle is not installed, so there is no page; /openapi.json is there")
-    return next(Path(package.origin).parent.glob("vendor/swagger-ui-*"))
+    return FileResponse(swagger.path_of(name, _HERE), media_type=swagger.FILES[name], headers=swagger.HEADERS)
