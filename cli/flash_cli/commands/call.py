@@ -17,7 +17,7 @@ from runpod_flash import settings, web
 from runpod_flash.backends.base import Json
 from runpod_flash.calls import Ticket
 from runpod_flash.errors import CallError, ConfigError, FlashError, RemoteError, ResponseError, WaitTimedOut
-from runpod_flash.job_input import SIBLINGS, plain_job
+from runpod_flash.job_input import SIBLINGS, PlainJob, plain_job
 from runpod_flash.sending import CANCEL_S
 from runpod_flash.session import Session
 from runpod_flash.web import WebAnswer, WebRequest
@@ -121,7 +121,7 @@ async def _call(session: Session, name: str, place: finding.Place, wanted: Wante
 
 async def _job(session: Session, found: Found, wanted: Wanted, results: TextIO) -> None:
     job = plain_job(_body(found, wanted))
-    ticket = await session.put(found.id, found.name, job.input, job.options)
+    ticket = await _submitted(session, found, job)
     if wanted.detach:
         _write(results, ticket.job_id)
         console.note(f"submitted; see it with `flash jobs attach {ticket.job_id}`")
@@ -143,6 +143,19 @@ async def _job(session: Session, found: Found, wanted: Wanted, results: TextIO) 
         raise
     if not wanted.stream:
         _write(results, _shown(value, wanted))
+
+
+async def _submitted(session: Session, found: Found, job: PlainJob) -> Ticket:
+    """Submit a job. Ctrl-C meanwhile ends it as it does later: whoever looks may see it run already."""
+    putting = asyncio.ensure_future(session.put(found.id, found.name, job.input, job.options))
+    try:
+        return await asyncio.shield(putting)
+    except asyncio.CancelledError:
+        with contextlib.suppress(FlashError, TimeoutError):
+            async with asyncio.timeout(CANCEL_S):
+                ticket = await putting
+            await _cancel(session, ticket)
+        raise
 
 
 def _body(found: Found, wanted: Wanted) -> dict[str, Any]:

@@ -1,11 +1,17 @@
 """`flash call` with a real control plane and workers that speak Runpod's protocol."""
 
+import asyncio
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from flash_cli.commands import call
+from runpod_flash.calls import Ticket
+from runpod_flash.errors import BackendUnavailable
+from runpod_flash.job_input import plain_job
 from tests.support.place import Place
 from tests.support.plain_endpoints import plain_endpoint
 from tests.support.plane_api import plane_client
@@ -75,6 +81,44 @@ def test_ctrl_c_cancels(shared_place: Place, queue: str, tmp_path: Path) -> None
         assert client.get(f"/v2/{queue}/status/{job['id']}").json()["status"] == "CANCELLED"
     assert process.returncode == 130
     assert f"job {job['id']} is cancelled" in stderr
+
+
+class _SlowSession:
+    """A session whose platform has a job at once and answers late, which no real one does on demand."""
+
+    def __init__(self, answer: Ticket | Exception) -> None:
+        self.answer, self.asked, self.answers = answer, asyncio.Event(), asyncio.Event()
+        self.cancelled: list[Ticket] = []
+
+    async def put(self, *_: Any) -> Ticket:
+        self.asked.set()
+        await self.answers.wait()
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def cancel(self, ticket: Ticket) -> None:
+        self.cancelled.append(ticket)
+
+
+@pytest.mark.parametrize("answer", [Ticket("j1", "e1", "f"), BackendUnavailable("it is gone")])
+def test_ctrl_c_before_the_platform_has_answered_cancels_what_it_has(
+    answer: Ticket | Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def main() -> list[Ticket]:
+        slow = _SlowSession(answer)
+        session: Any = slow
+        submitting = asyncio.create_task(call._submitted(session, call.Found("e1", "f"), plain_job({"n": 1})))
+        await slow.asked.wait()
+        submitting.cancel()
+        slow.answers.set()
+        with pytest.raises(asyncio.CancelledError):
+            await submitting
+        return slow.cancelled
+
+    cancelled = asyncio.run(main())
+    assert cancelled == ([answer] if isinstance(answer, Ticket) else [])
+    assert capsys.readouterr().err == ("job j1 is cancelled\n" if cancelled else "")
 
 
 @pytest.mark.slow
