@@ -187,7 +187,8 @@ class Loans:
             arguments, value = values.next(taken), values.next(given)
             worker.pool.pace.took(took_us / 1e6)
             job_id = direct.job_of(key)
-            if self._dispatcher.unfinished(job_id) is not None:
+            # one that was cancelled may have ended already, and holds the worker until this is heard
+            if job_id in worker.running or self._dispatcher.unfinished(job_id) is not None:
                 self._answered(worker, job_id, value.inline if isinstance(given, int) else Range.parse(given))
                 continue
             if self._store.recent(job_id) is not None:

@@ -271,6 +271,7 @@ class LoansModel(RuleBasedStateMachine):
 
         await asyncio.wait_for(all_ended(), 20)
         await self.plane.turns()
+        assert all(not worker.running for worker in self.plane.workers()), "a worker is held by a job that has ended"
 
     def check(self) -> None:
         for call in self.calls:

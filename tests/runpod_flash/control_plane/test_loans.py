@@ -223,6 +223,22 @@ async def test_a_job_that_is_cancelled_is_called_off_there(at: Scene) -> None:
 
 
 @played
+async def test_a_call_that_is_cancelled_while_the_worker_answers_it_holds_the_worker_no_longer(at: Scene) -> None:
+    loan, key = at.lend(), ordered_hex()
+    record = await at.begun(loan, 1, key=key)
+    job = at.plane.dispatcher.unfinished(record.id)
+    assert job is not None
+    at.plane.dispatcher.cancel(job)
+    assert (await at.final(record.id)).status is JobStatus.CANCELLED
+    await at.plane.turns()
+    assert at.plane.dispatcher.unfinished(record.id) is None
+    at.says(messages.RECORDED, loan, b"aVV", calls=[[1, key, 1, 2, BEGUN_AT, 500]])
+    at.says(messages.LOAN_OVER, loan, last=1)
+    assert at.worker.idle
+    await at.plane.serve(at.endpoint)
+
+
+@played
 async def test_what_the_worker_never_began_waits_for_another(at: Scene) -> None:
     loan = at.lend()
     job = (await at.begun(loan, 1, retries=0)).id
