@@ -12,9 +12,12 @@ import pytest
 from runpod_flash.backends import connection, uploads
 from runpod_flash.backends.clients import Address
 from runpod_flash.backends.http import HttpBackend
+from runpod_flash.control_plane.pieces import Pieces
+from runpod_flash.control_plane.principals import OWNER
 from runpod_flash.errors import BackendError, BackendUnavailable, PayloadTooLarge, ShippingError
 from runpod_flash.output import Output
 from tests.support.plane_app import KEY, PlaneApp, plane_app, served
+from tests.support.receiver import until
 from worker_runtime.wire import paths
 from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest
 
@@ -115,6 +118,7 @@ def test_another_program_goes_on_where_one_was_ended(
             with pytest.raises(BackendUnavailable):
                 await backend.upload_artifact(MANIFEST.id, source, lambda *_: None)
             assert not plane.blobs.has_artifact(MANIFEST.id)
+            await until(lambda: Pieces(plane.blobs).received(OWNER, MANIFEST.id))  # the server has heard of the cut
             wire.cuts, before, said = [], wire.sent, list[int]()
             again = HttpBackend(backend._connection._locate, Output(), shares_machine=False, default_queue_delay=0.0)
             await again.upload_artifact(MANIFEST.id, source, lambda here, _: said.append(here))
