@@ -274,7 +274,7 @@ class Loans:
         job = self._dispatcher.take_running(lifecycle.start(record, worker.id, now), call, worker)
         for name in call.values:
             memory.lend(worker.id, name)
-        loan.jobs = {number: job, **{n: each for n, each in loan.jobs.items() if not each.decided}}
+        loan.jobs = {number: job, **{n: each for n, each in loan.jobs.items() if each.record.id in worker.running}}
         return job
 
     @staticmethod

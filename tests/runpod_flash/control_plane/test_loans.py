@@ -239,6 +239,22 @@ async def test_a_call_that_is_cancelled_while_the_worker_answers_it_holds_the_wo
 
 
 @played
+async def test_calls_that_were_cancelled_before_they_began_hold_the_worker_no_longer(at: Scene) -> None:
+    loan = at.lend()
+    jobs = []
+    for number in (1, 2, 3):
+        record = await at.begun(loan, number)
+        job = at.plane.dispatcher.unfinished(record.id)
+        assert job is not None
+        at.plane.dispatcher.cancel(job)
+        jobs.append((await at.final(record.id)).id)
+    at.ended(jobs[0], ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", ""))
+    at.says(messages.LOAN_OVER, loan, last=1)
+    assert at.worker.idle
+    await at.plane.serve(at.endpoint)
+
+
+@played
 async def test_what_the_worker_never_began_waits_for_another(at: Scene) -> None:
     loan = at.lend()
     job = (await at.begun(loan, 1, retries=0)).id
