@@ -237,7 +237,6 @@ class CallWorker(Worker):
                 for job in [job for job in self._jobs.values() if -job.number > header["last"]]:
                     del self._jobs[job.id]
                 self._link.pass_on(head, body)
-                self._drain_if_idle()
             case _:
                 self._link.pass_on(head, body)
         if self._link.backlog > _BACKLOG and self._making_room is None:

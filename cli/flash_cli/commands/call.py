@@ -151,9 +151,14 @@ async def _submitted(session: Session, found: Found, job: PlainJob) -> Ticket:
     try:
         return await asyncio.shield(putting)
     except asyncio.CancelledError:
-        with contextlib.suppress(FlashError, TimeoutError):
+        try:
             async with asyncio.timeout(CANCEL_S):
                 ticket = await putting
+        except FlashError:
+            pass  # it was refused: there is no job
+        except TimeoutError:
+            console.note("the platform has not said whether it has the job; see `flash jobs list`")
+        else:
             await _cancel(session, ticket)
         raise
 

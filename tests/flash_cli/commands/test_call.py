@@ -86,24 +86,32 @@ def test_ctrl_c_cancels(shared_place: Place, queue: str, tmp_path: Path) -> None
 class _SlowSession:
     """A session whose platform has a job at once and answers late, which no real one does on demand."""
 
-    def __init__(self, answer: Ticket | Exception) -> None:
+    def __init__(self, answer: Ticket | Exception | None) -> None:
         self.answer, self.asked, self.answers = answer, asyncio.Event(), asyncio.Event()
         self.cancelled: list[Ticket] = []
 
     async def put(self, *_: Any) -> Ticket:
         self.asked.set()
         await self.answers.wait()
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+        if isinstance(self.answer, Ticket):
+            return self.answer
+        assert self.answer is not None
+        raise self.answer
 
     async def cancel(self, ticket: Ticket) -> None:
         self.cancelled.append(ticket)
 
 
-@pytest.mark.parametrize("answer", [Ticket("j1", "e1", "f"), BackendUnavailable("it is gone")])
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Ticket("j1", "e1", "f"), "job j1 is cancelled\n"),
+        (BackendUnavailable("it is gone"), ""),
+        (None, "the platform has not said whether it has the job; see `flash jobs list`\n"),
+    ],
+)
 def test_ctrl_c_before_the_platform_has_answered_cancels_what_it_has(
-    answer: Ticket | Exception, capsys: pytest.CaptureFixture[str]
+    answer: Ticket | Exception | None, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> list[Ticket]:
         slow = _SlowSession(answer)
@@ -111,14 +119,16 @@ def test_ctrl_c_before_the_platform_has_answered_cancels_what_it_has(
         submitting = asyncio.create_task(call._submitted(session, call.Found("e1", "f"), plain_job({"n": 1})))
         await slow.asked.wait()
         submitting.cancel()
-        slow.answers.set()
+        if answer is None:
+            monkeypatch.setattr(call, "CANCEL_S", 0.01)
+        else:
+            slow.answers.set()
         with pytest.raises(asyncio.CancelledError):
             await submitting
         return slow.cancelled
 
-    cancelled = asyncio.run(main())
-    assert cancelled == ([answer] if isinstance(answer, Ticket) else [])
-    assert capsys.readouterr().err == ("job j1 is cancelled\n" if cancelled else "")
+    assert asyncio.run(main()) == ([answer] if isinstance(answer, Ticket) else [])
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.slow

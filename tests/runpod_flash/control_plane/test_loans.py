@@ -78,6 +78,17 @@ class Scene:
         record = self.plane.catalog.get(self.endpoint)
         return asyncio.ensure_future(self.loans.begun(batch, record, loan, number))
 
+    async def cancelled(self, loan: str, number: int, *, key: str = "") -> str:
+        """The client tells of a call and cancels it; gives its job, which has ended."""
+        record = await self.begun(loan, number, key=key)
+        job = self.plane.dispatcher.unfinished(record.id)
+        assert job is not None
+        self.plane.dispatcher.cancel(job)
+        assert (await self.final(record.id)).status is JobStatus.CANCELLED
+        await self.plane.turns()
+        assert self.plane.dispatcher.unfinished(record.id) is None
+        return record.id
+
     def ended(self, job: str, error: ErrorInfo | None = None) -> None:
         """The worker tells the end of a job."""
         info = None if error is None else error.to_json()
@@ -225,13 +236,7 @@ async def test_a_job_that_is_cancelled_is_called_off_there(at: Scene) -> None:
 @played
 async def test_a_call_that_is_cancelled_while_the_worker_answers_it_holds_the_worker_no_longer(at: Scene) -> None:
     loan, key = at.lend(), ordered_hex()
-    record = await at.begun(loan, 1, key=key)
-    job = at.plane.dispatcher.unfinished(record.id)
-    assert job is not None
-    at.plane.dispatcher.cancel(job)
-    assert (await at.final(record.id)).status is JobStatus.CANCELLED
-    await at.plane.turns()
-    assert at.plane.dispatcher.unfinished(record.id) is None
+    await at.cancelled(loan, 1, key=key)
     at.says(messages.RECORDED, loan, b"aVV", calls=[[1, key, 1, 2, BEGUN_AT, 500]])
     at.says(messages.LOAN_OVER, loan, last=1)
     assert at.worker.idle
@@ -241,13 +246,7 @@ async def test_a_call_that_is_cancelled_while_the_worker_answers_it_holds_the_wo
 @played
 async def test_calls_that_were_cancelled_before_they_began_hold_the_worker_no_longer(at: Scene) -> None:
     loan = at.lend()
-    jobs = []
-    for number in (1, 2, 3):
-        record = await at.begun(loan, number)
-        job = at.plane.dispatcher.unfinished(record.id)
-        assert job is not None
-        at.plane.dispatcher.cancel(job)
-        jobs.append((await at.final(record.id)).id)
+    jobs = [await at.cancelled(loan, number) for number in (1, 2, 3)]
     at.ended(jobs[0], ErrorInfo(ErrorKind.CANCELLED, "JobCancelled", ""))
     at.says(messages.LOAN_OVER, loan, last=1)
     assert at.worker.idle

@@ -29,7 +29,7 @@ ABOUT_JOB: Final[Mapping[str, Schema]] = {
             "stage": text("And the stage.", nullable=True),
         }
     ),
-    "attempts": whole("How often it was started."),
+    "attempts": whole("The number of its last attempt. One that was taken back before it began counts, too."),
     "createdAt": text(format="date-time"),
     "startedAt": text("Of its last attempt.", format="date-time", nullable=True),
     "finishedAt": text(format="date-time", nullable=True),
