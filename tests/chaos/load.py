@@ -19,6 +19,9 @@ from runpod_flash.job import EndpointJob
 
 WORKERS = 2
 
+REFUSED = "nothing new is accepted", "the disk is full"
+"""How a platform refuses a submit whose disk is full: it has seen that before, or finds it out at the write."""
+
 
 @Endpoint(name="chaos", cpu="cpu3c-1-2", workers=(WORKERS, WORKERS), retries=1000)
 def work(number: int, folder: str, shorter: int = 1) -> tuple[int, int]:
@@ -85,7 +88,7 @@ class Load:
                 called = work_once if self.may_start_once(number) else work
                 return await called.spawn.aio(number, str(self.folder), self.shorter)
             except BackendError as error:
-                if "nothing new is accepted" not in str(error):
+                if not any(words in str(error) for words in REFUSED):
                     raise
                 self.append("refusals", str(error))
                 await asyncio.sleep(0.2)
