@@ -94,13 +94,13 @@ class Ordered(Interrupts):
     def __init__(self) -> None:
         super().__init__()
         self._latest = self._latest_of_client = 0  # that has begun
-        self._unwanted: set[int] = set()  # later ones that shall not
+        self._unwanted: dict[Key, int] = {}  # later ones that shall not
 
     def lent(self) -> None:
         """The numbers of a client's calls begin anew."""
         with self._lock:
             self._latest_of_client = 0
-            self._unwanted = {number for number in self._unwanted if number > 0}
+            self._unwanted = {key: number for key, number in self._unwanted.items() if number > 0}
 
     def begin_next(self, number: int, key: Key) -> bool:
         """A call begins; whether it shall still run."""
@@ -109,8 +109,7 @@ class Ordered(Interrupts):
                 self._latest_of_client = number
             else:
                 self._latest = number
-            if number in self._unwanted:
-                self._unwanted.remove(number)
+            if self._unwanted.pop(key, None) is not None:
                 return False
             self._running[key] = _Running()
             return True
@@ -119,7 +118,7 @@ class Ordered(Interrupts):
         """Stop a call that has begun, or is about to; one that has ended is left alone."""
         with self._lock:
             if number > self._latest or number < self._latest_of_client:
-                self._unwanted.add(number)
+                self._unwanted[key] = number  # by its key: an order may be of a loan that is over
             else:
                 self._stop(key)
 
