@@ -109,6 +109,7 @@ class SharedMemory:
         def anew() -> Payload:
             if link is not None:
                 link.look()
+            self._next_try = 0.0  # whoever asks has just reached a control plane
             now = self._opened()
             if link is None or now is None or now is link or not link.has(found):
                 return payload

@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from typing import Any, Final, Protocol
 
-from runpod_flash.control_plane.arena import Arena
+from runpod_flash.control_plane.arena import Arena, Talker
 from runpod_flash.control_plane.arena_file import ArenaFile
 from runpod_flash.control_plane.arena_server import ArenaServer
 from runpod_flash.control_plane.blobs import Blobs
@@ -46,6 +46,10 @@ class Memory(Protocol):
 
     def returned(self, worker: str, call: Call) -> None:
         """The call has ended for which values were lent."""
+
+    def has_left(self, worker: str) -> bool:
+        """Whether the process of a worker that shares memory has ended, and what it had written is free."""
+        ...
 
     def received(self, worker: str, found: Range) -> Payload | None:
         """A worker has written a result. None: not there."""
@@ -96,6 +100,9 @@ class NoMemory:
 
     def returned(self, worker: str, call: Call) -> None: ...
 
+    def has_left(self, worker: str) -> bool:
+        return False
+
     def received(self, worker: str, found: Range) -> Payload | None:
         return None
 
@@ -123,6 +130,7 @@ class SharedValues:
 
     def __init__(self, blobs: Blobs, arena: Arena, server: ArenaServer) -> None:
         self._blobs, self._arena, self._server = blobs, arena, server
+        self._left = _Left()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: list[str] = []  # jobs whose arguments are let go once their ends were told
         arena.on_overdue = self._overdue
@@ -202,15 +210,15 @@ class SharedValues:
             if talker is not None:
                 self._arena.free(talker, Range.parse(name))
 
+    def has_left(self, worker: str) -> bool:
+        return self._server.worker(worker) is None
+
     def received(self, worker: str, found: Range) -> Payload | None:
-        talker = self._server.worker(worker)
-        until = None if talker is None else self._arena.deliver(talker, found)
+        until = self._arena.deliver(self._holder(worker), found)
         return None if until is None else Payload.in_range(found, until)
 
     def discard(self, worker: str, found: Range) -> None:
-        talker = self._server.worker(worker)
-        if talker is not None:
-            self._arena.free(talker, found)
+        self._arena.free(self._holder(worker), found)
 
     def borrowed(self, worker: str, client: str) -> bool:
         if not client or self._server.worker(worker) is None:
@@ -222,9 +230,11 @@ class SharedValues:
         self._server.unpin(client)
 
     def filled(self, worker: str, found: Range) -> None:
-        talker = self._server.worker(worker)
-        if talker is not None:
-            self._arena.lease(talker, found)
+        self._arena.lease(self._holder(worker), found)
+
+    def _holder(self, worker: str) -> Talker:
+        """Who holds what a worker has written, until it is received; it may have ended meanwhile."""
+        return self._server.worker(worker) or self._left
 
     def unnamed(self, name: str) -> Range:
         return self._arena.unnamed(Range.parse(name))
@@ -290,6 +300,13 @@ class SharedValues:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await adopt([self._arena.file], self._blobs)
+
+
+class _Left:
+    """Workers whose processes have ended, while what they said before is read."""
+
+    def room(self, found: Range, until: float) -> None:
+        """See `arena.Talker`: they write no more."""
 
 
 def _ranges_of(call: Call) -> list[str]:

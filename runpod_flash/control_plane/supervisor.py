@@ -324,6 +324,9 @@ class Supervisor:
     def finished(
         self, worker: Worker, job: str, attempt: int, error: dict[str, Any] | None, body: Body | Range
     ) -> None:
+        if isinstance(body, Range) and job in worker.running and self._dispatcher.memory.has_left(worker.id):
+            self.end_now(worker, "its process has ended, and what it had written with it")
+            return
         info = None
         try:
             info = ErrorInfo.from_json(error) if error is not None else None

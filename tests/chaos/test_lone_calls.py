@@ -32,7 +32,7 @@ def lone(number, more=b""):
     if number % 50 == 7: time.sleep(0.02)
     return number, more
 once = Endpoint(name="once", cpu="cpu3c-1-2", workers=(1, 1), retries=0)(lone)
-often = Endpoint(name="often", cpu="cpu3c-1-2", workers=(1, 1))(lone)
+often = Endpoint(name="often", cpu="cpu3c-1-2", workers=(1, 1), retries=10)(lone)  # one call may meet several kills
 async def main():
     number, lost, direct = 0, [], 0
     while not os.path.exists("stop"):

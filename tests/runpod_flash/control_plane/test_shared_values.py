@@ -31,7 +31,7 @@ class Server:
     """Knows one worker."""
 
     def __init__(self) -> None:
-        self.talker = Process()
+        self.talker: Process | None = Process()
         self.pins: list[str] = []
         self.ended: set[str] = set()
 
@@ -153,6 +153,29 @@ def test_a_result_that_nobody_takes_in_time_becomes_a_file_of_the_same_name(tmp_
             await until(lambda: not at.values.shares(found.name))
             assert at.blobs.path(found.name).read_bytes() == b"abc"
             assert await at.values.read(found.name) == b"abc"
+
+    asyncio.run(run())
+
+
+def test_what_a_worker_had_written_that_has_ended_is_gone_unless_it_is_a_programs(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with scene(tmp_path) as at:
+            own, lent, unwanted = at.write(at.server.talker, b"abc"), *(at.write(at.client, b"def") for _ in range(2))
+            assert not at.values.has_left("w")
+            at.arena.left(at.server.talker)
+            at.server.talker = None
+            assert at.values.has_left("w")
+            assert at.values.received("w", own) is None
+            assert at.values.received("w", lent) is None, "it was not said to be filled"
+            for each in (lent, unwanted):
+                at.values.filled("w", each)
+            at.values.discard("w", unwanted)
+            told = at.values.received("w", lent)
+            assert told is not None
+            assert told.range == lent.name
+            at.arena.left(at.client)
+            assert at.values.shares(lent.name), "until it is taken"
+            assert not at.values.shares(unwanted.name)
 
     asyncio.run(run())
 

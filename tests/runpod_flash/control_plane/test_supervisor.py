@@ -19,10 +19,12 @@ from runpod_flash.control_plane.launchers.process import ProcessLauncher
 from runpod_flash.control_plane.links import LinkServer
 from runpod_flash.control_plane.principals import Pickles
 from runpod_flash.control_plane.records import JobRecord
+from runpod_flash.control_plane.shared_values import NoMemory
 from tests.support.memory_fleet import MemoryArtifacts
 from tests.support.small_plane import BODY, SmallPlane, small_plane
 from worker_runtime.wire import messages, paths, payload
 from worker_runtime.wire.jobs import Call, ErrorInfo, ErrorKind, JobStatus, Payload, read_output
+from worker_runtime.wire.ranges import Range
 from worker_runtime.wire.specs import ArtifactManifest, EnvironmentRequest, WorkerLaunch
 
 Test: TypeAlias = Callable[[SmallPlane], Coroutine[Any, Any, None]]
@@ -428,6 +430,28 @@ async def test_an_error_that_cannot_be_read_is_an_error_of_the_platform(plane: S
     plane.supervisor.finished(worker, job, 1, broken, b"")
     await plane.until(lambda: plane.platform.job(endpoint, job).status.final)
     assert error_of(plane, endpoint, job).kind is ErrorKind.PLATFORM
+
+
+class Left(NoMemory):
+    """Memory that workers have shared whose processes have ended."""
+
+    def has_left(self, worker: str) -> bool:
+        return True
+
+
+@played
+async def test_a_result_that_is_gone_with_its_process_is_an_attempt_that_was_lost(plane: SmallPlane) -> None:
+    endpoint, job = await one_worker(plane)
+    (worker,) = plane.workers()
+    plane.dispatcher.share(Left())
+    plane.supervisor.finished(worker, job, 1, None, Range(1, 2, 3, 4))
+    await plane.until(lambda: worker.state is WorkerState.GONE)
+    await plane.until(lambda: plane.launcher.alive)
+    plane.connect()
+    await plane.until(lambda: job in plane.launcher.processes[-1].calls)
+    record = plane.platform.job(endpoint, job)
+    assert (record.attempts, record.retries) == (2, 1)
+    assert plane.launcher.processes[-1] is not plane.launcher.processes[0]
 
 
 @played

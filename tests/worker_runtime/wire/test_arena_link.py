@@ -1,81 +1,28 @@
 """A process's end of an arena, over real sockets and real memory; the control plane's end runs on a loop of its own."""
 
-import asyncio
 import gc
 import os
-import pickle
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
-from runpod_flash.control_plane.arena import Arena
 from runpod_flash.control_plane.arena_file import ArenaFile
-from runpod_flash.control_plane.arena_server import ArenaServer
+from tests.support.arena_plane import MEGABYTE, OWNER, Plane, pieces
 from tests.support.waiting import wait_until
 from worker_runtime.wire import PROTOCOL, payload
-from worker_runtime.wire.arena_link import ArenaLink, ArenaLost, greeted
+from worker_runtime.wire.arena_link import ArenaLost, greeted
 from worker_runtime.wire.arena_map import ArenaMap
 from worker_runtime.wire.errors import WireError
 from worker_runtime.wire.pieces import Pieces
 from worker_runtime.wire.ranges import Range
 
-T = TypeVar("T")
-
 pytestmark = pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="this system has no shared memory of that kind")
 
-MEGABYTE = 1024 * 1024
-OWNER = {"protocol": PROTOCOL, "key": "key"}
 WORKER = {"protocol": PROTOCOL, "worker": "w", "token": "token"}
-
-
-class Held:
-    """An object with a buffer, as arrays are."""
-
-    def __init__(self, buffer: Any) -> None:
-        self.buffer = buffer
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return Held, (pickle.PickleBuffer(self.buffer),)
-
-
-class Plane:
-    """The control plane's end."""
-
-    def __init__(self, folder: Path, size: int, tokens: dict[str, str] | None = None) -> None:
-        self.file = ArenaFile.create(folder / "arenas", folder / "state", size)
-        self.arena = Arena(self.file)
-        self.server = ArenaServer(self.arena, "key", (tokens or {"w": "token"}).get)
-        self.path = str(folder / "arena.sock")
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-        self.do(lambda: self.server.start(self.path))
-
-    def do(self, what: Callable[[], T]) -> T:
-        """Do something on its loop."""
-
-        async def done() -> T:
-            return what()
-
-        return asyncio.run_coroutine_threadsafe(done(), self._loop).result(10)
-
-    def link(self, hello: dict[str, Any] = OWNER) -> ArenaLink:
-        return ArenaLink(greeted(self.path, hello))
-
-    def settle(self, used: int) -> None:
-        wait_until(lambda: self.do(lambda: self.arena.used) == used, what=f"{used} bytes are in use")
-
-    def close(self) -> None:
-        self.do(self.server.close)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        self.file.close(remove=True)
 
 
 @pytest.fixture
@@ -83,12 +30,6 @@ def plane(tmp_path: Path) -> Iterator[Plane]:
     plane = Plane(tmp_path, 33 * MEGABYTE)
     yield plane
     plane.close()
-
-
-def pieces(fill: bytes, megabytes: int = 1) -> Pieces:
-    found = payload.encode_pieces(Held(bytearray(fill) * (megabytes * MEGABYTE)))
-    assert isinstance(found, Pieces)
-    return found
 
 
 def test_a_value_is_read_where_it_was_written_and_its_memory_comes_back(plane: Plane) -> None:

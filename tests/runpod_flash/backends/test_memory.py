@@ -1,0 +1,43 @@
+"""Shared memory of a program whose control plane is started anew."""
+
+from pathlib import Path
+
+import pytest
+
+from runpod_flash.backends.memory import SharedMemory
+from tests.support.arena_plane import MEGABYTE, Plane, pieces
+
+pytestmark = pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="this system has no shared memory of that kind")
+
+
+def shared(folder: Path) -> SharedMemory:
+    return SharedMemory(folder / "arena.sock", lambda: "key", lambda message: None)
+
+
+def test_a_value_is_brought_to_the_next_control_plane_though_that_was_asked_for_in_vain_before(tmp_path: Path) -> None:
+    before, memory = Plane(tmp_path, 33 * MEGABYTE), shared(tmp_path)
+    placed = memory.place(pieces(b"a"))
+    assert placed is not None
+    source = memory.source(placed)
+    assert source() is placed, "it is there already"
+    before.close()
+    assert [memory.offer(MEGABYTE) for _ in range(2)] == [None, None], "there is none"
+    after = Plane(tmp_path, 33 * MEGABYTE)
+    try:
+        anew = source()
+        assert anew.range is not None
+        assert anew.range != placed.range
+        found = after.do(lambda: after.arena.find(anew.range or ""))
+        assert found is not None
+        assert after.file.read(found)[-2:] == b"aa"
+    finally:
+        after.close()
+
+
+def test_without_another_control_plane_a_value_stays_where_it_was(tmp_path: Path) -> None:
+    plane, memory = Plane(tmp_path, 33 * MEGABYTE), shared(tmp_path)
+    placed = memory.place(pieces(b"a"))
+    assert placed is not None
+    source = memory.source(placed)
+    plane.close()
+    assert source() is placed
