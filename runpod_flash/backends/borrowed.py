@@ -43,6 +43,7 @@ class Ranges:
 
     Attributes:
         unsaid: the number of the last call, where its result lay in a room and the worker was not told that it is read.
+        source: gives the arguments of the last call anew, where they lie in a range: see `Memory`.
     """
 
     def __init__(self, memory: Memory) -> None:
@@ -51,10 +52,12 @@ class Ranges:
         self._arguments = Payload.inlined(b"")  # of the last call
         self._expected = 0  # the size of the next result, if it is large
         self.unsaid = 0
+        self.source: Callable[[], Payload] | None = None
 
     def of_call(self, number: int, arguments: Payload) -> str:
         """What the frame of a call has to say of them: JSON, to be put behind its other fields."""
         self.unsaid, self._arguments = 0, arguments
+        self.source = None if arguments.range is None else self._memory.source(arguments)
         text = "" if arguments.range is None else f',"range":"{arguments.range}"'
         room = self._memory.offer(self._expected) if self._expected else None
         if room is not None:

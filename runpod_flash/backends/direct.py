@@ -270,7 +270,8 @@ class Direct:
 
     def _end(self) -> Waiting | None:
         """The loan is over. Gives the call that the worker has."""
-        line, self._line, self.kind, self._ranges = self._line, None, None, None
+        line, self._line, self.kind = self._line, None, None
+        ranges, self._ranges = self._ranges, None
         if line is not None:
             line.close()
             self._streak.served(self._number)
@@ -278,9 +279,8 @@ class Direct:
             self._looking.cancel()
             self._looking = None
         waiting, self._waiting = self._waiting, None
-        arguments = None if waiting is None else waiting.arguments
-        if waiting is not None and self._memory is not None and arguments is not None and arguments.range is not None:
-            waiting.source = self._memory.source(arguments)  # for a control plane that may be another one
+        if waiting is not None and ranges is not None:
+            waiting.source = ranges.source  # for a control plane that may be another one
         return waiting
 
 

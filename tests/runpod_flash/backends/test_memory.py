@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from runpod_flash.backends.borrowed import Ranges
 from runpod_flash.backends.memory import SharedMemory
 from tests.support.arena_plane import MEGABYTE, Plane, pieces
 
@@ -18,10 +19,15 @@ def test_a_value_is_brought_to_the_next_control_plane_though_that_was_asked_for_
     before, memory = Plane(tmp_path, 33 * MEGABYTE), shared(tmp_path)
     placed = memory.place(pieces(b"a"))
     assert placed is not None
-    source = memory.source(placed)
+    ranges = Ranges(memory)
+    ranges.of_call(1, placed)
+    source = ranges.source
+    assert source is not None
     assert source() is placed, "it is there already"
     before.close()
-    assert [memory.offer(MEGABYTE) for _ in range(2)] == [None, None], "there is none"
+    for _ in range(2):
+        assert "room" not in ranges.room_for(1, MEGABYTE), "there is no memory"
+    assert ranges.source is source
     after = Plane(tmp_path, 33 * MEGABYTE)
     try:
         anew = source()
