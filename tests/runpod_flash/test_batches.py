@@ -50,7 +50,7 @@ def fussy(xs: list[Any]) -> list[Any]:
     return [KeyError(x) if x == "bad" else (y for y in "") if x == "generator" else x for x in xs]
 
 
-@Endpoint(**CPU, batch=(4, 30))
+@Endpoint(**CPU, batch=(4, 1_000))
 class Model:
     def __init__(self, factor: int) -> None:
         self.factor = factor
