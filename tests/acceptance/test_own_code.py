@@ -12,6 +12,7 @@ import pytest
 from tests.support.own_code import CHECK, Batch, Deployed, code, deployed, parameter
 from tests.support.place import Place
 from tests.support.plane_api import control_plane
+from tests.support.processes import lives
 from tests.support.waiting import wait_until
 from worker_runtime.wire import neutral, payload
 from worker_runtime.wire.class_names import ClassNames
@@ -241,7 +242,9 @@ def test_accepted_jobs_keep_their_version_over_a_sigkill(place: Place) -> None:
         jobs = [here.run(endpoint, {"seconds": 0.5}) for _ in range(3)]
         here.switch(endpoint, two)
         jobs.append(here.run(endpoint, {"seconds": 0}))
-        control_plane(place).kill()
+        killed = control_plane(place)
+        killed.kill()
+    wait_until(lambda: not lives(killed), 10, "the control plane has ended")
     place.serve()
     with deployed(place) as here:
         assert [here.ended(endpoint, job)["output"] for job in jobs] == [1, 1, 1, 2]

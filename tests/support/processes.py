@@ -14,12 +14,12 @@ def processes_of(folder: Path) -> list[psutil.Process]:
         if process.pid != psutil.Process().pid and text in _description(process):
             found[process.pid] = process
             found.update({child.pid: child for child in _children(process)})
-    return [process for process in found.values() if _lives(process)]
+    return [process for process in found.values() if lives(process)]
 
 
 def children_with(word: str) -> list[psutil.Process]:
     """The live processes below this one that have `word` in their command line."""
-    return [each for each in _children(psutil.Process()) if word in _description(each) and _lives(each)]
+    return [each for each in _children(psutil.Process()) if word in _description(each) and lives(each)]
 
 
 def below(plane: psutil.Process) -> list[psutil.Process]:
@@ -28,7 +28,7 @@ def below(plane: psutil.Process) -> list[psutil.Process]:
     for child in plane.children():
         forks = any("forkserver" in word for word in _words(child))
         found += _direct(child) if forks else [child]
-    return [process for process in found if _lives(process)]
+    return [process for process in found if lives(process)]
 
 
 def no_process_left(folder: Path, deadline_s: float = 20.0) -> None:
@@ -87,7 +87,8 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def _lives(process: psutil.Process) -> bool:
+def lives(process: psutil.Process) -> bool:
+    """Whether it has not ended."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
