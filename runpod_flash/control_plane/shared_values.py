@@ -48,7 +48,7 @@ class Memory(Protocol):
         """The call has ended for which values were lent."""
 
     def has_left(self, worker: str) -> bool:
-        """Whether the process of a worker that shares memory has ended, and what it had written is free."""
+        """Whether a worker shares no memory any more: its process has ended, and what it had written is free."""
         ...
 
     def received(self, worker: str, found: Range) -> Payload | None:

@@ -404,7 +404,7 @@ class Supervisor:
             self.stop(worker)
 
     def end_now(self, worker: Worker, reason: str) -> None:
-        """End a worker that does not do what it is told; what else runs in it is lost with it."""
+        """End a worker that does not do what it is told, or cannot; what else runs in it is lost with it."""
         logger.info("worker %s is ended: %s", worker.id, reason)
         worker.state = WorkerState.DRAINING
         if worker.process is not None:
