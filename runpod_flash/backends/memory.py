@@ -73,7 +73,7 @@ class SharedMemory:
             found = None if link is None else link.place(pieces)
         if found is not None:
             return Payload.in_range(found)
-        if link is not None and not link.lost:
+        if link is not None and link.full:
             self._on_full(
                 f"no shared memory is left for a value of {pieces.size / 1024**2:.0f} MB: it goes by a file, which is "
                 "slower; raise FLASH_ARENA_MB, or keep fewer large values at a time"

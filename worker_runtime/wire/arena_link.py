@@ -59,6 +59,7 @@ class ArenaLink:
     """An open conversation, and the arena in this process's memory. May be used from several threads.
 
     Attributes:
+        full: whether the last value was not placed because there was no room, nor memory; not where no answer came.
         lent: numbers of the ranges of which the control plane knows by itself when they are not used any more.
         lost: whether the control plane has gone.
     """
@@ -74,7 +75,7 @@ class ArenaLink:
         self._own: dict[int, bool] = {}  # ranges of this process that it reads; whether they can be used again
         self._unsent: deque[bytes] = deque()
         self.lent: set[int] = set()
-        self.lost = False
+        self.full = self.lost = False
         try:
             sock.settimeout(HELLO_S)
             data, descriptors, _, _ = socket.recv_fds(sock, MESSAGE_LIMIT, 1)
@@ -97,6 +98,7 @@ class ArenaLink:
     def place(self, pieces: Pieces) -> Range | None:
         """Write an encoded value into the arena. None: there is no room, so it has to go another way."""
         with self._lock:
+            self.full = False
             found = self._room(pieces.size, _WRITTEN_HERE) or self._ask(pieces.size, _WRITTEN_HERE)
         if found is None:
             return None
@@ -109,6 +111,7 @@ class ArenaLink:
         try:
             self._map.write(target, pieces, fresh=fresh)
         except OSError:
+            self.full = True
             self._send(f"unbacked {target.name}")
             return False
         return True
@@ -183,6 +186,7 @@ class ArenaLink:
 
     def _ask(self, size: int, use: int) -> tuple[Range, bool] | None:
         words = self._answer("alloc", str(size))
+        self.full = words == ["full"]
         if len(words) != 3 or words[0] != "range":
             return None
         found = Range.parse(words[1])
