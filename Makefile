@@ -13,6 +13,8 @@ BENCH_PIP := $(BENCH_PY) -m pip --quiet --disable-pip-version-check
 export PYTHONDONTWRITEBYTECODE :=
 # These need the machine for themselves, or share what they install.
 ALONE := tests/chaos tests/conformance tests/schemathesis
+# The longest of the others, a model of the dispatcher, is begun early: all else fits beside it.
+OTHERS := tests/runpod_flash $(filter-out tests/runpod_flash $(ALONE),$(patsubst %/,%,$(wildcard tests/*/)))
 
 .PHONY: help demo test test-full test-all check fix bench bench-table profile bench-scaling soak wheel clean
 
@@ -27,7 +29,7 @@ test: $(VENV)/.stamp-dev  ## all tests but the slow ones, real control plane and
 
 test-full: $(VENV)/.stamp-dev  ## the slow tests, and the acceptance tests once more by the published API alone
 	$(PYTEST) -m slow $(ALONE)
-	$(PYTEST) -m slow -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE))
+	$(PYTEST) -m slow -n 2 --dist loadfile --no-loadscope-reorder $(OTHERS)
 	$(PYTEST) tests/acceptance --published-only -n 3 --dist loadfile
 
 test-all: $(VENV)/.stamp-dev  ## `make test` on every supported Python that this machine has

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.nobody import NOBODY, needs_root, place_of_nobody, run_as_nobody
 from tests.support.place import Place
-from tests.support.processes import below, no_process_left, processes_of
+from tests.support.processes import below, no_process_left, processes_of, signal_all
 from tests.support.waiting import wait_until
 
 GRANDCHILD = """
@@ -49,8 +49,7 @@ def test_nothing_is_left_after_the_control_plane_is_killed(place: Place) -> None
 
 def test_nothing_is_left_after_a_worker_is_killed(place: Place) -> None:
     place.run_script(GRANDCHILD).good()
-    for worker in below(control_plane(place)):
-        worker.kill()
+    signal_all(below(control_plane(place)))
     wait_until(lambda: not sleepers(), 15, "the grandchild is gone")
 
 

@@ -9,6 +9,7 @@ import pytest
 from tests.chaos.killing import children
 from tests.support.place import Place
 from tests.support.plane_api import begun, control_plane, finished, plane_client
+from tests.support.processes import signal_all
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are lent on Linux alone")
@@ -235,8 +236,7 @@ print(await f(3))
 """
     with begun(shared_place, script(body), name, retries) as process:
         wait_until(starts.exists, 30, "the call runs")
-        for child in children(shared_place):
-            child.kill()
+        signal_all(children(shared_place))
         assert finished(process).splitlines() == (["lost 1", "3"] if retries == "0" else ["1", "3"])
     assert starts.read_text() == "x" * (int(retries) + 1)
 

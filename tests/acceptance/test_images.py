@@ -17,7 +17,7 @@ from tests.support.engines import ENTRY, IMAGE, WORKER, StandIn, TestEngine, rea
 from tests.support.listening_plane import ListeningPlane
 from tests.support.place import Place
 from tests.support.plane_api import control_plane, plane_client, plane_record
-from tests.support.processes import below, processes_of
+from tests.support.processes import below, processes_of, signal_all
 from tests.support.waiting import wait_until
 
 QUEUE: dict[str, Any] = {
@@ -141,10 +141,8 @@ def test_what_was_killed_with_its_workers_is_swept_at_the_next_start(house: Plac
     for api in started(house, engine):
         ran(api, made(api, QUEUE))
         everything = processes_of(house.home)
-        for process in everything:
-            process.send_signal(signal.SIGSTOP)
-        for process in everything:
-            process.kill()
+        signal_all(everything, signal.SIGSTOP)
+        signal_all(everything)
         psutil.wait_procs(everything, 10)
         assert len(engine.containers()) == 1
     for _ in started(house, engine):

@@ -16,6 +16,7 @@ from runpod_flash.calls import JobOptions
 from runpod_flash.errors import InstallError, JobCancelled, JobExpired, JobTimedOut, WorkerLost
 from tests.chaos.killing import children, control_planes, parents
 from tests.support.place import Place
+from tests.support.processes import signal_all
 from tests.support.stages import DEADLINE_S, LARGE, Held, Scene
 from tests.support.waiting import wait_until
 
@@ -46,8 +47,7 @@ def killed(find: Callable[[Place], list[psutil.Process]]) -> Act:
         held.wait(job)
         victims = find(held.scene.place)
         assert victims
-        for victim in victims:
-            victim.kill()
+        signal_all(victims)
         wait_until(lambda: not [each for each in victims if each.is_running()], DEADLINE_S, "the processes are gone")
         held.go()
         if held.stage == "streaming":  # who reads before that, reads what the first attempt has left
@@ -216,8 +216,7 @@ def test_a_value_that_was_not_fetched_yet_is_there_after_the_control_plane_was_k
     held = scene.prepare("large", f"large-{next(_number)}")
     job = held.spawn()
     scene.session.run(scene.session.wait(job._ticket))
-    for plane in control_planes(scene.place):
-        plane.kill()
+    signal_all(control_planes(scene.place))
     assert str(job.result.blocking(DEADLINE_S)) == "7" * LARGE
     assert held.starts == 1
     assert held.next() == 8

@@ -22,6 +22,7 @@ from typing import IO, Any
 import psutil
 
 from tests.support.place import Place
+from tests.support.processes import signal_all
 from tests.support.waiting import wait_until
 
 ADD = textwrap.dedent("""
@@ -223,9 +224,7 @@ def read_terminal(dev: Dev, until: str, deadline_s: float = 60.0) -> str:
 
 def _finish(process: "subprocess.Popen[str]") -> None:
     if process.poll() is None:
-        for child in psutil.Process(process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
+        signal_all(psutil.Process(process.pid).children(recursive=True))
         process.kill()
     process.wait(10)
     if process.stderr is not None:

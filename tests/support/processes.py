@@ -1,5 +1,8 @@
 """Find and end the processes that belong to a state folder: the control plane, its workers and what they started."""
 
+import contextlib
+import signal
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -41,16 +44,19 @@ def no_process_left(folder: Path, deadline_s: float = 20.0) -> None:
             raise AssertionError("these processes are left over:\n" + "\n".join(left)) from None
 
 
+def signal_all(processes: Iterable[psutil.Process], number: signal.Signals = signal.SIGKILL) -> None:
+    """Signal each that has not ended; some end with the one that has started them."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
 def end_processes(folder: Path) -> None:
     """Kill what `processes_of` finds, until nothing is found."""
 
     def none_left() -> bool:
         found = processes_of(folder)
-        for process in found:
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
-                continue
+        signal_all(found)
         return not found
 
     wait_until(none_left, 20.0, f"ending the processes of {folder}")

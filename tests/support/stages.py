@@ -86,7 +86,11 @@ class Scene:
     @classmethod
     @contextlib.contextmanager
     def open(cls, place: Place, **env: str) -> "Iterator[Scene]":
-        """Calls of this process go to the control plane of the place, which starts with this environment."""
+        """Calls of this process go to the control plane of the place, which starts with this environment.
+
+        It is started here: a call whose interpreter is held would start it by that.
+        """
+        place.flash("server", "start", env=env).good()
         chosen = settings.load(place.env({"FLASH_LOGS": "off", **env}), place.project)
         with use(Session(chosen, project=place.project)) as session:
             yield cls(place, session)

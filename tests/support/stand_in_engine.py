@@ -54,7 +54,7 @@ class Daemon:
         finally:
             path.unlink()
             for process, _ in self.containers.values():
-                process.kill()
+                kill(process)
 
     def _answer(self, connection: socket.socket) -> None:
         with connection:
@@ -76,7 +76,7 @@ class Daemon:
         with self.lock:
             found = [self.containers.pop(name)[0] for name in asked["names"] if name in self.containers]
         for process in found:
-            process.kill()
+            kill(process)
             process.wait()
         return {"removed": len(found)}
 
@@ -95,6 +95,7 @@ class Daemon:
         (self.folder / "log").open("a").write(json.dumps(asked) + "\n")
         threading.Thread(target=self._forward, args=[connection, process], daemon=True).start()
         code = process.wait()
+        kill(process)
         with self.lock:
             self.containers.pop(asked["name"], None)
         return {"exit": code if code >= 0 else 128 - code}
@@ -104,6 +105,12 @@ class Daemon:
         with contextlib.suppress(OSError):
             while number := connection.recv(1):
                 process.send_signal(number[0])
+
+
+def kill(process: "subprocess.Popen[bytes]") -> None:
+    """End all of a container: its program, and what that has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 # ---- the command line
