@@ -159,7 +159,7 @@ def test_a_cancelled_await_cancels_the_job(platform: InlinePlatform) -> None:
         start = time.monotonic()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 10
 
     asyncio.run(main())
     assert [job.object["status"] for job in platform.jobs.values()] == ["CANCELLED"]
@@ -315,7 +315,7 @@ def test_a_ctrl_c_before_the_call_has_begun_makes_no_job(
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         forever.remote()
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10
     assert platform.jobs == {}
     assert capfd.readouterr().err == ""
 

@@ -73,10 +73,10 @@ async def test_who_waits_is_woken_by_a_piece_and_by_the_end(chunks: Chunks, stor
     other = asyncio.ensure_future(chunks.wait("b", 60))
     await asyncio.sleep(0)
     await chunks.add("a", [1])
-    await asyncio.wait_for(asyncio.gather(*waiting), 1)
+    await asyncio.wait_for(asyncio.gather(*waiting), 10)
     assert not other.done()
     chunks.wake_all()
-    await asyncio.wait_for(other, 1)
+    await asyncio.wait_for(other, 10)
     await chunks.wait("c", 0.01)
     assert chunks._waiting == {}
 
@@ -121,12 +121,12 @@ async def test_a_stream_waits_for_a_piece_and_for_the_end(it: CommandPlane) -> N
     waiting = asyncio.ensure_future(it.plane.platform.stream(endpoint, record.id, 60))
     await it.plane.turns()
     await it.commands.answers.yielded(worker, record.id, "piece")
-    seen, pieces, more = await asyncio.wait_for(waiting, 2)
+    seen, pieces, more = await asyncio.wait_for(waiting, 10)
     assert (seen.status, pieces, more) == (JobStatus.IN_PROGRESS, ["piece"], False)
     waiting = asyncio.ensure_future(it.plane.platform.stream(endpoint, record.id, 60))
     await it.plane.turns()
     await it.done(worker, record.id)
-    seen, pieces, _ = await asyncio.wait_for(waiting, 2)
+    seen, pieces, _ = await asyncio.wait_for(waiting, 10)
     assert (seen.status, pieces) == (JobStatus.COMPLETED, [])
 
 

@@ -89,7 +89,7 @@ async def test_a_deleted_endpoint_ends_its_workers_and_jobs(it: CommandPlane) ->
     await it.plane.turns()
     assert (await it.client.delete(f"/v2/serverless/{endpoint}")).status_code in (200, 204)
     assert [(await end).status for end in ends] == [JobStatus.CANCELLED] * 2
-    await asyncio.wait_for(asyncio.gather(*open_ones), 2)
+    await asyncio.wait_for(asyncio.gather(*open_ones), 4)
     await it.plane.until(lambda: it.process().code.done())
     await it.plane.until(lambda: it.plane.fleet.of(endpoint) == [])
     assert it.plane.dispatcher.active == 0

@@ -333,7 +333,7 @@ async def test_waiting_ends_with_the_job_the_time_or_the_control_plane(plane: Sm
     waiting = asyncio.ensure_future(plane.platform.wait(record.id, 60))
     await plane.turns()
     plane.platform.release_waiting()
-    assert (await asyncio.wait_for(waiting, 1)).status is JobStatus.IN_QUEUE
+    assert (await asyncio.wait_for(waiting, 10)).status is JobStatus.IN_QUEUE
 
 
 @played

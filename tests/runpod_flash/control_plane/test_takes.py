@@ -102,7 +102,7 @@ async def test_a_second_take_replaces_the_first(it: CommandPlane) -> None:
     first = asyncio.ensure_future(it.take(worker, 4))
     await it.plane.turns()
     second = asyncio.ensure_future(it.take(worker, 1))
-    assert await asyncio.wait_for(first, 1) == []
+    assert await asyncio.wait_for(first, 4) == []
     records = [await it.submit(endpoint) for _ in range(2)]
     assert await second == [records[0].id]
     assert it.job(records[1]).status is JobStatus.IN_QUEUE
@@ -139,9 +139,9 @@ def test_what_a_batch_would_have_got_is_not_too_much_for_a_smaller_take() -> Non
         single = asyncio.ensure_future(scene.desk.take(command.worker, 1, busy=False))
         await scene.turns(1)
         assert command.worker.offers == 0
-        assert [job["id"] for job in await asyncio.wait_for(single, 2)] == ["j1"]
+        assert [job["id"] for job in await asyncio.wait_for(single, 4)] == ["j1"]
         assert await batch == []
-        rest = await asyncio.wait_for(scene.desk.take(command.worker, 3, busy=True), 2)
+        rest = await asyncio.wait_for(scene.desk.take(command.worker, 3, busy=True), 4)
         assert [job["id"] for job in rest] == ["j2", "j3"]
         assert [job.record.retries for job in scene.jobs] == [0, 0, 0]
 
@@ -178,7 +178,7 @@ async def test_a_worker_that_is_stopped_does_not_wait_for_a_job_that_is_cancelle
     it.process().calls["another"] = 1  # so that it does not end at once
     it.plane.supervisor.stop(worker)
     it.plane.dispatcher.cancel(job)
-    assert await asyncio.wait_for(taking, 2) == []
+    assert await asyncio.wait_for(taking, 4) == []
     assert (await submit).id == job.record.id
 
 
@@ -306,7 +306,7 @@ async def test_after_hold_nothing_is_handed_out(it: CommandPlane) -> None:
     assert not taking.done()
     assert it.job(record).status is JobStatus.IN_QUEUE
     it.plane.supervisor.stop(worker)
-    assert await asyncio.wait_for(taking, 1) == []
+    assert await asyncio.wait_for(taking, 4) == []
 
 
 @played_with(limits=held(take_hold_s=0.05))
@@ -329,8 +329,8 @@ async def test_stopping_a_worker_answers_what_it_holds_open(it: CommandPlane) ->
     open_ones = [asyncio.ensure_future(it.take(worker)), asyncio.ensure_future(it.commands.desk.stops(worker))]
     await it.plane.turns()
     it.plane.supervisor.stop(worker)
-    assert await asyncio.wait_for(asyncio.gather(*open_ones), 1) == [[], []]
-    assert await asyncio.wait_for(it.take(worker), 1) == []
+    assert await asyncio.wait_for(asyncio.gather(*open_ones), 4) == [[], []]
+    assert await asyncio.wait_for(it.take(worker), 4) == []
 
 
 @played
@@ -338,8 +338,8 @@ async def test_a_worker_that_has_gone_leaves_nothing_behind(it: CommandPlane) ->
     record, worker = await it.taken(await it.endpoint(workers={"min": 0, "max": 1, "idleTimeout": 60}))
     it.process().end(1)
     await it.plane.until(lambda: worker.state is WorkerState.GONE)
-    assert await asyncio.wait_for(it.take(worker), 1) == []
-    assert await asyncio.wait_for(it.commands.desk.stops(worker), 1) == []
+    assert await asyncio.wait_for(it.take(worker), 4) == []
+    assert await asyncio.wait_for(it.commands.desk.stops(worker), 4) == []
     it.ping(worker, record.id)
     assert worker.id not in it.commands.desk._stations
 

@@ -95,7 +95,7 @@ async def test_a_job_of_another_worker_is_not_touched(it: CommandPlane) -> None:
     other = await it.worker(1)
     record, worker = await it.taken(endpoint)
     for body in ({"output": 1}, {"error": "bad"}, {"status": "IN_PROGRESS", "output": 2}):
-        await asyncio.wait_for(it.done(other, record.id, body), 1)
+        await asyncio.wait_for(it.done(other, record.id, body), 10)
     await it.commands.answers.yielded(other, record.id, "late")
     seen = it.job(record)
     assert (seen.status, seen.output, seen.worker) == (JobStatus.IN_PROGRESS, None, worker.id)
