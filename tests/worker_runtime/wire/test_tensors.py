@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 
+import pytest
 
+
+@pytest.mark.slow  # torch takes its time
 def test_tensors_come_back_with_their_form_and_are_carried_once(array_checks: Callable[[str], None]) -> None:
     array_checks("torch-pickles")
