@@ -114,9 +114,10 @@ def test_large_values_are_the_same_without_lent_workers(shared_place: Place) -> 
 
 @pytest.mark.slow
 def test_memory_of_those_that_are_killed_is_free_again(place: Place) -> None:
-    """Of 96 MB nothing is left over of programs that were killed and held more than that together, and of lost workers.
+    """Of 96 MB nothing is left over after programs were killed that held more than that together; workers die, too.
 
-    One program needs up to 50 MB at a time, and the last result of each that was killed (5 MB) is kept for 8 seconds.
+    What workers hold themselves is tested in test_large_values.py; one that is lent hardly does. A program needs up to
+    50 MB at a time, and the last result of each that was killed (5 MB) is kept for 8 seconds.
     """
     body = """
 for turn in range(4):

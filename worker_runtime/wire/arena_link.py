@@ -59,7 +59,8 @@ class ArenaLink:
     """An open conversation, and the arena in this process's memory. May be used from several threads.
 
     Attributes:
-        full: whether the last value was not placed because there was no room, nor memory; not where no answer came.
+        full: whether there was no room, or no memory for it, the last time that it was looked for; not where no answer
+            came.
         lent: numbers of the ranges of which the control plane knows by itself when they are not used any more.
         lost: whether the control plane has gone.
     """
